@@ -1,0 +1,37 @@
+//! The gRPC contract of Roadstead, compiled from the `.proto` files beside this crate, and the words that both
+//! planes share: [`Digest`] and its incremental hasher, [`GroupPath`], [`UpstreamHost`], [`RepositoryName`],
+//! [`ImageName`], [`Tag`] and [`Reference`]. All of them are parsed once, at the edge, and trusted from then on.
+
+mod digest;
+mod group_path;
+mod image;
+mod reference;
+
+pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
+pub use group_path::{GroupPath, InvalidGroupPath};
+pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
+pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
+
+/// `roadstead.v1`: the services for users.
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+pub mod v1 {
+    tonic::include_proto!("roadstead.v1");
+}
+
+/// `roadstead.node.v1`: the service for data-plane nodes.
+pub mod node {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all, unused_qualifications)]
+    pub mod v1 {
+        tonic::include_proto!("roadstead.node.v1");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of all our packages, for gRPC reflection and for printing messages as JSON.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What registry tokens name as their service and audience, and the challenge as its `service`.
+pub const REGISTRY_SERVICE: &str = "dependency_proxy";
+
+/// The path segments between a group's path and an image's name in everything clients write.
+pub const PROXY_INFIX: &str = "dependency_proxy/containers";
