@@ -1,2 +1,39 @@
-//! .
-fn main() {}
+//! The executable `roadstead`: parses the command line, runs the command, and turns its outcome into an exit code
+//! (0 done, 1 refused or failed, 2 wrong usage).
+
+mod args;
+mod commands;
+mod connect;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    // Before anything can ask for TLS. Fails only if one was installed before, and then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Group(group) => block_on(group.run()),
+        Command::Token(token) => block_on(token.run()),
+        Command::Upstream(upstream) => block_on(upstream.run()),
+        Command::Cache(cache) => block_on(cache.run()),
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+/// One thread does for a command that makes a few calls.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?.block_on(command)
+}

@@ -1,0 +1,40 @@
+//! The command line as a whole: what `roadstead --help` shows.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    cache::CacheCommand, completions::Completions, group::GroupCommand, token::TokenCommand, upstream::UpstreamCommand,
+};
+
+/// A pull-through cache for container images
+///
+/// Clients pull HOST/GROUP/dependency_proxy/containers/IMAGE; what was pulled once is served from here, and upstream
+/// registries are asked as little as correctness allows.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  roadstead serve
+  roadstead group create acme --visibility internal
+  roadstead token create --group acme --name ci --expires-in 30d
+  docker pull 127.0.0.1:7070/acme/dependency_proxy/containers/alpine:latest
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Group(GroupCommand),
+    Token(TokenCommand),
+    Upstream(UpstreamCommand),
+    Cache(CacheCommand),
+    Completions(Completions),
+}

@@ -1,0 +1,39 @@
+//! `roadstead completions`: completion scripts for shells.
+
+use clap::CommandFactory;
+
+use crate::{args::Cli, failure::Failure, output};
+
+/// Shells that the contract promises.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Print a completion script
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  source <(roadstead completions bash)
+  roadstead completions zsh > ~/.zfunc/_roadstead
+  roadstead completions fish > ~/.config/fish/completions/roadstead.fish")]
+pub struct Completions {
+    /// For which shell
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints the script.
+    pub fn run(self) -> Result<(), Failure> {
+        use clap_complete::Shell as Generator;
+        let generator = match self.shell {
+            Shell::Bash => Generator::Bash,
+            Shell::Zsh => Generator::Zsh,
+            Shell::Fish => Generator::Fish,
+        };
+        let mut script = Vec::new();
+        clap_complete::generate(generator, &mut Cli::command(), "roadstead", &mut script);
+        output::print(&String::from_utf8_lossy(&script))
+    }
+}

@@ -1,0 +1,116 @@
+//! What a failed call means, in one line with the next step.
+
+use std::error::Error;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use url::Url;
+
+use crate::output::plain;
+
+/// Explains a status to the person who typed the command.
+pub fn explain(status: &Status, control: &Url, token_source: &str) -> String {
+    let control = control.as_str().trim_end_matches('/');
+    let said = plain(status.message());
+    if let Some(cause) = local_cause(status) {
+        return match status.code() {
+            Code::Unavailable => {
+                format!("cannot reach the control plane at {control}: {cause}; is `roadstead serve` running?")
+            }
+            _ => format!("talking to the control plane at {control} failed: {cause}"),
+        };
+    }
+    match status.code() {
+        Code::Unauthenticated => format!(
+            "the control plane at {control} does not accept the token from {token_source}: {said}; give a good one with --token"
+        ),
+        Code::PermissionDenied => format!("{said}; the token from {token_source} may not do this"),
+        Code::InvalidArgument => format!("{said}{}", violations(status)),
+        Code::DeadlineExceeded | Code::Cancelled => {
+            format!("the control plane at {control} did not answer in time; whether it did what was asked is unknown")
+        }
+        Code::Unimplemented => format!(
+            "what answers at {control} does not know this command ({said}); is it the control plane (--control), and of this version?"
+        ),
+        Code::Aborted => format!("{said}; read it again and retry"),
+        Code::Unavailable | Code::ResourceExhausted => format!("{said}; try again later"),
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            format!("the control plane at {control} failed: {said}; its log says why")
+        }
+        _ => said.into_owned(),
+    }
+}
+
+/// The innermost cause, where the status was made on our side of the wire and not by the server.
+fn local_cause(status: &Status) -> Option<String> {
+    let mut cause = status.source()?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause.to_string())
+}
+
+/// The fields that are wrong, except where the message has said it already.
+fn violations(status: &Status) -> String {
+    let Some(details) = status.get_details_bad_request() else { return String::new() };
+    let mut text = String::new();
+    for violation in details.field_violations {
+        if !status.message().contains(&violation.description) {
+            text.push_str(&format!("; {}: {}", plain(&violation.field), plain(&violation.description)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn said(status: &Status) -> String {
+        explain(status, &Url::parse("http://127.0.0.1:7071").unwrap(), "ROADSTEAD_TOKEN")
+    }
+
+    #[test]
+    fn every_violated_field_is_named() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("path", "must not be empty");
+        details.add_bad_request_violation("max_age", "is at most 30 days");
+        let status = Status::with_error_details(Code::InvalidArgument, "invalid group", details);
+        assert_eq!(said(&status), "invalid group; path: must not be empty; max_age: is at most 30 days");
+    }
+
+    #[test]
+    fn what_the_message_says_already_is_not_said_twice() {
+        let details = ErrorDetails::with_bad_request_violation("path", "must not be empty");
+        let status = Status::with_error_details(Code::InvalidArgument, "path must not be empty", details);
+        assert_eq!(said(&status), "path must not be empty");
+    }
+
+    #[test]
+    fn a_bad_token_is_named_by_where_it_came_from() {
+        assert_eq!(
+            said(&Status::unauthenticated("unknown token")),
+            "the control plane at http://127.0.0.1:7071 does not accept the token from ROADSTEAD_TOKEN: unknown token; \
+             give a good one with --token"
+        );
+    }
+
+    #[test]
+    fn a_refusal_keeps_to_one_line() {
+        assert_eq!(said(&Status::not_found("no group\nnamed acme")), "no group\\nnamed acme");
+    }
+
+    #[tokio::test]
+    async fn a_dead_control_plane_is_told_from_an_unwilling_one() {
+        use roadstead_proto::v1::{ListGroupsRequest, group_service_client::GroupServiceClient};
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{unused}")).unwrap().connect_lazy();
+        let status = GroupServiceClient::new(channel).list_groups(ListGroupsRequest::default()).await.unwrap_err();
+        let message = said(&status);
+        assert!(message.starts_with("cannot reach the control plane at http://127.0.0.1:7071: "), "{message}");
+        assert!(message.ends_with("is `roadstead serve` running?"), "{message}");
+        assert_eq!(said(&Status::unavailable("shutting down")), "shutting down; try again later");
+    }
+}

@@ -1,0 +1,82 @@
+//! Where an admin command's API token comes from.
+
+use std::{fs, io, path::Path};
+
+use secrecy::SecretString;
+
+use crate::failure::Failure;
+
+/// The variable that names the administrator's token to servers, and is good for clients on the same machine.
+const ADMIN_TOKEN_VARIABLE: &str = "ROADSTEAD_ADMIN_TOKEN";
+/// The file that a server's first start writes.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
+
+/// A token and where it was found, for errors.
+#[derive(Debug)]
+pub struct Found {
+    pub secret: SecretString,
+    pub source: String,
+}
+
+/// `--token` (or its variable), else `ROADSTEAD_ADMIN_TOKEN`, else the file in the server's folder.
+pub fn find(given: Option<&SecretString>, data_dir: &Path) -> Result<Found, Failure> {
+    let variable = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
+    choose(given, variable, data_dir)
+}
+
+fn choose(given: Option<&SecretString>, variable: Option<String>, data_dir: &Path) -> Result<Found, Failure> {
+    use secrecy::ExposeSecret;
+    if let Some(secret) = given.filter(|secret| !secret.expose_secret().trim().is_empty()) {
+        let secret = secret.expose_secret().trim().into();
+        return Ok(Found { secret, source: "--token or ROADSTEAD_TOKEN".to_owned() });
+    }
+    if let Some(text) = variable.filter(|text| !text.trim().is_empty()) {
+        return Ok(Found { secret: text.trim().into(), source: ADMIN_TOKEN_VARIABLE.to_owned() });
+    }
+    let file = data_dir.join(ADMIN_TOKEN_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) if !text.trim().is_empty() => {
+            Ok(Found { secret: text.trim().into(), source: file.display().to_string() })
+        }
+        Ok(_) => Err(Failure::failed(format_args!("{} is empty; give a token with --token", file.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::failed(format_args!(
+            "no API token: give --token or set ROADSTEAD_TOKEN or {ADMIN_TOKEN_VARIABLE}, or point --data-dir at the \
+             server's folder (there is no {})",
+            file.display()
+        ))),
+        Err(error) => Err(Failure::failed(format_args!(
+            "cannot read {}: {error}; give a token with --token or ROADSTEAD_TOKEN",
+            file.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn the_flag_wins_over_the_variable_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(ADMIN_TOKEN_FILE), "from-file\n").unwrap();
+        let flag = SecretString::from("from-flag");
+        let secret = |given, variable: Option<&str>| {
+            choose(given, variable.map(str::to_owned), dir.path()).unwrap().secret.expose_secret().to_owned()
+        };
+        assert_eq!(secret(Some(&flag), Some("from-env")), "from-flag");
+        assert_eq!(secret(None, Some("from-env")), "from-env");
+        assert_eq!(secret(None, Some("")), "from-file");
+        assert_eq!(secret(Some(&"".into()), None), "from-file");
+    }
+
+    #[test]
+    fn without_any_the_error_names_every_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = choose(None, None, dir.path()).unwrap_err().to_string();
+        for way in ["--token", "ROADSTEAD_TOKEN", "ROADSTEAD_ADMIN_TOKEN", "--data-dir", "admin-token"] {
+            assert!(message.contains(way), "{message}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Sizes, times and durations for people. The clock is handed in, so that tests are tables.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prost_types::Timestamp;
+
+const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/// "1023 B", "1.5 KiB", "12 GiB": three digits at most.
+pub fn size(bytes: i64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 1023.5 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// "just now", "5 minutes ago", "in 30 days"; `absent` where there is no time.
+pub fn relative(time: Option<&Timestamp>, now: SystemTime, absent: &str) -> String {
+    let Some(seconds) = time.map(|time| time.seconds) else { return absent.to_owned() };
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let away = seconds.abs_diff(now);
+    let (count, unit) = match away {
+        0..60 => (away, "second"),
+        60..3600 => (away / 60, "minute"),
+        3600..86_400 => (away / 3600, "hour"),
+        _ => (away / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    match (away, seconds > now) {
+        (0..5, _) => "just now".to_owned(),
+        (_, true) => format!("in {count} {unit}{plural}"),
+        (_, false) => format!("{count} {unit}{plural} ago"),
+    }
+}
+
+/// "2026-11-22T21:30:00Z"; `absent` where there is no time.
+pub fn absolute(time: Option<&Timestamp>, absent: &str) -> String {
+    let Some(time) = time else { return absent.to_owned() };
+    u64::try_from(time.seconds)
+        .ok()
+        .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+        .map_or_else(|| absent.to_owned(), |time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// "1h 30m"; `none` for nothing or zero.
+pub fn duration(duration: Option<&prost_types::Duration>, none: &str) -> String {
+    let duration = duration.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default();
+    if duration.is_zero() { none.to_owned() } else { humantime::format_duration(duration).to_string() }
+}
+
+/// "1 tag", "2 tags".
+pub fn count(number: i64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What a number of hits is of all requests: "93%", or "-" where there were none.
+pub fn share(hits: i64, misses: i64) -> String {
+    let all = hits.saturating_add(misses);
+    if all <= 0 { "-".to_owned() } else { format!("{:.0}%", hits as f64 * 100.0 / all as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_keep_at_most_three_digits_and_never_show_1024() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (10_188, "9.9 KiB"),
+            (10_240, "10 KiB"),
+            (1_048_000, "1023 KiB"),
+            (1_048_570, "1.0 MiB"),
+            (3 << 30, "3.0 GiB"),
+            (i64::MAX, "8192 PiB"),
+        ] {
+            assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (offset, text) in [
+            (0, "just now"),
+            (-4, "just now"),
+            (-59, "59 seconds ago"),
+            (-60, "1 minute ago"),
+            (-7200, "2 hours ago"),
+            (-86_400 * 3, "3 days ago"),
+            (30, "in 30 seconds"),
+            (86_400 * 30, "in 30 days"),
+        ] {
+            let time = Timestamp { seconds: 1_000_000 + offset, nanos: 0 };
+            assert_eq!(relative(Some(&time), now, "never"), text);
+        }
+        assert_eq!(relative(None, now, "never"), "never");
+    }
+
+    #[test]
+    fn absolute_times_are_utc() {
+        assert_eq!(absolute(Some(&Timestamp { seconds: 1_795_383_000, nanos: 5 }), "never"), "2026-11-22T21:30:00Z");
+        assert_eq!(absolute(Some(&Timestamp { seconds: -1, nanos: 0 }), "never"), "never");
+        assert_eq!(absolute(None, "never"), "never");
+    }
+
+    #[test]
+    fn durations_are_spelled_as_they_are_given() {
+        assert_eq!(duration(Some(&prost_types::Duration { seconds: 5400, nanos: 0 }), "-"), "1h 30m");
+        assert_eq!(duration(Some(&prost_types::Duration { seconds: 0, nanos: 0 }), "-"), "-");
+        assert_eq!(duration(None, "-"), "-");
+    }
+
+    #[test]
+    fn shares_are_of_all_requests() {
+        assert_eq!((share(0, 0), share(93, 7), share(5, 0)), ("-".into(), "93%".into(), "100%".into()));
+    }
+}
