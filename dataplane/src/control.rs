@@ -1,0 +1,32 @@
+//! The node's side of `NodeService`: what the control plane told it, and what it asks.
+//!
+//! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are
+//! remembered only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of
+//! counts is counted once. Protobuf types stay in `translate`. Who may pull and what is served stay with the callers
+//! and the control plane.
+
+mod client;
+mod content;
+mod credential;
+mod error;
+mod links;
+mod lookup;
+mod policy;
+mod sign_in;
+mod tag;
+mod trace_context;
+mod translate;
+mod usage;
+mod watch;
+
+#[cfg(test)]
+mod fake;
+
+pub use client::{ControlClient, InvalidNodeToken};
+pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
+pub use credential::Credential;
+pub use error::ControlError;
+pub use policy::{GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey};
+pub use sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
+pub use tag::{RefusalReason, Refused, ServeManifest, StaleReason, TagOutcome, TagResolution, TagVerdict};
+pub use usage::Pull;

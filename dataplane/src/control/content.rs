@@ -1,0 +1,68 @@
+//! Content and whose it is, in the words that the control plane uses.
+
+use std::fmt;
+
+use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
+
+use super::GroupId;
+
+/// A repository of an upstream, as one group sees it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepositoryRef {
+    /// The group.
+    pub group: GroupId,
+    /// The upstream.
+    pub upstream: UpstreamHost,
+    /// The repository there.
+    pub repository: RepositoryName,
+}
+
+impl fmt::Display for RepositoryRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} of group {}", self.upstream, self.repository, self.group)
+    }
+}
+
+/// What kind of content a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentKind {
+    /// A manifest or index.
+    Manifest,
+    /// Anything else.
+    Blob,
+}
+
+/// A group's right to content of one repository, proven by the group's own credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Manifest or blob.
+    pub kind: ContentKind,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Media type, for manifests; empty for blobs.
+    pub media_type: String,
+}
+
+/// Something that a manifest refers to. No right follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Its digest.
+    pub digest: Digest,
+    /// Manifest or blob.
+    pub kind: ContentKind,
+    /// Its size in bytes, as the manifest states it.
+    pub size_bytes: u64,
+    /// `linux/arm64/v8`, for entries of an index that state one; otherwise empty.
+    pub platform: String,
+}
+
+/// What came of recording a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The link is recorded.
+    Recorded,
+    /// The content is just being deleted as garbage: it counts as not stored and is to be fetched again.
+    BeingDeleted,
+}

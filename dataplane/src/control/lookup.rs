@@ -1,0 +1,36 @@
+//! One digest of one repository as one group sees it: the key of what is remembered and counted.
+
+use quick_cache::Equivalent;
+use roadstead_proto::Digest;
+
+use super::RepositoryRef;
+
+/// The key, owned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ContentKey {
+    /// Where.
+    pub(super) at: RepositoryRef,
+    /// What.
+    pub(super) digest: Digest,
+}
+
+/// The key, borrowed: hashes and compares like [`ContentKey`], so that a lookup clones nothing.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct ContentKeyRef<'a> {
+    /// Where.
+    pub(super) at: &'a RepositoryRef,
+    /// What.
+    pub(super) digest: &'a Digest,
+}
+
+impl ContentKeyRef<'_> {
+    pub(super) fn to_owned(self) -> ContentKey {
+        ContentKey { at: self.at.clone(), digest: *self.digest }
+    }
+}
+
+impl Equivalent<ContentKey> for ContentKeyRef<'_> {
+    fn equivalent(&self, key: &ContentKey) -> bool {
+        *self.digest == key.digest && *self.at == key.at
+    }
+}

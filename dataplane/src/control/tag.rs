@@ -1,0 +1,110 @@
+//! What to do about a pull by tag. The rules are the control plane's; these are its answers.
+
+use std::{sync::Arc, time::Duration};
+
+use roadstead_proto::Digest;
+
+use super::Link;
+
+/// What to do about a pull by tag, before upstream was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagResolution {
+    /// Serve without asking upstream.
+    Serve(ServeManifest),
+    /// Ask upstream by HEAD, then report.
+    Revalidate {
+        /// The manifest that is cached for the tag, if one is.
+        cached: Option<Digest>,
+    },
+    /// Refuse.
+    Refuse(Refused),
+}
+
+/// What to do now that upstream was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagVerdict {
+    /// Serve this.
+    Serve(ServeManifest),
+    /// Fetch what upstream has, record it, serve it.
+    Fetch,
+    /// Refuse.
+    Refuse(Refused),
+}
+
+/// A manifest to serve for a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeManifest {
+    /// The group's link to it.
+    pub manifest: Arc<Link>,
+    /// Time since upstream last confirmed the tag.
+    pub age: Duration,
+    /// Set where the tag could not be checked.
+    pub stale: Option<StaleReason>,
+}
+
+/// Why a tag is served that could not be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReason {
+    /// Upstream could not be reached, or answered too late, or with an error.
+    UpstreamUnavailable,
+    /// Upstream's pull limit is reached.
+    RateLimited,
+    /// The group is frozen.
+    Frozen,
+}
+
+/// A pull that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: RefusalReason,
+    /// For whoever reads the answer.
+    pub message: String,
+    /// How long upstream asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a pull is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// Upstream says that it has no such tag or repository.
+    NotFound,
+    /// Upstream refuses the group's credentials, or wants some.
+    UpstreamUnauthorized,
+    /// Upstream forbids it.
+    UpstreamForbidden,
+    /// Upstream's pull limit is reached and nothing is cached.
+    RateLimited,
+    /// Upstream cannot be asked and nothing is cached.
+    UpstreamUnavailable,
+    /// The group is frozen and this is not cached.
+    Frozen,
+    /// The group is gone or switched off.
+    GroupUnavailable,
+}
+
+/// What came of asking upstream for a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagOutcome {
+    /// Upstream has the tag, and this is what it means there now.
+    Found(Digest),
+    /// Upstream says that it has no such tag or repository.
+    NotFound,
+    /// Upstream refuses, with a token as fresh as can be had.
+    Refused {
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Upstream's pull limit is reached.
+    RateLimited {
+        /// How long to wait, as it said.
+        retry_after: Option<Duration>,
+    },
+    /// Upstream could not be asked, or gave no usable answer.
+    Unavailable {
+        /// A stable word for logs.
+        kind: &'static str,
+        /// How long to wait, as it said.
+        retry_after: Option<Duration>,
+    },
+}

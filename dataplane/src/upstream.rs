@@ -1,0 +1,33 @@
+//! The client of upstream registries: one method per thing that a registry is asked for.
+//!
+//! Guarantees: every operation ends within its time limits; nothing is buffered beyond its bound; credentials go only
+//! to the upstream itself and to token services that belong to it, and never along a redirect to somewhere else; a
+//! token is fetched once per (realm, service, scope, credential) and kept until it expires. Errors tell apart what
+//! callers decide on. Verifying digests and resuming broken downloads stay with the callers.
+
+mod accept;
+mod authorization;
+mod body;
+mod challenge;
+mod client;
+mod error;
+mod exchange;
+mod fetch;
+mod header;
+mod metrics;
+mod redirect;
+mod target;
+mod token;
+mod token_service;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use accept::Accept;
+pub use client::{UpstreamClient, UpstreamSetupError, UpstreamTimeouts};
+pub use error::UpstreamError;
+pub use fetch::{BlobBody, BlobHead, Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
+pub use metrics::UpstreamMetrics;
+pub use target::Target;

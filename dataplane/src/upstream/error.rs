@@ -1,0 +1,259 @@
+//! What can go wrong with an upstream, told apart by what callers do about it.
+
+use std::{error::Error, time::Duration};
+
+use roadstead_proto::UpstreamHost;
+
+use crate::control::TagOutcome;
+
+/// An upstream gave no answer, or none that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection could be made.
+    #[error("{upstream} cannot be reached: {reason}")]
+    Connect {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What failed.
+        reason: String,
+    },
+    /// It took longer than we wait.
+    #[error("{upstream} did not answer in time ({phase})")]
+    Timeout {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What took too long.
+        phase: &'static str,
+    },
+    /// Its certificate is not trusted, or the two sides cannot agree.
+    #[error("no secure connection to {upstream}: {reason}")]
+    Tls {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What failed.
+        reason: String,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("{upstream} broke off: {reason}")]
+    Cut {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What failed.
+        reason: String,
+    },
+    /// It has no such thing, and says so.
+    #[error("{upstream} does not have it")]
+    NotFound {
+        /// Which upstream.
+        upstream: UpstreamHost,
+    },
+    /// It, or its token service, refuses the credentials, or wants some.
+    #[error("{upstream} refuses the group's credentials, or wants some")]
+    Unauthorized {
+        /// Which upstream.
+        upstream: UpstreamHost,
+    },
+    /// It forbids what was asked.
+    #[error("{upstream} forbids it")]
+    Forbidden {
+        /// Which upstream.
+        upstream: UpstreamHost,
+    },
+    /// Its limit is reached.
+    #[error("the pull limit of {upstream} is reached")]
+    RateLimited {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// It answered with another status that is no success.
+    #[error("{upstream} answered with status {status}")]
+    Status {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// The status.
+        status: u16,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The service that issues tokens for it gave none.
+    #[error("the token service of {upstream} gives no token: {problem}")]
+    TokenService {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What is wrong.
+        problem: String,
+        /// The status, where it answered with one that is no success.
+        status: Option<u16>,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is larger than we take.
+    #[error("the answer of {upstream} is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What we take.
+        limit_bytes: u64,
+    },
+    /// The answer breaks the protocol.
+    #[error("the answer of {upstream} makes no sense: {problem}")]
+    BadAnswer {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl UpstreamError {
+    /// A body ended before it was complete.
+    pub fn cut(upstream: UpstreamHost) -> Self {
+        Self::Cut { upstream, reason: "the body ended early".to_owned() }
+    }
+
+    /// Tells what went wrong below HTTP.
+    pub(super) fn from_transport(upstream: &UpstreamHost, error: reqwest::Error) -> Self {
+        let upstream = upstream.clone();
+        // The URL may carry a signature, and says nothing that the log line does not say anyway.
+        let error = error.without_url();
+        let reason = innermost(&error).to_string();
+        if is_tls(&error) {
+            Self::Tls { upstream, reason }
+        } else if error.is_connect() && error.is_timeout() {
+            Self::Timeout { upstream, phase: "connect" }
+        } else if error.is_connect() {
+            Self::Connect { upstream, reason }
+        } else if error.is_timeout() {
+            Self::Timeout { upstream, phase: "answer" }
+        } else if error.is_builder() {
+            Self::BadAnswer { upstream, problem: reason }
+        } else {
+            Self::Cut { upstream, reason }
+        }
+    }
+
+    /// The same trouble, met at the upstream's token service.
+    pub(super) fn at_token_service(self) -> Self {
+        let (status, retry_after) = (self.status(), self.retry_after());
+        let problem = match &self {
+            Self::Status { status, .. } => format!("status {status}"),
+            Self::RateLimited { .. } => "its limit is reached (status 429)".to_owned(),
+            Self::NotFound { .. } => "it is not there (status 404)".to_owned(),
+            Self::Timeout { phase, .. } => format!("no answer in time ({phase})"),
+            Self::Connect { reason, .. } | Self::Tls { reason, .. } | Self::Cut { reason, .. } => reason.clone(),
+            Self::TooLarge { limit_bytes, .. } => format!("its answer is larger than {limit_bytes} bytes"),
+            Self::BadAnswer { problem, .. } => problem.clone(),
+            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::TokenService { .. } => return self,
+        };
+        Self::TokenService { upstream: self.upstream().clone(), problem, status, retry_after }
+    }
+
+    /// Which upstream.
+    pub const fn upstream(&self) -> &UpstreamHost {
+        match self {
+            Self::Connect { upstream, .. }
+            | Self::Timeout { upstream, .. }
+            | Self::Tls { upstream, .. }
+            | Self::Cut { upstream, .. }
+            | Self::NotFound { upstream }
+            | Self::Unauthorized { upstream }
+            | Self::Forbidden { upstream }
+            | Self::RateLimited { upstream, .. }
+            | Self::Status { upstream, .. }
+            | Self::TokenService { upstream, .. }
+            | Self::TooLarge { upstream, .. }
+            | Self::BadAnswer { upstream, .. } => upstream,
+        }
+    }
+
+    /// A stable word for logs and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls { .. } => "tls",
+            Self::Cut { .. } => "cut",
+            Self::NotFound { .. } => "not_found",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Status { status: 500..=599, .. } => "status_5xx",
+            Self::Status { .. } => "status_4xx",
+            Self::TokenService { .. } => "token_service",
+            Self::TooLarge { .. } => "too_large",
+            Self::BadAnswer { .. } => "bad_answer",
+        }
+    }
+
+    /// Whether the same request may succeed soon.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 500..=599),
+            Self::TokenService { status, .. } => matches!(status, None | Some(408 | 500..=599)),
+            _ => false,
+        }
+    }
+
+    /// Whether upstream refuses these credentials; others may be good.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. } | Self::Forbidden { .. })
+    }
+
+    /// The HTTP status that was answered, where one was.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::NotFound { .. } => Some(404),
+            Self::Unauthorized { .. } => Some(401),
+            Self::Forbidden { .. } => Some(403),
+            Self::RateLimited { .. } => Some(429),
+            Self::Status { status, .. } => Some(*status),
+            Self::TokenService { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    /// How long upstream asked to wait.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. }
+            | Self::Status { retry_after, .. }
+            | Self::TokenService { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What to report of a tag whose check ended so.
+    pub const fn tag_outcome(&self) -> TagOutcome {
+        match self {
+            Self::NotFound { .. } => TagOutcome::NotFound,
+            Self::Unauthorized { .. } => TagOutcome::Refused { status: 401 },
+            Self::Forbidden { .. } => TagOutcome::Refused { status: 403 },
+            Self::RateLimited { retry_after, .. } => TagOutcome::RateLimited { retry_after: *retry_after },
+            _ => TagOutcome::Unavailable { kind: self.kind(), retry_after: self.retry_after() },
+        }
+    }
+}
+
+/// The cause that names what happened; the errors around it only say that something did.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}

@@ -1,0 +1,78 @@
+//! What is counted of upstream requests. Labels are closed sets, never names of registries or repositories.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// What an upstream request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum RequestKind {
+    ManifestHead,
+    ManifestGet,
+    BlobHead,
+    BlobGet,
+    Token,
+    Tags,
+    Referrers,
+}
+
+impl RequestKind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ManifestHead => "manifest_head",
+            Self::ManifestGet => "manifest_get",
+            Self::BlobHead => "blob_head",
+            Self::BlobGet => "blob_get",
+            Self::Token => "token",
+            Self::Tags => "tags",
+            Self::Referrers => "referrers",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    kind: &'static str,
+    status: &'static str,
+}
+
+/// Counts requests to upstreams and the bytes of their answers. Cheap to clone; the default is registered nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamMetrics {
+    requests: Family<Labels, Counter>,
+    bytes: Counter,
+}
+
+impl UpstreamMetrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("roadstead_upstream");
+        registry.register("requests", "Requests sent to upstream registries", metrics.requests.clone());
+        registry.register("bytes", "Bytes of bodies received from upstream registries", metrics.bytes.clone());
+        metrics
+    }
+
+    /// Counts a request by the status that was answered; `None` if there was no answer.
+    pub(super) fn sent(&self, kind: RequestKind, status: Option<u16>) {
+        let status = match status {
+            None => "error",
+            Some(401) => "401",
+            Some(403) => "403",
+            Some(404) => "404",
+            Some(429) => "429",
+            Some(100..=299) => "2xx",
+            Some(300..=399) => "3xx",
+            Some(400..=499) => "4xx",
+            Some(_) => "5xx",
+        };
+        self.requests.get_or_create(&Labels { kind: kind.as_str(), status }).inc();
+    }
+
+    /// Counts bytes of a body.
+    pub(super) fn received(&self, bytes: usize) {
+        self.bytes.inc_by(bytes as u64);
+    }
+}

@@ -1,0 +1,51 @@
+//! What is asked for, where, and with whose credentials.
+
+use std::sync::Arc;
+
+use roadstead_proto::{RepositoryName, UpstreamHost};
+use url::Url;
+
+use crate::control::{Credential, GroupId, RepositoryRef, UpstreamPolicy};
+
+/// A repository of an upstream, and the credentials of the group on whose behalf it is asked. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The group.
+    pub group: GroupId,
+    /// The upstream.
+    pub upstream: Arc<UpstreamPolicy>,
+    /// The repository there.
+    pub repository: RepositoryName,
+    /// The group's credentials for the upstream; `None` if it has none.
+    pub credential: Option<Arc<Credential>>,
+}
+
+impl Target {
+    /// The upstream's host.
+    pub fn host(&self) -> &UpstreamHost {
+        &self.upstream.host
+    }
+
+    /// The repository as the control plane knows it.
+    pub fn repository_ref(&self) -> RepositoryRef {
+        RepositoryRef {
+            group: self.group.clone(),
+            upstream: self.upstream.host.clone(),
+            repository: self.repository.clone(),
+        }
+    }
+
+    /// Whether both are the same group's view of the same repository.
+    pub fn same_source(&self, other: &Self) -> bool {
+        self.group == other.group && self.host() == other.host() && self.repository == other.repository
+    }
+
+    /// The address of something of the repository. `resource` holds characters of tags, digests and paths only.
+    pub(super) fn url(&self, resource: &str) -> Url {
+        let mut url = self.upstream.url.clone();
+        let base = url.path().trim_end_matches('/');
+        let path = format!("{base}/v2/{}/{resource}", self.repository);
+        url.set_path(&path);
+        url
+    }
+}
