@@ -1,0 +1,5 @@
+//! Has the crate built anew when a migration is added: they are compiled into it.
+
+fn main() {
+    println!("cargo::rerun-if-changed=migrations");
+}

@@ -1,0 +1,90 @@
+//! The gRPC surface: every service translates a request, calls one use case of the plane, and translates the answer.
+//! Layers common to all of them (traces and metrics, authentication) stand in [`router`].
+
+mod authenticate;
+mod cache_service;
+mod convert;
+mod group_service;
+mod node_convert;
+mod node_service;
+mod observe;
+mod page;
+mod status;
+mod token_service;
+mod upstream_service;
+mod watch_stream;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware, response::IntoResponse, routing::get};
+use prometheus_client::registry::Registry;
+use roadstead_proto::{
+    DESCRIPTORS,
+    node::v1::node_service_server::NodeServiceServer,
+    v1::{
+        cache_service_server::CacheServiceServer, group_service_server::GroupServiceServer,
+        token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use self::observe::Observer;
+use crate::plane::Plane;
+
+/// The services cannot be put together. Both come from what is compiled in.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The compiled-in descriptors do not decode.
+    #[error("the compiled-in service descriptions are damaged: {0}")]
+    Descriptors(#[from] prost::DecodeError),
+    /// Reflection cannot be built of them.
+    #[error("gRPC reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The whole control port, and what reports its health.
+pub(crate) async fn router(
+    plane: Arc<Plane>,
+    stop: CancellationToken,
+    metrics: &mut Registry,
+) -> Result<(Router, HealthReporter), ApiError> {
+    let observer = Arc::new(Observer::new(metrics)?);
+    let node = node_service::Nodes::new(plane.clone(), stop, observer.watchers());
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<GroupServiceServer<group_service::Groups>>().await;
+    health.set_serving::<TokenServiceServer<token_service::Tokens>>().await;
+    health.set_serving::<UpstreamServiceServer<upstream_service::Upstreams>>().await;
+    health.set_serving::<CacheServiceServer<cache_service::Cache>>().await;
+    health.set_serving::<NodeServiceServer<node_service::Nodes>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let services = Routes::new(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(GroupServiceServer::new(group_service::Groups::new(plane.clone())))
+        .add_service(TokenServiceServer::new(token_service::Tokens::new(plane.clone())))
+        .add_service(UpstreamServiceServer::new(upstream_service::Upstreams::new(plane.clone())))
+        .add_service(CacheServiceServer::new(cache_service::Cache::new(plane.clone())))
+        .add_service(NodeServiceServer::new(node));
+    let router = services
+        .prepare()
+        .into_axum_router()
+        .route("/", get(greeting))
+        // Everything below knows who is calling; health, reflection and the greeting are for everybody.
+        .layer(middleware::from_fn_with_state(plane, authenticate::authenticate))
+        // Outermost: refused calls are traced and counted too.
+        .layer(middleware::from_fn_with_state(observer, observe::observe));
+    Ok((router, health))
+}
+
+/// For whoever points a browser or curl here.
+async fn greeting() -> impl IntoResponse {
+    "This is the control port of Roadstead, a pull-through cache for container images.\n\
+     It speaks gRPC; `grpcurl -plaintext HOST:PORT list` shows the services, and `roadstead --help` the commands\n\
+     that use them. Images are pulled from the registry port, not from here.\n"
+}

@@ -1,0 +1,59 @@
+//! Who is calling: turns the bearer token of a call into a [`Principal`], or ends the call.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderMap, header::AUTHORIZATION};
+use secrecy::SecretString;
+use tonic::Status;
+
+use super::status;
+use crate::{access::Principal, plane::Plane};
+
+/// Services of these packages need a token; health and reflection do not.
+const PROTECTED: &str = "/roadstead.";
+/// Longest token that is looked up, in bytes.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Lets calls of our own services pass only with a good token, and notes whose it is.
+pub async fn authenticate(State(plane): State<Arc<Plane>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with(PROTECTED) {
+        let found = match bearer(request.headers()) {
+            Ok(token) => principal(&plane, &token).await,
+            Err(status) => Err(status),
+        };
+        match found {
+            Ok(principal) => request.extensions_mut().insert(principal),
+            Err(status) => return status.into_http(),
+        };
+    }
+    next.run(request).await
+}
+
+fn bearer(headers: &HeaderMap) -> Result<SecretString, Status> {
+    let missing =
+        || Status::unauthenticated("this call needs an API token; send metadata `authorization: Bearer <token>`");
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let (scheme, token) = header.split_once(' ').ok_or_else(missing)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+        return Err(missing());
+    }
+    Ok(SecretString::from(token))
+}
+
+async fn principal(plane: &Plane, token: &SecretString) -> Result<Principal, Status> {
+    plane.authenticate(token).await.map_err(status::from_plane)?.ok_or_else(|| {
+        Status::unauthenticated("this API token is wrong, expired or revoked; make a new one with `token create`")
+    })
+}
+
+/// The caller, as found by the layer above.
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<Principal, Status> {
+    // Without the layer nobody is anybody.
+    request.extensions().get().cloned().ok_or_else(|| Status::unauthenticated("nobody was authenticated"))
+}

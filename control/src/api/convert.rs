@@ -1,0 +1,122 @@
+//! Messages of `roadstead.v1` to and from the plane's own words.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use roadstead_proto::{UpstreamHost, v1};
+use tonic::Status;
+
+use super::status::{invalid_field, parse};
+use crate::{
+    group::{Group, Visibility},
+    plane::cache::CachedManifest,
+    store::inventory::Item,
+    token::{Token, TokenKind},
+    upstream::Upstream,
+};
+
+pub fn timestamp(ms: i64) -> Timestamp {
+    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    Timestamp { seconds: ms.div_euclid(1000), nanos }
+}
+
+/// A duration of a request, in milliseconds.
+pub fn duration_ms(field: &str, duration: prost_types::Duration) -> Result<i64, Status> {
+    let bad = || invalid_field(field, "must be a duration that is not negative");
+    let duration = Duration::try_from(duration).map_err(|_| bad())?;
+    i64::try_from(duration.as_millis()).map_err(|_| bad())
+}
+
+fn duration(ms: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    prost_types::Duration { seconds: ms.div_euclid(1000), nanos }
+}
+
+/// A visibility of a request; `None` if nothing is said.
+pub fn visibility(value: i32) -> Result<Option<Visibility>, Status> {
+    match v1::Visibility::try_from(value) {
+        Ok(v1::Visibility::Unspecified) => Ok(None),
+        Ok(v1::Visibility::Private) => Ok(Some(Visibility::Private)),
+        Ok(v1::Visibility::Internal) => Ok(Some(Visibility::Internal)),
+        Ok(v1::Visibility::Public) => Ok(Some(Visibility::Public)),
+        Err(_) => Err(invalid_field("visibility", format!("{value} is not a visibility: private, internal, public"))),
+    }
+}
+
+/// A list of upstreams of a request.
+pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, Status> {
+    hosts.iter().map(|host| parse(field, host)).collect()
+}
+
+pub fn group(group: Group) -> v1::Group {
+    let settings = group.settings;
+    let visibility = match settings.visibility {
+        Visibility::Private => v1::Visibility::Private,
+        Visibility::Internal => v1::Visibility::Internal,
+        Visibility::Public => v1::Visibility::Public,
+    };
+    v1::Group {
+        id: group.id,
+        path: group.path.to_string(),
+        visibility: visibility.into(),
+        anonymous_pull: settings.anonymous_pull,
+        enabled: settings.enabled,
+        frozen: settings.frozen,
+        upstreams: settings.upstreams.iter().map(ToString::to_string).collect(),
+        max_age: Some(duration(settings.max_age_ms)),
+        etag: group.etag.to_string(),
+        created_at: Some(timestamp(group.created_at_ms)),
+        updated_at: Some(timestamp(group.updated_at_ms)),
+    }
+}
+
+pub fn token(token: Token) -> v1::Token {
+    let kind = match token.kind {
+        TokenKind::Admin => v1::TokenKind::Admin,
+        TokenKind::Group => v1::TokenKind::Group,
+        TokenKind::Node => v1::TokenKind::Node,
+    };
+    v1::Token {
+        id: token.id,
+        kind: kind.into(),
+        name: token.name,
+        username: token.username,
+        group_path: token.group.map(|group| group.to_string()).unwrap_or_default(),
+        scopes: token.scopes.iter().map(ToString::to_string).collect(),
+        created_at: Some(timestamp(token.created_at_ms)),
+        expires_at: token.expires_at_ms.map(timestamp),
+        last_used_at: token.last_used_at_ms.map(timestamp),
+    }
+}
+
+pub fn upstream(upstream: Upstream) -> v1::Upstream {
+    v1::Upstream {
+        host: upstream.host.to_string(),
+        url: upstream.url,
+        token_hosts: upstream.token_hosts,
+        updated_at: upstream.updated_at_ms.map(timestamp),
+    }
+}
+
+pub fn manifest(manifest: CachedManifest) -> v1::Manifest {
+    let item = manifest.item;
+    v1::Manifest {
+        image: item.place.to_string(),
+        tags: manifest.tags,
+        digest: item.digest.to_string(),
+        media_type: item.media_type,
+        size_bytes: manifest.image_bytes,
+        cached_at: Some(timestamp(item.cached_at_ms)),
+        last_pulled_at: item.last_pulled_at_ms.map(timestamp),
+    }
+}
+
+pub fn blob(item: Item) -> v1::Blob {
+    v1::Blob {
+        image: item.place.to_string(),
+        digest: item.digest.to_string(),
+        size_bytes: item.size_bytes,
+        cached_at: Some(timestamp(item.cached_at_ms)),
+        last_pulled_at: item.last_pulled_at_ms.map(timestamp),
+    }
+}

@@ -1,0 +1,116 @@
+//! `roadstead.v1.GroupService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::{
+    UpstreamHost,
+    v1::{
+        CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
+        GetGroupResponse, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
+        group_service_server::GroupService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    authenticate::caller,
+    convert, page,
+    status::{allow, allow_on, from_plane, invalid_field, parse},
+};
+use crate::{
+    access::Action,
+    group::{GroupChange, GroupSettings, Visibility},
+    plane::Plane,
+};
+
+/// The service.
+pub struct Groups(Arc<Plane>);
+
+impl Groups {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl GroupService for Groups {
+    async fn create_group(
+        &self,
+        request: Request<CreateGroupRequest>,
+    ) -> Result<Response<CreateGroupResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&caller, Action::Administer, "path", &request.path)?;
+        let upstreams = if request.upstreams.is_empty() {
+            vec![parse("upstreams", UpstreamHost::DOCKER_HUB)?]
+        } else {
+            convert::hosts("upstreams", &request.upstreams)?
+        };
+        let settings = GroupSettings {
+            visibility: convert::visibility(request.visibility)?.unwrap_or(Visibility::Private),
+            anonymous_pull: request.anonymous_pull,
+            enabled: true,
+            frozen: false,
+            upstreams,
+            max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?.unwrap_or(0),
+        };
+        let group = self.0.create_group(path, settings).await.map_err(from_plane)?;
+        Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
+    }
+
+    async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
+        let path = allow_on(&caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path)?;
+        let group = self.0.group(&path).await.map_err(from_plane)?;
+        Ok(Response::new(GetGroupResponse { group: Some(convert::group(group)) }))
+    }
+
+    async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ReadGroup)?;
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.groups(caller.reach(), &after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|group| group.path.as_str()));
+        let groups = found.items.into_iter().map(convert::group).collect();
+        Ok(Response::new(ListGroupsResponse { groups, next_page_token }))
+    }
+
+    async fn update_group(
+        &self,
+        request: Request<UpdateGroupRequest>,
+    ) -> Result<Response<UpdateGroupResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&caller, Action::ChangeGroup, "path", &request.path)?;
+        let etag = match request.etag.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| invalid_field("etag", "must be the etag of a group, or empty"))?),
+        };
+        let visibility =
+            match request.visibility {
+                None => None,
+                Some(value) => Some(convert::visibility(value)?.ok_or_else(|| {
+                    invalid_field("visibility", "must be private, internal or public; or leave it out")
+                })?),
+            };
+        let change = GroupChange {
+            visibility,
+            anonymous_pull: request.anonymous_pull,
+            enabled: request.enabled,
+            frozen: request.frozen,
+            upstreams: request.upstreams.map(|list| convert::hosts("upstreams", &list.hosts)).transpose()?,
+            max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?,
+        };
+        let group = self.0.update_group(&path, etag, change).await.map_err(from_plane)?;
+        Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<DeleteGroupRequest>,
+    ) -> Result<Response<DeleteGroupResponse>, Status> {
+        let path = allow_on(&caller(&request)?, Action::Administer, "path", &request.get_ref().path)?;
+        let links = self.0.delete_group(&path).await.map_err(from_plane)?;
+        Ok(Response::new(DeleteGroupResponse { links: i64::try_from(links).unwrap_or(i64::MAX) }))
+    }
+}

@@ -1,0 +1,199 @@
+//! `roadstead.node.v1.NodeService`.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+use roadstead_proto::{
+    Tag, UpstreamHost,
+    node::v1::{
+        ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest,
+        GetCredentialResponse, GetLinksRequest, GetLinksResponse, RecordLinkRequest, RecordLinkResponse,
+        RecordUsageRequest, RecordUsageResponse, RegistryToken, ReportTagRequest, ReportTagResponse, ResolveTagRequest,
+        ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
+        node_service_server::NodeService, sign_in_response,
+    },
+};
+use secrecy::ExposeSecret as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, info};
+
+use super::{
+    authenticate::caller,
+    node_convert as convert,
+    status::{allow, from_plane, parse, parse_optional},
+    watch_stream::WatchStream,
+};
+use crate::{
+    access::Action,
+    plane::{
+        Plane,
+        sign_in::{PullScope, SignIn},
+    },
+    pull_access::PullRefused,
+    watch,
+};
+
+/// Events on their way to one watcher: one is being sent, one is ready.
+const EVENTS_AHEAD: usize = 1;
+/// Most characters of a node's name and version that are logged.
+const MAX_NAME_CHARS: usize = 255;
+
+/// The service.
+pub struct Nodes {
+    plane: Arc<Plane>,
+    stop: CancellationToken,
+    watchers: Gauge,
+}
+
+impl Nodes {
+    pub fn new(plane: Arc<Plane>, stop: CancellationToken, watchers: Gauge) -> Self {
+        Self { plane, stop, watchers }
+    }
+}
+
+/// What a node asks, if it is a node that asks.
+fn from_node<T>(request: Request<T>) -> Result<T, Status> {
+    allow(&caller(&request)?, Action::ServeAsNode)?;
+    Ok(request.into_inner())
+}
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    type WatchStream = WatchStream;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<WatchStream>, Status> {
+        let request = from_node(request)?;
+        let shown = |text: &str| text.chars().take(MAX_NAME_CHARS).collect::<String>();
+        info!(
+            node.name = shown(&request.node_name),
+            node.version = shown(&request.version),
+            resume_revision = request.resume_revision,
+            "a node watches"
+        );
+        let (sender, events) = mpsc::channel(EVENTS_AHEAD);
+        let watching = watch::watch(self.plane.clone(), request.resume_revision, sender, self.stop.clone());
+        tokio::spawn(watching.in_current_span());
+        Ok(Response::new(WatchStream::new(events, self.watchers.clone())))
+    }
+
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
+        let request = from_node(request)?;
+        let scopes = request.scopes.into_iter().map(|s| PullScope { name: s.name, group_path: s.group_path }).collect();
+        let sign_in = SignIn {
+            username: request.username,
+            password: request.password.into(),
+            scopes,
+            anonymous_allowed: request.anonymous_allowed,
+        };
+        let result = match self.plane.sign_in(sign_in).await.map_err(from_plane)? {
+            Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
+                token: signed_in.token,
+                expires_in_seconds: signed_in.expires_in_seconds,
+                issued_at_ms: signed_in.issued_at_ms,
+            }),
+            Err(refused) => {
+                info!(client.address = request.client_address, reason = %refused, "a sign-in was refused");
+                sign_in_response::Result::Refused(refusal(&refused))
+            }
+        };
+        Ok(Response::new(SignInResponse { result: Some(result) }))
+    }
+
+    async fn resolve_tag(&self, request: Request<ResolveTagRequest>) -> Result<Response<ResolveTagResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let tag: Tag = parse("tag", &request.tag)?;
+        let answer = self.plane.resolve_tag(&place, &tag).await.map_err(from_plane)?;
+        Ok(Response::new(convert::resolve_answer(&place, &tag, answer)))
+    }
+
+    async fn report_tag(&self, request: Request<ReportTagRequest>) -> Result<Response<ReportTagResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let tag: Tag = parse("tag", &request.tag)?;
+        let said = convert::outcome_in(request.outcome)?;
+        let answer = self.plane.report_tag(&place, &tag, said).await.map_err(from_plane)?;
+        Ok(Response::new(convert::report_answer(&place, &tag, answer)))
+    }
+
+    async fn get_links(&self, request: Request<GetLinksRequest>) -> Result<Response<GetLinksResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let found = self.plane.links(&place, &parse("digest", &request.digest)?).await.map_err(from_plane)?;
+        Ok(Response::new(GetLinksResponse {
+            link: found.link.map(convert::link),
+            referenced: convert::links(found.referenced),
+            link_epoch: found.link_epoch,
+        }))
+    }
+
+    async fn record_link(&self, request: Request<RecordLinkRequest>) -> Result<Response<RecordLinkResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let link = convert::link_in(request.link)?;
+        let references =
+            request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
+        let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
+        let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref()).await.map_err(from_plane)?;
+        Ok(Response::new(match recorded {
+            Some(found) => RecordLinkResponse {
+                recorded: true,
+                referenced: convert::links(found.referenced),
+                link_epoch: found.link_epoch,
+            },
+            None => RecordLinkResponse::default(),
+        }))
+    }
+
+    async fn get_credential(
+        &self,
+        request: Request<GetCredentialRequest>,
+    ) -> Result<Response<GetCredentialResponse>, Status> {
+        let request = from_node(request)?;
+        let host: UpstreamHost = parse("upstream", &request.upstream)?;
+        let (found, credential_epoch) = self.plane.credential(&request.group_id, &host).await.map_err(from_plane)?;
+        let (username, password) =
+            found.map(|(username, password)| (username, password.expose_secret().to_owned())).unwrap_or_default();
+        Ok(Response::new(GetCredentialResponse { username, password, credential_epoch }))
+    }
+
+    async fn record_usage(
+        &self,
+        request: Request<RecordUsageRequest>,
+    ) -> Result<Response<RecordUsageResponse>, Status> {
+        let request = from_node(request)?;
+        let usage = request.usage.into_iter().map(convert::usage_in).collect::<Result<Vec<_>, Status>>()?;
+        self.plane.record_usage(&request.batch_id, &usage).await.map_err(from_plane)?;
+        Ok(Response::new(RecordUsageResponse {}))
+    }
+
+    async fn claim_garbage(
+        &self,
+        request: Request<ClaimGarbageRequest>,
+    ) -> Result<Response<ClaimGarbageResponse>, Status> {
+        let request = from_node(request)?;
+        let claimed = self.plane.claim_garbage(request.limit).await.map_err(from_plane)?;
+        Ok(Response::new(ClaimGarbageResponse { digests: claimed.iter().map(ToString::to_string).collect() }))
+    }
+
+    async fn confirm_garbage(
+        &self,
+        request: Request<ConfirmGarbageRequest>,
+    ) -> Result<Response<ConfirmGarbageResponse>, Status> {
+        let request = from_node(request)?;
+        let digests = request.digests.iter().map(|digest| parse("digests", digest)).collect::<Result<Vec<_>, _>>()?;
+        self.plane.confirm_garbage(&digests).await.map_err(from_plane)?;
+        Ok(Response::new(ConfirmGarbageResponse {}))
+    }
+}
+
+fn refusal(refused: &PullRefused) -> SignInRefused {
+    let reason = match refused {
+        PullRefused::WrongCredentials | PullRefused::SignInNeeded => SignInRefusal::Unauthenticated,
+        PullRefused::MissingScopes { .. } | PullRefused::Disabled { .. } => SignInRefusal::Denied,
+        PullRefused::NotFound { .. } => SignInRefusal::NotFound,
+    };
+    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds: 0 }
+}

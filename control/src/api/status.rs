@@ -1,0 +1,75 @@
+//! Errors as callers see them: one place turns every one into a `tonic::Status`.
+
+use roadstead_proto::GroupPath;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tracing::error;
+
+use crate::{
+    access::{Action, Denied, Principal},
+    plane::PlaneError,
+    violation::Violation,
+};
+
+/// A use case's error. What is our fault is logged here, once, and shown without its details.
+pub fn from_plane(problem: PlaneError) -> Status {
+    match problem {
+        PlaneError::NotFound { .. } => Status::not_found(problem.to_string()),
+        PlaneError::AlreadyExists { .. } => Status::already_exists(problem.to_string()),
+        PlaneError::Invalid(violations) => invalid(violations),
+        PlaneError::Precondition(message) => Status::failed_precondition(message),
+        PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
+        PlaneError::Denied(problem) => denied(problem),
+        PlaneError::Store(problem) if problem.retryable() => {
+            error!(error = %problem, "the database failed a call");
+            Status::unavailable("the control plane's database is not available right now; try again")
+        }
+        PlaneError::Store(_) | PlaneError::Seal(_) | PlaneError::Key(_) | PlaneError::Random(_) => {
+            error!(error = %problem, "a call failed inside the control plane");
+            Status::internal("the control plane failed inside; its log says why")
+        }
+    }
+}
+
+/// Fields that cannot be as they are, with `google.rpc.BadRequest`.
+pub fn invalid(violations: Vec<Violation>) -> Status {
+    let message = violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; ");
+    let fields: Vec<_> = violations.into_iter().map(|v| FieldViolation::new(v.field, v.message)).collect();
+    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(fields))
+}
+
+/// One field that cannot be as it is.
+pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
+    invalid(vec![Violation::new(field, message)])
+}
+
+/// The caller may not do that.
+pub fn denied(problem: Denied) -> Status {
+    Status::permission_denied(problem.to_string())
+}
+
+/// Refuses callers who could do this to no group at all.
+pub fn allow(caller: &Principal, action: Action) -> Result<(), Status> {
+    caller.may(action).map_err(denied)
+}
+
+/// The group that a request names, if the caller may do this to it, there or not.
+pub fn allow_on(caller: &Principal, action: Action, field: &str, path: &str) -> Result<GroupPath, Status> {
+    allow(caller, action)?;
+    let path = parse(field, path)?;
+    caller.may_on(action, &path).map_err(denied)?;
+    Ok(path)
+}
+
+/// Parses a field.
+pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: T::Err| invalid_field(field, error.to_string()))
+}
+
+/// Parses a field that may be empty.
+pub fn parse_optional<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { parse(field, text).map(Some) }
+}

@@ -1,0 +1,99 @@
+//! `roadstead.v1.UpstreamService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::{
+    UpstreamHost,
+    v1::{
+        DeleteCredentialRequest, DeleteCredentialResponse, DeleteUpstreamRequest, DeleteUpstreamResponse,
+        ListUpstreamsRequest, ListUpstreamsResponse, SetCredentialRequest, SetCredentialResponse, SetUpstreamRequest,
+        SetUpstreamResponse, UpstreamCredential, upstream_service_server::UpstreamService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    authenticate::caller,
+    convert, page,
+    status::{allow, allow_on, from_plane, parse},
+};
+use crate::{access::Action, plane::Plane};
+
+/// The service.
+pub struct Upstreams(Arc<Plane>);
+
+impl Upstreams {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl UpstreamService for Upstreams {
+    async fn set_upstream(
+        &self,
+        request: Request<SetUpstreamRequest>,
+    ) -> Result<Response<SetUpstreamResponse>, Status> {
+        allow(&caller(&request)?, Action::Administer)?;
+        let request = request.into_inner();
+        let upstream =
+            self.0.set_upstream(&request.host, &request.url, &request.token_hosts).await.map_err(from_plane)?;
+        Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
+    }
+
+    async fn list_upstreams(
+        &self,
+        request: Request<ListUpstreamsRequest>,
+    ) -> Result<Response<ListUpstreamsResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadUpstreams)?;
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.upstreams(&after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|upstream| upstream.host.as_str()));
+        let upstreams = found.items.into_iter().map(convert::upstream).collect();
+        Ok(Response::new(ListUpstreamsResponse { upstreams, next_page_token }))
+    }
+
+    async fn delete_upstream(
+        &self,
+        request: Request<DeleteUpstreamRequest>,
+    ) -> Result<Response<DeleteUpstreamResponse>, Status> {
+        allow(&caller(&request)?, Action::Administer)?;
+        let host: UpstreamHost = parse("host", &request.get_ref().host)?;
+        self.0.delete_upstream(&host).await.map_err(from_plane)?;
+        Ok(Response::new(DeleteUpstreamResponse {}))
+    }
+
+    async fn set_credential(
+        &self,
+        request: Request<SetCredentialRequest>,
+    ) -> Result<Response<SetCredentialResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&caller, Action::ChangeGroup, "group_path", &request.group_path)?;
+        let host: UpstreamHost = parse("host", &request.host)?;
+        let password = request.password.into();
+        let updated_at_ms =
+            self.0.set_credential(&path, &host, &request.username, &password).await.map_err(from_plane)?;
+        Ok(Response::new(SetCredentialResponse {
+            credential: Some(UpstreamCredential {
+                group_path: path.to_string(),
+                host: host.to_string(),
+                username: request.username,
+                updated_at: Some(convert::timestamp(updated_at_ms)),
+            }),
+        }))
+    }
+
+    async fn delete_credential(
+        &self,
+        request: Request<DeleteCredentialRequest>,
+    ) -> Result<Response<DeleteCredentialResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&caller, Action::ChangeGroup, "group_path", &request.group_path)?;
+        let host: UpstreamHost = parse("host", &request.host)?;
+        self.0.delete_credential(&path, &host).await.map_err(from_plane)?;
+        Ok(Response::new(DeleteCredentialResponse {}))
+    }
+}

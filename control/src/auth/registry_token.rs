@@ -1,0 +1,78 @@
+//! Registry tokens: the JWTs that clients carry on the registry port. They name who may pull what, never a secret.
+
+use roadstead_proto::REGISTRY_SERVICE;
+use serde::{Deserialize, Serialize};
+
+/// Who issues registry tokens.
+pub const ISSUER: &str = "roadstead";
+/// The `sub` of somebody who did not sign in.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// What a registry token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Always [`ISSUER`].
+    pub iss: String,
+    /// Always [`REGISTRY_SERVICE`].
+    pub aud: String,
+    /// The user name, or [`ANONYMOUS`].
+    pub sub: String,
+    /// Names this one JWT, for logs.
+    pub jti: String,
+    /// When it was issued, in seconds.
+    pub iat: i64,
+    /// From when it is good, in seconds.
+    pub nbf: i64,
+    /// Until when it is good, in seconds.
+    pub exp: i64,
+    /// The token that was signed in with; absent when anonymous.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub token_id: Option<String>,
+    /// What may be pulled; empty after a `docker login`.
+    pub access: Vec<Access>,
+}
+
+/// One repository that may be pulled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Always "repository".
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// As clients name it: "acme/dependency_proxy/containers/alpine".
+    pub name: String,
+    /// Always `["pull"]`.
+    pub actions: Vec<String>,
+    /// Id of the group that this was decided for: a group that takes over the path later is another.
+    pub group_id: String,
+}
+
+impl Access {
+    /// The right to pull `name`, which belongs to that group.
+    pub fn pull(name: String, group_id: String) -> Self {
+        Self { kind: "repository".into(), name, actions: vec!["pull".into()], group_id }
+    }
+}
+
+impl Claims {
+    /// What a token issued now says.
+    pub fn new(
+        subject: String,
+        token_id: Option<String>,
+        access: Vec<Access>,
+        now_ms: i64,
+        lifetime_seconds: i64,
+    ) -> Self {
+        let now = now_ms.div_euclid(1000);
+        Self {
+            iss: ISSUER.into(),
+            aud: REGISTRY_SERVICE.into(),
+            sub: subject,
+            jti: uuid::Uuid::now_v7().to_string(),
+            iat: now,
+            nbf: now,
+            exp: now + lifetime_seconds,
+            token_id,
+            access,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Keeps secrets unreadable at rest: XChaCha20-Poly1305 under a key that is kept in a file outside the database.
+//!
+//! What is sealed is bound to what it is for, so that a sealed value moved to another row does not open.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Payload},
+};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+
+/// Length of the key, in bytes.
+const KEY_BYTES: usize = 32;
+/// Length of the nonce, in bytes: long enough to be drawn at random for every value.
+const NONCE_BYTES: usize = 24;
+
+/// The key file cannot be used, or a sealed value cannot be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The key file cannot be read or made.
+    #[error("cannot use the key file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file is there but holds no key.
+    #[error("{path} is not a key file ({KEY_BYTES} bytes as base64 on one line); restore it from a backup")]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// A value was sealed with another key, for something else, or is damaged.
+    #[error("the stored secret of {what} does not open: is secret.key the one that belongs to this database?")]
+    DoesNotOpen {
+        /// What the secret is of.
+        what: String,
+    },
+}
+
+/// Seals and opens secrets. Has no useful `Debug`: it holds the key.
+pub struct Sealer(XChaCha20Poly1305);
+
+impl Sealer {
+    /// Reads the key at `path`, or makes one there if there is none.
+    pub fn open(path: &Path) -> Result<Self, SealError> {
+        let failed = |source| SealError::File { path: path.to_owned(), source };
+        let bad = || SealError::NotAKey { path: path.to_owned() };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => SecretString::from(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut key = [0; KEY_BYTES];
+                getrandom::fill(&mut key).map_err(SealError::Random)?;
+                let text = SecretString::from(BASE64.encode(key) + "\n");
+                write_private(path, text.expose_secret()).map_err(failed)?;
+                text
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let key = SecretSlice::from(BASE64.decode(text.expose_secret().trim()).map_err(|_| bad())?);
+        Ok(Self(XChaCha20Poly1305::new_from_slice(key.expose_secret()).map_err(|_| bad())?))
+    }
+
+    /// Seals `secret`, to be opened for the same `what` only.
+    pub fn seal(&self, what: &str, secret: &[u8]) -> Result<String, SealError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(SealError::Random)?;
+        let sealed = self
+            .0
+            .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: what.as_bytes() })
+            .map_err(|_| SealError::DoesNotOpen { what: what.to_owned() })?;
+        Ok(BASE64.encode([nonce.as_slice(), &sealed].concat()))
+    }
+
+    /// Opens what was sealed for `what`.
+    pub fn open_sealed(&self, what: &str, sealed: &str) -> Result<SecretSlice<u8>, SealError> {
+        let fails = || SealError::DoesNotOpen { what: what.to_owned() };
+        let bytes = BASE64.decode(sealed).map_err(|_| fails())?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(fails)?;
+        let secret = self
+            .0
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: what.as_bytes() })
+            .map_err(|_| fails())?;
+        Ok(SecretSlice::from(secret))
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all: a crash leaves no half of it.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let staged = path.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&staged)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&staged, path)?;
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_with_the_same_key_for_the_same_thing_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        let sealed = Sealer::open(&path).unwrap().seal("a", b"hunter2").unwrap();
+        assert!(!sealed.contains("hunter2"));
+        let again = Sealer::open(&path).unwrap();
+        assert_eq!(again.open_sealed("a", &sealed).unwrap().expose_secret(), b"hunter2");
+        assert!(again.open_sealed("b", &sealed).is_err());
+        let other = Sealer::open(&folder.path().join("other.key")).unwrap();
+        for bad in [sealed.as_str(), "", "AAAA", "not base64"] {
+            assert!(other.open_sealed("a", bad).is_err());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_key_file_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        Sealer::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        fs::write(&path, "junk").unwrap();
+        assert!(matches!(Sealer::open(&path), Err(SealError::NotAKey { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "junk");
+    }
+}

@@ -1,0 +1,208 @@
+//! Groups: their settings, what a change to them may be, and which group contains which.
+
+use std::str::FromStr;
+
+use roadstead_proto::{GroupPath, UpstreamHost};
+
+use crate::violation::Violation;
+
+/// Longest time that a tag may be served without asking upstream, in milliseconds: 30 days.
+pub const MAX_MAX_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
+/// Most upstreams that one group may use.
+pub const MAX_UPSTREAMS: usize = 50;
+
+/// Who may pull besides the group's own tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// Nobody, and nobody else can tell that the group exists.
+    Private,
+    /// Anybody who is signed in.
+    Internal,
+    /// Anybody who is signed in, and anybody at all where anonymous pulls are on.
+    Public,
+}
+
+impl Visibility {
+    /// The word it is stored as.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Internal => "internal",
+            Self::Public => "public",
+        }
+    }
+}
+
+impl FromStr for Visibility {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "private" => Ok(Self::Private),
+            "internal" => Ok(Self::Internal),
+            "public" => Ok(Self::Public),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The settings of a group that its maintainers choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// Who may pull.
+    pub visibility: Visibility,
+    /// Whether pulls need no sign-in; only for public groups.
+    pub anonymous_pull: bool,
+    /// Whether pulls are possible at all.
+    pub enabled: bool,
+    /// Whether only what is cached is served.
+    pub frozen: bool,
+    /// Upstreams it may use, the default first; never empty.
+    pub upstreams: Vec<UpstreamHost>,
+    /// How long a tag is served without asking upstream, in milliseconds.
+    pub max_age_ms: i64,
+}
+
+/// A group as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Never changes.
+    pub id: String,
+    /// Unique, lower-case.
+    pub path: GroupPath,
+    /// What its maintainers chose.
+    pub settings: GroupSettings,
+    /// Revision of the last change of settings.
+    pub etag: i64,
+    /// Revision of the last removal of links.
+    pub link_epoch: i64,
+    /// Revision of the last change of credentials.
+    pub credential_epoch: i64,
+    /// Pulls served without fetching content.
+    pub hits: i64,
+    /// Pulls that fetched content.
+    pub misses: i64,
+    /// When it was created.
+    pub created_at_ms: i64,
+    /// When its settings last changed.
+    pub updated_at_ms: i64,
+}
+
+/// A change of settings; `None` leaves what is there.
+#[derive(Clone, Debug, Default)]
+pub struct GroupChange {
+    /// See [`GroupSettings::visibility`].
+    pub visibility: Option<Visibility>,
+    /// See [`GroupSettings::anonymous_pull`].
+    pub anonymous_pull: Option<bool>,
+    /// See [`GroupSettings::enabled`].
+    pub enabled: Option<bool>,
+    /// See [`GroupSettings::frozen`].
+    pub frozen: Option<bool>,
+    /// Replaces the whole list.
+    pub upstreams: Option<Vec<UpstreamHost>>,
+    /// See [`GroupSettings::max_age_ms`].
+    pub max_age_ms: Option<i64>,
+}
+
+impl GroupSettings {
+    /// The settings after `change`.
+    pub fn with(&self, change: GroupChange) -> Self {
+        Self {
+            visibility: change.visibility.unwrap_or(self.visibility),
+            anonymous_pull: change.anonymous_pull.unwrap_or(self.anonymous_pull),
+            enabled: change.enabled.unwrap_or(self.enabled),
+            frozen: change.frozen.unwrap_or(self.frozen),
+            upstreams: change.upstreams.unwrap_or_else(|| self.upstreams.clone()),
+            max_age_ms: change.max_age_ms.unwrap_or(self.max_age_ms),
+        }
+    }
+
+    /// What is wrong with these settings, given the upstreams there are.
+    pub fn violations(&self, exists: impl Fn(&UpstreamHost) -> bool) -> Vec<Violation> {
+        let mut found = Vec::new();
+        if self.anonymous_pull && self.visibility != Visibility::Public {
+            found.push(Violation::new(
+                "anonymous_pull",
+                "anonymous pulls need visibility public; set that too, or leave anonymous pulls off",
+            ));
+        }
+        if !(0..=MAX_MAX_AGE_MS).contains(&self.max_age_ms) {
+            found.push(Violation::new("max_age", "must be between 0 and 30 days"));
+        }
+        if self.upstreams.is_empty() || self.upstreams.len() > MAX_UPSTREAMS {
+            found.push(Violation::new("upstreams", format!("a group uses 1 to {MAX_UPSTREAMS} upstreams")));
+        }
+        for (position, host) in self.upstreams.iter().enumerate() {
+            if self.upstreams[..position].contains(host) {
+                found.push(Violation::new("upstreams", format!("upstream {host} is listed twice")));
+            } else if !exists(host) {
+                found.push(Violation::new(
+                    "upstreams",
+                    format!("there is no upstream {host}; an administrator can add it with `upstream set`"),
+                ));
+            }
+        }
+        found
+    }
+}
+
+/// Whether `path` is `group` or a subgroup of it at any depth.
+pub fn contains(group: &GroupPath, path: &GroupPath) -> bool {
+    path.as_str().strip_prefix(group.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> GroupSettings {
+        GroupSettings {
+            visibility: Visibility::Private,
+            anonymous_pull: false,
+            enabled: true,
+            frozen: false,
+            upstreams: vec!["docker.io".parse().unwrap()],
+            max_age_ms: 0,
+        }
+    }
+
+    #[test]
+    fn settings_are_checked_as_a_whole_after_the_change() {
+        let quay: UpstreamHost = "quay.io".parse().unwrap();
+        let hub: UpstreamHost = "docker.io".parse().unwrap();
+        let change = GroupChange::default;
+        for (change, field) in [
+            (GroupChange { anonymous_pull: Some(true), ..change() }, Some("anonymous_pull")),
+            (
+                GroupChange { anonymous_pull: Some(true), visibility: Some(Visibility::Internal), ..change() },
+                Some("anonymous_pull"),
+            ),
+            (GroupChange { anonymous_pull: Some(true), visibility: Some(Visibility::Public), ..change() }, None),
+            (GroupChange { max_age_ms: Some(MAX_MAX_AGE_MS), ..change() }, None),
+            (GroupChange { max_age_ms: Some(MAX_MAX_AGE_MS + 1), ..change() }, Some("max_age")),
+            (GroupChange { max_age_ms: Some(-1), ..change() }, Some("max_age")),
+            (GroupChange { upstreams: Some(vec![]), ..change() }, Some("upstreams")),
+            (GroupChange { upstreams: Some(vec![quay]), ..change() }, Some("upstreams")),
+            (GroupChange { upstreams: Some(vec![hub.clone(), hub.clone()]), ..change() }, Some("upstreams")),
+            (GroupChange { frozen: Some(true), ..change() }, None),
+        ] {
+            let found = settings().with(change.clone()).violations(|host| *host == hub);
+            assert_eq!(found.first().map(|v| v.field.as_str()), field, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_contains_itself_and_its_subgroups_only() {
+        for (group, path, expected) in [
+            ("acme", "acme", true),
+            ("acme", "acme/backend", true),
+            ("acme", "acme/backend/ci", true),
+            ("acme", "acmex", false),
+            ("acme", "acme-labs/backend", false),
+            ("acme/backend", "acme", false),
+        ] {
+            assert_eq!(contains(&group.parse().unwrap(), &path.parse().unwrap()), expected, "{group} {path}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Opening the control plane: the data folder, the key file, the database, and what a first start makes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::warn;
+
+use crate::{
+    api::ApiError,
+    auth::{
+        key_ring::KeyRing,
+        rotation::MAX_TOKEN_LIFETIME_MS,
+        seal::{SealError, Sealer, write_private},
+        secret,
+    },
+    clock::{Clock, millis},
+    plane::{Plane, PlaneError, first_start::AdminToken, last_used::LastUsed},
+    store::{Store, StoreError},
+    token::TokenKind,
+};
+
+/// File of the database in the data folder.
+const DATABASE: &str = "control.db";
+/// File of the key that stored secrets are sealed with.
+const KEY_FILE: &str = "secret.key";
+/// File of the administrator's token, where it was made here.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
+
+/// Settings of the control plane.
+#[derive(Debug)]
+pub struct ControlConfig {
+    /// Where everything embedded lives; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The database; `None` means `control.db` in the data folder.
+    pub database_url: Option<String>,
+    /// How long a registry token is good: a minute to a day.
+    pub registry_token_lifetime: Duration,
+    /// How long content without links is kept.
+    pub gc_grace: Duration,
+    /// The administrator's token at a first start; `None` makes one.
+    pub admin_token: Option<SecretString>,
+}
+
+impl ControlConfig {
+    /// The defaults, for this data folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            database_url: None,
+            registry_token_lifetime: Duration::from_secs(15 * 60),
+            gc_grace: Duration::from_secs(3600),
+            admin_token: None,
+        }
+    }
+}
+
+/// What the person who started the process should be told.
+#[derive(Debug)]
+pub struct FirstStart {
+    /// The administrator's token, if it was made now.
+    pub admin_token: Option<SecretString>,
+    /// Where it is, or would be, kept.
+    pub admin_token_file: PathBuf,
+    /// Whether the database was empty.
+    pub is_first: bool,
+}
+
+/// The control plane cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting cannot be as it is.
+    #[error("{0}")]
+    Setting(String),
+    /// The data folder cannot be used.
+    #[error("--data-dir {path}: {source}", path = path.display())]
+    DataDir {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file cannot be used.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the database cannot be used.
+    #[error("the control plane's data cannot be used: {0}")]
+    Plane(#[from] PlaneError),
+    /// The services cannot be put together.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+impl OpenError {
+    /// Whether other settings would help: exit code 2.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::Store(StoreError::Url(_)))
+    }
+}
+
+/// Opens the plane, giving an empty database what it needs.
+pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, FirstStart), OpenError> {
+    check(&config)?;
+    make_private_folder(&config.data_dir)?;
+    let sealer = Sealer::open(&config.data_dir.join(KEY_FILE))?;
+    let url = match config.database_url {
+        Some(url) => url,
+        None => database_url(&config.data_dir.join(DATABASE))?,
+    };
+    let plane = Plane {
+        store: Store::open(&url, clock.now_ms()).await?,
+        clock,
+        sealer,
+        keys: KeyRing::default(),
+        registry_token_lifetime: config.registry_token_lifetime,
+        gc_grace: config.gc_grace,
+        embedded_node_token: secret::generate(TokenKind::Node).map_err(PlaneError::Random)?,
+        last_used: LastUsed::default(),
+    };
+    let admin_token_file = config.data_dir.join(ADMIN_TOKEN_FILE);
+    let keep = |secret: &SecretString| {
+        let path = admin_token_file.clone();
+        write_private(&path, &format!("{}\n", secret.expose_secret()))
+            .map_err(|source| PlaneError::Seal(SealError::File { path, source }))
+    };
+    let (admin_token, is_first) = match plane.start(config.admin_token.as_ref(), keep).await? {
+        AdminToken::Made(secret) => (Some(secret), true),
+        AdminToken::Taken => (None, true),
+        AdminToken::Kept => (None, false),
+        AdminToken::KeptAnother => {
+            warn!("ROADSTEAD_ADMIN_TOKEN differs from the administrator's token of the first start and is ignored");
+            (None, false)
+        }
+    };
+    Ok((plane, FirstStart { admin_token, admin_token_file, is_first }))
+}
+
+fn check(config: &ControlConfig) -> Result<(), OpenError> {
+    let lifetime = config.registry_token_lifetime;
+    if lifetime < Duration::from_secs(60) || millis(lifetime) > MAX_TOKEN_LIFETIME_MS {
+        return Err(OpenError::Setting(format!(
+            "--registry-token-lifetime {lifetime:?}: must be between a minute and a day"
+        )));
+    }
+    if let Some(token) = &config.admin_token {
+        let text = token.expose_secret();
+        if text.is_empty() || text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(OpenError::Setting(
+                "ROADSTEAD_ADMIN_TOKEN: must be 1 to 1024 printable ASCII characters without spaces".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn make_private_folder(path: &Path) -> Result<(), OpenError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| OpenError::DataDir { path: path.to_owned(), source })
+}
+
+fn database_url(path: &Path) -> Result<String, OpenError> {
+    let text = path.to_str().ok_or_else(|| {
+        OpenError::Setting(format!("--data-dir {}: the path must be UTF-8 for the database in it", path.display()))
+    })?;
+    // Escaped: a path may hold what means something in a URL.
+    let escaped: String = text
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect();
+    Ok(format!("sqlite://{escaped}"))
+}

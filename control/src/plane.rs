@@ -1,0 +1,142 @@
+//! What the control plane does, call by call: each use case is one function that reads, asks a rule, writes, and
+//! commits. It knows neither gRPC nor SQL; who may call is decided before.
+
+pub mod cache;
+pub mod first_start;
+pub mod garbage;
+pub mod groups;
+pub mod last_used;
+pub mod pulls;
+pub mod sign_in;
+pub mod tags;
+pub mod tokens;
+pub mod upkeep;
+pub mod upstreams;
+pub mod usage;
+
+use std::time::Duration;
+
+use roadstead_proto::GroupPath;
+use secrecy::SecretString;
+
+use crate::{
+    auth::{
+        key_ring::{KeyError, KeyRing},
+        seal::{SealError, Sealer},
+    },
+    clock::Clock,
+    group::Group,
+    store::{Store, StoreError},
+    violation::Violation,
+};
+
+/// Everything a use case works with.
+pub struct Plane {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) sealer: Sealer,
+    pub(crate) keys: KeyRing,
+    pub(crate) registry_token_lifetime: Duration,
+    pub(crate) gc_grace: Duration,
+    /// What the node in this process signs in with; kept in memory only.
+    pub(crate) embedded_node_token: SecretString,
+    pub(crate) last_used: last_used::LastUsed,
+}
+
+/// Why a call was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// What is named is not there.
+    #[error("there is no {what} {name}{}", if hint.is_empty() { String::new() } else { format!("; {hint}") })]
+    NotFound {
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The next step.
+        hint: &'static str,
+    },
+    /// The name is taken.
+    #[error("group {path} is there already; change it with `group update`")]
+    AlreadyExists {
+        /// The group's path.
+        path: GroupPath,
+    },
+    /// The request cannot be as it is.
+    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// Something else must be done first.
+    #[error("{0}")]
+    Precondition(String),
+    /// Somebody else changed it in between.
+    #[error("group {path} was changed by somebody else; read it again and repeat the change with its new etag")]
+    Changed {
+        /// The group's path.
+        path: GroupPath,
+    },
+    /// The caller may not do that to this object, whether or not it is there.
+    #[error(transparent)]
+    Denied(#[from] crate::access::Denied),
+    /// The database fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored secret cannot be made or read.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A registry token cannot be signed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// What every use case answers.
+pub type PlaneResult<T> = Result<T, PlaneError>;
+
+impl PlaneError {
+    fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, message)])
+    }
+
+    fn no_group(path: &GroupPath) -> Self {
+        Self::NotFound { what: "group", name: path.to_string(), hint: "`group list` shows those there are" }
+    }
+}
+
+/// One page of a list, and whether more follow.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// Of items of which one more than `limit` was asked for.
+    fn cut(mut items: Vec<T>, limit: i64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, more }
+    }
+}
+
+/// The group at `path`, or the refusal that says there is none.
+async fn group_at(db: &mut sqlx::AnyConnection, path: &GroupPath) -> PlaneResult<Group> {
+    crate::store::groups::by_path(db, path).await?.ok_or_else(|| PlaneError::no_group(path))
+}
+
+/// The group with this id, or the refusal that says there is none.
+async fn group_with(db: &mut sqlx::AnyConnection, id: &str) -> PlaneResult<Group> {
+    crate::store::groups::by_id(db, id).await?.ok_or_else(|| PlaneError::NotFound {
+        what: "group with id",
+        name: id.to_owned(),
+        hint: "it was deleted",
+    })
+}
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

@@ -1,0 +1,105 @@
+//! Groups: create, read, change, delete.
+
+use std::collections::HashSet;
+
+use roadstead_proto::{GroupPath, UpstreamHost};
+
+use super::{Page, Plane, PlaneError, PlaneResult, group_at, new_id};
+use crate::{
+    auth::rotation::MAX_TOKEN_LIFETIME_MS,
+    group::{Group, GroupChange, GroupSettings},
+    store::{WriteTx, changes::Subject, credentials, groups, links, tags, tokens, upstreams},
+};
+
+impl Plane {
+    /// Creates a group.
+    pub async fn create_group(&self, path: GroupPath, settings: GroupSettings) -> PlaneResult<Group> {
+        let mut tx = self.store.write().await?;
+        check(&mut tx, &settings).await?;
+        let group = insert_group(&mut tx, path, settings, self.clock.now_ms()).await?;
+        tx.commit().await?;
+        Ok(group)
+    }
+
+    /// Reads a group.
+    pub async fn group(&self, path: &GroupPath) -> PlaneResult<Group> {
+        group_at(&mut *self.store.read().await?, path).await
+    }
+
+    /// Reads the groups that follow the path `after`.
+    pub async fn groups(&self, within: Option<&GroupPath>, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
+        let found = groups::page(&mut *self.store.read().await?, within, after, limit + 1).await?;
+        Ok(Page::cut(found, limit))
+    }
+
+    /// Changes a group, if it still has the etag (where one is given).
+    pub async fn update_group(&self, path: &GroupPath, etag: Option<i64>, change: GroupChange) -> PlaneResult<Group> {
+        let mut tx = self.store.write().await?;
+        let mut group = group_at(&mut tx, path).await?;
+        if etag.is_some_and(|etag| etag != group.etag) {
+            return Err(PlaneError::Changed { path: path.clone() });
+        }
+        let settings = group.settings.with(change);
+        check(&mut tx, &settings).await?;
+        if settings != group.settings {
+            let now_ms = self.clock.now_ms();
+            group.etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+            group.updated_at_ms = now_ms;
+            group.settings = settings;
+            groups::update(&mut tx, &group.id, &group.settings, group.etag, now_ms).await?;
+            tx.commit().await?;
+        }
+        Ok(group)
+    }
+
+    /// Deletes a group with its tokens, credentials, tags and links. Answers how many links there were.
+    pub async fn delete_group(&self, path: &GroupPath) -> PlaneResult<u64> {
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        let now_ms = self.clock.now_ms();
+        for token_id in tokens::ids_of_group(&mut tx, &group.id).await? {
+            tokens::revoke(&mut tx, &token_id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
+            tx.changed(&Subject::Revocation(token_id), now_ms).await?;
+        }
+        credentials::delete_of_group(&mut tx, &group.id).await?;
+        tags::delete_of_group(&mut tx, &group.id).await?;
+        let removed = links::delete_of_group(&mut tx, &group.id, now_ms).await?;
+        groups::delete(&mut tx, &group.id).await?;
+        tx.changed(&Subject::Group(group.id), now_ms).await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+}
+
+/// Adds a group and lets nodes know.
+pub(super) async fn insert_group(
+    tx: &mut WriteTx,
+    path: GroupPath,
+    settings: GroupSettings,
+    now_ms: i64,
+) -> PlaneResult<Group> {
+    let id = new_id();
+    let revision = tx.changed(&Subject::Group(id.clone()), now_ms).await?;
+    let group = Group {
+        id,
+        path,
+        settings,
+        etag: revision,
+        link_epoch: revision,
+        credential_epoch: revision,
+        hits: 0,
+        misses: 0,
+        created_at_ms: now_ms,
+        updated_at_ms: now_ms,
+    };
+    if !groups::insert(tx, &group).await? {
+        return Err(PlaneError::AlreadyExists { path: group.path });
+    }
+    Ok(group)
+}
+
+async fn check(tx: &mut WriteTx, settings: &GroupSettings) -> PlaneResult<()> {
+    let known: HashSet<UpstreamHost> = upstreams::all(tx).await?.into_iter().map(|upstream| upstream.host).collect();
+    let found = settings.violations(|host| known.contains(host));
+    if found.is_empty() { Ok(()) } else { Err(PlaneError::Invalid(found)) }
+}

@@ -1,0 +1,70 @@
+//! Links: what a group may have, and the proof of it that nodes bring.
+
+use roadstead_proto::{Digest, Tag};
+
+use super::{Plane, PlaneError, PlaneResult, garbage::CLAIM_LIFETIME_MS, group_with};
+use crate::{
+    content::{ContentKind, GroupRepository, Link, Reference},
+    freshness::{Sighting, TagRecord},
+    store::{contents, links, tags},
+};
+
+/// Most references of one manifest.
+pub const MAX_REFERENCES: usize = 10_000;
+
+/// A group's links around one digest, all read at one moment.
+#[derive(Debug)]
+pub struct LinksFound {
+    /// The link itself.
+    pub link: Option<Link>,
+    /// Of a manifest: the group's links to what it refers to.
+    pub referenced: Vec<Link>,
+    /// The group's link epoch.
+    pub link_epoch: i64,
+}
+
+impl Plane {
+    /// Whether a group has a link, and for a manifest which it has to what that refers to.
+    pub async fn links(&self, place: &GroupRepository, digest: &Digest) -> PlaneResult<LinksFound> {
+        let mut tx = self.store.read().await?;
+        let group = group_with(&mut tx, &place.group_id).await?;
+        let link = links::find(&mut tx, place, digest).await?;
+        let referenced = match &link {
+            Some(link) if link.kind == ContentKind::Manifest => links::referenced(&mut tx, place, digest).await?,
+            _ => Vec::new(),
+        };
+        Ok(LinksFound { link, referenced, link_epoch: group.link_epoch })
+    }
+
+    /// Records content that is stored and a group's proven right to it. `None` if the content is being deleted.
+    pub async fn record_link(
+        &self,
+        place: &GroupRepository,
+        link: &Link,
+        references: &[Reference],
+        tag: Option<&Tag>,
+    ) -> PlaneResult<Option<LinksFound>> {
+        if references.len() > MAX_REFERENCES {
+            return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
+        }
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let group = group_with(&mut tx, &place.group_id).await?;
+        if !contents::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
+            return Ok(None);
+        }
+        links::put(&mut tx, place, &link.digest, link.kind, now_ms).await?;
+        let mut referenced = Vec::new();
+        if link.kind == ContentKind::Manifest {
+            contents::put_references(&mut tx, &link.digest, references).await?;
+            if let Some(tag) = tag {
+                let sighting = Some(Sighting { digest: link.digest, at_ms: now_ms });
+                tags::put(&mut tx, place, tag, &TagRecord { cached: sighting, seen: sighting }, now_ms).await?;
+            }
+            tags::promote(&mut tx, place, &link.digest).await?;
+            referenced = links::referenced(&mut tx, place, &link.digest).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(LinksFound { link: None, referenced, link_epoch: group.link_epoch }))
+    }
+}

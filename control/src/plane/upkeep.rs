@@ -1,0 +1,107 @@
+//! What goes on in the background: keys rotated, old records forgotten, times of use written. Each step is safe to
+//! repeat, and to run on several replicas.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Plane, PlaneResult};
+use crate::{
+    auth::{key_ring, rotation},
+    store::{changes, changes::Subject, keys, tokens, usage},
+};
+
+/// How often revisions of other processes are looked for.
+const REVISION_POLL: Duration = Duration::from_secs(1);
+/// How often the rest is done.
+const UPKEEP: Duration = Duration::from_secs(30);
+/// How long changes are kept for nodes that come back, in milliseconds: an hour.
+const KEEP_CHANGES_MS: i64 = 3600 * 1000;
+/// How long batches of usage are remembered, in milliseconds: a day.
+const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
+
+impl Plane {
+    /// Does all of it until `stop`, and once more at the end.
+    pub async fn keep_up(&self, stop: CancellationToken) {
+        let ticks = |period| {
+            let mut ticks = interval_at(Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut poll, mut upkeep) = (ticks(REVISION_POLL), ticks(UPKEEP));
+        loop {
+            let (done, step) = tokio::select! {
+                () = stop.cancelled() => break,
+                _ = poll.tick() => (self.store.refresh_revision().await.map_err(Into::into), "look for changes"),
+                _ = upkeep.tick() => (self.keep_up_once().await, "do the upkeep"),
+            };
+            if let Err(error) = done {
+                warn!(%error, "cannot {step}; trying again");
+            }
+        }
+        if let Err(error) = self.write_last_used().await {
+            warn!(%error, "cannot write when tokens were last used");
+        }
+    }
+
+    /// Does all of it now.
+    pub async fn keep_up_once(&self) -> PlaneResult<()> {
+        self.rotate_keys().await?;
+        self.forget().await?;
+        self.write_last_used().await
+    }
+
+    /// Makes, retires and removes signing keys as they are due, and loads what there are.
+    pub async fn rotate_keys(&self) -> PlaneResult<()> {
+        let now_ms = self.clock.now_ms();
+        let stored = keys::all(&mut *self.store.read().await?).await?;
+        let is_due = |stored: &[key_ring::StoredKey]| {
+            let times: Vec<_> = stored.iter().map(|key| key.times).collect();
+            let expired = times.iter().any(|times| times.not_after_ms.is_some_and(|at| at < now_ms));
+            (rotation::due(&times, now_ms), expired)
+        };
+        let (rotation, expired) = is_due(&stored);
+        if !rotation.make && rotation.retire.is_none() && !expired {
+            return Ok(self.keys.replace(&self.sealer, &stored)?);
+        }
+        let mut tx = self.store.write().await?;
+        // Asked again: another replica may have been faster.
+        let (rotation, _) = is_due(&keys::all(&mut tx).await?);
+        if let Some(retire) = rotation.retire {
+            keys::retire(&mut tx, retire).await?;
+        }
+        if rotation.make {
+            let key = key_ring::generate(&self.sealer, now_ms)?;
+            info!(key.id = key.id, "made a new signing key");
+            keys::insert(&mut tx, &key).await?;
+        }
+        keys::prune(&mut tx, now_ms).await?;
+        tx.changed(&Subject::Keys, now_ms).await?;
+        let stored = keys::all(&mut tx).await?;
+        tx.commit().await?;
+        Ok(self.keys.replace(&self.sealer, &stored)?)
+    }
+
+    async fn forget(&self) -> PlaneResult<()> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        tokens::prune_revocations(&mut tx, now_ms).await?;
+        changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
+        usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn write_last_used(&self) -> PlaneResult<()> {
+        let used = self.last_used.take();
+        if used.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.write().await?;
+        for (id, at_ms) in used {
+            tokens::set_last_used(&mut tx, &id, at_ms).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

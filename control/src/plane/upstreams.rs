@@ -1,0 +1,150 @@
+//! Upstreams, and groups' credentials for them.
+
+use roadstead_proto::{GroupPath, UpstreamHost};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Page, Plane, PlaneError, PlaneResult, group_at, group_with};
+use crate::{
+    store::{
+        changes::Subject,
+        credentials::{self, StoredCredential},
+        groups, upstreams,
+    },
+    upstream::Upstream,
+    violation::Violation,
+};
+
+/// Most characters in a user name for an upstream.
+const MAX_USERNAME_CHARS: usize = 255;
+/// Most characters in a password for an upstream.
+const MAX_PASSWORD_CHARS: usize = 4096;
+
+/// What a group's password is sealed for.
+fn purpose(group_id: &str, host: &UpstreamHost) -> String {
+    format!("credential of group {group_id} for {host}")
+}
+
+impl Plane {
+    /// Adds an upstream or replaces its settings.
+    pub async fn set_upstream(&self, host: &str, url: &str, token_hosts: &[String]) -> PlaneResult<Upstream> {
+        let now_ms = self.clock.now_ms();
+        let upstream = Upstream::parse(host, url, token_hosts, now_ms).map_err(PlaneError::Invalid)?;
+        let mut tx = self.store.write().await?;
+        upstreams::put(&mut tx, &upstream).await?;
+        tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
+        tx.commit().await?;
+        Ok(upstream)
+    }
+
+    /// Reads the upstreams that follow the host `after`.
+    pub async fn upstreams(&self, after: &str, limit: i64) -> PlaneResult<Page<Upstream>> {
+        let found = upstreams::page(&mut *self.store.read().await?, after, limit + 1).await?;
+        Ok(Page::cut(found, limit))
+    }
+
+    /// Removes an upstream and the groups' credentials for it; the built-in one falls back to its settings.
+    pub async fn delete_upstream(&self, host: &UpstreamHost) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        if upstreams::by_host(&mut tx, host.as_str()).await?.is_none() {
+            return Err(PlaneError::NotFound {
+                what: "upstream",
+                name: host.to_string(),
+                hint: "`upstream list` shows those there are",
+            });
+        }
+        match Upstream::docker_hub() {
+            Ok(hub) if hub.host == *host => upstreams::put(&mut tx, &hub).await?,
+            _ => {
+                if let Some(path) = groups::using_upstream(&mut tx, host.as_str()).await? {
+                    return Err(PlaneError::Precondition(format!(
+                        "group {path} may use upstream {host}; take it off the group's list first, with `group update`"
+                    )));
+                }
+                upstreams::delete(&mut tx, host.as_str()).await?;
+            }
+        }
+        let now_ms = self.clock.now_ms();
+        for group_id in credentials::delete_of_upstream(&mut tx, host.as_str()).await? {
+            let epoch = tx.changed(&Subject::Group(group_id.clone()), now_ms).await?;
+            groups::set_credential_epoch(&mut tx, &group_id, epoch).await?;
+        }
+        tx.changed(&Subject::Upstream(host.to_string()), now_ms).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Stores a group's credentials for an upstream, sealed. Answers when.
+    pub async fn set_credential(
+        &self,
+        path: &GroupPath,
+        host: &UpstreamHost,
+        username: &str,
+        password: &SecretString,
+    ) -> PlaneResult<i64> {
+        check_credential(username, password)?;
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        if !group.settings.upstreams.contains(host) {
+            return Err(PlaneError::Precondition(format!(
+                "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
+            )));
+        }
+        let sealed_password = self.sealer.seal(&purpose(&group.id, host), password.expose_secret().as_bytes())?;
+        let credential = StoredCredential { username: username.to_owned(), sealed_password };
+        credentials::put(&mut tx, &group.id, host.as_str(), &credential, now_ms).await?;
+        let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+        groups::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+        tx.commit().await?;
+        Ok(now_ms)
+    }
+
+    /// Forgets a group's credentials for an upstream.
+    pub async fn delete_credential(&self, path: &GroupPath, host: &UpstreamHost) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        if !credentials::delete(&mut tx, &group.id, host.as_str()).await? {
+            return Err(PlaneError::NotFound {
+                what: "credential of this group for upstream",
+                name: host.to_string(),
+                hint: "store one with `upstream login`",
+            });
+        }
+        let epoch = tx.changed(&Subject::Group(group.id.clone()), self.clock.now_ms()).await?;
+        groups::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A group's credentials for an upstream (user name and password), and the epoch of that answer.
+    pub async fn credential(
+        &self,
+        group_id: &str,
+        host: &UpstreamHost,
+    ) -> PlaneResult<(Option<(String, SecretString)>, i64)> {
+        let mut tx = self.store.read().await?;
+        let group = group_with(&mut tx, group_id).await?;
+        let Some(stored) = credentials::get(&mut tx, group_id, host.as_str()).await? else {
+            return Ok((None, group.credential_epoch));
+        };
+        let what = purpose(group_id, host);
+        let opened = self.sealer.open_sealed(&what, &stored.sealed_password)?;
+        let password = std::str::from_utf8(opened.expose_secret())
+            .map_err(|_| crate::auth::seal::SealError::DoesNotOpen { what })?
+            .to_owned();
+        Ok((Some((stored.username, password.into())), group.credential_epoch))
+    }
+}
+
+fn check_credential(username: &str, password: &SecretString) -> PlaneResult<()> {
+    let mut found = Vec::new();
+    if username.is_empty() || username.chars().count() > MAX_USERNAME_CHARS || username.contains([':', '\n', '\r']) {
+        found.push(Violation::new(
+            "username",
+            format!("required: at most {MAX_USERNAME_CHARS} characters, without a colon or line break"),
+        ));
+    }
+    let password = password.expose_secret();
+    if password.is_empty() || password.chars().count() > MAX_PASSWORD_CHARS {
+        found.push(Violation::new("password", format!("required: at most {MAX_PASSWORD_CHARS} characters")));
+    }
+    if found.is_empty() { Ok(()) } else { Err(PlaneError::Invalid(found)) }
+}

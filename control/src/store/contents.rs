@@ -1,0 +1,44 @@
+//! What is stored, once per digest, and what manifests refer to.
+
+use roadstead_proto::Digest;
+use sqlx::AnyConnection;
+
+use super::StoreResult;
+use crate::content::{Link, Reference};
+
+/// Records that content is stored and about to be linked. Answers false, and does nothing, if a node claimed it for
+/// deletion after `claims_from_ms`: its bytes may be gone any moment.
+pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> StoreResult<bool> {
+    let row = sqlx::query(
+        "INSERT INTO contents (digest, size_bytes, media_type) VALUES ($1, $2, $3)
+         ON CONFLICT (digest) DO UPDATE SET unlinked_at = NULL, claimed_at = NULL,
+             media_type = CASE WHEN contents.media_type = '' THEN $3 ELSE contents.media_type END
+         WHERE contents.claimed_at IS NULL OR contents.claimed_at <= $4
+         RETURNING digest",
+    )
+    .bind(link.digest.to_string())
+    .bind(link.size_bytes)
+    .bind(link.media_type.clone())
+    .bind(claims_from_ms)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Records what a manifest refers to.
+pub async fn put_references(db: &mut AnyConnection, manifest: &Digest, references: &[Reference]) -> StoreResult<()> {
+    for reference in references {
+        sqlx::query(
+            "INSERT INTO manifest_references (manifest, child, kind, size_bytes, platform) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (manifest, child) DO NOTHING",
+        )
+        .bind(manifest.to_string())
+        .bind(reference.digest.to_string())
+        .bind(reference.kind.as_str())
+        .bind(reference.size_bytes)
+        .bind(reference.platform.clone())
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}

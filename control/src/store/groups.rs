@@ -1,0 +1,194 @@
+//! Groups.
+
+use roadstead_proto::GroupPath;
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use super::{StoreResult, parse};
+use crate::group::{Group, GroupSettings};
+
+/// A `SELECT` of whole groups.
+macro_rules! select {
+    ($rest:literal) => {
+        sqlx::query(concat!(
+            "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag, link_epoch, \
+             credential_epoch, hits, misses, created_at, updated_at FROM groups ",
+            $rest
+        ))
+    };
+}
+
+fn read(row: &AnyRow) -> StoreResult<Group> {
+    let upstreams: String = row.try_get("upstreams")?;
+    Ok(Group {
+        id: row.try_get("id")?,
+        path: parse("group path", row.try_get("path")?)?,
+        settings: GroupSettings {
+            visibility: parse("visibility", row.try_get("visibility")?)?,
+            anonymous_pull: row.try_get::<i64, _>("anonymous_pull")? != 0,
+            enabled: row.try_get::<i64, _>("enabled")? != 0,
+            frozen: row.try_get::<i64, _>("frozen")? != 0,
+            upstreams: upstreams
+                .split_ascii_whitespace()
+                .map(|host| parse("upstream host", host.to_owned()))
+                .collect::<StoreResult<_>>()?,
+            max_age_ms: row.try_get("max_age_ms")?,
+        },
+        etag: row.try_get("etag")?,
+        link_epoch: row.try_get("link_epoch")?,
+        credential_epoch: row.try_get("credential_epoch")?,
+        hits: row.try_get("hits")?,
+        misses: row.try_get("misses")?,
+        created_at_ms: row.try_get("created_at")?,
+        updated_at_ms: row.try_get("updated_at")?,
+    })
+}
+
+/// The group at this path.
+pub async fn by_path(db: &mut AnyConnection, path: &GroupPath) -> StoreResult<Option<Group>> {
+    select!("WHERE path = $1").bind(path.as_str().to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// The group with this id.
+pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Group>> {
+    select!("WHERE id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// Groups after the path `after`, in the order of their paths; only `within` and its subgroups, where that is given.
+pub async fn page(
+    db: &mut AnyConnection,
+    within: Option<&GroupPath>,
+    after: &str,
+    limit: i64,
+) -> StoreResult<Vec<Group>> {
+    let rows = match within {
+        None => {
+            select!("WHERE path > $1 ORDER BY path LIMIT $2").bind(after.to_owned()).bind(limit).fetch_all(db).await?
+        }
+        Some(path) => {
+            // '0' follows '/': everything that begins with "path/" lies between the two.
+            select!("WHERE path > $1 AND (path = $2 OR (path > $3 AND path < $4)) ORDER BY path LIMIT $5")
+                .bind(after.to_owned())
+                .bind(path.as_str().to_owned())
+                .bind(format!("{path}/"))
+                .bind(format!("{path}0"))
+                .bind(limit)
+                .fetch_all(db)
+                .await?
+        }
+    };
+    rows.iter().map(read).collect()
+}
+
+/// All groups.
+pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
+    select!("ORDER BY path").fetch_all(db).await?.iter().map(read).collect()
+}
+
+/// Adds a group. Answers false, and does nothing, if the path is taken.
+pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> {
+    let settings = &group.settings;
+    let done = sqlx::query(
+        "INSERT INTO groups (id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag,
+             link_epoch, credential_epoch, hits, misses, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (path) DO NOTHING",
+    )
+    .bind(group.id.clone())
+    .bind(group.path.as_str().to_owned())
+    .bind(settings.visibility.as_str())
+    .bind(i64::from(settings.anonymous_pull))
+    .bind(i64::from(settings.enabled))
+    .bind(i64::from(settings.frozen))
+    .bind(joined(settings))
+    .bind(settings.max_age_ms)
+    .bind(group.etag)
+    .bind(group.link_epoch)
+    .bind(group.credential_epoch)
+    .bind(group.hits)
+    .bind(group.misses)
+    .bind(group.created_at_ms)
+    .bind(group.updated_at_ms)
+    .execute(&mut *db)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    put_upstreams(db, &group.id, settings).await?;
+    Ok(true)
+}
+
+/// Stores the group's settings, with the time and revision of the change.
+pub async fn update(
+    db: &mut AnyConnection,
+    id: &str,
+    settings: &GroupSettings,
+    etag: i64,
+    now_ms: i64,
+) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE groups SET visibility = $2, anonymous_pull = $3, enabled = $4, frozen = $5, upstreams = $6,
+             max_age_ms = $7, etag = $8, updated_at = $9 WHERE id = $1",
+    )
+    .bind(id.to_owned())
+    .bind(settings.visibility.as_str())
+    .bind(i64::from(settings.anonymous_pull))
+    .bind(i64::from(settings.enabled))
+    .bind(i64::from(settings.frozen))
+    .bind(joined(settings))
+    .bind(settings.max_age_ms)
+    .bind(etag)
+    .bind(now_ms)
+    .execute(&mut *db)
+    .await?;
+    put_upstreams(db, id, settings).await
+}
+
+/// Notes the revision of a removal of links.
+pub async fn set_link_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE groups SET link_epoch = $2 WHERE id = $1").bind(id.to_owned()).bind(epoch).execute(db).await?;
+    Ok(())
+}
+
+/// Notes the revision of a change of credentials.
+pub async fn set_credential_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE groups SET credential_epoch = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(epoch)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Removes the group itself; what belongs to it must be gone.
+pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM group_upstreams WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM groups WHERE id = $1").bind(id.to_owned()).execute(db).await?;
+    Ok(())
+}
+
+/// Path of a group that may use the upstream, if there is one.
+pub async fn using_upstream(db: &mut AnyConnection, host: &str) -> StoreResult<Option<String>> {
+    let row = sqlx::query(
+        "SELECT groups.path FROM group_upstreams JOIN groups ON groups.id = group_upstreams.group_id
+         WHERE group_upstreams.host = $1 ORDER BY groups.path LIMIT 1",
+    )
+    .bind(host.to_owned())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+async fn put_upstreams(db: &mut AnyConnection, id: &str, settings: &GroupSettings) -> StoreResult<()> {
+    sqlx::query("DELETE FROM group_upstreams WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+    for host in &settings.upstreams {
+        sqlx::query("INSERT INTO group_upstreams (host, group_id) VALUES ($1, $2)")
+            .bind(host.as_str().to_owned())
+            .bind(id.to_owned())
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
+}
+
+fn joined(settings: &GroupSettings) -> String {
+    settings.upstreams.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ")
+}

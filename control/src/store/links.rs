@@ -1,0 +1,116 @@
+//! Links: which group may have which content of which repository.
+
+use roadstead_proto::Digest;
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use super::{StoreResult, at, parse};
+use crate::content::{ContentKind, GroupRepository, Link};
+
+fn read(row: &AnyRow) -> StoreResult<Link> {
+    Ok(Link {
+        digest: parse("digest", row.try_get("digest")?)?,
+        kind: parse("kind of content", row.try_get("kind")?)?,
+        size_bytes: row.try_get("size_bytes")?,
+        media_type: row.try_get("media_type")?,
+    })
+}
+
+/// The group's link to this digest in this repository.
+pub async fn find(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<Option<Link>> {
+    at(
+        place,
+        "SELECT links.digest AS digest, kind, size_bytes, media_type FROM links
+         JOIN contents ON contents.digest = links.digest
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND links.digest = $4",
+    )
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?
+    .as_ref()
+    .map(read)
+    .transpose()
+}
+
+/// The group's links, in this repository, to what the manifest refers to.
+pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifest: &Digest) -> StoreResult<Vec<Link>> {
+    let rows = at(
+        place,
+        "SELECT links.digest AS digest, links.kind AS kind, contents.size_bytes AS size_bytes, media_type
+         FROM manifest_references
+         JOIN links ON links.digest = manifest_references.child
+         JOIN contents ON contents.digest = links.digest
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND manifest = $4
+         ORDER BY links.digest",
+    )
+    .bind(manifest.to_string())
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Adds a link to content that is recorded. What was once served as a manifest stays one.
+pub async fn put(
+    db: &mut AnyConnection,
+    place: &GroupRepository,
+    digest: &Digest,
+    kind: ContentKind,
+    now_ms: i64,
+) -> StoreResult<()> {
+    at(
+        place,
+        "INSERT INTO links (group_id, upstream, repository, digest, kind, cached_at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (group_id, upstream, repository, digest)
+         DO UPDATE SET kind = CASE WHEN links.kind = 'manifest' THEN links.kind ELSE $5 END",
+    )
+    .bind(digest.to_string())
+    .bind(kind.as_str())
+    .bind(now_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Removes one link, and notes the time if it was the last to that content.
+pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest, now_ms: i64) -> StoreResult<()> {
+    at(place, "DELETE FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4")
+        .bind(digest.to_string())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "UPDATE contents SET unlinked_at = $2
+         WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest)",
+    )
+    .bind(digest.to_string())
+    .bind(now_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Removes all links of a group, and notes the time for content that nobody else links. Answers how many there were.
+pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str, now_ms: i64) -> StoreResult<u64> {
+    sqlx::query(
+        "UPDATE contents SET unlinked_at = $2
+         WHERE digest IN (SELECT digest FROM links WHERE group_id = $1)
+           AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest AND links.group_id <> $1)",
+    )
+    .bind(group_id.to_owned())
+    .bind(now_ms)
+    .execute(&mut *db)
+    .await?;
+    let done = sqlx::query("DELETE FROM links WHERE group_id = $1").bind(group_id.to_owned()).execute(db).await?;
+    Ok(done.rows_affected())
+}
+
+/// Size of the content if the group has no link to it in any repository, else 0.
+pub async fn size_if_unheld(db: &mut AnyConnection, group_id: &str, digest: &Digest) -> StoreResult<i64> {
+    let row = sqlx::query(
+        "SELECT size_bytes FROM contents
+         WHERE digest = $2 AND NOT EXISTS (SELECT 1 FROM links WHERE group_id = $1 AND digest = $2)",
+    )
+    .bind(group_id.to_owned())
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}

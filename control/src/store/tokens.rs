@@ -1,0 +1,145 @@
+//! Tokens and revocations. Secrets are here only as hashes.
+
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use super::{StoreResult, parse};
+use crate::token::{Scope, Token};
+
+/// A `SELECT` of whole tokens.
+macro_rules! select {
+    ($rest:literal) => {
+        sqlx::query(concat!(
+            "SELECT tokens.id AS id, kind, name, username, path, scopes, tokens.created_at AS created_at, expires_at, \
+             last_used_at FROM tokens LEFT JOIN groups ON groups.id = tokens.group_id ",
+            $rest
+        ))
+    };
+}
+
+fn read(row: &AnyRow) -> StoreResult<Token> {
+    let scopes: String = row.try_get("scopes")?;
+    Ok(Token {
+        id: row.try_get("id")?,
+        kind: parse("token kind", row.try_get("kind")?)?,
+        name: row.try_get("name")?,
+        username: row.try_get("username")?,
+        group: row.try_get::<Option<String>, _>("path")?.map(|path| parse("group path", path)).transpose()?,
+        scopes: scopes
+            .split_ascii_whitespace()
+            .map(|scope| parse("scope", scope.to_owned()))
+            .collect::<StoreResult<_>>()?,
+        created_at_ms: row.try_get("created_at")?,
+        expires_at_ms: row.try_get("expires_at")?,
+        last_used_at_ms: row.try_get("last_used_at")?,
+    })
+}
+
+/// Adds a token of a group, or of none.
+pub async fn insert(
+    db: &mut AnyConnection,
+    token: &Token,
+    group_id: Option<&str>,
+    secret_hash: &str,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO tokens (id, kind, name, username, group_id, secret_hash, scopes, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(token.id.clone())
+    .bind(token.kind.as_str())
+    .bind(token.name.clone())
+    .bind(token.username.clone())
+    .bind(group_id.map(ToOwned::to_owned))
+    .bind(secret_hash.to_owned())
+    .bind(token.scopes.iter().copied().map(Scope::as_str).collect::<Vec<_>>().join(" "))
+    .bind(token.created_at_ms)
+    .bind(token.expires_at_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The token whose secret has this hash.
+pub async fn by_secret_hash(db: &mut AnyConnection, hash: &str) -> StoreResult<Option<Token>> {
+    select!("WHERE secret_hash = $1").bind(hash.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// The token with this id.
+pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Token>> {
+    select!("WHERE tokens.id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// Whether the administrator's token was made already.
+pub async fn has_admin(db: &mut AnyConnection) -> StoreResult<bool> {
+    Ok(sqlx::query("SELECT id FROM tokens WHERE kind = 'admin' LIMIT 1").fetch_optional(db).await?.is_some())
+}
+
+/// Tokens after the id `after`, in the order of their creation; only those of one group, where that is given.
+pub async fn page(db: &mut AnyConnection, group_id: Option<&str>, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
+    let rows = match group_id {
+        None => {
+            select!("WHERE tokens.id > $1 ORDER BY tokens.id LIMIT $2")
+                .bind(after.to_owned())
+                .bind(limit)
+                .fetch_all(db)
+                .await?
+        }
+        Some(group_id) => {
+            select!("WHERE group_id = $3 AND tokens.id > $1 ORDER BY tokens.id LIMIT $2")
+                .bind(after.to_owned())
+                .bind(limit)
+                .bind(group_id.to_owned())
+                .fetch_all(db)
+                .await?
+        }
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Ids of all tokens of a group.
+pub async fn ids_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<String>> {
+    let rows = sqlx::query("SELECT id FROM tokens WHERE group_id = $1").bind(group_id.to_owned()).fetch_all(db).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Removes a token, and remembers until `forget_after_ms` that registry tokens issued for it are void.
+pub async fn revoke(db: &mut AnyConnection, id: &str, forget_after_ms: i64) -> StoreResult<()> {
+    sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+    sqlx::query("INSERT INTO revocations (token_id, forget_after) VALUES ($1, $2) ON CONFLICT (token_id) DO NOTHING")
+        .bind(id.to_owned())
+        .bind(forget_after_ms)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes when a token was last used.
+pub async fn set_last_used(db: &mut AnyConnection, id: &str, at_ms: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(at_ms)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// All revocations: token id, and until when to remember it.
+pub async fn revocations(db: &mut AnyConnection) -> StoreResult<Vec<(String, i64)>> {
+    let rows = sqlx::query("SELECT token_id, forget_after FROM revocations ORDER BY token_id").fetch_all(db).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Until when to remember that this token was revoked.
+pub async fn revocation(db: &mut AnyConnection, token_id: &str) -> StoreResult<Option<i64>> {
+    let row = sqlx::query("SELECT forget_after FROM revocations WHERE token_id = $1")
+        .bind(token_id.to_owned())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Forgets revocations whose time is over.
+pub async fn prune_revocations(db: &mut AnyConnection, now_ms: i64) -> StoreResult<()> {
+    sqlx::query("DELETE FROM revocations WHERE forget_after < $1").bind(now_ms).execute(db).await?;
+    Ok(())
+}

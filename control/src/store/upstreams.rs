@@ -1,0 +1,61 @@
+//! Upstreams.
+
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use super::{StoreResult, parse};
+use crate::upstream::Upstream;
+
+/// A `SELECT` of whole upstreams.
+macro_rules! select {
+    ($rest:literal) => {
+        sqlx::query(concat!("SELECT host, url, token_hosts, updated_at FROM upstreams ", $rest))
+    };
+}
+
+fn read(row: &AnyRow) -> StoreResult<Upstream> {
+    let token_hosts: String = row.try_get("token_hosts")?;
+    Ok(Upstream {
+        host: parse("upstream host", row.try_get("host")?)?,
+        url: row.try_get("url")?,
+        token_hosts: token_hosts.split_ascii_whitespace().map(ToOwned::to_owned).collect(),
+        updated_at_ms: row.try_get("updated_at")?,
+    })
+}
+
+/// All upstreams.
+pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Upstream>> {
+    select!("ORDER BY host").fetch_all(db).await?.iter().map(read).collect()
+}
+
+/// Upstreams after the host `after`, in the order of their hosts.
+pub async fn page(db: &mut AnyConnection, after: &str, limit: i64) -> StoreResult<Vec<Upstream>> {
+    let rows =
+        select!("WHERE host > $1 ORDER BY host LIMIT $2").bind(after.to_owned()).bind(limit).fetch_all(db).await?;
+    rows.iter().map(read).collect()
+}
+
+/// The upstream with this host.
+pub async fn by_host(db: &mut AnyConnection, host: &str) -> StoreResult<Option<Upstream>> {
+    select!("WHERE host = $1").bind(host.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// Adds an upstream or replaces its settings.
+pub async fn put(db: &mut AnyConnection, upstream: &Upstream) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO upstreams (host, url, token_hosts, updated_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (host) DO UPDATE SET url = $2, token_hosts = $3, updated_at = $4",
+    )
+    .bind(upstream.host.as_str().to_owned())
+    .bind(upstream.url.clone())
+    .bind(upstream.token_hosts.join(" "))
+    .bind(upstream.updated_at_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Removes an upstream.
+pub async fn delete(db: &mut AnyConnection, host: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM upstreams WHERE host = $1").bind(host.to_owned()).execute(db).await?;
+    Ok(())
+}

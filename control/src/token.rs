@@ -1,0 +1,223 @@
+//! Tokens: whom they are for, what they are good for, and what can be wrong with a new one.
+
+use std::{fmt, str::FromStr};
+
+use roadstead_proto::GroupPath;
+
+use crate::violation::Violation;
+
+/// Most characters in the name of a token.
+pub const MAX_NAME_CHARS: usize = 255;
+/// Shortest and longest life of a token that expires, in milliseconds: a second, ten years.
+pub const LIFETIME_MS: std::ops::RangeInclusive<i64> = 1000..=10 * 366 * 24 * 3600 * 1000;
+
+/// What kind of token it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// The administrator's.
+    Admin,
+    /// A group's deploy token.
+    Group,
+    /// A data-plane node's.
+    Node,
+}
+
+impl TokenKind {
+    /// The word it is stored as.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Group => "group",
+            Self::Node => "node",
+        }
+    }
+}
+
+impl FromStr for TokenKind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "admin" => Ok(Self::Admin),
+            "group" => Ok(Self::Group),
+            "node" => Ok(Self::Node),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What a group token may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Half of pulling.
+    ReadRegistry,
+    /// The other half: GitLab wants both, because a pull writes into the cache.
+    WriteRegistry,
+    /// Reading the group on the control plane.
+    ReadApi,
+    /// Reading and changing the group on the control plane.
+    Api,
+    /// Purging the group's cache.
+    Purge,
+}
+
+impl Scope {
+    /// All scopes.
+    pub const ALL: [Self; 5] = [Self::ReadRegistry, Self::WriteRegistry, Self::ReadApi, Self::Api, Self::Purge];
+    /// What pulling needs, and what a token has if nothing is said.
+    pub const PULL: [Self; 2] = [Self::ReadRegistry, Self::WriteRegistry];
+
+    /// The word that people write.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadRegistry => "read_registry",
+            Self::WriteRegistry => "write_registry",
+            Self::ReadApi => "read_api",
+            Self::Api => "api",
+            Self::Purge => "purge",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(())
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A token as it can be shown: without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Names it in logs and registry tokens.
+    pub id: String,
+    /// What kind it is.
+    pub kind: TokenKind,
+    /// Chosen by its creator.
+    pub name: String,
+    /// To sign in with.
+    pub username: String,
+    /// Of a group token: the group's path.
+    pub group: Option<GroupPath>,
+    /// Of a group token: what it may be used for.
+    pub scopes: Vec<Scope>,
+    /// When it was created.
+    pub created_at_ms: i64,
+    /// When it stops working.
+    pub expires_at_ms: Option<i64>,
+    /// When it was last used, coarsely.
+    pub last_used_at_ms: Option<i64>,
+}
+
+impl Token {
+    /// Whether it still works.
+    pub fn is_live(&self, now_ms: i64) -> bool {
+        self.expires_at_ms.is_none_or(|expires| now_ms < expires)
+    }
+}
+
+/// Whose a new token will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenOwner {
+    /// A group's.
+    Group(GroupPath),
+    /// A node's.
+    Node,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Whose it will be.
+    pub owner: TokenOwner,
+    /// Chosen by its creator.
+    pub name: String,
+    /// As given; parsed by [`NewToken::scopes`].
+    pub scopes: Vec<String>,
+    /// How long it works.
+    pub lifetime_ms: Option<i64>,
+}
+
+impl NewToken {
+    /// The scopes it will have, or everything that is wrong with it.
+    pub fn scopes(&self) -> Result<Vec<Scope>, Vec<Violation>> {
+        let mut found = name_violations(&self.name);
+        if self.lifetime_ms.is_some_and(|lifetime| !LIFETIME_MS.contains(&lifetime)) {
+            found.push(Violation::new("expires_in", "must be between one second and ten years"));
+        }
+        let mut scopes = Vec::new();
+        for text in &self.scopes {
+            match text.parse::<Scope>() {
+                _ if self.owner == TokenOwner::Node => {
+                    found.push(Violation::new("scopes", "a node token has no scopes; leave them out"));
+                    break;
+                }
+                Ok(scope) if scopes.contains(&scope) => {}
+                Ok(scope) => scopes.push(scope),
+                Err(()) => {
+                    let known = Scope::ALL.map(Scope::as_str).join(", ");
+                    found.push(Violation::new("scopes", format!("{text:?} is not a scope; there are {known}")));
+                }
+            }
+        }
+        if !found.is_empty() {
+            return Err(found);
+        }
+        if scopes.is_empty() && self.owner != TokenOwner::Node {
+            scopes.extend(Scope::PULL);
+        }
+        scopes.sort();
+        Ok(scopes)
+    }
+}
+
+fn name_violations(name: &str) -> Vec<Violation> {
+    if name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        return vec![Violation::new(
+            "name",
+            format!("required: 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
+        )];
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(owner: TokenOwner, name: &str, scopes: &[&str], lifetime_ms: Option<i64>) -> NewToken {
+        NewToken { owner, name: name.into(), scopes: scopes.iter().map(ToString::to_string).collect(), lifetime_ms }
+    }
+
+    #[test]
+    fn a_new_token_has_the_scopes_asked_for_or_those_to_pull() {
+        let group = || TokenOwner::Group("acme".parse().unwrap());
+        for (token, expected) in [
+            (new(group(), "ci", &[], None), Ok(vec![Scope::ReadRegistry, Scope::WriteRegistry])),
+            (new(group(), "ci", &["purge", "api", "api"], None), Ok(vec![Scope::Api, Scope::Purge])),
+            (new(TokenOwner::Node, "n1", &[], None), Ok(vec![])),
+            (new(TokenOwner::Node, "n1", &["api"], None), Err("scopes")),
+            (new(group(), "ci", &["admin"], None), Err("scopes")),
+            (new(group(), "", &[], None), Err("name")),
+            (new(group(), " ", &[], None), Err("name")),
+            (new(group(), "a\nb", &[], None), Err("name")),
+            (new(group(), &"x".repeat(256), &[], None), Err("name")),
+            (new(group(), "ci", &[], Some(0)), Err("expires_in")),
+            (new(group(), "ci", &[], Some(*LIFETIME_MS.end() + 1)), Err("expires_in")),
+        ] {
+            let got = token.scopes();
+            assert_eq!(
+                got.as_ref().map_err(|found| found[0].field.as_str()),
+                expected.as_ref().map_err(|f| *f),
+                "{token:?}"
+            );
+        }
+    }
+}

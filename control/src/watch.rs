@@ -1,0 +1,150 @@
+//! What nodes must know, as a snapshot and ordered changes.
+//!
+//! A watcher learns of every change, in order, within moments of its commit; one that comes back is told what it
+//! missed, or everything if that is not known any more. A change tells the subject's present state, so that a watcher
+//! that lags is told the last state once instead of each in between.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::key_ring::StoredKey,
+    group::Group,
+    plane::{Plane, PlaneResult},
+    store::{
+        ReadTx,
+        changes::{self, Subject},
+        groups, keys, tokens, upstreams,
+    },
+    upstream::Upstream,
+};
+
+/// Longest silence: five seconds are promised, half of that leaves room for a slow line.
+pub const HEARTBEAT: Duration = Duration::from_millis(2500);
+
+/// One event of a watch.
+#[derive(Debug)]
+pub struct Event {
+    /// The revision that the watcher has after it.
+    pub revision: i64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum What {
+    /// Everything, from scratch.
+    Snapshot(Box<Snapshot>),
+    /// Changes to apply together.
+    Changes(Vec<Change>),
+    /// Nothing.
+    Heartbeat,
+}
+
+/// Everything that nodes know.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Every group.
+    pub groups: Vec<Group>,
+    /// Every upstream.
+    pub upstreams: Vec<Upstream>,
+    /// Every key that verifies.
+    pub keys: Vec<StoredKey>,
+    /// Token id, and until when to remember that it was revoked.
+    pub revocations: Vec<(String, i64)>,
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Change {
+    /// A group is new or has changed.
+    Group(Box<Group>),
+    /// The group with this id is gone.
+    GroupGone(String),
+    /// An upstream is new or has changed.
+    Upstream(Upstream),
+    /// The upstream with this host is gone.
+    UpstreamGone(String),
+    /// These are the keys now.
+    Keys(Vec<StoredKey>),
+    /// A token was revoked: its id, and until when to remember it.
+    Revocation(String, i64),
+}
+
+/// Sends events until the watcher goes, `stop` is cancelled, or the database fails (the last thing sent is the error).
+pub async fn watch(
+    plane: Arc<Plane>,
+    resume_revision: i64,
+    events: mpsc::Sender<PlaneResult<Event>>,
+    stop: CancellationToken,
+) {
+    let mut revisions = plane.store.revisions();
+    let mut have = resume_revision;
+    loop {
+        // Marked before reading: what is committed meanwhile is read now or wakes the next round.
+        revisions.mark_unchanged();
+        let next = next_event(&plane, have).await;
+        let failed = next.is_err();
+        if let Ok(event) = &next {
+            have = event.revision;
+        }
+        if events.send(next).await.is_err() || failed {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = events.closed() => return,
+            // Either a change, or time for a sign of life: both mean to look.
+            _ = timeout(HEARTBEAT, revisions.changed()) => {}
+        }
+    }
+}
+
+async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
+    let mut tx = plane.store.read().await?;
+    let revision = changes::current_revision(&mut tx).await?;
+    let missed = if have == 0 { None } else { changes::since(&mut tx, have).await? };
+    let what = match missed {
+        None => What::Snapshot(Box::new(snapshot(&mut tx).await?)),
+        Some(subjects) if subjects.is_empty() => What::Heartbeat,
+        Some(subjects) => {
+            let mut told = Vec::with_capacity(subjects.len());
+            for subject in subjects {
+                told.extend(change(&mut tx, subject).await?);
+            }
+            What::Changes(told)
+        }
+    };
+    Ok(Event { revision, what })
+}
+
+async fn snapshot(tx: &mut ReadTx) -> PlaneResult<Snapshot> {
+    Ok(Snapshot {
+        groups: groups::all(tx).await?,
+        upstreams: upstreams::all(tx).await?,
+        keys: keys::all(tx).await?,
+        revocations: tokens::revocations(tx).await?,
+    })
+}
+
+/// The subject's state now; `None` for a revocation that need not be remembered any more.
+async fn change(tx: &mut ReadTx, subject: Subject) -> PlaneResult<Option<Change>> {
+    Ok(Some(match subject {
+        Subject::Group(id) => match groups::by_id(tx, &id).await? {
+            Some(group) => Change::Group(Box::new(group)),
+            None => Change::GroupGone(id),
+        },
+        Subject::Upstream(host) => match upstreams::by_host(tx, &host).await? {
+            Some(upstream) => Change::Upstream(upstream),
+            None => Change::UpstreamGone(host),
+        },
+        Subject::Keys => Change::Keys(keys::all(tx).await?),
+        Subject::Revocation(id) => match tokens::revocation(tx, &id).await? {
+            Some(forget_after_ms) => Change::Revocation(id, forget_after_ms),
+            None => return Ok(None),
+        },
+    }))
+}
