@@ -7,8 +7,8 @@
 //! cargo bench -p roadstead-tests --bench compare -- --quick
 //! cargo bench -p roadstead-tests --bench compare -- --only warm --only cold --target roadstead --rounds 1
 //! ```
-//! Needs `nginx`, `docker-registry` and `wrk` (it says what to install), and room for `--target`s × 6 GiB in the
-//! temporary folder (`TMPDIR`). `ROADSTEAD_BIN` names another executable to measure. Nothing else should be running.
+//! Needs `nginx`, `docker-registry` and `wrk` (it says what to install), and 7 GiB of room in the temporary folder
+//! (`TMPDIR`). `ROADSTEAD_BIN` names another executable to measure. Nothing else should be running.
 //!
 //! What is fair and what is not: every server gets the same upstream, a program of a few lines that makes blobs up as
 //! it sends them ([`origin`]), and the same clients, which throw bodies away in the kernel and so cost little
@@ -51,6 +51,6 @@ fn main() -> Result<()> {
             measure.run(&setting, &mut report)?;
         }
     }
-    println!("\n{report}");
+    println!("\n{}\n\n{report}", setting.options.describe());
     Ok(())
 }

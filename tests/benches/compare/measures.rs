@@ -28,7 +28,7 @@ pub enum Measure {
     Warm,
     /// Large blob not yet cached, twenty clients: upstream requests and waiting
     Cold,
-    /// Peak memory with 200 clients on large blobs not yet cached
+    /// Peak memory with many clients on large blobs not yet cached
     Memory,
 }
 

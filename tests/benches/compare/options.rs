@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{env, time::Duration};
+use std::{env, thread, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -73,6 +73,19 @@ impl Options {
     /// What upstream sends per second and connection in the cold measures.
     pub fn upstream_bytes_per_second(&self) -> u64 {
         self.upstream_mib.max(1) * MIB
+    }
+
+    /// The sizes of this run, in a sentence.
+    pub fn describe(&self) -> String {
+        let cores = thread::available_parallelism().map_or(0, usize::from);
+        format!(
+            "{cores} cores; medians of {} rounds (memory: one); large blobs of {} MiB; {} clients in the memory measures; \
+             upstream sends {} MiB/s in the cold measures.",
+            self.rounds(),
+            self.large_blob_bytes() / MIB,
+            self.memory_clients(),
+            self.upstream_mib,
+        )
     }
 
     /// Says what to install if a program is missing.
