@@ -14,7 +14,7 @@ mod lookup;
 mod policy;
 mod sign_in;
 mod tag;
-mod trace_context;
+pub(crate) mod trace_context;
 mod translate;
 mod usage;
 mod watch;

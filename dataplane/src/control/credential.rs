@@ -68,7 +68,13 @@ impl CredentialMemory {
     }
 
     /// Remembers what was read at `read_at`.
-    pub(super) fn put(&self, group: &GroupId, upstream: &UpstreamHost, read_at: i64, credential: Option<Arc<Credential>>) {
+    pub(super) fn put(
+        &self,
+        group: &GroupId,
+        upstream: &UpstreamHost,
+        read_at: i64,
+        credential: Option<Arc<Credential>>,
+    ) {
         self.known.insert((group.clone(), upstream.clone()), (read_at, credential));
     }
 }

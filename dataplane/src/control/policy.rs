@@ -1,6 +1,6 @@
 //! What a node must know to authenticate and authorize requests by itself.
 
-use std::{borrow::Borrow, collections::HashMap, fmt, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use jsonwebtoken::DecodingKey;
 use roadstead_proto::{GroupPath, UpstreamHost};
@@ -20,12 +20,6 @@ impl GroupId {
 impl From<&str> for GroupId {
     fn from(text: &str) -> Self {
         Self(text.into())
-    }
-}
-
-impl Borrow<str> for GroupId {
-    fn borrow(&self) -> &str {
-        &self.0
     }
 }
 
@@ -160,14 +154,16 @@ impl PolicySnapshot {
         self.revocations.contains_key(token_id)
     }
 
-    /// The same at another revision.
+    /// The same at another revision, without the revocations that can matter no more.
     #[must_use]
-    pub const fn at(mut self, revision: i64) -> Self {
+    pub fn at(mut self, revision: i64) -> Self {
+        let now = SystemTime::now();
+        self.revocations.retain(|_, forget_after| *forget_after > now);
         self.revision = revision;
         self
     }
 
-    /// What is known after `change`. Revocations that can matter no more are forgotten on the way.
+    /// What is known after `change`.
     #[must_use]
     pub fn with(mut self, change: PolicyChange) -> Self {
         match change {
@@ -183,8 +179,6 @@ impl PolicySnapshot {
                 self.keys = Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect());
             }
             PolicyChange::Revoked(Revocation { token_id, forget_after }) => {
-                let now = SystemTime::now();
-                self.revocations.retain(|_, end| *end > now);
                 self.revocations.insert(token_id.into(), forget_after);
             }
         }
@@ -259,14 +253,14 @@ mod tests {
             not_after,
         };
         let (past, future) = (now - Duration::from_secs(5), now + Duration::from_secs(60));
-        let revoked = |id: &str, forget_after| {
-            PolicyChange::Revoked(Revocation { token_id: id.to_owned(), forget_after })
-        };
+        let revoked =
+            |id: &str, forget_after| PolicyChange::Revoked(Revocation { token_id: id.to_owned(), forget_after });
         let snapshot = PolicySnapshot::default()
             .with(PolicyChange::Keys(vec![key("now", None), key("old", Some(future)), key("void", Some(past))]))
             .with(revoked("t1", past))
             .with(revoked("t2", future))
-            .with(revoked("t3", future));
+            .with(revoked("t3", future))
+            .at(2);
         let known = ["now", "old", "void", "none"].map(|id| snapshot.key(id).is_some());
         assert_eq!(known, [true, true, false, false]);
         assert_eq!(["t1", "t2", "t3", "t4"].map(|id| snapshot.is_revoked(id)), [false, true, true, false]);

@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn challenges_of_real_registries_are_understood() {
         let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull""#;
-        let hub_is = bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:library/alpine:pull"));
+        let hub_is =
+            bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:library/alpine:pull"));
         assert_eq!(chosen(&[hub]), hub_is);
         assert_eq!(chosen(&["Basic realm=\"Registry\"", hub]), hub_is, "Bearer on a line of its own");
         assert_eq!(chosen(&[&format!("Basic realm=\"a, b\", {hub}")]), hub_is, "Bearer on the same line");
@@ -177,7 +178,17 @@ mod tests {
         assert_eq!(chosen(&["Bearer realm=https://x/t,service=s"]), bearer("https://x/t", Some("s"), None));
         assert_eq!(chosen(&["Negotiate dG9rZW4=, Basic realm=x"]), Some(Challenge::Basic));
         assert_eq!(chosen(&["Negotiate dG9rZW4==", "basic"]), Some(Challenge::Basic));
-        for line in ["", ",", "Bearer", "Bearer realm=\"\"", "Bearer realm=\"open", "Digest realm=\"x\"", "=", "\"", "Bearer service=s"] {
+        for line in [
+            "",
+            ",",
+            "Bearer",
+            "Bearer realm=\"\"",
+            "Bearer realm=\"open",
+            "Digest realm=\"x\"",
+            "=",
+            "\"",
+            "Bearer service=s",
+        ] {
             assert_eq!(chosen(&[line]), None, "{line}");
         }
     }

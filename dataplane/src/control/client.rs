@@ -1,0 +1,297 @@
+//! Asking the control plane.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use roadstead_proto::{
+    Digest, Tag, UpstreamHost,
+    node::v1::{self as pb, node_service_client::NodeServiceClient},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tonic::{
+    Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
+use tracing::{Instrument, info_span};
+
+use super::{
+    ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef,
+    ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
+    credential::CredentialMemory,
+    links::LinkCache,
+    trace_context,
+    translate::{self, Problem, Served},
+    usage::{Batch, UsageCounter},
+};
+
+/// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
+const CALL_TIME: Duration = Duration::from_secs(2);
+
+/// The node token holds characters that no header can carry.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the node token may hold visible ASCII characters only")]
+pub struct InvalidNodeToken;
+
+/// The node's connection to the control plane, and what it remembers of it.
+pub struct ControlClient {
+    pub(super) service: NodeServiceClient<Channel>,
+    pub(super) node_name: String,
+    pub(super) policy: ArcSwap<PolicySnapshot>,
+    pub(super) has_snapshot: watch::Sender<bool>,
+    pub(super) usage: UsageCounter,
+    authorization: MetadataValue<Ascii>,
+    started: Instant,
+    /// Milliseconds from `started` to the last word of the watch.
+    last_contact: AtomicU64,
+    links: LinkCache,
+    credentials: CredentialMemory,
+}
+
+impl ControlClient {
+    /// Connects by `channel` as the node that `node_token` belongs to. Nothing is known before [`Self::run`] runs.
+    pub fn new(channel: Channel, node_token: &SecretString, node_name: &str) -> Result<Arc<Self>, InvalidNodeToken> {
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", node_token.expose_secret()).parse().map_err(|_| InvalidNodeToken)?;
+        authorization.set_sensitive(true);
+        Ok(Arc::new(Self {
+            // An answer about an index brings a link for each of its 10,000 references at most, some 200 bytes each.
+            service: NodeServiceClient::new(channel).max_decoding_message_size(64 * 1024 * 1024),
+            node_name: node_name.to_owned(),
+            policy: ArcSwap::default(),
+            has_snapshot: watch::Sender::new(false),
+            usage: UsageCounter::new(),
+            authorization,
+            started: Instant::now(),
+            last_contact: AtomicU64::new(0),
+            links: LinkCache::new(),
+            credentials: CredentialMemory::new(),
+        }))
+    }
+
+    /// What the control plane told last; empty before it said anything.
+    pub fn policy(&self) -> Arc<PolicySnapshot> {
+        self.policy.load_full()
+    }
+
+    /// Whether the control plane has told anything yet.
+    pub fn has_snapshot(&self) -> bool {
+        *self.has_snapshot.borrow()
+    }
+
+    /// Waits until the control plane has told something.
+    pub async fn wait_for_snapshot(&self) {
+        // The sender lives as long as `self`: this cannot fail.
+        let _ = self.has_snapshot.subscribe().wait_for(|has| *has).await;
+    }
+
+    /// Time since the last word from the control plane, or since the start if there was none.
+    pub fn last_contact(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_contact.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn heard(&self) {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_contact.store(since_start, Ordering::Relaxed);
+    }
+
+    /// Checks credentials and gets a registry token for them.
+    pub async fn sign_in(&self, sign_in: SignIn) -> Result<SignInResult, ControlError> {
+        let request = self.request(translate::sign_in_to_pb(sign_in));
+        let answer = self.call("SignIn", self.service.clone().sign_in(request)).await?;
+        translate::signed_in(answer).map_err(bad_answer("SignIn"))
+    }
+
+    /// Asks what to do about a pull by tag.
+    pub async fn resolve_tag(&self, at: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
+        const CALL: &str = "ResolveTag";
+        use pb::resolve_tag_response::Decision;
+        let message = pb::ResolveTagRequest { repository: Some(translate::repository_to_pb(at)), tag: tag.to_string() };
+        let answer = self.call(CALL, self.service.clone().resolve_tag(self.request(message))).await?;
+        match answer.decision {
+            Some(Decision::Serve(serve)) => Ok(TagResolution::Serve(self.serve(CALL, at, serve)?)),
+            Some(Decision::Revalidate(pb::Revalidate { cached_digest })) => {
+                let cached = (!cached_digest.is_empty()).then(|| translate::digest(&cached_digest)).transpose();
+                Ok(TagResolution::Revalidate { cached: cached.map_err(bad_answer(CALL))? })
+            }
+            Some(Decision::Refuse(refuse)) => Ok(TagResolution::Refuse(refused(CALL, refuse)?)),
+            None => Err(bad_answer(CALL)("there is no decision".to_owned())),
+        }
+    }
+
+    /// Tells what upstream said of a tag, and asks what to do now.
+    pub async fn report_tag(
+        &self,
+        at: &RepositoryRef,
+        tag: &Tag,
+        outcome: TagOutcome,
+    ) -> Result<TagVerdict, ControlError> {
+        const CALL: &str = "ReportTag";
+        use pb::report_tag_response::Decision;
+        let message = pb::ReportTagRequest {
+            repository: Some(translate::repository_to_pb(at)),
+            tag: tag.to_string(),
+            outcome: Some(translate::outcome_to_pb(outcome)),
+        };
+        let answer = self.call(CALL, self.service.clone().report_tag(self.request(message))).await?;
+        match answer.decision {
+            Some(Decision::Serve(serve)) => Ok(TagVerdict::Serve(self.serve(CALL, at, serve)?)),
+            Some(Decision::Fetch(pb::FetchManifest {})) => Ok(TagVerdict::Fetch),
+            Some(Decision::Refuse(refuse)) => Ok(TagVerdict::Refuse(refused(CALL, refuse)?)),
+            None => Err(bad_answer(CALL)("there is no decision".to_owned())),
+        }
+    }
+
+    /// The group's link to a digest, if it is remembered and no link of the group was removed since. Asks nobody.
+    pub fn remembered_link(&self, at: &RepositoryRef, digest: &Digest) -> Option<Arc<Link>> {
+        let policy = self.policy.load();
+        let group = policy.group_by_id(&at.group)?;
+        self.links.get(at, digest, group.link_epoch)
+    }
+
+    /// The group's link to a digest, remembered or asked for. For a manifest, the links to what it refers to are
+    /// remembered along with it. That there is none is not remembered: any node may record it at any time.
+    pub async fn link(&self, at: &RepositoryRef, digest: &Digest) -> Result<Option<Arc<Link>>, ControlError> {
+        const CALL: &str = "GetLinks";
+        if let Some(link) = self.remembered_link(at, digest) {
+            return Ok(Some(link));
+        }
+        let message =
+            pb::GetLinksRequest { repository: Some(translate::repository_to_pb(at)), digest: digest.to_string() };
+        let answer = self.call(CALL, self.service.clone().get_links(self.request(message))).await?;
+        let link = answer.link.map(translate::link).transpose().map_err(bad_answer(CALL))?;
+        let referenced = translate::links(answer.referenced).map_err(bad_answer(CALL))?;
+        if link.as_ref().is_some_and(|link| link.digest != *digest) {
+            return Err(bad_answer(CALL)(format!("{digest} was asked for")));
+        }
+        self.remember(at, link.iter().cloned().chain(referenced), answer.link_epoch);
+        Ok(link)
+    }
+
+    /// Records content that is stored and the group's proven right to it; for a manifest, what it refers to and the
+    /// tag it was fetched for.
+    pub async fn record_link(
+        &self,
+        at: &RepositoryRef,
+        link: &Link,
+        references: &[Reference],
+        tag: Option<&Tag>,
+    ) -> Result<Recorded, ControlError> {
+        const CALL: &str = "RecordLink";
+        let message = pb::RecordLinkRequest {
+            repository: Some(translate::repository_to_pb(at)),
+            link: Some(translate::link_to_pb(link)),
+            references: references.iter().map(translate::reference_to_pb).collect(),
+            tag: tag.map(Tag::to_string).unwrap_or_default(),
+        };
+        let answer = self.call(CALL, self.service.clone().record_link(self.request(message))).await?;
+        if !answer.recorded {
+            return Ok(Recorded::BeingDeleted);
+        }
+        let referenced = translate::links(answer.referenced).map_err(bad_answer(CALL))?;
+        self.remember(at, referenced.into_iter().chain([Arc::new(link.clone())]), answer.link_epoch);
+        Ok(Recorded::Recorded)
+    }
+
+    /// The group's credentials for an upstream, remembered or asked for; `None` if it has none.
+    pub async fn credential(
+        &self,
+        group: &GroupId,
+        upstream: &UpstreamHost,
+    ) -> Result<Option<Arc<Credential>>, ControlError> {
+        let epoch = self.policy.load().group_by_id(group).map(|group| group.credential_epoch);
+        if let Some(known) = epoch.and_then(|epoch| self.credentials.get(group, upstream, epoch)) {
+            return Ok(known);
+        }
+        let message = pb::GetCredentialRequest { group_id: group.to_string(), upstream: upstream.to_string() };
+        let answer = self.call("GetCredential", self.service.clone().get_credential(self.request(message))).await?;
+        let is_there = !answer.username.is_empty() || !answer.password.is_empty();
+        let credential = is_there.then(|| Arc::new(Credential::new(answer.username, answer.password.into())));
+        self.credentials.put(group, upstream, answer.credential_epoch, credential.clone());
+        Ok(credential)
+    }
+
+    /// Counts a pull. Never waits for the control plane.
+    pub fn record_usage(&self, at: &RepositoryRef, digest: &Digest, pull: Pull) {
+        self.usage.record(at, digest, pull);
+    }
+
+    pub(super) async fn send_usage(&self, batch: &Batch) -> Result<(), ControlError> {
+        let request = self.request(translate::batch_to_pb(batch));
+        self.call("RecordUsage", self.service.clone().record_usage(request)).await.map(|_| ())
+    }
+
+    /// Claims stored content that nobody links any more, for the caller to delete.
+    pub async fn claim_garbage(&self, limit: u16) -> Result<Vec<Digest>, ControlError> {
+        const CALL: &str = "ClaimGarbage";
+        let request = self.request(pb::ClaimGarbageRequest { limit: limit.into() });
+        let answer = self.call(CALL, self.service.clone().claim_garbage(request)).await?;
+        answer.digests.iter().map(|text| translate::digest(text)).collect::<Result<_, _>>().map_err(bad_answer(CALL))
+    }
+
+    /// Confirms that claimed content was deleted.
+    pub async fn confirm_garbage(&self, digests: &[Digest]) -> Result<(), ControlError> {
+        let message = pb::ConfirmGarbageRequest { digests: digests.iter().map(Digest::to_string).collect() };
+        let request = self.request(message);
+        self.call("ConfirmGarbage", self.service.clone().confirm_garbage(request)).await.map(|_| ())
+    }
+
+    /// The message as a call of this node, within the current trace.
+    pub(super) fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        trace_context::inject(metadata.as_mut());
+        metadata.insert("authorization", self.authorization.clone());
+        request
+    }
+
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ControlError> {
+        let answer = answer.instrument(info_span!("control", rpc.method = name));
+        match timeout(CALL_TIME, answer).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(ControlError::from_status(name, &status)),
+            Err(_) => Err(ControlError::Timeout { call: name }),
+        }
+    }
+
+    fn serve(
+        &self,
+        call: &'static str,
+        at: &RepositoryRef,
+        serve: pb::ServeManifest,
+    ) -> Result<ServeManifest, ControlError> {
+        let Served { manifest, referenced, link_epoch } = translate::serve(serve).map_err(bad_answer(call))?;
+        self.remember(at, referenced.into_iter().chain([Arc::clone(&manifest.manifest)]), link_epoch);
+        Ok(manifest)
+    }
+
+    fn remember(&self, at: &RepositoryRef, links: impl IntoIterator<Item = Arc<Link>>, read_at: i64) {
+        let policy = self.policy.load();
+        let Some(group) = policy.group_by_id(&at.group) else { return };
+        for link in links {
+            self.links.put(at, link, read_at, group.link_epoch);
+        }
+    }
+}
+
+fn refused(call: &'static str, refuse: pb::Refuse) -> Result<Refused, ControlError> {
+    translate::refuse(refuse).map_err(bad_answer(call))
+}
+
+fn bad_answer(call: &'static str) -> impl Fn(Problem) -> ControlError {
+    move |problem| ControlError::BadAnswer { call, problem }
+}

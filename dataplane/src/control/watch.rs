@@ -1,0 +1,160 @@
+//! The background work of the control client: following what the control plane tells, and reporting usage.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use roadstead_proto::node::v1::{self as pb, watch_response::Event};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{ControlClient, ControlError, PolicySnapshot, translate, usage::Batch};
+
+/// Longest silence on the watch before it is opened anew. The control plane says something every five seconds.
+const MAX_SILENCE: Duration = Duration::from_secs(15);
+/// How long opening the watch may take.
+const OPEN_TIME: Duration = Duration::from_secs(10);
+/// The first pause before the watch is opened again; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How often usage is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the last report may take at a stop.
+const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
+
+const CALL: &str = "Watch";
+
+impl ControlClient {
+    /// Follows the control plane and reports usage until `stop`; returns after the last report. Must run for the
+    /// client to know anything. If it is dropped, what is known stays, and pulls not yet reported are lost.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::join!(stop.run_until_cancelled(self.follow_for_ever()), self.report_usage(&stop));
+    }
+
+    async fn follow_for_ever(&self) {
+        let mut pause = FIRST_PAUSE;
+        let mut resume = self.policy.load().revision();
+        loop {
+            let mut heard = false;
+            let error = self.follow(resume, &mut heard).await;
+            if heard {
+                pause = FIRST_PAUSE;
+            }
+            // After an event that makes no sense only a snapshot is sure to be right.
+            resume = if matches!(error, ControlError::BadAnswer { .. }) { 0 } else { self.policy.load().revision() };
+            warn!(%error, error.kind = error.kind(), "the control plane's watch ended; connecting again");
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Opens the watch and takes what it tells until it ends, which is always an error.
+    async fn follow(&self, resume_revision: i64, heard: &mut bool) -> ControlError {
+        let request = self.request(pb::WatchRequest {
+            node_name: self.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            resume_revision,
+        });
+        let mut service = self.service.clone();
+        let mut events = match timeout(OPEN_TIME, service.watch(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return ControlError::from_status(CALL, &status),
+            Err(_) => return ControlError::Timeout { call: CALL },
+        };
+        loop {
+            let event = match timeout(MAX_SILENCE, events.message()).await {
+                Ok(Ok(Some(event))) => event,
+                Ok(Ok(None)) => {
+                    return ControlError::Unavailable { call: CALL, message: "the stream ended".to_owned() };
+                }
+                Ok(Err(status)) => return ControlError::from_status(CALL, &status),
+                Err(_) => return ControlError::Timeout { call: CALL },
+            };
+            if let Err(problem) = self.apply(event) {
+                return ControlError::BadAnswer { call: CALL, problem };
+            }
+            *heard = true;
+            self.heard();
+        }
+    }
+
+    fn apply(&self, response: pb::WatchResponse) -> Result<(), translate::Problem> {
+        let revision = response.revision;
+        match response.event.ok_or("an event says nothing")? {
+            Event::Snapshot(snapshot) => {
+                let mut policy = PolicySnapshot::default();
+                for part in translate::snapshot(snapshot) {
+                    match part {
+                        Ok(change) => policy = policy.with(change),
+                        Err(problem) => error!(problem, "left out of the snapshot"),
+                    }
+                }
+                self.policy.store(Arc::new(policy.at(revision)));
+                info!(revision, "snapshot received from the control plane");
+                self.has_snapshot.send_replace(true);
+            }
+            Event::Changes(changes) => {
+                let mut policy = PolicySnapshot::clone(&self.policy.load());
+                for change in changes.changes {
+                    policy = policy.with(translate::change(change)?);
+                }
+                self.policy.store(Arc::new(policy.at(revision)));
+                debug!(revision, "changes received from the control plane");
+                self.has_snapshot.send_replace(true);
+            }
+            Event::Heartbeat(pb::Heartbeat {}) => {}
+        }
+        Ok(())
+    }
+
+    async fn report_usage(&self, stop: &CancellationToken) {
+        let mut pending = VecDeque::new();
+        let mut ticks = interval(REPORT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.report(&mut pending).await;
+        }
+        let last = async {
+            // What could not be sent before goes first; then what was counted meanwhile.
+            self.report(&mut pending).await;
+            if pending.is_empty() {
+                self.report(&mut pending).await;
+            }
+        };
+        let in_time = timeout(LAST_REPORT_TIME, last).await.is_ok();
+        if !in_time || !pending.is_empty() {
+            warn!(lost_batches = pending.len(), "usage could not be reported before the stop");
+        }
+    }
+
+    /// Sends what is pending, or else what was counted. What cannot be sent now stays pending under its id, and
+    /// nothing new is taken before it is sent: that bounds memory.
+    async fn report(&self, pending: &mut VecDeque<Batch>) {
+        if pending.is_empty() {
+            pending.extend(self.usage.take());
+        }
+        let uncounted = self.usage.take_uncounted();
+        if uncounted > 0 {
+            warn!(pulls = uncounted, "too many different contents at once: pulls were not counted");
+        }
+        while let Some(batch) = pending.front() {
+            match self.send_usage(batch).await {
+                Ok(()) => {}
+                Err(error @ (ControlError::Refused { .. } | ControlError::NotFound { .. })) => {
+                    warn!(%error, entries = batch.usage.len(), "a usage report is refused and dropped");
+                }
+                Err(error) => {
+                    debug!(%error, "usage cannot be reported now");
+                    return;
+                }
+            }
+            pending.pop_front();
+        }
+    }
+}
+
+/// Between half of `pause` and all of it: nodes that lost the same control plane do not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+    pause.mul_f64(0.5 + share / 2.0)
+}

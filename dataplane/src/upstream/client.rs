@@ -1,0 +1,111 @@
+//! The client itself: its limits, and how one operation is sent.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Client, redirect::Policy};
+
+use super::{
+    Target, UpstreamError, UpstreamMetrics,
+    authorization::Authorizer,
+    challenge::Challenge,
+    exchange::{Ask, Exchange, within},
+    metrics::RequestKind,
+    redirect::Answer,
+};
+
+/// How long an idle connection is kept; most registries close theirs after one minute or more.
+const CONNECTION_IDLE: Duration = Duration::from_secs(50);
+/// Most idle connections kept for one host.
+const IDLE_CONNECTIONS: usize = 32;
+/// Most header fields of an answer.
+const MAX_HEADERS: usize = 200;
+
+/// How long upstreams may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// From sending a request to its answer's headers, a new connection included.
+    pub first_byte: Duration,
+    /// From one piece of a body to the next.
+    pub body_idle: Duration,
+    /// For everything before a blob's body, or for all of anything else: tokens, redirects, repetitions, body.
+    pub whole: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    /// An uncached pull is to fail within ten seconds.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(5),
+            body_idle: Duration::from_secs(15),
+            whole: Duration::from_secs(8),
+        }
+    }
+}
+
+/// The HTTP client cannot be set up: the system has no usable certificates, for example.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream registries cannot be reached by https; are the system's CA certificates installed?")]
+pub struct UpstreamSetupError(#[from] reqwest::Error);
+
+/// The client of upstream registries. Keeps connections, challenges and tokens.
+pub struct UpstreamClient {
+    pub(super) exchange: Exchange,
+    authorizer: Authorizer,
+}
+
+impl UpstreamClient {
+    /// Trusts the system's certificates; takes proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, …).
+    pub fn new(timeouts: UpstreamTimeouts, metrics: UpstreamMetrics) -> Result<Self, UpstreamSetupError> {
+        let http = Client::builder()
+            .http1_only()
+            .http1_max_headers(MAX_HEADERS)
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(timeouts.connect)
+            .pool_idle_timeout(CONNECTION_IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .user_agent(concat!("roadstead/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let exchange = Exchange { http, timeouts, metrics };
+        Ok(Self { authorizer: Authorizer::new(exchange.clone()), exchange })
+    }
+
+    /// Sends one request for something of the target's repository, authorized as upstream wants it. An answer of any
+    /// status is a success here; a 401 is upstream's last word.
+    pub(super) async fn ask(
+        &self,
+        target: &Target,
+        kind: RequestKind,
+        method: Method,
+        (resource, query): (&str, &[(&str, &str)]),
+        headers: HeaderMap,
+    ) -> Result<Answer, UpstreamError> {
+        let mut url = target.url(resource);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let ask = Ask { kind, method, url, headers };
+        let sent = self.authorizer.expected(target).await?;
+        let answer = self.exchange.follow(target, ask.clone(), sent.as_ref().map(|sent| &sent.header)).await?;
+        if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.from_upstream {
+            return Ok(answer);
+        }
+        let challenge = Challenge::choose(answer.response.headers());
+        self.exchange.discard(target.host(), answer.response).await;
+        let renewed = self.authorizer.demanded(target, challenge, sent.as_ref()).await?;
+        self.exchange.follow(target, ask, Some(&renewed.header)).await
+    }
+
+    /// Bounds a whole operation by its time limit.
+    pub(super) async fn bounded<T>(
+        &self,
+        target: &Target,
+        operation: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        within(self.exchange.timeouts.whole, target.host(), operation).await
+    }
+}

@@ -1,0 +1,85 @@
+//! One HTTP request and its answer's headers: bounded in time, traced, counted. No redirects, no authorization.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use reqwest::{Client, Response};
+use roadstead_proto::UpstreamHost;
+use tokio::time::timeout;
+use tracing::{Instrument, Span, debug, field::Empty, info_span};
+use url::Url;
+
+use super::{UpstreamError, UpstreamMetrics, UpstreamTimeouts, metrics::RequestKind};
+use crate::control::trace_context;
+
+/// Sends requests to upstreams, their token services, and where they redirect to.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) http: Client,
+    pub(super) timeouts: UpstreamTimeouts,
+    pub(super) metrics: UpstreamMetrics,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) kind: RequestKind,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+}
+
+impl Exchange {
+    /// Sends a request on behalf of `upstream`. An answer of any status is a success here.
+    pub(super) async fn send(&self, upstream: &UpstreamHost, ask: Ask) -> Result<Response, UpstreamError> {
+        let span = info_span!(
+            "upstream",
+            http.request.method = %ask.method,
+            server.address = ask.url.host_str().unwrap_or_default(),
+            upstream.request = ask.kind.as_str(),
+            http.response.status_code = Empty,
+            duration_ms = Empty,
+        );
+        async {
+            let started = Instant::now();
+            let kind = ask.kind;
+            let result = self.attempt(upstream, ask).await;
+            let status = result.as_ref().ok().map(|response| response.status().as_u16());
+            self.metrics.sent(kind, status);
+            let span = Span::current();
+            span.record("duration_ms", u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            match &result {
+                Ok(_) => {
+                    span.record("http.response.status_code", status);
+                    debug!("upstream answered");
+                }
+                Err(error) => debug!(%error, error.kind = error.kind(), "no answer from upstream"),
+            }
+            result
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn attempt(&self, upstream: &UpstreamHost, ask: Ask) -> Result<Response, UpstreamError> {
+        let mut headers = ask.headers;
+        trace_context::inject(&mut headers);
+        let answer = self.http.request(ask.method, ask.url).headers(headers).send();
+        match timeout(self.timeouts.first_byte, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(UpstreamError::from_transport(upstream, error)),
+            Err(_) => Err(UpstreamError::Timeout { upstream: upstream.clone(), phase: "first byte" }),
+        }
+    }
+}
+
+/// Bounds a whole operation.
+pub(super) async fn within<T>(
+    limit: Duration,
+    upstream: &UpstreamHost,
+    operation: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    timeout(limit, operation)
+        .await
+        .unwrap_or_else(|_| Err(UpstreamError::Timeout { upstream: upstream.clone(), phase: "whole answer" }))
+}

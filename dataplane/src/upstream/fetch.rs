@@ -1,0 +1,245 @@
+//! What registries are asked for: manifests, blobs, tags, referrers. Protocol: OCI distribution-spec 1.1.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::Response;
+use roadstead_proto::{Digest, Reference, UpstreamHost};
+
+use super::{
+    Accept, Target, UpstreamClient, UpstreamError,
+    header::{content_digest, content_length, content_range, media_type, next_page_query, retry_after},
+    metrics::RequestKind,
+};
+
+/// Largest manifest we buffer, in bytes. OCI distribution-spec 1.1 asks registries to accept at least 4 MiB.
+pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+/// Largest list of tags or referrers we buffer, in bytes.
+const MAX_LISTING_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a HEAD tells of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// Its size in bytes.
+    pub size_bytes: Option<u64>,
+}
+
+/// A manifest, complete as far as its length tells, but not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its bytes, at most [`MAX_MANIFEST_BYTES`].
+    pub body: Bytes,
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// Its digest, as upstream has it.
+    pub digest: Option<Digest>,
+}
+
+/// What a HEAD tells of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobHead {
+    /// Its size in bytes.
+    pub size_bytes: Option<u64>,
+}
+
+/// A blob that is arriving.
+pub struct BlobBody {
+    /// Its whole size in bytes, wherever the body starts.
+    pub total: Option<u64>,
+    /// Where the body starts; 0 if upstream ignored the range.
+    pub offset: u64,
+    /// The body. It ends in an error if it is cut off or idle.
+    pub stream: BoxStream<'static, Result<Bytes, UpstreamError>>,
+}
+
+/// A page of tags or referrers, not looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its bytes.
+    pub body: Bytes,
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// `OCI-Filters-Applied`.
+    pub filters_applied: Option<HeaderValue>,
+    /// The query that asks for the next page: `n=2&last=b`.
+    pub next_query: Option<String>,
+}
+
+impl UpstreamClient {
+    /// Asks what a reference means. `None` if upstream answers HEAD not at all, or without a digest: then GET tells.
+    pub async fn head_manifest(
+        &self,
+        target: &Target,
+        reference: &Reference,
+        accept: Accept<'_>,
+    ) -> Result<Option<ManifestHead>, UpstreamError> {
+        let mut headers = HeaderMap::new();
+        accept.write(&mut headers);
+        let resource = format!("manifests/{reference}");
+        self.bounded(target, async {
+            let answer = self.ask(target, RequestKind::ManifestHead, Method::HEAD, (&resource, &[]), headers).await?;
+            if refuses_method(answer.response.status()) {
+                return Ok(None);
+            }
+            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
+            let headers = response.headers();
+            Ok(content_digest(headers).map(|digest| ManifestHead {
+                digest,
+                media_type: media_type(headers),
+                size_bytes: content_length(headers),
+            }))
+        })
+        .await
+    }
+
+    /// Fetches a manifest.
+    pub async fn get_manifest(
+        &self,
+        target: &Target,
+        reference: &Reference,
+        accept: Accept<'_>,
+    ) -> Result<Manifest, UpstreamError> {
+        let mut headers = HeaderMap::new();
+        accept.write(&mut headers);
+        let resource = format!("manifests/{reference}");
+        self.bounded(target, async {
+            let answer = self.ask(target, RequestKind::ManifestGet, Method::GET, (&resource, &[]), headers).await?;
+            let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
+            let (media_type, digest) = (media_type(response.headers()), content_digest(response.headers()));
+            let body = self.exchange.whole(target.host(), response, MAX_MANIFEST_BYTES).await?;
+            Ok(Manifest { body, media_type, digest })
+        })
+        .await
+    }
+
+    /// Asks whether upstream has a blob for these credentials. `None` if it answers HEAD not at all: then GET tells.
+    pub async fn head_blob(&self, target: &Target, digest: &Digest) -> Result<Option<BlobHead>, UpstreamError> {
+        let resource = format!("blobs/{digest}");
+        self.bounded(target, async {
+            let answer =
+                self.ask(target, RequestKind::BlobHead, Method::HEAD, (&resource, &[]), HeaderMap::new()).await?;
+            let status = answer.response.status();
+            // Where upstream redirects to may take signed GETs only.
+            let refused_there = !answer.from_upstream && matches!(status.as_u16(), 400 | 401 | 403);
+            if refuses_method(status) || refused_there {
+                return Ok(None);
+            }
+            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
+            Ok(Some(BlobHead { size_bytes: content_length(response.headers()) }))
+        })
+        .await
+    }
+
+    /// Opens a blob at byte `from`. Upstreams that know no ranges start at byte 0.
+    pub async fn get_blob(&self, target: &Target, digest: &Digest, from: u64) -> Result<BlobBody, UpstreamError> {
+        let mut headers = HeaderMap::new();
+        if from > 0 {
+            let range = HeaderValue::try_from(format!("bytes={from}-"));
+            headers.extend(range.ok().map(|range| (header::RANGE, range)));
+        }
+        let resource = format!("blobs/{digest}");
+        self.bounded(target, async {
+            let answer = self.ask(target, RequestKind::BlobGet, Method::GET, (&resource, &[]), headers).await?;
+            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
+            let (offset, total) = extent(&response, from).ok_or_else(|| {
+                let problem = format!("status {} with a range that was not asked for", response.status().as_u16());
+                UpstreamError::BadAnswer { upstream: target.host().clone(), problem }
+            })?;
+            Ok(BlobBody { total, offset, stream: self.exchange.stream(target.host().clone(), response) })
+        })
+        .await
+    }
+
+    /// Fetches a page of tags: at most `n`, after `last`.
+    pub async fn get_tags(
+        &self,
+        target: &Target,
+        n: Option<u64>,
+        last: Option<&str>,
+    ) -> Result<Listing, UpstreamError> {
+        let n = n.map(|n| n.to_string());
+        let query: Vec<_> = n.iter().map(|n| ("n", &**n)).chain(last.map(|last| ("last", last))).collect();
+        self.listing(target, RequestKind::Tags, "tags/list", &query).await
+    }
+
+    /// Fetches what refers to a manifest; not found also where upstream does not know this question.
+    pub async fn get_referrers(
+        &self,
+        target: &Target,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Listing, UpstreamError> {
+        let query: Vec<_> = artifact_type.iter().map(|artifact_type| ("artifactType", *artifact_type)).collect();
+        self.listing(target, RequestKind::Referrers, &format!("referrers/{digest}"), &query).await
+    }
+
+    async fn listing(
+        &self,
+        target: &Target,
+        kind: RequestKind,
+        resource: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Listing, UpstreamError> {
+        self.bounded(target, async {
+            let answer = self.ask(target, kind, Method::GET, (resource, query), HeaderMap::new()).await?;
+            let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
+            let headers = response.headers();
+            let filters_applied = headers.get("oci-filters-applied").cloned();
+            let (media_type, next_query) = (media_type(headers), next_page_query(headers));
+            let body = self.exchange.whole(target.host(), response, MAX_LISTING_BYTES).await?;
+            Ok(Listing { body, media_type, filters_applied, next_query })
+        })
+        .await
+    }
+}
+
+/// The server does not know HEAD, here or at all.
+const fn refuses_method(status: StatusCode) -> bool {
+    matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+}
+
+/// Tells successes from errors. What is refused where upstream redirected to says nothing about the credentials.
+pub(super) fn check_status(
+    response: Response,
+    upstream: &UpstreamHost,
+    from_upstream: bool,
+) -> Result<Response, UpstreamError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let upstream = upstream.clone();
+    let retry_after = retry_after(response.headers(), SystemTime::now());
+    Err(match status {
+        StatusCode::NOT_FOUND => UpstreamError::NotFound { upstream },
+        StatusCode::UNAUTHORIZED if from_upstream => UpstreamError::Unauthorized { upstream },
+        StatusCode::FORBIDDEN if from_upstream => UpstreamError::Forbidden { upstream },
+        StatusCode::TOO_MANY_REQUESTS => UpstreamError::RateLimited { upstream, retry_after },
+        _ => UpstreamError::Status { upstream, status: status.as_u16(), retry_after },
+    })
+}
+
+/// As [`check_status`], for answers that can only be whole: no other success has all of the content.
+fn whole_content(response: Response, upstream: &UpstreamHost, from_upstream: bool) -> Result<Response, UpstreamError> {
+    let response = check_status(response, upstream, from_upstream)?;
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    let problem = format!("status {}", response.status().as_u16());
+    Err(UpstreamError::BadAnswer { upstream: upstream.clone(), problem })
+}
+
+/// Where a blob's body starts, and how large the whole blob is; `None` if that is not what was asked for.
+fn extent(response: &Response, from: u64) -> Option<(u64, Option<u64>)> {
+    match response.status() {
+        StatusCode::OK => Some((0, content_length(response.headers()))),
+        StatusCode::PARTIAL_CONTENT => content_range(response.headers()).filter(|(start, _)| *start == from),
+        _ => None,
+    }
+}
