@@ -13,3 +13,4 @@ pub mod hub;
 pub mod image;
 pub mod ports;
 pub mod process;
+pub mod small_disk;

@@ -72,8 +72,7 @@ impl Gate {
     /// Waits until something after `offset` may pass; answers the end of what may.
     pub(super) async fn past(&self, offset: u64) -> u64 {
         let mut released = self.0.subscribe();
-        let end = *released.wait_for(|released| *released > offset).await.unwrap();
-        end
+        *released.wait_for(|released| *released > offset).await.unwrap()
     }
 }
 

@@ -2,4 +2,34 @@
 //! hub that counts and misbehaves, with real clients. One binary, for linking takes long; one module for each promise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_api;
+mod blob_fill;
+mod blob_hit;
+mod broken_fill;
+mod command_line;
+mod conformance;
+mod connections;
+mod crash_and_disk;
+mod crate_directions;
 mod fake_hub;
+mod isolation;
+mod manifest_checks;
+mod manifest_pull;
+mod observability;
+mod outages;
+mod real_clients;
+mod sign_in;
+mod two_processes;
+mod upstream_auth;
+
+use roadstead_tests::{
+    cluster::Cluster,
+    hub::{AuthMode, Hub, HubOptions},
+};
+
+/// A hub that wants no authentication, so that every request counted is one that matters, and the product before it.
+async fn open_pair() -> (Hub, Cluster) {
+    let hub = Hub::start_with(HubOptions { auth: AuthMode::Open, ..HubOptions::default() }).await;
+    let cluster = Cluster::start(&hub).await;
+    (hub, cluster)
+}

@@ -1,0 +1,156 @@
+//! One group's private images never reach a group that could not pull them itself.
+
+use http::Method;
+use roadstead_tests::{
+    client::{Answer, Client},
+    cluster::Cluster,
+    hub::{Fault, Gate, Hub, Kind, When},
+    image::{Image, digest, random_bytes},
+};
+
+use crate::open_pair;
+
+/// A hub with `secret/app` for alice and bob; group `one` signs in there as alice, group `two` as nobody.
+async fn private_pair() -> (Hub, Cluster, Client, Client, Image) {
+    let hub = Hub::start().await;
+    let cluster = Cluster::start(&hub).await;
+    let image = Image::small(1);
+    hub.add_user("alice", "alices-password");
+    hub.add_user("bob", "bobs-password");
+    hub.push("secret/app", "latest", &image);
+    hub.make_private("secret/app", &["alice", "bob"]);
+    let one = cluster.client_of_new_group("one").await;
+    let two = cluster.client_of_new_group("two").await;
+    login(&cluster, "one", "alice").await;
+    (hub, cluster, one, two, image)
+}
+
+async fn login(cluster: &Cluster, group: &str, user: &str) {
+    let arguments = ["upstream", "login", group, "docker.io", "--username", user, "--password-stdin"];
+    cluster.cli_with_input(&arguments, &format!("{user}s-password\n")).await.ok();
+}
+
+#[track_caller]
+fn is_refused(answer: &Answer) {
+    assert!(matches!(answer.status.as_u16(), 401 | 403 | 404), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_private_image_is_refused_to_a_group_that_could_not_pull_it_itself() {
+    let (hub, _cluster, one, two, image) = private_pair().await;
+    let layer = digest(&image.layers[0]);
+    one.manifest("secret/app", "latest").await.expect(200);
+    one.blob("secret/app", &layer).await.expect(200);
+    for method in [Method::GET, Method::HEAD] {
+        for rest in ["manifests/latest", &format!("manifests/{}", image.digest()), &format!("blobs/{layer}")] {
+            is_refused(&two.ask(method.clone(), "secret/app", rest, &[]).await);
+            // Nor by way of a repository that it can read.
+            hub.push("library/mine", "latest", &Image::small(2));
+            if rest != "manifests/latest" {
+                two.ask(method.clone(), "mine", rest, &[]).await.expect(404);
+            }
+        }
+    }
+    is_refused(&two.ask(Method::GET, "secret/app", "tags/list", &[]).await);
+    one.blob("secret/app", &layer).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_group_with_a_right_of_its_own_shares_the_stored_bytes() {
+    let (hub, cluster, one, two, image) = private_pair().await;
+    let layer = digest(&image.layers[0]);
+    one.manifest("secret/app", "latest").await.expect(200);
+    one.blob("secret/app", &layer).await.expect(200);
+    login(&cluster, "two", "bob").await;
+    hub.forget_requests();
+    assert_eq!(two.blob("secret/app", &layer).await.expect(200).body, image.layers[0]);
+    assert_eq!(two.manifest("secret/app", "latest").await.expect(200).body, image.manifest);
+    assert_eq!(hub.count(&When::get(Kind::Blob)), 0, "a HEAD is proof enough:\n{}", hub.log());
+    assert!(hub.count(&When::head(Kind::Blob)) >= 1, "{}", hub.log());
+    let authorized = hub
+        .requests(&When::kind(Kind::Token))
+        .iter()
+        .all(|request| request.header("authorization").starts_with("Basic"));
+    assert!(authorized, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn joining_a_fill_takes_a_right_of_ones_own() {
+    let (hub, cluster, one, two, _) = private_pair().await;
+    cluster.create_group("three").await;
+    let token = cluster.create_token("three").await;
+    let three = cluster.client("three", &token);
+    login(&cluster, "three", "bob").await;
+    let blob = random_bytes(4, 1_000_000);
+    let wanted = hub.push_blob("secret/app", blob.clone());
+    let gate = Gate::closed();
+    gate.release(1000);
+    hub.fault(When::get(Kind::Blob), Fault::Gated(gate.clone()));
+    let mut first = one.open_blob("secret/app", &wanted, &[]).await;
+    first.chunk().await.unwrap().unwrap();
+    // Refused while the fill goes on.
+    is_refused(&two.blob("secret/app", &wanted).await);
+    let joined = three.open_blob("secret/app", &wanted, &[]).await;
+    assert_eq!(joined.status().as_u16(), 200);
+    gate.open();
+    assert_eq!(joined.bytes().await.unwrap(), blob);
+    first.bytes().await.unwrap();
+    let fetched = hub.requests(&When::get(Kind::Blob)).iter().filter(|request| request.status() == 200).count();
+    assert_eq!(fetched, 1, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn the_same_blob_in_another_repository_costs_a_head() {
+    let (hub, cluster) = open_pair().await;
+    let blob = random_bytes(1, 100_000);
+    let wanted = hub.push_blob("library/a", blob.clone());
+    hub.push_blob("library/b", blob.clone());
+    hub.push("library/c", "latest", &Image::small(1));
+    let client = cluster.anonymous();
+    client.blob("a", &wanted).await.expect(200);
+    hub.forget_requests();
+    assert_eq!(client.blob("b", &wanted).await.expect(200).body, blob);
+    assert_eq!((hub.count(&When::head(Kind::Blob)), hub.count(&When::get(Kind::Blob))), (1, 0), "{}", hub.log());
+    client.blob("c", &wanted).await.expect_error(404, "BLOB_UNKNOWN");
+    hub.forget_requests();
+    assert_eq!(client.blob("b", &wanted).await.expect(200).cache(), "hit");
+    assert_eq!(hub.count(&When::any()), 0, "proven once is enough:\n{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_tag_that_upstream_no_longer_grants_is_refused_though_it_is_cached() {
+    let (hub, _cluster, one, _two, _) = private_pair().await;
+    one.manifest("secret/app", "latest").await.expect(200);
+    hub.make_private("secret/app", &["bob"]);
+    hub.forget_tokens();
+    is_refused(&one.manifest("secret/app", "latest").await);
+}
+
+#[tokio::test]
+async fn purging_one_group_takes_nothing_from_another() {
+    let (hub, cluster) = open_pair().await;
+    let image = Image::small(1);
+    hub.push("library/app", "latest", &image);
+    let one = cluster.client_of_new_group("one").await;
+    let two = cluster.client_of_new_group("two").await;
+    for client in [&one, &two] {
+        client.manifest("app", "latest").await.expect(200);
+        for blob in image.blobs() {
+            client.blob("app", &digest(blob)).await.expect(200);
+        }
+    }
+    cluster.cli(&["cache", "purge", "one"]).await.ok();
+    hub.down().await;
+    assert_eq!(two.manifest("app", "latest").await.expect(200).body, image.manifest);
+    two.blob("app", &digest(&image.config)).await.expect(200);
+    // The purge reaches the node within a second.
+    let mut answer = one.manifest("app", &image.digest()).await;
+    for _ in 0..50 {
+        if answer.status.is_server_error() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        answer = one.manifest("app", &image.digest()).await;
+    }
+    assert!(answer.status.is_server_error(), "{answer:?}");
+}
