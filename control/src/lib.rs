@@ -94,9 +94,12 @@ impl Control {
 
     /// The background work: rotates keys, forgets what is old, notices what other replicas changed. Returns after
     /// `shutdown`, when all watches have been told to end; calls under way are not affected.
-    pub async fn run(&self, shutdown: CancellationToken) {
-        self.plane.keep_up(shutdown).await;
-        self.health.set_service_status("", ServingStatus::NotServing).await;
-        self.stop.cancel();
+    pub fn run(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let Self { plane, health, stop, .. } = self.clone();
+        async move {
+            plane.keep_up(shutdown).await;
+            health.set_service_status("", ServingStatus::NotServing).await;
+            stop.cancel();
+        }
     }
 }

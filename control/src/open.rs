@@ -37,7 +37,7 @@ pub struct ControlConfig {
     pub data_dir: PathBuf,
     /// The database; `None` means `control.db` in the data folder.
     pub database_url: Option<String>,
-    /// How long a registry token is good: a minute to a day.
+    /// How long a registry token is good: a second to a day.
     pub registry_token_lifetime: Duration,
     /// How long content without links is kept.
     pub gc_grace: Duration,
@@ -143,9 +143,9 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
 
 fn check(config: &ControlConfig) -> Result<(), OpenError> {
     let lifetime = config.registry_token_lifetime;
-    if lifetime < Duration::from_secs(60) || millis(lifetime) > MAX_TOKEN_LIFETIME_MS {
+    if lifetime < Duration::from_secs(1) || millis(lifetime) > MAX_TOKEN_LIFETIME_MS {
         return Err(OpenError::Setting(format!(
-            "--registry-token-lifetime {lifetime:?}: must be between a minute and a day"
+            "--registry-token-lifetime {lifetime:?}: must be between a second and a day"
         )));
     }
     if let Some(token) = &config.admin_token {

@@ -1,0 +1,244 @@
+//! A control plane in a folder of its own, with a clock that stands, and clients of it.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use prometheus_client::registry::Registry;
+use roadstead_control::{Clock, Control, ControlConfig, FirstStart};
+use roadstead_proto::{
+    Algorithm, Digest,
+    node::v1::{
+        ContentKind, Link, RecordLinkRequest, RecordLinkResponse, Reference, RepositoryRef,
+        node_service_client::NodeServiceClient,
+    },
+    v1::{
+        CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
+        cache_service_client::CacheServiceClient, create_token_request::Owner, group_service_client::GroupServiceClient,
+        token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
+    },
+};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status,
+    metadata::MetadataValue,
+    service::{Interceptor, Routes, interceptor::InterceptedService},
+    transport::{Channel, Endpoint, Server},
+};
+use tower::service_fn;
+
+/// Noon of some day: far from every edge.
+pub const START_MS: i64 = 1_800_000_000_000;
+
+/// Sends a token with every call, or none.
+#[derive(Clone)]
+pub struct Bearer(Option<String>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
+    }
+}
+
+type Called = InterceptedService<Channel, Bearer>;
+
+/// All services, called with one token.
+#[derive(Clone)]
+pub struct Client {
+    pub groups: GroupServiceClient<Called>,
+    pub tokens: TokenServiceClient<Called>,
+    pub upstreams: UpstreamServiceClient<Called>,
+    pub cache: CacheServiceClient<Called>,
+    pub node: NodeServiceClient<Called>,
+}
+
+/// A running control plane.
+pub struct Plane {
+    pub control: Control,
+    pub first_start: FirstStart,
+    pub clock: Clock,
+    pub folder: Arc<TempDir>,
+    pub metrics: Registry,
+    pub channel: Channel,
+    pub stop: CancellationToken,
+    background: JoinHandle<()>,
+}
+
+pub const ADMIN_TOKEN: &str = "the-administrator-s-own-choice";
+
+impl Plane {
+    /// On an empty folder.
+    pub async fn start() -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), Clock::standing_at(START_MS)).await
+    }
+
+    /// On a folder that may have been used before.
+    pub async fn start_in(folder: Arc<TempDir>, clock: Clock) -> Self {
+        let mut config = config(&folder);
+        config.admin_token = Some(ADMIN_TOKEN.into());
+        let mut metrics = Registry::default();
+        let (control, first_start) = Control::open_at(config, clock.clone(), &mut metrics).await.unwrap();
+        let channel = connect(&control).await;
+        let stop = CancellationToken::new();
+        let background = tokio::spawn(control.run(stop.clone()));
+        Self { control, first_start, clock, folder, metrics, channel, stop, background }
+    }
+
+    /// Stops it and starts another on the same folder.
+    pub async fn restart(self) -> Self {
+        self.stop.cancel();
+        self.background.await.unwrap();
+        Self::start_in(self.folder, self.clock).await
+    }
+
+    pub fn client(&self, token: Option<&str>) -> Client {
+        let called = || InterceptedService::new(self.channel.clone(), Bearer(token.map(ToOwned::to_owned)));
+        Client {
+            groups: GroupServiceClient::new(called()),
+            tokens: TokenServiceClient::new(called()),
+            upstreams: UpstreamServiceClient::new(called()),
+            cache: CacheServiceClient::new(called()),
+            node: NodeServiceClient::new(called()),
+        }
+    }
+
+    pub fn admin(&self) -> Client {
+        self.client(Some(ADMIN_TOKEN))
+    }
+
+    pub fn node(&self) -> Client {
+        self.client(Some(self.control.embedded_node_token().expose_secret()))
+    }
+
+    /// A private group with this path.
+    pub async fn group(&self, path: &str) -> Group {
+        self.group_with(CreateGroupRequest { path: path.into(), ..Default::default() }).await
+    }
+
+    pub async fn public_group(&self, path: &str, anonymous_pull: bool) -> Group {
+        let visibility = Visibility::Public.into();
+        self.group_with(CreateGroupRequest { path: path.into(), visibility, anonymous_pull, ..Default::default() })
+            .await
+    }
+
+    pub async fn group_with(&self, request: CreateGroupRequest) -> Group {
+        self.admin().groups.create_group(request).await.unwrap().into_inner().group.unwrap()
+    }
+
+    pub async fn token(&self, group: &str, scopes: &[&str]) -> CreateTokenResponse {
+        let request = CreateTokenRequest {
+            owner: Some(Owner::GroupPath(group.into())),
+            name: "test".into(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            expires_in: None,
+        };
+        self.admin().tokens.create_token(request).await.unwrap().into_inner()
+    }
+
+    pub fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        text
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+pub fn config(folder: &TempDir) -> ControlConfig {
+    ControlConfig {
+        data_dir: folder.path().join("data"),
+        database_url: None,
+        registry_token_lifetime: Duration::from_secs(900),
+        gc_grace: Duration::from_secs(3600),
+        admin_token: None,
+    }
+}
+
+async fn connect(control: &Control) -> Channel {
+    let (connections, accepted) = mpsc::channel::<DuplexStream>(1);
+    let routes = Routes::from(control.router());
+    tokio::spawn(
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(ReceiverStream::new(accepted).map(Ok::<_, std::io::Error>)),
+    );
+    let connector = service_fn(move |_| {
+        let connections = connections.clone();
+        async move {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            connections.send(theirs).await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>(TokioIo::new(ours))
+        }
+    });
+    Endpoint::from_static("http://control").connect_with_connector(connector).await.unwrap()
+}
+
+pub fn digest(name: &str) -> String {
+    Digest::of(Algorithm::Sha256, name.as_bytes()).to_string()
+}
+
+/// `repository` at Docker Hub, as that group sees it.
+pub fn place(group: &Group, repository: &str) -> Option<RepositoryRef> {
+    Some(RepositoryRef {
+        group_id: group.id.clone(),
+        upstream: "docker.io".into(),
+        repository: repository.into(),
+    })
+}
+
+pub fn manifest(name: &str, size_bytes: i64) -> Option<Link> {
+    let media_type = "application/vnd.oci.image.manifest.v1+json".into();
+    Some(Link { digest: digest(name), kind: ContentKind::Manifest.into(), size_bytes, media_type })
+}
+
+pub fn blob(name: &str, size_bytes: i64) -> Option<Link> {
+    Some(Link { digest: digest(name), kind: ContentKind::Blob.into(), size_bytes, media_type: String::new() })
+}
+
+impl Client {
+    /// Records a blob of a repository.
+    pub async fn link_blob(&mut self, group: &Group, repository: &str, name: &str, size: i64) -> RecordLinkResponse {
+        let request = RecordLinkRequest {
+            repository: place(group, repository),
+            link: blob(name, size),
+            ..Default::default()
+        };
+        self.node.record_link(request).await.unwrap().into_inner()
+    }
+
+    /// Records a manifest of 10 bytes that refers to blobs (and manifests, by names beginning with `m`).
+    pub async fn link_manifest(
+        &mut self,
+        group: &Group,
+        repository: &str,
+        name: &str,
+        tag: &str,
+        refers_to: &[&str],
+    ) -> RecordLinkResponse {
+        let references = refers_to
+            .iter()
+            .map(|child| Reference {
+                digest: digest(child),
+                kind: if child.starts_with('m') { ContentKind::Manifest } else { ContentKind::Blob }.into(),
+                size_bytes: 1,
+                platform: String::new(),
+            })
+            .collect();
+        let request = RecordLinkRequest {
+            repository: place(group, repository),
+            link: manifest(name, 10),
+            references,
+            tag: tag.into(),
+        };
+        self.node.record_link(request).await.unwrap().into_inner()
+    }
+}

@@ -1,0 +1,16 @@
+//! The control plane through its real router: a gRPC client over an in-memory connection, as `roadstead serve` joins
+//! its two planes.
+
+mod access;
+mod cache;
+mod garbage;
+mod groups;
+mod harness;
+mod keys;
+mod observe;
+mod pulls;
+mod sign_in;
+mod start;
+mod tokens;
+mod upstreams;
+mod watch;
