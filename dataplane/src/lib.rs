@@ -1,1 +1,28 @@
-//! .
+//! A data-plane node of Roadstead: serves registry traffic, moves bytes between upstream, store and client, and asks
+//! the control plane who may do what and whether a tag is still fresh. It owns nothing irreplaceable.
+//!
+//! Where to look: [`stack`] shows what a request passes, `pull` what happens to it then, `fill` how a blob is
+//! fetched once for everybody, `storage` where bytes are kept.
+
+pub mod config;
+pub mod control;
+mod fill;
+mod flight;
+mod garbage;
+mod layers;
+mod metrics;
+mod pull;
+mod readiness;
+mod respond;
+mod route;
+mod server;
+mod sign_in;
+mod stack;
+mod stalled;
+mod start;
+mod storage;
+pub mod upstream;
+
+pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl, TlsFiles};
+pub use readiness::Readiness;
+pub use start::{Dataplane, StartError};

@@ -1,0 +1,104 @@
+//! A node's settings, checked whole before a port is bound.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use url::Url;
+
+use crate::upstream::UpstreamTimeouts;
+
+/// A node's settings.
+#[derive(Clone, Debug)]
+pub struct DataplaneConfig {
+    /// Where registry traffic is served.
+    pub listen: SocketAddr,
+    /// Certificate and key for TLS; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// What clients see in the challenge; the request's own scheme and host if not set.
+    pub external_url: Option<Url>,
+    /// Where blobs are kept.
+    pub storage: StorageUrl,
+    /// Whether clients may pull without signing in, from groups that admit it.
+    pub allow_anonymous_pulls: bool,
+    /// How long a stop waits for answers under way.
+    pub drain_timeout: Duration,
+    /// How long the last snapshot is good without word from the control plane.
+    pub max_control_outage: Duration,
+    /// How long a cached tag waits for upstream's word before it is served unconfirmed.
+    pub revalidate_timeout: Duration,
+    /// Bounds on talking to upstreams.
+    pub upstream: UpstreamTimeouts,
+    /// The node's name in logs of the control plane.
+    pub node_name: String,
+    /// Most connections at a time; more wait to be accepted.
+    pub max_connections: usize,
+    /// Most requests waiting for their answer's headers at a time; more are refused.
+    pub max_requests: usize,
+    /// How long a connection may take to send a request's headers, and to shake hands.
+    pub header_timeout: Duration,
+    /// How long a connection may be silent, or take no byte of an answer, before it is closed.
+    pub idle_timeout: Duration,
+}
+
+impl Default for DataplaneConfig {
+    /// What contract.md says, on loopback.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            tls: None,
+            external_url: None,
+            storage: StorageUrl::Local("roadstead-data/blobs".into()),
+            allow_anonymous_pulls: true,
+            drain_timeout: Duration::from_secs(30),
+            max_control_outage: Duration::from_secs(15 * 60),
+            revalidate_timeout: Duration::from_secs(2),
+            upstream: UpstreamTimeouts::default(),
+            node_name: "roadstead".to_owned(),
+            max_connections: 10_000,
+            max_requests: 4_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Files in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that lead from it to its root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Where blobs are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageUrl {
+    /// A local folder.
+    Local(PathBuf),
+}
+
+/// The text names no place for blobs that this version knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStorageUrl {
+    /// The scheme is none of ours.
+    #[error("only file:///ABSOLUTE/PATH is supported by this version")]
+    Scheme,
+    /// The path is not absolute, or there is a host.
+    #[error("a file URL needs an absolute path and no host: file:///ABSOLUTE/PATH")]
+    Path,
+}
+
+impl FromStr for StorageUrl {
+    type Err = InvalidStorageUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStorageUrl> {
+        let path = text.strip_prefix("file://").ok_or(InvalidStorageUrl::Scheme)?;
+        let path = Path::new(path);
+        if path.is_absolute() { Ok(Self::Local(path.to_owned())) } else { Err(InvalidStorageUrl::Path) }
+    }
+}

@@ -1,0 +1,234 @@
+//! One download per blob, shared by everybody who may have it.
+//!
+//! A fill belongs to no request: an owner task streams upstream → hash → staged file; every requester, the first one
+//! too, follows the staged file from whatever offset it likes at its own pace. The last byte is released only after
+//! the digest is right. A fill that fails leaves nothing behind, and its followers' bodies end in an error.
+//! Who may join is decided by [`crate::pull`]; the fill only remembers who proved a right.
+
+mod follower;
+mod owner;
+mod progress;
+mod writer;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use roadstead_proto::{Digest, UpstreamHost};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use follower::Follower;
+pub use progress::Progress;
+
+use crate::{
+    control::ControlClient,
+    metrics::Metrics,
+    storage::{BlobStore, StagedFile, StorageError},
+    upstream::{Target, UpstreamClient, UpstreamError},
+};
+use progress::Phase;
+
+/// Most downloads from upstream at a time on one node; more wait for their turn.
+const MAX_FILLS: usize = 256;
+
+/// Why a fill failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// Upstream refused, or broke off more often than we resume.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The staged file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The upstream body ended, but was not the blob we asked for.
+    #[error("blob {want} from {upstream}: got {got} after {read_bytes} bytes")]
+    DigestMismatch {
+        /// What was asked for.
+        want: Digest,
+        /// What came.
+        got: Digest,
+        /// From where.
+        upstream: UpstreamHost,
+        /// How much of it.
+        read_bytes: u64,
+    },
+    /// The upstream body is not as long as it was said to be.
+    #[error("blob {want} from {upstream}: {total_bytes} bytes were announced, {read_bytes} came")]
+    WrongLength {
+        /// What was asked for.
+        want: Digest,
+        /// From where.
+        upstream: UpstreamHost,
+        /// The length announced first.
+        total_bytes: u64,
+        /// What came, or was announced later.
+        read_bytes: u64,
+    },
+    /// The node is shutting down, or the owner task was lost.
+    #[error("the download was aborted")]
+    Aborted,
+}
+
+impl FillError {
+    /// A stable word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.kind(),
+            Self::Storage(StorageError::Full) => "disk_full",
+            Self::Storage(_) => "storage",
+            Self::DigestMismatch { .. } => "digest_mismatch",
+            Self::WrongLength { .. } => "wrong_length",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// A download under way.
+pub struct Fill {
+    digest: Digest,
+    progress: watch::Sender<Progress>,
+    staged: OnceLock<Arc<StagedFile>>,
+    proven: Mutex<Proven>,
+    /// Its owner task is done with everything.
+    ended: CancellationToken,
+}
+
+/// Who proved a right to the blob.
+struct Proven {
+    /// The one whose credentials are in use comes first. Never empty.
+    targets: Vec<Target>,
+    /// How many of them, from the first, have their link recorded.
+    recorded: usize,
+    /// No more links will be recorded.
+    closed: bool,
+}
+
+impl Fill {
+    fn new(digest: Digest, first: Target) -> Arc<Self> {
+        Arc::new(Self {
+            digest,
+            progress: watch::Sender::new(Progress::default()),
+            staged: OnceLock::new(),
+            proven: Mutex::new(Proven { targets: vec![first], recorded: 0, closed: false }),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    /// Waits until upstream has answered, and tells the blob's size where upstream did.
+    pub async fn headers(&self) -> Result<Option<u64>, Arc<FillError>> {
+        let mut progress = self.progress.subscribe();
+        let answered = progress.wait_for(|progress| !matches!(progress.phase, Phase::Connecting)).await;
+        match answered {
+            Ok(progress) => match &progress.phase {
+                Phase::Failed(error) => Err(Arc::clone(error)),
+                _ => Ok(progress.total),
+            },
+            Err(_) => Err(Arc::new(FillError::Aborted)),
+        }
+    }
+
+    /// Follows `start..end` from here on; `end` is `u64::MAX` for the end of the blob, wherever that will be.
+    pub fn follow(self: &Arc<Self>, start: u64, end: u64) -> Follower {
+        Follower::new(Arc::clone(self), start, end)
+    }
+
+    /// Whether `target` has proven its right.
+    fn is_proven(&self, target: &Target) -> bool {
+        self.proven().targets.iter().any(|proven| proven.same_source(target))
+    }
+
+    /// Adds one that has proven its right; its credentials take over if the ones in use fail.
+    /// False if the fill has already recorded its links: then the caller records its own.
+    pub fn add_proven(&self, target: Target) -> bool {
+        let mut proven = self.proven();
+        if !proven.closed && !proven.targets.iter().any(|there| there.same_source(&target)) {
+            proven.targets.push(target);
+        }
+        !proven.closed
+    }
+
+    fn proven(&self) -> MutexGuard<'_, Proven> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What [`Fills::running`] found.
+pub enum Running {
+    /// A fill that the target has a right to already.
+    Proven(Arc<Fill>),
+    /// A fill that the target may join once it has proven its right.
+    Foreign(Arc<Fill>),
+}
+
+/// The downloads under way on this node.
+pub struct Fills {
+    running: Mutex<HashMap<Digest, Arc<Fill>>>,
+    turns: Semaphore,
+    store: Arc<dyn BlobStore>,
+    upstream: Arc<UpstreamClient>,
+    control: Arc<ControlClient>,
+    metrics: Metrics,
+}
+
+impl Fills {
+    /// No downloads yet.
+    pub fn new(
+        store: Arc<dyn BlobStore>,
+        upstream: Arc<UpstreamClient>,
+        control: Arc<ControlClient>,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let (running, turns) = (Mutex::default(), Semaphore::new(MAX_FILLS));
+        Arc::new(Self { running, turns, store, upstream, control, metrics })
+    }
+
+    /// The fill of `digest`, if there is one.
+    pub fn running(&self, digest: &Digest, target: &Target) -> Option<Running> {
+        let fill = self.table().get(digest).cloned()?;
+        Some(if fill.is_proven(target) { Running::Proven(fill) } else { Running::Foreign(fill) })
+    }
+
+    /// Starts a fill with `target`'s credentials. If another was faster, that one is returned: with `Ok` if it was
+    /// started here, `Err` if it was there.
+    pub fn start(self: &Arc<Self>, digest: Digest, target: Target) -> Result<Arc<Fill>, Arc<Fill>> {
+        let fill = match self.table().entry(digest) {
+            Entry::Occupied(there) => return Err(Arc::clone(there.get())),
+            Entry::Vacant(free) => Arc::clone(free.insert(Fill::new(digest, target))),
+        };
+        self.metrics.fills.inc();
+        tokio::spawn(owner::Owner::new(Arc::clone(self), Arc::clone(&fill)).run());
+        Ok(fill)
+    }
+
+    fn ended(&self, fill: &Fill, outcome: &'static str) {
+        self.table().remove(&fill.digest);
+        fill.ended.cancel();
+        self.metrics.fills.dec();
+        self.metrics.fill_ended(outcome);
+    }
+
+    /// Waits until the fills under way have ended, at most `limit`: what a stop cuts off is fetched again later.
+    pub async fn drain(&self, limit: Duration) {
+        let all_ended = async {
+            loop {
+                let Some(fill) = self.table().values().next().cloned() else { return };
+                fill.ended.cancelled().await;
+            }
+        };
+        if tokio::time::timeout(limit, all_ended).await.is_err() {
+            tracing::warn!("downloads under way were cut off; they start anew when asked for");
+        }
+    }
+
+    /// Whether the blob is just arriving.
+    pub fn is_running(&self, digest: &Digest) -> bool {
+        self.table().contains_key(digest)
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,88 @@
+//! One reader of a fill.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio_stream::wrappers::WatchStream;
+
+use super::{Fill, FillError, Phase, Progress};
+use crate::{respond::BodyError, storage::StorageError};
+
+/// Reads the staged file as it grows, at its own pace. Dropping it stops nothing but itself.
+pub struct Follower {
+    fill: Arc<Fill>,
+    news: WatchStream<Progress>,
+    latest: Progress,
+    at: u64,
+    end: u64,
+    loading: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>>,
+}
+
+impl Follower {
+    pub(super) fn new(fill: Arc<Fill>, start: u64, end: u64) -> Self {
+        let news = WatchStream::new(fill.progress.subscribe());
+        Self { fill, news, latest: Progress::default(), at: start, end, loading: None }
+    }
+
+    /// Bytes still to come, if that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        (self.end != u64::MAX).then(|| self.end - self.at)
+    }
+
+    /// Where this reader ends, as far as that is known now, and whether it may end there.
+    fn is_at_end(&self) -> bool {
+        match self.latest.phase {
+            Phase::Verified => self.at >= self.end.min(self.latest.written),
+            // The end of a part that does not reach the end of the blob; nothing is empty but the empty blob.
+            _ => self.at > 0 && self.at == self.end,
+        }
+    }
+
+    /// The next piece.
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            if let Some(load) = &mut self.loading {
+                let loaded = ready!(load.as_mut().poll(context));
+                self.loading = None;
+                return Poll::Ready(Some(
+                    loaded.map_err(BodyError::from).inspect(|piece| self.at += piece.len() as u64),
+                ));
+            }
+            if self.is_at_end() {
+                return Poll::Ready(None);
+            }
+            let limit = self.latest.released().min(self.end);
+            if limit > self.at
+                && let Some(staged) = self.fill.staged.get()
+            {
+                if let Some(piece) = staged.ready(self.at, limit) {
+                    self.at += piece.len() as u64;
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+                let (staged, at) = (Arc::clone(staged), self.at);
+                self.loading = Some(Box::pin(async move { staged.load(at, limit).await }));
+                continue;
+            }
+            if let Phase::Failed(error) = &self.latest.phase {
+                return Poll::Ready(Some(Err(Arc::clone(error).into())));
+            }
+            match ready!(Pin::new(&mut self.news).poll_next(context)) {
+                Some(progress) => self.latest = progress,
+                None => return Poll::Ready(Some(Err(Arc::new(FillError::Aborted).into()))),
+            }
+        }
+    }
+}
+
+impl From<StorageError> for BodyError {
+    fn from(error: StorageError) -> Self {
+        Arc::new(FillError::Storage(error)).into()
+    }
+}

@@ -1,0 +1,232 @@
+//! The task that owns a fill, from the first request to the links.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::sleep;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::{Fill, FillError, Fills, Phase, writer::Writer};
+use crate::{
+    control::{ContentKind, Link, Recorded},
+    upstream::{BlobBody, Target, UpstreamError},
+};
+
+/// How often a download that brings no new byte is taken up again before it is given up.
+const MAX_FRUITLESS_ATTEMPTS: u32 = 5;
+/// The first pause between attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The owner of one fill. If its task is lost at any point, followers see the fill fail and nothing is kept.
+pub(super) struct Owner {
+    fills: Arc<Fills>,
+    fill: Arc<Fill>,
+    /// What the fill came to, once that is known.
+    outcome: Result<(), FillError>,
+}
+
+/// A body that is arriving in a staged file.
+struct Arrival {
+    writer: Writer,
+    total: Option<u64>,
+    received: u64,
+}
+
+/// How one attempt ended, short of an error of its own.
+enum Ended {
+    /// All bytes are here, as far as can be told.
+    Complete,
+    /// The writer has failed and will say how.
+    WriterFailed,
+    /// Upstream broke off.
+    Cut(UpstreamError),
+}
+
+impl Owner {
+    pub(super) fn new(fills: Arc<Fills>, fill: Arc<Fill>) -> Self {
+        Self { fills, fill, outcome: Err(FillError::Aborted) }
+    }
+
+    /// Downloads, verifies, commits, records. Followers may have the last byte once the digest is right; that the
+    /// disk has it too, and the control plane knows, is for later pulls.
+    pub(super) async fn run(mut self) {
+        let span = info_span!("fill", blob.digest = %self.fill.digest, size_bytes = tracing::field::Empty);
+        async {
+            let result = match self.fills.turns.acquire().await {
+                Ok(_turn) => self.arrive().await,
+                Err(_) => Err(FillError::Aborted),
+            };
+            match result {
+                Ok(size) => {
+                    tracing::Span::current().record("size_bytes", size);
+                    self.fill.progress.send_modify(|progress| progress.phase = Phase::Verified);
+                    self.outcome = Ok(());
+                    self.keep(size).await;
+                }
+                Err(error) => {
+                    warn!(blob.digest = %self.fill.digest, %error, "fill failed");
+                    self.outcome = Err(error);
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Brings the blob into the staged file, whatever it takes within bounds; returns its size.
+    async fn arrive(&self) -> Result<u64, FillError> {
+        let mut arrival: Option<Arrival> = None;
+        let mut fruitless = 0;
+        loop {
+            let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
+            let source = self.source();
+            let error = match self.fills.upstream.get_blob(&source, &self.fill.digest, before).await {
+                Ok(body) => {
+                    let current = match arrival.take() {
+                        Some(current) => arrival.insert(current),
+                        None => arrival.insert(self.begin(body.total).await?),
+                    };
+                    match self.receive(&source, current, body).await? {
+                        Ended::Cut(error) => error,
+                        Ended::Complete | Ended::WriterFailed => break,
+                    }
+                }
+                Err(error) => error,
+            };
+            let received = arrival.as_ref().map_or(0, |arrival| arrival.received);
+            if error.is_refusal() && self.drop_source(&source) {
+                continue;
+            }
+            fruitless = if received > before { 0 } else { fruitless + 1 };
+            // Before the first byte the requester is told at once and may try again itself.
+            if arrival.is_none() || !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS {
+                return Err(error.into());
+            }
+            info!(blob.digest = %self.fill.digest, received_bytes = received, %error, "download broke off; resuming");
+            sleep(FIRST_PAUSE * 2_u32.saturating_pow(fruitless)).await;
+        }
+        match arrival {
+            Some(arrival) => self.verify(arrival).await,
+            None => Err(FillError::Aborted),
+        }
+    }
+
+    async fn begin(&self, total: Option<u64>) -> Result<Arrival, FillError> {
+        let staged = self.fills.store.stage(total).await?;
+        let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
+        self.fill.progress.send_modify(|progress| {
+            progress.phase = Phase::Arriving;
+            progress.total = total;
+        });
+        Ok(Arrival { writer, total, received: 0 })
+    }
+
+    /// Takes one upstream body, which may start before what is already here.
+    async fn receive(&self, source: &Target, arrival: &mut Arrival, mut body: BlobBody) -> Result<Ended, FillError> {
+        let wrong_length = |total_bytes, read_bytes| FillError::WrongLength {
+            want: self.fill.digest,
+            upstream: source.host().clone(),
+            total_bytes,
+            read_bytes,
+        };
+        if let (Some(first), Some(now)) = (arrival.total, body.total)
+            && first != now
+        {
+            return Err(wrong_length(first, now));
+        }
+        let mut known = arrival.received.saturating_sub(body.offset);
+        while let Some(piece) = body.stream.next().await {
+            let mut piece: Bytes = match piece {
+                Ok(piece) => piece,
+                Err(error) => return Ok(Ended::Cut(error)),
+            };
+            let skip = known.min(piece.len() as u64);
+            known -= skip;
+            let piece = piece.split_off(skip as usize);
+            if piece.is_empty() {
+                continue;
+            }
+            arrival.received += piece.len() as u64;
+            if let Some(total) = arrival.total
+                && arrival.received > total
+            {
+                return Err(wrong_length(total, arrival.received));
+            }
+            if arrival.writer.write(piece).await.is_err() {
+                return Ok(Ended::WriterFailed);
+            }
+        }
+        match arrival.total {
+            Some(total) if arrival.received < total => Ok(Ended::Cut(UpstreamError::cut(source.host().clone()))),
+            _ => Ok(Ended::Complete),
+        }
+    }
+
+    async fn verify(&self, arrival: Arrival) -> Result<u64, FillError> {
+        let (got, read_bytes) = arrival.writer.finish().await?;
+        if got == self.fill.digest {
+            return Ok(read_bytes);
+        }
+        let upstream = self.source().host().clone();
+        Err(FillError::DigestMismatch { want: self.fill.digest, got, upstream, read_bytes })
+    }
+
+    /// Whose credentials are in use.
+    fn source(&self) -> Target {
+        self.fill.proven().targets[0].clone()
+    }
+
+    /// Stops using credentials that upstream refuses; true if somebody else's can take over.
+    fn drop_source(&self, refused: &Target) -> bool {
+        let targets = &mut self.fill.proven().targets;
+        if targets.len() < 2 {
+            return false;
+        }
+        targets.retain(|target| !target.same_source(refused));
+        true
+    }
+
+    /// The next target whose link is to be recorded; `None` closes the list.
+    fn next_unrecorded(&self) -> Option<Target> {
+        let mut proven = self.fill.proven();
+        let next = proven.targets.get(proven.recorded).cloned();
+        match next {
+            Some(_) => proven.recorded += 1,
+            None => proven.closed = true,
+        }
+        next
+    }
+
+    /// Commits and records links. What fails here costs later pulls another fetch, and nobody anything else.
+    async fn keep(&self, size: u64) {
+        let digest = self.fill.digest;
+        let Some(staged) = self.fill.staged.get() else { return };
+        if let Err(error) = self.fills.store.commit(staged, &digest, size).await {
+            warn!(blob.digest = %digest, %error, "a verified blob could not be kept");
+            return;
+        }
+        let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
+        while let Some(target) = self.next_unrecorded() {
+            match self.fills.control.record_link(&target.repository_ref(), &link, &[], None).await {
+                Ok(Recorded::Recorded) => {}
+                Ok(Recorded::BeingDeleted) => {
+                    info!(blob.digest = %digest, "blob is being collected; served, not cached")
+                }
+                Err(error) => warn!(blob.digest = %digest, %error, "a link could not be recorded"),
+            }
+        }
+        info!(blob.digest = %digest, size_bytes = size, "blob cached");
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        // First off the list, then announced: whoever hears of a failure and asks again starts anew.
+        self.fills.ended(&self.fill, outcome.as_ref().map_or_else(FillError::kind, |()| "complete"));
+        if let Err(error) = outcome {
+            self.fill.progress.send_modify(|progress| progress.phase = Phase::Failed(Arc::new(error)));
+        }
+    }
+}

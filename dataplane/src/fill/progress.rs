@@ -1,0 +1,58 @@
+//! How far a fill is, as its followers see it.
+
+use std::sync::Arc;
+
+use super::FillError;
+
+/// A fill's state at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pub(super) phase: Phase,
+    /// The blob's size, where upstream told it.
+    pub(super) total: Option<u64>,
+    /// Bytes in the staged file.
+    pub(super) written: u64,
+}
+
+/// The steps of a fill.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Phase {
+    /// Upstream has not answered.
+    #[default]
+    Connecting,
+    /// Bytes arrive.
+    Arriving,
+    /// All bytes are here and hash to the digest.
+    Verified,
+    /// There will be no more; nothing is kept.
+    Failed(Arc<FillError>),
+}
+
+impl Progress {
+    /// How many bytes followers may have: all but the last until the digest is right, so that no client can take a
+    /// wrong blob for a whole one.
+    pub(super) fn released(&self) -> u64 {
+        match (&self.phase, self.total) {
+            (Phase::Verified, _) => self.written,
+            (_, Some(total)) => self.written.min(total.saturating_sub(1)),
+            (_, None) => self.written.saturating_sub(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_byte_waits_for_the_digest() {
+        let at = |phase: Phase, total, written| Progress { phase, total, written }.released();
+        assert_eq!(at(Phase::Arriving, Some(10), 4), 4);
+        assert_eq!(at(Phase::Arriving, Some(10), 10), 9);
+        assert_eq!(at(Phase::Arriving, None, 4), 3);
+        assert_eq!(at(Phase::Arriving, None, 0), 0);
+        assert_eq!(at(Phase::Verified, Some(10), 10), 10);
+        assert_eq!(at(Phase::Verified, None, 4), 4);
+        assert_eq!(at(Phase::Failed(Arc::new(FillError::Aborted)), Some(10), 10), 9);
+    }
+}

@@ -1,0 +1,211 @@
+//! Who is asking: verifies the registry token with the keys of the snapshot.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::future::Either;
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use quick_cache::sync::Cache;
+use roadstead_proto::REGISTRY_SERVICE;
+use serde::Deserialize;
+use tower::{Layer, Service};
+use url::Url;
+
+use super::Routed;
+use crate::{
+    control::{ControlClient, PolicySnapshot},
+    respond::{Answer, Code, OciError},
+    route::Route,
+    server::Connection,
+};
+
+/// Longest registry token we look at, in bytes; one that names ten images is a quarter of that.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Verified tokens remembered. A fleet of a thousand machines that pull ten images has ten thousand.
+const REMEMBERED_TOKENS: usize = 20_000;
+/// How far the clocks of control plane and node may differ, in seconds.
+const CLOCK_SKEW_SECONDS: u64 = 60;
+
+/// A token that was verified: who asks, and what for they may.
+#[derive(Debug, Deserialize)]
+pub struct Caller {
+    /// The user name, or `anonymous`.
+    pub sub: String,
+    /// Seconds since 1970.
+    exp: u64,
+    /// The token that was signed in with; nothing for anonymous callers.
+    #[serde(default)]
+    pub token_id: Option<String>,
+    /// What the caller may do.
+    #[serde(default)]
+    pub access: Vec<Access>,
+}
+
+/// One thing that a caller may do.
+#[derive(Debug, Deserialize)]
+pub struct Access {
+    /// `GROUP/dependency_proxy/containers/IMAGE`.
+    pub name: String,
+    /// `pull`.
+    pub actions: Vec<String>,
+    /// The group that the name meant when the token was issued.
+    pub group_id: String,
+}
+
+impl Caller {
+    /// Whether the caller did not sign in.
+    pub const fn is_anonymous(&self) -> bool {
+        self.token_id.is_none()
+    }
+}
+
+/// Why a request is not authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// There is no token.
+    Missing,
+    /// There is one, but it is not (or no longer) good.
+    Invalid,
+}
+
+/// A request whose sender is known.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Who it is from.
+    pub caller: Arc<Caller>,
+    /// What it is for.
+    pub request: Routed,
+}
+
+/// Verifies tokens and remembers those that were good.
+#[derive(Clone)]
+pub struct Authenticator {
+    control: Arc<ControlClient>,
+    verified: Arc<Cache<Box<str>, Arc<Caller>>>,
+    external_url: Option<Arc<Url>>,
+}
+
+impl Authenticator {
+    /// Verifies with the keys that `control` watches; challenges name `external_url`, or the request's own address.
+    pub fn new(control: Arc<ControlClient>, external_url: Option<Url>) -> Self {
+        Self { control, verified: Arc::new(Cache::new(REMEMBERED_TOKENS)), external_url: external_url.map(Arc::new) }
+    }
+
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+        let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::Missing)?;
+        let value = value.to_str().map_err(|_| Refusal::Invalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Refusal::Invalid)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Refusal::Missing);
+        }
+        let policy = self.control.policy();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let caller = match self.verified.get(token) {
+            Some(caller) => caller,
+            None => {
+                let caller = Arc::new(verify(token, &policy).ok_or(Refusal::Invalid)?);
+                self.verified.insert(token.into(), Arc::clone(&caller));
+                caller
+            }
+        };
+        let expired = caller.exp + CLOCK_SKEW_SECONDS < now;
+        let revoked = caller.token_id.as_deref().is_some_and(|id| policy.is_revoked(id));
+        if expired || revoked { Err(Refusal::Invalid) } else { Ok(caller) }
+    }
+
+    /// The challenge that tells a client where to sign in, and what for.
+    pub fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
+        let base = match &self.external_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => own_address(head)?,
+        };
+        let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
+        if let Route::Image(image) = route {
+            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.name));
+        }
+        if let Some(error) = error {
+            text.push_str(&format!(",error=\"{error}\""));
+        }
+        HeaderValue::try_from(text).ok()
+    }
+
+    /// A 401 for this request.
+    pub fn unauthorized(&self, head: &Parts, route: &Route, error: Option<&str>, message: &str) -> OciError {
+        let mut refused = OciError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+        refused.challenge = self.challenge(head, route, error);
+        refused
+    }
+}
+
+/// The request's own scheme and host, if the host is one.
+fn own_address(head: &Parts) -> Option<String> {
+    let host = match head.uri.authority() {
+        Some(authority) => authority.clone(),
+        None => head.headers.get(header::HOST)?.to_str().ok()?.parse().ok()?,
+    };
+    let scheme = head.extensions.get::<Connection>().map_or("http", Connection::scheme);
+    Some(format!("{scheme}://{host}"))
+}
+
+fn verify(token: &str, policy: &PolicySnapshot) -> Option<Caller> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
+    let key_id = decode_header(token).ok()?.kid?;
+    let key = policy.key(&key_id)?;
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[REGISTRY_SERVICE]);
+    validation.set_issuer(&["roadstead"]);
+    validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+    validation.validate_nbf = true;
+    validation.leeway = CLOCK_SKEW_SECONDS;
+    Some(decode::<Caller>(token, key, &validation).ok()?.claims)
+}
+
+/// Adds [`Authenticator`] to the stack.
+#[derive(Clone)]
+pub struct AuthenticateLayer(pub Authenticator);
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Authenticate<S> {
+        Authenticate { inner, authenticator: self.0.clone() }
+    }
+}
+
+/// See [`AuthenticateLayer`].
+#[derive(Clone)]
+pub struct Authenticate<S> {
+    inner: S,
+    authenticator: Authenticator,
+}
+
+impl<S> Service<Routed> for Authenticate<S>
+where
+    S: Service<Authenticated, Response = Answer, Error = Infallible>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Answer, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Routed) -> Self::Future {
+        let (error, message) = match self.authenticator.authenticate(&request.head.headers) {
+            Ok(caller) => return Either::Left(self.inner.call(Authenticated { caller, request })),
+            Err(Refusal::Missing) => (None, "authentication is required; run docker login"),
+            Err(Refusal::Invalid) => (Some("invalid_token"), "the token is not, or no longer, valid; sign in again"),
+        };
+        let refused = self.authenticator.unauthorized(&request.head, &request.route, error, message);
+        Either::Right(ready(Ok(refused.into_answer())))
+    }
+}

@@ -1,0 +1,179 @@
+//! What the caller may do: yields [`Permitted`], the only thing that a flow accepts.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::Either;
+use http::{StatusCode, request::Parts};
+use roadstead_proto::RepositoryName;
+use tower::{Layer, Service};
+use tracing::Span;
+
+use super::{
+    Read, Routed,
+    authenticate::{Authenticated, Authenticator, Caller},
+};
+use crate::{
+    control::{ControlClient, GroupPolicy, PolicySnapshot, UpstreamPolicy},
+    respond::{Answer, Code, OciError},
+    route::{ImageRoute, Resource, Route},
+};
+
+/// A request for something of an image that its caller may pull. Made here only.
+#[derive(Debug)]
+pub struct Permitted {
+    /// The group it is made in.
+    pub group: Arc<GroupPolicy>,
+    /// The upstream that the image is of.
+    pub upstream: Arc<UpstreamPolicy>,
+    /// The repository there.
+    pub repository: RepositoryName,
+    /// `GROUP/dependency_proxy/containers/IMAGE`, as the client names it.
+    pub name: Arc<str>,
+    /// What is wanted.
+    pub resource: Resource,
+    /// GET or HEAD.
+    pub read: Read,
+    /// The request's headers.
+    pub head: Parts,
+    _made_here: (),
+}
+
+/// What comes out of authorization.
+#[derive(Debug)]
+pub enum Granted {
+    /// `GET /v2/` by somebody who is signed in.
+    Ping,
+    /// A pull.
+    Pull(Box<Permitted>),
+}
+
+/// Why a pull is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The token is not for this image; another may be had.
+    InsufficientScope,
+    /// The group is switched off.
+    Disabled,
+    /// The group may not use the upstream, or there is none by that name.
+    Upstream,
+}
+
+/// Decides by the snapshot alone.
+fn grant(
+    caller: &Caller,
+    image: &ImageRoute,
+    policy: &PolicySnapshot,
+) -> Result<(Arc<GroupPolicy>, Arc<UpstreamPolicy>, RepositoryName), Refusal> {
+    let granted = caller
+        .access
+        .iter()
+        .find(|access| access.name == *image.name && access.actions.iter().any(|action| action == "pull"))
+        .ok_or(Refusal::InsufficientScope)?;
+    // A group that took over the path of another, or that no longer admits the anonymous, wants a new token.
+    let group = policy
+        .group(&image.group)
+        .filter(|group| group.id == granted.group_id && (group.anonymous_pull || !caller.is_anonymous()))
+        .ok_or(Refusal::InsufficientScope)?;
+    if !group.enabled {
+        return Err(Refusal::Disabled);
+    }
+    let default = group.upstreams.first().ok_or(Refusal::Upstream)?;
+    let (host, repository) = image.image.resolve(default);
+    if !group.upstreams.contains(&host) {
+        return Err(Refusal::Upstream);
+    }
+    let upstream = policy.upstream(&host).ok_or(Refusal::Upstream)?;
+    Ok((Arc::clone(group), Arc::clone(upstream), repository))
+}
+
+/// Adds authorization to the stack.
+#[derive(Clone)]
+pub struct AuthorizeLayer {
+    /// Where the snapshot is.
+    pub control: Arc<ControlClient>,
+    /// For challenges.
+    pub authenticator: Authenticator,
+    /// How long the last snapshot is good without word from the control plane.
+    pub max_control_outage: Duration,
+}
+
+impl<S> Layer<S> for AuthorizeLayer {
+    type Service = Authorize<S>;
+
+    fn layer(&self, inner: S) -> Authorize<S> {
+        Authorize { inner, settings: self.clone() }
+    }
+}
+
+/// See [`AuthorizeLayer`].
+#[derive(Clone)]
+pub struct Authorize<S> {
+    inner: S,
+    settings: AuthorizeLayer,
+}
+
+impl<S> Authorize<S> {
+    fn authorize(&self, caller: &Caller, request: Routed) -> Result<Granted, OciError> {
+        Span::current().record("caller.name", caller.sub.as_str());
+        let Routed { route, read, head } = request;
+        let outage = self.settings.control.last_contact();
+        if outage > self.settings.max_control_outage {
+            let message =
+                format!("the control plane has not been heard of for {} s; pulls are refused", outage.as_secs());
+            let refused = OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message);
+            return Err(refused.with_retry_after(Some(10)));
+        }
+        let image = match route {
+            Route::Ping | Route::SignIn => return Ok(Granted::Ping),
+            Route::Image(image) => image,
+        };
+        let refusal = match grant(caller, &image, &self.settings.control.policy()) {
+            Ok((group, upstream, repository)) => {
+                let ImageRoute { name, resource, .. } = image;
+                let permitted = Permitted { group, upstream, repository, name, resource, read, head, _made_here: () };
+                return Ok(Granted::Pull(Box::new(permitted)));
+            }
+            Err(refusal) => refusal,
+        };
+        let denied = |message| OciError::new(StatusCode::FORBIDDEN, Code::Denied, message);
+        let refused = match refusal {
+            Refusal::InsufficientScope => {
+                let message = format!("this token is not good for {}", image.name);
+                let route = Route::Image(image);
+                self.settings.authenticator.unauthorized(&head, &route, Some("insufficient_scope"), &message)
+            }
+            Refusal::Disabled => denied(format!("pulls are switched off for group {}", image.group)),
+            Refusal::Upstream => denied(match image.image.host() {
+                Some(host) => format!("group {} may not pull from {host}", image.group),
+                None => format!("the default upstream of group {} is not there", image.group),
+            }),
+        };
+        Err(refused)
+    }
+}
+
+impl<S> Service<Authenticated> for Authorize<S>
+where
+    S: Service<Granted, Response = Answer, Error = Infallible>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Answer, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, authenticated: Authenticated) -> Self::Future {
+        match self.authorize(&authenticated.caller, authenticated.request) {
+            Ok(granted) => Either::Left(self.inner.call(granted)),
+            Err(refused) => Either::Right(ready(Ok(refused.into_answer()))),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a node counts. Labels are closed sets, never names of groups or repositories.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::respond::CacheStatus;
+
+/// Labels of a finished request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    status: u16,
+}
+
+/// Label of requests by route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+}
+
+/// Labels of where content came from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    route: &'static str,
+    outcome: CacheOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum CacheOutcome {
+    Served(CacheStatus),
+    Error,
+}
+
+impl EncodeLabelValue for CacheOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Served(status) => status.as_str(),
+            Self::Error => "error",
+        };
+        word.encode(encoder)
+    }
+}
+
+/// Labels of a fill that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FillLabels {
+    outcome: &'static str,
+}
+
+/// Counts bytes that leave for clients. Cheap to clone.
+pub type BodyBytes = Arc<dyn ByteCounter>;
+
+/// Something that adds up bytes.
+pub trait ByteCounter: Send + Sync {
+    /// Adds `bytes`.
+    fn add(&self, bytes: u64);
+}
+
+impl ByteCounter for Counter {
+    fn add(&self, bytes: u64) {
+        self.inc_by(bytes);
+    }
+}
+
+/// A node's metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram>,
+    cache: Family<CacheLabels, Counter>,
+    fills_ended: Family<FillLabels, Counter>,
+    client_bytes: BodyBytes,
+    /// Requests being answered, bodies included.
+    pub requests_in_flight: Gauge,
+    /// Connections open.
+    pub connections: Gauge,
+    /// Fills under way.
+    pub fills: Gauge,
+    /// Room of the blob store's file system, in bytes.
+    pub disk_total: Gauge,
+    /// What of that is left, in bytes.
+    pub disk_available: Gauge,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let client_bytes = Counter::default();
+        // 0.25 ms to about 2 min.
+        let histogram = || Histogram::new(exponential_buckets(0.000_25, 4.0, 10));
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            cache: Family::default(),
+            fills_ended: Family::default(),
+            client_bytes: Arc::new(client_bytes.clone()),
+            requests_in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            fills: Gauge::default(),
+            disk_total: Gauge::default(),
+            disk_available: Gauge::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("roadstead");
+        registry.register("requests", "Requests answered on the registry port", metrics.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from a request's headers to the answer's headers",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register("cache", "Where content that clients asked for came from", metrics.cache.clone());
+        registry.register("client_bytes", "Bytes of content sent to clients", client_bytes);
+        registry.register("requests_in_flight", "Requests being answered", metrics.requests_in_flight.clone());
+        registry.register("connections", "Connections open on the registry port", metrics.connections.clone());
+        registry.register("fills", "Blob downloads from upstream that ended", metrics.fills_ended.clone());
+        registry.register("fills_in_progress", "Blob downloads from upstream under way", metrics.fills.clone());
+        registry.register("disk_total_bytes", "Size of the blob store's file system", metrics.disk_total.clone());
+        registry.register("disk_available_bytes", "Room left for blobs", metrics.disk_available.clone());
+        metrics
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, route: &'static str, status: u16, elapsed: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+        self.durations.get_or_create(&RouteLabel { route }).observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts content served.
+    pub fn served(&self, route: &'static str, status: CacheStatus) {
+        self.cache.get_or_create(&CacheLabels { route, outcome: CacheOutcome::Served(status) }).inc();
+    }
+
+    /// Counts content that could not be served because something failed.
+    pub fn failed(&self, route: &'static str) {
+        self.cache.get_or_create(&CacheLabels { route, outcome: CacheOutcome::Error }).inc();
+    }
+
+    /// Counts a fill that ended, by `complete` or the kind of its error.
+    pub fn fill_ended(&self, outcome: &'static str) {
+        self.fills_ended.get_or_create(&FillLabels { outcome }).inc();
+    }
+
+    /// The counter for bodies.
+    pub fn client_bytes(&self) -> BodyBytes {
+        Arc::clone(&self.client_bytes)
+    }
+}

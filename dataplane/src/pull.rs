@@ -1,0 +1,196 @@
+//! The flows: what happens to a pull that is permitted. Each takes [`Permitted`], which only authorization makes.
+
+mod accept;
+mod blob;
+mod fetch;
+mod link;
+mod manifest;
+mod references;
+mod referrers;
+mod tag;
+mod tags;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use roadstead_proto::{Digest, Reference, Tag};
+
+use crate::{
+    control::{self, ControlClient, ControlError, RepositoryRef},
+    fill::Fills,
+    flight::{FlightLost, Flights},
+    layers::{
+        Read,
+        authorize::{Granted, Permitted},
+    },
+    metrics::Metrics,
+    respond::{API_VERSION, Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
+    route::Resource,
+    storage::{BlobStore, StorageError, StoredBlob},
+    upstream::{Target, UpstreamClient},
+};
+
+/// What the flows work with.
+pub struct Puller {
+    control: Arc<ControlClient>,
+    upstream: Arc<UpstreamClient>,
+    store: Arc<dyn BlobStore>,
+    fills: Arc<Fills>,
+    metrics: Metrics,
+    revalidate_timeout: Duration,
+    tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
+    manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
+    proofs: Flights<(RepositoryRef, Digest), link::ProofResult>,
+}
+
+/// What [`Puller`] is made of.
+pub struct Parts {
+    /// The control plane.
+    pub control: Arc<ControlClient>,
+    /// The registries.
+    pub upstream: Arc<UpstreamClient>,
+    /// The blob store.
+    pub store: Arc<dyn BlobStore>,
+    /// Downloads under way.
+    pub fills: Arc<Fills>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// How long a cached tag waits for upstream's word.
+    pub revalidate_timeout: Duration,
+}
+
+/// One pull on its way through a flow.
+struct Pull {
+    permitted: Permitted,
+    /// What links, tags and counts of it are kept under.
+    repository: RepositoryRef,
+    /// Where upstream's side of it is asked, with the group's own credentials.
+    target: Target,
+}
+
+impl Puller {
+    /// Makes the flows.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { control, upstream, store, fills, metrics, revalidate_timeout } = parts;
+        Arc::new(Self {
+            control,
+            upstream,
+            store,
+            fills,
+            metrics,
+            revalidate_timeout,
+            tag_checks: Flights::default(),
+            manifest_fetches: Flights::default(),
+            proofs: Flights::default(),
+        })
+    }
+
+    /// Answers one permitted request.
+    pub async fn answer(self: Arc<Self>, granted: Granted) -> Result<Answer, OciError> {
+        let permitted = match granted {
+            Granted::Ping => return Ok(pong()),
+            Granted::Pull(permitted) => *permitted,
+        };
+        let route = match permitted.resource {
+            Resource::Manifest(_) => "manifest",
+            Resource::Blob(_) => "blob",
+            Resource::Tags(_) => "tags",
+            Resource::Referrers { .. } => "referrers",
+        };
+        let target = self.target(&permitted).await?;
+        let pull = Pull { repository: target.repository_ref(), permitted, target };
+        let answered = match pull.permitted.resource.clone() {
+            Resource::Manifest(Reference::Digest(digest)) => self.manifest_by_digest(&pull, digest).await,
+            Resource::Manifest(Reference::Tag(tag)) => self.manifest_by_tag(&pull, tag).await,
+            Resource::Blob(digest) => self.blob(&pull, digest).await,
+            Resource::Tags(page) => self.tags(&pull, &page).await,
+            Resource::Referrers { subject, artifact_type } => self.referrers(&pull, subject, artifact_type).await,
+        };
+        if let Err(error) = &answered
+            && error.status.is_server_error()
+        {
+            self.metrics.failed(route);
+        }
+        answered
+    }
+
+    /// The upstream's side of a pull, with the group's own credentials.
+    async fn target(&self, permitted: &Permitted) -> Result<Target, OciError> {
+        let (group, upstream) = (&permitted.group, &permitted.upstream);
+        let credential =
+            self.control.credential(&group.id, &upstream.host).await.map_err(|error| control_failed(&error))?;
+        let repository = permitted.repository.clone();
+        Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential })
+    }
+
+    /// Answers with a stored blob or manifest and notes that it was pulled.
+    fn serve(
+        &self,
+        pull: &Pull,
+        digest: &Digest,
+        blob: &Arc<StoredBlob>,
+        media_type: HeaderValue,
+        freshness: Freshness,
+    ) -> Answer {
+        self.count(pull, digest, freshness.status);
+        let content = Content::of_stored(blob, media_type, freshness);
+        if pull.permitted.read == Read::Head {
+            return content.described(blob.size);
+        }
+        content.stored(blob, &pull.conditions(), self.metrics.client_bytes())
+    }
+
+    /// Counts an answer with content; only GETs are pulls.
+    fn count(&self, pull: &Pull, digest: &Digest, status: CacheStatus) {
+        self.metrics.served(pull.route(), status);
+        if pull.permitted.read == Read::Get {
+            let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
+            self.control.record_usage(&pull.repository, digest, outcome);
+        }
+    }
+
+    /// Opens a stored blob; a store that fails is an error, not a miss.
+    async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, OciError> {
+        self.store.open(digest).await.map_err(|error| storage_failed(&error))
+    }
+}
+
+impl Pull {
+    fn route(&self) -> &'static str {
+        if matches!(self.permitted.resource, Resource::Blob(_)) { "blob" } else { "manifest" }
+    }
+
+    fn accept(&self) -> accept::ClientAccept {
+        accept::ClientAccept::of(&self.permitted.head.headers)
+    }
+
+    fn conditions(&self) -> crate::respond::Conditions {
+        crate::respond::Conditions::of(&self.permitted.head.headers)
+    }
+}
+
+/// `GET /v2/`: signed in, and we speak the protocol.
+fn pong() -> Answer {
+    let mut answer = Response::new(Body::from("{}".to_owned()));
+    let headers = answer.headers_mut();
+    headers.insert(API_VERSION.0, API_VERSION.1);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("2"));
+    answer
+}
+
+fn storage_failed(error: &StorageError) -> OciError {
+    tracing::error!(%error, "the blob store failed");
+    OciError::from_storage(error)
+}
+
+fn control_failed(error: &ControlError) -> OciError {
+    tracing::warn!(%error, "the control plane could not be asked");
+    OciError::from_control(error)
+}
+
+impl From<FlightLost> for OciError {
+    fn from(error: FlightLost) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, error.to_string())
+    }
+}

@@ -1,0 +1,129 @@
+//! A blob: linked and stored → from the store; stored → proof, then from the store; otherwise → a fill.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use roadstead_proto::Digest;
+
+use super::{Pull, Puller, link::OCTET_STREAM};
+use crate::{
+    control::ContentKind,
+    fill::{Fill, Running},
+    layers::Read,
+    respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
+};
+
+impl Puller {
+    pub(super) async fn blob(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
+        // A fill that this group has a right to needs no question to anybody.
+        if let Some(Running::Proven(fill)) = self.fills.running(&digest, &pull.target) {
+            return self.follow(pull, digest, fill, CacheStatus::Join).await;
+        }
+        if let Some(link) = self.link(pull, &digest).await? {
+            match self.open(&digest).await? {
+                Some(blob) if blob.size == link.size_bytes || link.size_bytes == 0 => {
+                    let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
+                    return Ok(self.serve(pull, &digest, &blob, OCTET_STREAM, freshness));
+                }
+                found => self.report_damage(&digest, found.map(|blob| blob.size), link.size_bytes).await,
+            }
+            return self.fill(pull, digest).await;
+        }
+        if let Some(blob) = self.open(&digest).await? {
+            self.prove_blob(pull, digest).await?;
+            if self.record(pull, digest, &blob, None).await? {
+                let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
+                return Ok(self.serve(pull, &digest, &blob, OCTET_STREAM, freshness));
+            }
+        }
+        if pull.permitted.read == Read::Head {
+            return self.describe_upstream(pull, digest).await;
+        }
+        match self.fills.running(&digest, &pull.target) {
+            None => self.fill(pull, digest).await,
+            Some(Running::Proven(fill)) => self.follow(pull, digest, fill, CacheStatus::Join).await,
+            Some(Running::Foreign(fill)) => self.join_foreign(pull, digest, fill).await,
+        }
+    }
+
+    /// Fetches the blob, or joins whoever is just doing that.
+    async fn fill(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
+        if pull.permitted.read == Read::Head {
+            return self.describe_upstream(pull, digest).await;
+        }
+        match self.fills.start(digest, pull.target.clone()) {
+            Ok(fill) => self.follow(pull, digest, fill, CacheStatus::Fill).await,
+            Err(there) => match self.fills.running(&digest, &pull.target) {
+                Some(Running::Foreign(fill)) => self.join_foreign(pull, digest, fill).await,
+                _ => self.follow(pull, digest, there, CacheStatus::Join).await,
+            },
+        }
+    }
+
+    /// Joins a fill that another group or repository started, after proving a right of its own.
+    async fn join_foreign(&self, pull: &Pull, digest: Digest, fill: Arc<Fill>) -> Result<Answer, OciError> {
+        self.prove_blob(pull, digest).await?;
+        if !fill.add_proven(pull.target.clone())
+            && let Some(blob) = self.open(&digest).await?
+        {
+            // It ended meanwhile and records no more links.
+            self.record(pull, digest, &blob, None).await?;
+        }
+        self.follow(pull, digest, fill, CacheStatus::Join).await
+    }
+
+    async fn prove_blob(&self, pull: &Pull, digest: Digest) -> Result<(), OciError> {
+        let proof = self.prove(pull, digest, ContentKind::Blob).await?;
+        match proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))? {
+            Some(_) => Ok(()),
+            None => Err(no_answer_to_head(pull)),
+        }
+    }
+
+    /// Follows a fill from wherever the client wants.
+    async fn follow(
+        &self,
+        pull: &Pull,
+        digest: Digest,
+        fill: Arc<Fill>,
+        status: CacheStatus,
+    ) -> Result<Answer, OciError> {
+        let size = fill.headers().await.map_err(|error| OciError::from_fill(&error))?;
+        self.count(pull, &digest, status);
+        let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(status));
+        if pull.permitted.read == Read::Head
+            && let Some(size) = size
+        {
+            return Ok(content.described(size));
+        }
+        let counter = self.metrics.client_bytes();
+        Ok(content
+            .selected(size, &pull.conditions(), |start, end| Body::followed(fill.follow(start, end)).counted(counter)))
+    }
+
+    /// A HEAD of what is not here costs upstream a HEAD.
+    async fn describe_upstream(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
+        let proof = self.prove(pull, digest, ContentKind::Blob).await?;
+        let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
+        let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| no_answer_to_head(pull))?;
+        let freshness = Freshness::of_arriving(CacheStatus::Revalidated);
+        self.count(pull, &digest, CacheStatus::Revalidated);
+        Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
+    }
+
+    /// A linked blob is missing or has the wrong size: it is fetched again, after what is wrong is out of the way.
+    pub(super) async fn report_damage(&self, digest: &Digest, found: Option<u64>, expected: u64) {
+        tracing::warn!(blob.digest = %digest, found_bytes = found, size_bytes = expected, "linked content is missing or damaged; fetching it again");
+        if found.is_some()
+            && let Err(error) = self.store.delete(digest).await
+        {
+            tracing::error!(blob.digest = %digest, %error, "damaged content could not be removed");
+        }
+    }
+}
+
+/// Without a HEAD a group cannot prove its right to what is here, nor learn the size of what is not.
+fn no_answer_to_head(pull: &Pull) -> OciError {
+    let message = format!("{} does not answer a HEAD for this blob", pull.target.host());
+    OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
+}

@@ -1,0 +1,170 @@
+//! Fetching a manifest: bounded, verified, kept, recorded; once for all who want it at the same moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use roadstead_proto::{Algorithm, Digest, Reference, Tag, UpstreamHost};
+
+use super::{Pull, Puller, accept::ClientAccept, references};
+use crate::{
+    control::{ContentKind, ControlClient, Link, Recorded},
+    flight::Role,
+    respond::{Code, OciError},
+    storage::{BlobStore, StorageError, StoredBlob},
+    upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
+};
+
+/// What a fetch came to, for everybody who waited for it.
+pub(super) type FetchResult = Result<Fetched, Arc<FetchError>>;
+
+/// A manifest that was fetched, verified and kept.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    pub(super) digest: Digest,
+    pub(super) media_type: String,
+    pub(super) blob: Arc<StoredBlob>,
+}
+
+/// Why a manifest could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    /// Upstream refused, failed, or sent what is no manifest.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Upstream sent something else than was asked for.
+    #[error("manifest {want} from {upstream}: got {got}")]
+    DigestMismatch { want: Digest, got: Digest, upstream: UpstreamHost },
+    /// Upstream sent something that is no manifest.
+    #[error("{reference} from {upstream} is {reason}")]
+    NotAManifest { reference: String, upstream: UpstreamHost, reason: String },
+}
+
+impl FetchError {
+    pub(super) fn to_answer(&self) -> OciError {
+        match self {
+            Self::Upstream(error) => OciError::from_upstream(error, Code::ManifestUnknown),
+            Self::Storage(error) => OciError::from_storage(error),
+            Self::DigestMismatch { .. } | Self::NotAManifest { .. } => {
+                OciError::new(http::StatusCode::BAD_GATEWAY, Code::ManifestInvalid, self.to_string())
+            }
+        }
+    }
+}
+
+/// What a fetch works with; owned, because the fetch belongs to no request.
+struct Fetch {
+    upstream: Arc<UpstreamClient>,
+    control: Arc<ControlClient>,
+    store: Arc<dyn BlobStore>,
+    target: Target,
+    accept: ClientAccept,
+    tag: Option<Tag>,
+}
+
+impl Puller {
+    /// Fetches `reference`; `tag` is the tag that it was found by.
+    pub(super) async fn fetch_manifest(
+        &self,
+        pull: &Pull,
+        reference: Reference,
+        tag: Option<Tag>,
+    ) -> Result<(FetchResult, Role), OciError> {
+        let fetch = Fetch {
+            upstream: Arc::clone(&self.upstream),
+            control: Arc::clone(&self.control),
+            store: Arc::clone(&self.store),
+            target: pull.target.clone(),
+            accept: pull.accept(),
+            tag,
+        };
+        let key = (pull.repository.clone(), reference.clone());
+        let work = move || async move {
+            fetch.run(&reference).await.map_err(|error| {
+                tracing::warn!(%reference, %error, "manifest could not be fetched");
+                Arc::new(error)
+            })
+        };
+        Ok(self.manifest_fetches.run(key, work).await?)
+    }
+}
+
+impl Fetch {
+    async fn run(self, reference: &Reference) -> Result<Fetched, FetchError> {
+        let answer = self.upstream.get_manifest(&self.target, reference, Accept::Widened(self.accept.lines())).await?;
+        let digest = self.verified(reference, &answer)?;
+        let (media_type, references) = self.understood(reference, &answer)?;
+        let blob = self.keep(&digest, &answer.body).await?;
+        let link = Link { digest, kind: ContentKind::Manifest, size_bytes: blob.size, media_type: media_type.clone() };
+        let repository = self.target.repository_ref();
+        let recorded = self.control.record_link(&repository, &link, &references, self.tag.as_ref()).await;
+        match recorded {
+            Ok(Recorded::Recorded) => {
+                tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
+            }
+            Ok(Recorded::BeingDeleted) => {
+                tracing::info!(manifest.digest = %digest, "manifest is being collected; served, not cached")
+            }
+            // It is here and it is right: it is served. What is not recorded is asked for again.
+            Err(error) => tracing::warn!(manifest.digest = %digest, %error, "a link could not be recorded"),
+        }
+        Ok(Fetched { digest, media_type, blob })
+    }
+
+    /// The digest of what came, which must be the one asked for and the one that upstream says it is.
+    fn verified(&self, reference: &Reference, answer: &Manifest) -> Result<Digest, FetchError> {
+        let wanted = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => answer.digest,
+        };
+        let got = Digest::of(wanted.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &answer.body);
+        match wanted {
+            Some(want) if want != got => {
+                Err(FetchError::DigestMismatch { want, got, upstream: self.target.host().clone() })
+            }
+            _ => Ok(got),
+        }
+    }
+
+    /// The media type, exactly as upstream gave it, and what the manifest refers to.
+    fn understood(
+        &self,
+        reference: &Reference,
+        answer: &Manifest,
+    ) -> Result<(String, Vec<crate::control::Reference>), FetchError> {
+        let wrong = |reason: String| FetchError::NotAManifest {
+            reference: reference.to_string(),
+            upstream: self.target.host().clone(),
+            reason,
+        };
+        let stated = answer.media_type.clone();
+        if let Some(media_type) = &stated
+            && media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
+        {
+            return Err(wrong("a web page".to_owned()));
+        }
+        let parsed = references::parse(&answer.body).map_err(|error| wrong(error.to_string()))?;
+        let media_type = stated
+            .filter(|media_type| HeaderValue::from_str(media_type).is_ok())
+            .or(parsed.media_type)
+            .ok_or_else(|| wrong("a document without a media type".to_owned()))?;
+        Ok((media_type, parsed.references))
+    }
+
+    async fn keep(&self, digest: &Digest, body: &Bytes) -> Result<Arc<StoredBlob>, StorageError> {
+        if let Some(blob) = self.store.open(digest).await?
+            && blob.size == body.len() as u64
+        {
+            return Ok(blob);
+        }
+        let staged = self.store.stage(Some(body.len() as u64)).await?;
+        let (writer, content) = (Arc::clone(&staged), body.clone());
+        tokio::task::spawn_blocking(move || writer.write_at(&content, 0))
+            .await
+            .map_err(|error| StorageError::from_io("write manifest", std::io::Error::other(error)))??;
+        self.store.commit(&staged, digest, body.len() as u64).await
+    }
+}

@@ -1,0 +1,88 @@
+//! Rights to content: what links say, and how a group without a link proves its own right upstream.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use roadstead_proto::{Digest, Reference};
+
+use super::{Pull, Puller, control_failed, references};
+use crate::{
+    control::{ContentKind, Link, Recorded},
+    flight::Role,
+    respond::OciError,
+    storage::StoredBlob,
+    upstream::{Accept, UpstreamError},
+};
+
+/// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD.
+pub(super) type ProofResult = Result<Option<Proof>, UpstreamError>;
+
+/// Upstream's word that a group may have content: it answered a HEAD with the group's own credentials.
+#[derive(Clone, Debug)]
+pub(super) struct Proof {
+    /// Size in bytes, where upstream told it.
+    pub(super) size_bytes: Option<u64>,
+    /// Media type, where upstream told one.
+    pub(super) media_type: Option<String>,
+}
+
+impl Puller {
+    /// The group's link to `digest`, from memory or from the control plane.
+    pub(super) async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
+        self.control.link(&pull.repository, digest).await.map_err(|error| control_failed(&error))
+    }
+
+    /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.
+    pub(super) async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
+        let (upstream, target) = (Arc::clone(&self.upstream), pull.target.clone());
+        let accept = pull.accept().into_lines();
+        let ask = move || async move {
+            Ok(match kind {
+                ContentKind::Blob => upstream
+                    .head_blob(&target, &digest)
+                    .await?
+                    .map(|head| Proof { size_bytes: head.size_bytes, media_type: None }),
+                ContentKind::Manifest => upstream
+                    .head_manifest(&target, &Reference::Digest(digest), Accept::Widened(&accept))
+                    .await?
+                    .map(|head| Proof { size_bytes: head.size_bytes, media_type: head.media_type }),
+            })
+        };
+        let key = (pull.repository.clone(), digest);
+        let (proof, _role): (ProofResult, Role) = self.proofs.run(key, ask).await?;
+        Ok(proof)
+    }
+
+    /// Records a right to stored content. False if the content is just being deleted, so that it counts as not
+    /// stored.
+    pub(super) async fn record(
+        &self,
+        pull: &Pull,
+        digest: Digest,
+        blob: &Arc<StoredBlob>,
+        media_type: Option<&str>,
+    ) -> Result<bool, OciError> {
+        let kind = if media_type.is_some() { ContentKind::Manifest } else { ContentKind::Blob };
+        let references = match kind {
+            ContentKind::Blob => Vec::new(),
+            ContentKind::Manifest => {
+                let content = blob.read_all().await.map_err(|error| {
+                    super::storage_failed(&crate::storage::StorageError::from_io(format!("read {digest}"), error))
+                })?;
+                references::parse(&content).map(|parsed| parsed.references).unwrap_or_default()
+            }
+        };
+        let media_type = media_type.unwrap_or_default().to_owned();
+        let link = Link { digest, kind, size_bytes: blob.size, media_type };
+        let recorded = self.control.record_link(&pull.repository, &link, &references, None).await;
+        Ok(recorded.map_err(|error| control_failed(&error))? == Recorded::Recorded)
+    }
+}
+
+/// A media type as a header's value; what is none becomes the type of unknown bytes.
+pub(super) fn media_type_header(media_type: &str) -> HeaderValue {
+    HeaderValue::try_from(media_type).unwrap_or(OCTET_STREAM)
+}
+
+/// The type of blobs: registries do not know what they are.
+pub(super) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");

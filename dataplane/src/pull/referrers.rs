@@ -1,0 +1,84 @@
+//! What refers to a manifest: passed through, filtered here where upstream does not, and from the tag that the
+//! distribution spec 1.1 falls back on where upstream knows no referrers.
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use roadstead_proto::{Digest, Reference};
+use serde_json::{Value, json};
+
+use super::{Pull, Puller};
+use crate::{
+    respond::{Answer, Code, OciError, json as json_answer},
+    upstream::{Accept, UpstreamError},
+};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+impl Puller {
+    pub(super) async fn referrers(
+        &self,
+        pull: &Pull,
+        subject: Digest,
+        artifact_type: Option<String>,
+    ) -> Result<Answer, OciError> {
+        let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
+        let body = match self.upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
+            Ok(listing) => Some(listing.body),
+            Err(UpstreamError::NotFound { .. }) => {
+                let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
+                let tag = tag.parse().map(Reference::Tag).map_err(|_| no_index(pull))?;
+                match self
+                    .upstream
+                    .get_manifest(&pull.target, &tag, Accept::Exactly(&[HeaderValue::from_static(INDEX)]))
+                    .await
+                {
+                    Ok(manifest) => Some(manifest.body),
+                    Err(UpstreamError::NotFound { .. }) => None,
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let index = match body {
+            Some(body) => serde_json::from_slice(&body).map_err(|_| no_index(pull))?,
+            None => json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }),
+        };
+        let index = filtered(index, artifact_type.as_deref()).ok_or_else(|| no_index(pull))?;
+        let mut answer = json_answer(StatusCode::OK, &index);
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
+        if artifact_type.is_some() {
+            answer.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+        }
+        Ok(answer)
+    }
+}
+
+fn no_index(pull: &Pull) -> OciError {
+    let message = format!("{} sent something that is no list of referrers", pull.target.host());
+    OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
+}
+
+/// The index with only those manifests that have the artifact type; `None` if it is no index. Filtering what
+/// upstream has filtered changes nothing.
+fn filtered(mut index: Value, artifact_type: Option<&str>) -> Option<Value> {
+    let manifests = index.as_object_mut()?.get_mut("manifests")?.as_array_mut()?;
+    if let Some(wanted) = artifact_type {
+        manifests.retain(|manifest| manifest.get("artifactType").and_then(Value::as_str) == Some(wanted));
+    }
+    Some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_wanted_type_remains() {
+        let index = json!({ "manifests": [{ "artifactType": "a" }, { "artifactType": "b" }, {}], "annotations": {} });
+        let kept = filtered(index.clone(), Some("a")).unwrap();
+        assert_eq!(kept, json!({ "manifests": [{ "artifactType": "a" }], "annotations": {} }));
+        assert_eq!(filtered(index.clone(), None).unwrap(), index);
+        assert_eq!(filtered(json!([]), None), None);
+        assert_eq!(filtered(json!({ "manifests": "no" }), None), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether this node can do its work: it has a snapshot that is not too old, and a store that can be written to.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{control::ControlClient, metrics::Metrics, storage::BlobStore};
+
+/// How often the store is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// Tells whether the node is ready. Cheap to clone and to ask.
+#[derive(Clone)]
+pub struct Readiness {
+    control: Arc<ControlClient>,
+    max_control_outage: Duration,
+    store: Arc<Mutex<Result<(), String>>>,
+    stopping: CancellationToken,
+}
+
+impl Readiness {
+    pub(crate) fn new(control: Arc<ControlClient>, max_control_outage: Duration, stopping: CancellationToken) -> Self {
+        Self { control, max_control_outage, store: Arc::new(Mutex::new(Ok(()))), stopping }
+    }
+
+    /// `Ok` if ready, otherwise why not, in a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        if self.stopping.is_cancelled() {
+            return Err("the node is stopping".to_owned());
+        }
+        if !self.control.has_snapshot() {
+            return Err("no snapshot from the control plane yet".to_owned());
+        }
+        let outage = self.control.last_contact();
+        if outage > self.max_control_outage {
+            return Err(format!("the control plane has not been heard of for {} s", outage.as_secs()));
+        }
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tries the store now and then, until the node stops.
+    pub(crate) async fn watch_store(self, store: Arc<dyn BlobStore>, metrics: Metrics) {
+        let mut ticks = interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let probed = store.probe().await;
+            if let Ok(space) = &probed {
+                metrics.disk_total.set(i64::try_from(space.total_bytes).unwrap_or(i64::MAX));
+                metrics.disk_available.set(i64::try_from(space.available_bytes).unwrap_or(i64::MAX));
+            }
+            let state = probed.map(drop).map_err(|error| format!("the blob store cannot be written to: {error}"));
+            let mut known = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&*known, &state) {
+                (Ok(()), Err(error)) => tracing::error!(%error, "the node is not ready"),
+                (Err(_), Ok(())) => tracing::info!("the blob store can be written to again"),
+                _ => {}
+            }
+            *known = state;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! From outcomes to HTTP: error bodies in the registry's form, ranges, and the headers of content.
+//! HTTP status codes are chosen here and nowhere else.
+
+mod body;
+mod content;
+mod error;
+mod range;
+
+pub use body::{Body, BodyError};
+pub use content::{CacheStatus, Content, Freshness};
+pub use error::{Code, OciError};
+pub use range::{Conditions, Selection};
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+/// An answer of the registry port.
+pub type Answer = Response<Body>;
+
+/// What every answer of a registry says of itself; Docker's clients look for it on `GET /v2/`.
+pub const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+
+/// A small JSON answer.
+pub fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
+    let text = value.to_string();
+    let length = text.len();
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(API_VERSION.0, API_VERSION.1);
+    answer
+}

@@ -1,0 +1,158 @@
+//! Bodies of answers: text held in memory, a stored blob, or a fill that is followed.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::{fill::Follower, metrics::BodyBytes, storage::StoredBlob};
+
+/// A body that could not be sent to its end. The connection is closed, so that no client takes it for whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The store could not be read.
+    #[error("reading the blob store: {0}")]
+    Storage(#[from] io::Error),
+    /// The fill that was followed failed.
+    #[error(transparent)]
+    Fill(#[from] Arc<crate::fill::FillError>),
+}
+
+type Loading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
+/// A body of an answer. Dropping it stops nothing but itself.
+#[derive(Default)]
+pub struct Body {
+    source: Source,
+    counter: Option<BodyBytes>,
+}
+
+#[derive(Default)]
+enum Source {
+    #[default]
+    Empty,
+    Memory(Bytes),
+    Stored {
+        blob: Arc<StoredBlob>,
+        at: u64,
+        end: u64,
+        loading: Option<Loading>,
+    },
+    Followed(Box<Follower>),
+}
+
+impl Body {
+    /// `start..end` of a stored blob.
+    pub fn stored(blob: Arc<StoredBlob>, start: u64, end: u64) -> Self {
+        let source = match blob.in_memory() {
+            Some(bytes) => Source::Memory(bytes.slice(start as usize..end as usize)),
+            None => Source::Stored { blob, at: start, end, loading: None },
+        };
+        Self { source, counter: None }
+    }
+
+    /// What a fill has and will have.
+    pub fn followed(follower: Follower) -> Self {
+        Self { source: Source::Followed(Box::new(follower)), counter: None }
+    }
+
+    /// Counts the bytes that leave.
+    pub fn counted(mut self, counter: BodyBytes) -> Self {
+        self.counter = Some(counter);
+        self
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { source: Source::Memory(bytes), counter: None }
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl Source {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Memory(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
+            }
+            Self::Followed(follower) => follower.poll_piece(context),
+            Self::Stored { at, end, .. } if at == end => Poll::Ready(None),
+            Self::Stored { blob, at, end, loading } => {
+                let piece = match loading {
+                    Some(load) => {
+                        let loaded = ready!(load.as_mut().poll(context));
+                        *loading = None;
+                        loaded
+                    }
+                    None => match blob.ready(*at, *end) {
+                        Some(piece) => Ok(piece),
+                        None => {
+                            let (blob, at, end) = (Arc::clone(blob), *at, *end);
+                            *loading = Some(Box::pin(async move { blob.load(at, end).await }));
+                            return self.poll_piece(context);
+                        }
+                    },
+                };
+                Poll::Ready(Some(match piece {
+                    Ok(piece) => {
+                        *at += piece.len() as u64;
+                        Ok(piece)
+                    }
+                    Err(error) => {
+                        *at = *end;
+                        Err(error.into())
+                    }
+                }))
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let piece = ready!(self.source.poll_piece(context));
+        if let (Some(Ok(piece)), Some(counter)) = (&piece, &self.counter) {
+            counter.add(piece.len() as u64);
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Memory(bytes) => bytes.is_empty(),
+            Source::Stored { at, end, .. } => at == end,
+            Source::Followed(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Memory(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Stored { at, end, .. } => SizeHint::with_exact(end - at),
+            Source::Followed(follower) => follower.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers that carry (or describe) content of a known digest.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use roadstead_proto::Digest;
+
+use super::{API_VERSION, Answer, Body, Code, Conditions, OciError, Selection};
+use crate::{control::StaleReason, metrics::BodyBytes, storage::StoredBlob};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// Content under its digest never changes; it is only for whoever was allowed to ask.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+/// Content under a tag may be kept, but must be asked about.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// Where an answer came from, as `X-Cache` and metrics say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheStatus {
+    /// From the cache; upstream was not asked.
+    Hit,
+    /// From upstream; this request started it.
+    Fill,
+    /// From upstream; another request had started it.
+    Join,
+    /// From the cache, after upstream said that it is current and that the caller may have it.
+    Revalidated,
+    /// From the cache; upstream could not be asked.
+    Stale,
+}
+
+impl CacheStatus {
+    /// The word in `X-Cache`, metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Fill => "fill",
+            Self::Join => "join",
+            Self::Revalidated => "revalidated",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// Whether no content had to be fetched for it.
+    pub const fn is_served_from_cache(self) -> bool {
+        matches!(self, Self::Hit | Self::Revalidated | Self::Stale)
+    }
+}
+
+/// How fresh an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Where it came from.
+    pub status: CacheStatus,
+    /// Since when upstream has not confirmed it; `None` for what has just arrived.
+    pub age: Option<Duration>,
+    /// Why it was not confirmed, where it should have been.
+    pub stale: Option<StaleReason>,
+    /// Whether it was asked for by digest.
+    pub immutable: bool,
+}
+
+impl Freshness {
+    /// Content asked for by digest and served from the store.
+    pub fn of_stored(status: CacheStatus, blob: &StoredBlob) -> Self {
+        let age = SystemTime::now().duration_since(blob.stored_at).unwrap_or_default();
+        Self { status, age: Some(age), stale: None, immutable: true }
+    }
+
+    /// Content asked for by digest that is only arriving.
+    pub const fn of_arriving(status: CacheStatus) -> Self {
+        Self { status, age: None, stale: None, immutable: true }
+    }
+}
+
+/// What an answer says of its content.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The digest as asked for, or as the tag means it.
+    pub digest: HeaderValue,
+    /// The same in quotes.
+    pub etag: HeaderValue,
+    /// The media type, exactly as upstream has it.
+    pub media_type: HeaderValue,
+    /// Where it came from.
+    pub freshness: Freshness,
+}
+
+impl Content {
+    /// Describes a stored blob.
+    pub fn of_stored(blob: &StoredBlob, media_type: HeaderValue, freshness: Freshness) -> Self {
+        Self { digest: blob.digest_header.clone(), etag: blob.etag.clone(), media_type, freshness }
+    }
+
+    /// Describes content that is not stored, or not yet.
+    pub fn of_digest(digest: &Digest, media_type: HeaderValue, freshness: Freshness) -> Self {
+        // The characters of a digest are all good in a header.
+        let header = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        Self { digest: header(digest.to_string()), etag: header(format!("\"{digest}\"")), media_type, freshness }
+    }
+
+    /// Answers with what `conditions` select of a stored blob.
+    pub fn stored(self, blob: &Arc<StoredBlob>, conditions: &Conditions, counter: BodyBytes) -> Answer {
+        self.selected(Some(blob.size), conditions, |start, end| {
+            Body::stored(Arc::clone(blob), start, end).counted(counter)
+        })
+    }
+
+    /// Answers with what `conditions` select of content of `size` bytes, if that is known; `body` makes the body of
+    /// `start..end`, where `end` is `u64::MAX` while the size is unknown.
+    pub fn selected(self, size: Option<u64>, conditions: &Conditions, body: impl FnOnce(u64, u64) -> Body) -> Answer {
+        let Some(size) = size else {
+            let mut answer = Response::new(body(0, u64::MAX));
+            self.describe(&mut answer);
+            return answer;
+        };
+        match conditions.select(&self.etag, size) {
+            Selection::Whole => {
+                let mut answer = Response::new(body(0, size));
+                self.describe(&mut answer);
+                answer.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+                answer
+            }
+            Selection::Part { start, end } => {
+                let mut answer = Response::new(body(start, end));
+                *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+                self.describe(&mut answer);
+                let headers = answer.headers_mut();
+                headers.insert(header::CONTENT_LENGTH, (end - start).into());
+                if let Ok(range) = HeaderValue::try_from(format!("bytes {start}-{}/{size}", end - 1)) {
+                    headers.insert(header::CONTENT_RANGE, range);
+                }
+                answer
+            }
+            Selection::NotModified => {
+                let mut answer = Response::new(Body::default());
+                *answer.status_mut() = StatusCode::NOT_MODIFIED;
+                self.describe(&mut answer);
+                answer
+            }
+            Selection::Unsatisfiable => {
+                let message = format!("the range lies outside the {size} bytes there are");
+                let mut answer =
+                    OciError::new(StatusCode::RANGE_NOT_SATISFIABLE, Code::Unsupported, message).into_answer();
+                if let Ok(range) = HeaderValue::try_from(format!("bytes */{size}")) {
+                    answer.headers_mut().insert(header::CONTENT_RANGE, range);
+                }
+                answer
+            }
+        }
+    }
+
+    /// Answers a HEAD: what a GET would say, without the body.
+    pub fn described(self, size: u64) -> Answer {
+        let mut answer = Response::new(Body::default());
+        self.describe(&mut answer);
+        answer.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+        answer
+    }
+
+    fn describe(self, answer: &mut Answer) {
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.media_type);
+        headers.insert(header::ETAG, self.etag);
+        headers.insert(CONTENT_DIGEST, self.digest);
+        headers.insert(API_VERSION.0, API_VERSION.1);
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(header::CACHE_CONTROL, if self.freshness.immutable { IMMUTABLE } else { ASK_AGAIN });
+        headers.insert(X_CACHE, HeaderValue::from_static(self.freshness.status.as_str()));
+        if let Some(age) = self.freshness.age {
+            headers.insert(header::AGE, age.as_secs().into());
+        }
+        // RFC 7234, section 5.5; HTTP has dropped the header, but people and tools still read it.
+        let warning = match self.freshness.stale {
+            None => return,
+            Some(StaleReason::Frozen) => "110 roadstead \"Response is Stale\"",
+            Some(StaleReason::UpstreamUnavailable) => "111 roadstead \"Revalidation Failed: upstream unavailable\"",
+            Some(StaleReason::RateLimited) => "111 roadstead \"Revalidation Failed: upstream pull limit\"",
+        };
+        headers.insert(header::WARNING, HeaderValue::from_static(warning));
+    }
+}

@@ -1,0 +1,208 @@
+//! Errors as clients see them: `{"errors":[{"code","message","detail"}]}`, OCI distribution-spec 1.1, "Error Codes".
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{Answer, json as json_answer};
+use crate::{
+    control::{ControlError, RefusalReason, Refused},
+    fill::FillError,
+    route::RouteError,
+    storage::StorageError,
+    upstream::UpstreamError,
+};
+
+/// A code of the distribution spec, and the two that its reference implementation adds for servers in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// No such blob.
+    BlobUnknown,
+    /// The caller may not do this.
+    Denied,
+    /// What was given as a digest is none.
+    DigestInvalid,
+    /// No such manifest.
+    ManifestUnknown,
+    /// Upstream's manifest is none.
+    ManifestInvalid,
+    /// What was given as a name is none.
+    NameInvalid,
+    /// No such repository, group, or path.
+    NameUnknown,
+    /// Slow down.
+    TooManyRequests,
+    /// Sign in first.
+    Unauthorized,
+    /// Something a server in working order would not say.
+    Unknown,
+    /// We, or upstream, cannot do this now.
+    Unavailable,
+    /// We never do this.
+    Unsupported,
+}
+
+impl Code {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::Denied => "DENIED",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Unknown => "UNKNOWN",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unsupported => "UNSUPPORTED",
+        }
+    }
+}
+
+/// An error as it goes out.
+#[derive(Clone, Debug)]
+pub struct OciError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// The spec's code.
+    pub code: Code,
+    /// For the person at the client, in a sentence.
+    pub message: String,
+    /// More for programs; `null` if there is nothing more.
+    pub detail: Value,
+    /// Seconds to wait before trying again.
+    pub retry_after: Option<u64>,
+    /// The `WWW-Authenticate` of a 401.
+    pub challenge: Option<HeaderValue>,
+}
+
+impl OciError {
+    /// An error without extras.
+    pub fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), detail: Value::Null, retry_after: None, challenge: None }
+    }
+
+    /// Adds detail for programs.
+    pub fn with_detail(mut self, detail: Value) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// Adds `Retry-After`.
+    pub fn with_retry_after(mut self, seconds: Option<u64>) -> Self {
+        self.retry_after = seconds.filter(|seconds| *seconds > 0);
+        self
+    }
+
+    /// The answer to send.
+    pub fn into_answer(self) -> Answer {
+        let error = json!({ "code": self.code.as_str(), "message": self.message, "detail": self.detail });
+        let mut answer = json_answer(self.status, &json!({ "errors": [error] }));
+        let headers = answer.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        answer
+    }
+
+    /// Upstream's trouble, where `missing` is what its 404 means here.
+    pub fn from_upstream(error: &UpstreamError, missing: Code) -> Self {
+        let unavailable = |status| Self::new(status, Code::Unavailable, error.to_string());
+        let built = match error {
+            UpstreamError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, missing, error.to_string()),
+            UpstreamError::Unauthorized { .. } | UpstreamError::Forbidden { .. } => {
+                Self::new(StatusCode::FORBIDDEN, Code::Denied, error.to_string())
+            }
+            UpstreamError::RateLimited { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, error.to_string())
+            }
+            UpstreamError::Connect { .. } => unavailable(StatusCode::SERVICE_UNAVAILABLE),
+            UpstreamError::Timeout { .. } => unavailable(StatusCode::GATEWAY_TIMEOUT),
+            _ => match error.status().and_then(|status| StatusCode::from_u16(status).ok()) {
+                // Upstream's own word on the request, or on when to come back, is passed on.
+                Some(status) if status.is_client_error() => Self::new(status, Code::Unknown, error.to_string()),
+                Some(StatusCode::SERVICE_UNAVAILABLE) => unavailable(StatusCode::SERVICE_UNAVAILABLE),
+                _ => unavailable(StatusCode::BAD_GATEWAY),
+            },
+        };
+        built
+            .with_retry_after(error.retry_after().map(|wait| wait.as_secs().max(1)))
+            .with_detail(json!({ "upstream": error.kind() }))
+    }
+
+    /// A fill's trouble.
+    pub fn from_fill(error: &FillError) -> Self {
+        match error {
+            FillError::Upstream(error) => Self::from_upstream(error, Code::BlobUnknown),
+            FillError::Storage(error) => Self::from_storage(error),
+            FillError::Aborted => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, error.to_string()),
+            FillError::DigestMismatch { .. } | FillError::WrongLength { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, Code::Unavailable, error.to_string())
+            }
+        }
+    }
+
+    /// The store's trouble.
+    pub fn from_storage(error: &StorageError) -> Self {
+        match error {
+            StorageError::Full => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                Code::Unavailable,
+                "the cache's disk is full: what is cached can be pulled, new content cannot be fetched",
+            ),
+            _ => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Code::Unknown,
+                "the cache's blob store failed; see the log",
+            ),
+        }
+    }
+
+    /// The control plane's trouble.
+    pub fn from_control(error: &ControlError) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            "the control plane of this cache cannot be asked right now; try again",
+        )
+        .with_detail(json!({ "control": error.kind() }))
+        .with_retry_after(Some(5))
+    }
+
+    /// A refusal that the control plane decided.
+    pub fn from_refusal(refused: &Refused) -> Self {
+        let (status, code) = match refused.reason {
+            RefusalReason::NotFound => (StatusCode::NOT_FOUND, Code::ManifestUnknown),
+            RefusalReason::UpstreamUnauthorized | RefusalReason::UpstreamForbidden => {
+                (StatusCode::FORBIDDEN, Code::Denied)
+            }
+            RefusalReason::Frozen | RefusalReason::GroupUnavailable => (StatusCode::FORBIDDEN, Code::Denied),
+            RefusalReason::RateLimited => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
+            RefusalReason::UpstreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        };
+        Self::new(status, code, refused.message.clone())
+            .with_retry_after(refused.retry_after.map(|wait| wait.as_secs()))
+    }
+}
+
+impl From<RouteError> for OciError {
+    fn from(error: RouteError) -> Self {
+        let (status, code) = match &error {
+            RouteError::Unsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
+            RouteError::TooLong => (StatusCode::URI_TOO_LONG, Code::NameInvalid),
+            RouteError::UnknownPath => (StatusCode::NOT_FOUND, Code::NameUnknown),
+            RouteError::Group(_) | RouteError::Image(_) => (StatusCode::BAD_REQUEST, Code::NameInvalid),
+            RouteError::Digest(_) => (StatusCode::BAD_REQUEST, Code::DigestInvalid),
+            RouteError::Tag(_) => (StatusCode::NOT_FOUND, Code::ManifestUnknown),
+            RouteError::Query(_) => (StatusCode::BAD_REQUEST, Code::Unsupported),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

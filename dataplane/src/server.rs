@@ -1,0 +1,189 @@
+//! The registry port: accepting, TLS, HTTP/1.1 and HTTP/2, time limits, and the graceful stop.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    metrics::Metrics,
+    stack::{self, Stack},
+    stalled::StallTimeout,
+};
+
+/// Largest head of a request, in bytes: nginx's and most registries' bound is 32 KiB too.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most header fields of a request.
+const MAX_HEADERS: usize = 100;
+/// Most requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 250;
+/// What a client may send us unasked on one HTTP/2 stream, in bytes; requests here have no bodies to speak of.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// What one HTTP/2 stream may hold back for a slow client, in bytes.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What is known of the connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+}
+
+impl Connection {
+    /// The scheme of URLs that lead back here.
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+/// Bounds on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most connections at a time.
+    pub connections: usize,
+    /// For the handshake and for each request's head.
+    pub header: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// For answers under way when a stop is asked for.
+    pub drain: Duration,
+}
+
+/// A bound registry port.
+pub struct Server {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    bounds: Bounds,
+    stack: Stack,
+    metrics: Metrics,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds `listen`.
+    pub async fn bind(
+        listen: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        bounds: Bounds,
+        stack: Stack,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), bounds, stack, metrics, address })
+    }
+
+    /// Where it listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets answers under way finish within the drain time.
+    pub async fn serve(self, stop: CancellationToken) {
+        let http = Arc::new(http(self.bounds));
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(self.bounds.connections));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&places) => accepted,
+            };
+            let Some((place, socket, peer)) = accepted else { continue };
+            let connection = Connection { peer, tls: self.tls.is_some() };
+            let (tls, bounds, http, stack) = (self.tls.clone(), self.bounds, Arc::clone(&http), self.stack.clone());
+            let (watcher, open) = (graceful.watcher(), self.metrics.connections.clone());
+            tokio::spawn(async move {
+                open.inc();
+                match tls {
+                    None => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                    Some(tls) => match timeout(bounds.header, tls.accept(socket)).await {
+                        Ok(Ok(socket)) => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+                        Err(_) => debug!(%peer, "TLS handshake took too long"),
+                    },
+                }
+                open.dec();
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        info!("draining: no new connections, answers under way go on");
+        if timeout(self.bounds.drain, graceful.shutdown()).await.is_err() {
+            warn!(timeout_ms = self.bounds.drain.as_millis() as u64, "answers under way were cut off");
+        }
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        match self.listener.accept().await {
+            Ok((socket, peer)) => {
+                // Small answers must not wait for the client's delayed acknowledgement.
+                if let Err(error) = socket.set_nodelay(true) {
+                    debug!(%peer, %error, "TCP_NODELAY could not be set");
+                }
+                Some((place, socket, peer))
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: connections that end make room.
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                None
+            }
+        }
+    }
+}
+
+fn http(bounds: Bounds) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .pipeline_flush(false);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(bounds.idle / 2)
+        .keep_alive_timeout(bounds.header);
+    http
+}
+
+async fn serve_connection<I>(
+    socket: I,
+    connection: Connection,
+    http: &auto::Builder<TokioExecutor>,
+    stack: Stack,
+    watcher: hyper_util::server::graceful::Watcher,
+    bounds: Bounds,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection);
+        stack::call(stack.clone(), request)
+    });
+    let socket = TokioIo::new(StallTimeout::new(socket, bounds.idle));
+    let serving = watcher.watch(http.serve_connection(socket, service).into_owned());
+    if let Err(error) = serving.await {
+        debug!(peer = %connection.peer, %error, "connection ended");
+    }
+}

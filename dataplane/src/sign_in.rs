@@ -1,0 +1,187 @@
+//! The token service, `/jwt/auth`: credentials and scopes in, a registry token out.
+//! Protocol: Docker's "Token Authentication Specification" (GET with Basic) and its OAuth2 form (POST).
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use roadstead_proto::REGISTRY_SERVICE;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use crate::{
+    control::{ControlClient, PullScope, SignIn, SignInRefusal, SignInResult},
+    respond::{Answer, Code, OciError, json as json_answer},
+    route::group_of_scope,
+    server::Connection,
+};
+
+/// Longest form we read, in bytes.
+const MAX_FORM_BYTES: usize = 16 * 1024;
+/// How long a form may take to arrive.
+const FORM_TIME: Duration = Duration::from_secs(10);
+/// Longest user name and password, in bytes; an OIDC token is the longest password there is.
+const MAX_CREDENTIAL_BYTES: usize = 4096;
+/// Most scopes in one request.
+const MAX_SCOPES: usize = 10;
+
+/// Issues registry tokens, as the control plane decides.
+pub struct TokenService {
+    control: Arc<ControlClient>,
+    allow_anonymous_pulls: bool,
+}
+
+/// What a client sent.
+#[derive(Default)]
+struct Asked {
+    service: Option<String>,
+    scopes: Vec<String>,
+    grant_type: Option<String>,
+    username: String,
+    password: String,
+}
+
+impl Asked {
+    fn take(&mut self, encoded: &[u8]) {
+        for (key, value) in form_urlencoded::parse(encoded) {
+            match &*key {
+                "service" => self.service = Some(value.into_owned()),
+                // Several scopes come as several parameters, or separated by spaces.
+                "scope" => self.scopes.extend(value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned)),
+                "grant_type" => self.grant_type = Some(value.into_owned()),
+                "username" => self.username = value.into_owned(),
+                "password" => self.password = value.into_owned(),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn bad_request(message: &str) -> OciError {
+    OciError::new(StatusCode::BAD_REQUEST, Code::Unsupported, message)
+}
+
+fn unauthorized(message: impl Into<String>) -> OciError {
+    let mut refused = OciError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+    refused.challenge = Some(HeaderValue::from_static("Basic realm=\"roadstead\""));
+    refused
+}
+
+/// The credentials of an `Authorization: Basic` header; `None` without one.
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let decoded = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+        .and_then(|(_, encoded)| BASE64_STANDARD.decode(encoded.trim()).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    match decoded.as_deref().and_then(|text| text.split_once(':')) {
+        Some((username, password)) => Ok(Some((username.to_owned(), password.to_owned()))),
+        None => Err(unauthorized("the Authorization header holds no Basic credentials")),
+    }
+}
+
+impl TokenService {
+    /// Asks `control`; says there whether this node admits the anonymous.
+    pub fn new(control: Arc<ControlClient>, allow_anonymous_pulls: bool) -> Self {
+        Self { control, allow_anonymous_pulls }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Result<Answer, OciError> {
+        let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
+        let asked = read(request).await?;
+        match &asked.service {
+            Some(service) if service != REGISTRY_SERVICE => {
+                let message = format!("there is no service {service:?} here, only {REGISTRY_SERVICE:?}");
+                return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
+            }
+            _ => {}
+        }
+        self.sign_in(asked, peer).await
+    }
+
+    async fn sign_in(&self, asked: Asked, peer: Option<IpAddr>) -> Result<Answer, OciError> {
+        if asked.scopes.len() > MAX_SCOPES {
+            return Err(bad_request("too many scopes at once"));
+        }
+        if asked.username.len().max(asked.password.len()) > MAX_CREDENTIAL_BYTES {
+            return Err(unauthorized("user name or password is too long"));
+        }
+        let scopes: Vec<PullScope> = asked
+            .scopes
+            .iter()
+            .filter_map(|scope| group_of_scope(scope))
+            .map(|(name, group)| PullScope { name: name.to_string(), group })
+            .collect();
+        if scopes.is_empty() && !asked.scopes.is_empty() {
+            let message = "images here are named GROUP/dependency_proxy/containers/IMAGE";
+            return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
+        }
+        let sign_in = SignIn {
+            username: asked.username,
+            password: SecretString::from(asked.password),
+            scopes,
+            anonymous_allowed: self.allow_anonymous_pulls,
+            client_address: peer.map(|ip| ip.to_canonical().to_string()).unwrap_or_default(),
+        };
+        let refused = match self.control.sign_in(sign_in).await.map_err(|error| OciError::from_control(&error))? {
+            SignInResult::Token(token) => {
+                let issued_at = humantime_of(token.issued_at_ms);
+                return Ok(json_answer(
+                    StatusCode::OK,
+                    &json!({
+                        "token": token.token,
+                        "access_token": token.token,
+                        "expires_in": token.expires_in_seconds,
+                        "issued_at": issued_at,
+                    }),
+                ));
+            }
+            SignInResult::Refused(refused) => refused,
+        };
+        let (status, code) = match refused.reason {
+            SignInRefusal::Unauthenticated => return Err(unauthorized(refused.message)),
+            SignInRefusal::Denied => (StatusCode::FORBIDDEN, Code::Denied),
+            SignInRefusal::NotFound => (StatusCode::NOT_FOUND, Code::NameUnknown),
+            SignInRefusal::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
+        };
+        Err(OciError::new(status, code, refused.message)
+            .with_retry_after(refused.retry_after.map(|wait| wait.as_secs())))
+    }
+}
+
+async fn read(request: Request<Incoming>) -> Result<Asked, OciError> {
+    let mut asked = Asked::default();
+    asked.take(request.uri().query().unwrap_or_default().as_bytes());
+    // Credentials in a URL end up in logs.
+    (asked.username, asked.password) = basic(request.headers())?.unwrap_or_default();
+    if *request.method() != Method::POST {
+        return Ok(asked);
+    }
+    let body = timeout(FORM_TIME, Limited::new(request.into_body(), MAX_FORM_BYTES).collect())
+        .await
+        .map_err(|_| OciError::new(StatusCode::REQUEST_TIMEOUT, Code::Unknown, "the form took too long to arrive"))?
+        .map_err(|_| {
+            OciError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::Unknown, "the form is too long, or was cut off")
+        })?;
+    asked.take(&body.to_bytes());
+    match asked.grant_type.as_deref() {
+        Some("password") => Ok(asked),
+        // We issue no refresh tokens; clients that hear 401 sign in with their password.
+        Some("refresh_token") => Err(unauthorized("refresh tokens are not issued here; sign in with a password")),
+        _ => Err(bad_request("grant_type must be password")),
+    }
+}
+
+/// RFC 3339, as the token specification wants it.
+fn humantime_of(milliseconds: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
+}

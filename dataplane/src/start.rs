@@ -1,0 +1,188 @@
+//! Puts a node together, and takes it down in order.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Channel;
+
+use crate::{
+    config::{DataplaneConfig, StorageUrl, TlsFiles},
+    control::{ControlClient, InvalidNodeToken},
+    fill::Fills,
+    garbage,
+    layers::{
+        authenticate::{AuthenticateLayer, Authenticator},
+        authorize::AuthorizeLayer,
+        limit::LimitLayer,
+        trace::TraceLayer,
+    },
+    metrics::Metrics,
+    pull::{self, Puller},
+    readiness::Readiness,
+    server::{Bounds, Server},
+    sign_in::TokenService,
+    stack,
+    storage::{BlobStore, LocalStore, StorageError},
+    upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
+};
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("--listen {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("{flag} {path}: {reason}", path = .path.display())]
+    Tls {
+        /// The setting.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The blob store cannot be used.
+    #[error("--storage: {0}")]
+    Storage(#[from] StorageError),
+    /// The client for upstreams could not be made.
+    #[error("the client for upstream registries could not be set up: {0}")]
+    Upstream(#[from] UpstreamSetupError),
+    /// The node token is none.
+    #[error("--node-token: {0}")]
+    NodeToken(#[from] InvalidNodeToken),
+}
+
+impl StartError {
+    /// Whether a setting is wrong, as opposed to the world.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::NodeToken(_))
+    }
+}
+
+/// A node that is bound and not yet serving.
+pub struct Dataplane {
+    server: Server,
+    readiness: Readiness,
+    control: Arc<ControlClient>,
+    store: Arc<dyn BlobStore>,
+    fills: Arc<Fills>,
+    metrics: Metrics,
+    stopping: CancellationToken,
+    drain: Duration,
+}
+
+impl Dataplane {
+    /// Checks what can be checked, opens the store, binds the port. `channel` leads to the control plane.
+    pub async fn bind(
+        config: DataplaneConfig,
+        channel: Channel,
+        node_token: SecretString,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(server_tls).transpose()?;
+        let metrics = Metrics::register(registry);
+        let upstream = Arc::new(UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry))?);
+        let store: Arc<dyn BlobStore> = match &config.storage {
+            StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
+        };
+        let control = ControlClient::new(channel, &node_token, &config.node_name)?;
+        let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), metrics.clone());
+        let puller = Puller::new(pull::Parts {
+            control: Arc::clone(&control),
+            upstream,
+            store: Arc::clone(&store),
+            fills: Arc::clone(&fills),
+            metrics: metrics.clone(),
+            revalidate_timeout: config.revalidate_timeout,
+        });
+        let authenticator = Authenticator::new(Arc::clone(&control), config.external_url.clone());
+        let stack = stack::build(stack::Parts {
+            trace: TraceLayer(metrics.clone()),
+            limit: LimitLayer::new(config.max_requests),
+            authenticate: AuthenticateLayer(authenticator.clone()),
+            authorize: AuthorizeLayer {
+                control: Arc::clone(&control),
+                authenticator,
+                max_control_outage: config.max_control_outage,
+            },
+            sign_in: Arc::new(TokenService::new(Arc::clone(&control), config.allow_anonymous_pulls)),
+            puller,
+        });
+        let bounds = Bounds {
+            connections: config.max_connections,
+            header: config.header_timeout,
+            idle: config.idle_timeout,
+            drain: config.drain_timeout,
+        };
+        let server = Server::bind(config.listen, tls, bounds, stack, metrics.clone())
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let stopping = CancellationToken::new();
+        let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
+        Ok(Self { server, readiness, control, store, fills, metrics, stopping, drain: config.drain_timeout })
+    }
+
+    /// Where registry traffic is served.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Tells whether the node is ready, while it serves.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until `stop`; returns after answers under way have ended (or the drain time is over) and what was
+    /// counted has been delivered.
+    pub async fn serve(self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let control = CancellationToken::new();
+        let (client, stop_client) = (Arc::clone(&self.control), control.clone());
+        tasks.spawn(async move { client.run(stop_client).await });
+        tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), self.metrics.clone()));
+        tasks.spawn(garbage::collect(
+            Arc::clone(&self.control),
+            Arc::clone(&self.store),
+            Arc::clone(&self.fills),
+            self.stopping.clone(),
+        ));
+        let stopping = self.stopping.clone();
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        });
+        self.server.serve(self.stopping.clone()).await;
+        self.fills.drain(self.drain).await;
+        // Last, because answers that were still going out are counted too.
+        control.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+fn server_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    let wrong = |flag: &'static str, path: &PathBuf| {
+        let path = path.clone();
+        move |reason: String| StartError::Tls { flag, path, reason }
+    };
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| wrong("--tls-cert", &files.cert)(error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong("--tls-key", &files.key)(error.to_string()))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| wrong("--tls-cert", &files.cert)(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,172 @@
+//! The blob seam: where verified content is kept, and where content that is still arriving is staged.
+//!
+//! Guarantees of every [`BlobStore`]: a blob is visible whole or not at all, from `commit` on and across crashes at
+//! any point; what is visible was verified by whoever committed it; an error of the store is never a miss.
+//! Which group may see a blob is none of the store's business.
+
+mod local;
+mod mapping;
+mod open_blobs;
+mod staged;
+
+use std::{io, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderValue;
+use roadstead_proto::Digest;
+
+pub use local::LocalStore;
+pub use staged::StagedFile;
+
+use mapping::Mapping;
+
+/// Most bytes handed out at once: large enough that a call a piece costs nothing, small enough to stay responsive.
+pub const PIECE_BYTES: usize = 512 * 1024;
+
+/// The store failed; nothing is said about whether the content is there.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No room for new content. What is stored can still be read.
+    #[error("the blob store is full")]
+    Full,
+    /// Another process uses the folder.
+    #[error("{0} is in use by another node")]
+    InUse(String),
+    /// Anything else the operating system said.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was tried, with its subject.
+        action: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl StorageError {
+    /// Wraps an error of the operating system, telling a full disk (or quota) from the rest.
+    pub fn from_io(action: impl Into<String>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io { action: action.into(), source },
+        }
+    }
+}
+
+/// Room in the store, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What the file system holds.
+    pub total_bytes: u64,
+    /// What is left for us.
+    pub available_bytes: u64,
+}
+
+/// Where blobs are kept.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Opens a blob for reading; `None` if it is not stored.
+    async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, StorageError>;
+
+    /// Starts a staged file. Room for `size` bytes, where that is known, is reserved at once, so that a full store
+    /// is known before a client is promised anything.
+    async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError>;
+
+    /// Makes a staged file the blob `digest`, durably and atomically: readers see all of it or none. The caller has
+    /// verified that the first `size` bytes are that blob.
+    async fn commit(
+        &self,
+        staged: &Arc<StagedFile>,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Arc<StoredBlob>, StorageError>;
+
+    /// Deletes a blob; readers that have it open finish. Deleting what is not there is fine.
+    async fn delete(&self, digest: &Digest) -> Result<(), StorageError>;
+
+    /// Shows that the store can be written to, and how much room it has.
+    async fn probe(&self) -> Result<DiskSpace, StorageError>;
+}
+
+/// A committed blob, open for reading. Immutable; outlives its deletion from the store.
+#[derive(Debug)]
+pub struct StoredBlob {
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was committed.
+    pub stored_at: SystemTime,
+    /// Its digest as a header's value, made once.
+    pub digest_header: HeaderValue,
+    /// Its digest in quotes, made once.
+    pub etag: HeaderValue,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Small content, held in memory.
+    Memory(Bytes),
+    /// A file seen through the page cache.
+    Mapped(Mapping),
+}
+
+impl StoredBlob {
+    fn new(digest: &Digest, size: u64, stored_at: SystemTime, content: Content) -> io::Result<Arc<Self>> {
+        let header = |text: String| HeaderValue::try_from(text).map_err(io::Error::other);
+        Ok(Arc::new(Self {
+            size,
+            stored_at,
+            digest_header: header(digest.to_string())?,
+            etag: header(format!("\"{digest}\""))?,
+            content,
+        }))
+    }
+
+    /// The whole content, if it is held in memory.
+    pub fn in_memory(&self) -> Option<&Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Some(bytes),
+            Content::Mapped(_) => None,
+        }
+    }
+
+    /// Reads the whole content; for manifests and other small things.
+    pub async fn read_all(self: &Arc<Self>) -> io::Result<Bytes> {
+        let mut all = Vec::with_capacity(usize::try_from(self.size).map_err(io::Error::other)?);
+        while (all.len() as u64) < self.size {
+            let offset = all.len() as u64;
+            let piece = match self.ready(offset, self.size) {
+                Some(piece) => piece,
+                None => self.load(offset, self.size).await?,
+            };
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.into())
+    }
+
+    /// The next piece of `offset..end`, if it can be had without waiting for a disk.
+    pub fn ready(&self, offset: u64, end: u64) -> Option<Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Some(bytes.slice(offset as usize..end as usize)),
+            Content::Mapped(mapping) => mapping.ready(offset, end),
+        }
+    }
+
+    /// The next piece of `offset..end`, read off the async threads.
+    pub async fn load(self: &Arc<Self>, offset: u64, end: u64) -> io::Result<Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Ok(bytes.slice(offset as usize..end as usize)),
+            Content::Mapped(mapping) => mapping.load(offset, end).await,
+        }
+    }
+
+    /// Roughly what holding it open costs in memory, for the bound on open blobs.
+    fn held_bytes(&self) -> u64 {
+        /// A mapping's share of kernel structures and descriptors, made dear enough to bound their number too.
+        const MAPPING_BYTES: u64 = 32 * 1024;
+        match &self.content {
+            Content::Memory(bytes) => bytes.len() as u64 + 512,
+            Content::Mapped(_) => MAPPING_BYTES,
+        }
+    }
+}

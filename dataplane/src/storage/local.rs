@@ -1,0 +1,281 @@
+//! Blobs on a local disk: `ROOT/sha256/ab/abcd…`, what is still arriving in `ROOT/staging/`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use roadstead_proto::{Algorithm, Digest};
+use uuid::Uuid;
+
+use super::{
+    BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, mapping::Mapping, open_blobs::OpenBlobs,
+};
+
+/// Largest blob that is kept in memory while hot, in bytes: manifests, configs and the smallest layers.
+const IN_MEMORY_BYTES: u64 = 64 * 1024;
+
+/// A folder of blobs, used by one process at a time.
+pub struct LocalStore {
+    disk: Arc<Disk>,
+    open: OpenBlobs,
+}
+
+/// The blocking part.
+struct Disk {
+    root: PathBuf,
+    /// Held locked for as long as the store is used.
+    _lock: File,
+}
+
+impl LocalStore {
+    /// Opens the folder, creating it (0700) where it is missing, and deletes what a crash left half-arrived.
+    pub fn open(root: &Path) -> Result<Self, StorageError> {
+        let failed = |source| StorageError::from_io(format!("open blob store {}", root.display()), source);
+        create_folder(root).map_err(failed)?;
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            create_folder(&root.join(algorithm.name())).map_err(failed)?;
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(root.join("lock"))
+            .map_err(failed)?;
+        if lock.try_lock().is_err() {
+            return Err(StorageError::InUse(root.display().to_string()));
+        }
+        let staging = root.join("staging");
+        create_folder(&staging).map_err(failed)?;
+        for entry in fs::read_dir(&staging).map_err(failed)? {
+            fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+        }
+        Ok(Self { disk: Arc::new(Disk { root: root.to_owned(), _lock: lock }), open: OpenBlobs::new() })
+    }
+
+    /// Runs `work` where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let disk = Arc::clone(&self.disk);
+        tokio::task::spawn_blocking(move || work(&disk))
+            .await
+            .unwrap_or_else(|error| Err(StorageError::from_io("blob store task", io::Error::other(error))))
+    }
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+impl Disk {
+    fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join(digest.algorithm().name()).join(&hex[..2]).join(&hex)
+    }
+
+    fn open(&self, digest: &Digest) -> io::Result<Option<Arc<StoredBlob>>> {
+        let mut file = match File::open(self.path(digest)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        let size = metadata.len();
+        let content = if size <= IN_MEMORY_BYTES {
+            let mut bytes = Vec::with_capacity(size as usize);
+            file.read_to_end(&mut bytes)?;
+            if bytes.len() as u64 != size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Content::Memory(bytes.into())
+        } else {
+            Content::Mapped(Mapping::new(Arc::new(file), size)?)
+        };
+        StoredBlob::new(digest, size, metadata.modified()?, content).map(Some)
+    }
+
+    fn commit(&self, staged: &StagedFile, digest: &Digest, size: u64) -> io::Result<()> {
+        let target = self.path(digest);
+        if let Some(folder) = target.parent()
+            && !folder.exists()
+        {
+            create_folder(folder)?;
+            folder.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())?;
+        }
+        staged.publish(&target, size).map(drop)
+    }
+}
+
+#[async_trait]
+impl BlobStore for LocalStore {
+    async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, StorageError> {
+        if let Some(blob) = self.open.get(digest) {
+            return Ok(Some(blob));
+        }
+        let digest = *digest;
+        let blob = self
+            .blocking(move |disk| {
+                disk.open(&digest).map_err(|source| StorageError::from_io(format!("open blob {digest}"), source))
+            })
+            .await?;
+        if let Some(blob) = &blob {
+            self.open.insert(digest, Arc::clone(blob));
+        }
+        Ok(blob)
+    }
+
+    async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
+        self.blocking(move |disk| {
+            let path = disk.root.join("staging").join(Uuid::now_v7().to_string());
+            StagedFile::create(path, size).map(Arc::new)
+        })
+        .await
+    }
+
+    async fn commit(
+        &self,
+        staged: &Arc<StagedFile>,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Arc<StoredBlob>, StorageError> {
+        let (staged, digest) = (Arc::clone(staged), *digest);
+        let blob = self
+            .blocking(move |disk| {
+                let failed = |source| StorageError::from_io(format!("commit blob {digest}"), source);
+                disk.commit(&staged, &digest, size).map_err(failed)?;
+                disk.open(&digest).map_err(failed)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+            })
+            .await?;
+        self.open.insert(digest, Arc::clone(&blob));
+        Ok(blob)
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<(), StorageError> {
+        let digest = *digest;
+        self.open.forget(&digest);
+        let deleted = self
+            .blocking(move |disk| match fs::remove_file(disk.path(&digest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(StorageError::from_io(format!("delete blob {digest}"), error))
+                }
+                _ => Ok(()),
+            })
+            .await;
+        // Whoever opened it in between must not keep it remembered.
+        self.open.forget(&digest);
+        deleted
+    }
+
+    async fn probe(&self) -> Result<DiskSpace, StorageError> {
+        self.blocking(|disk| {
+            let failed = |source| StorageError::from_io(format!("probe {}", disk.root.display()), source);
+            let path = disk.root.join("staging").join(format!("probe-{}", Uuid::now_v7()));
+            File::create_new(&path).map_err(failed)?;
+            fs::remove_file(&path).map_err(failed)?;
+            let stat = rustix::fs::statvfs(&disk.root).map_err(|errno| failed(errno.into()))?;
+            Ok(DiskSpace {
+                total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+                available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            })
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(content: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, content)
+    }
+
+    async fn put(store: &LocalStore, content: &[u8]) -> Digest {
+        let staged = store.stage(Some(content.len() as u64)).await.unwrap();
+        staged.write_at(content, 0).unwrap();
+        store.commit(&staged, &digest(content), content.len() as u64).await.unwrap();
+        digest(content)
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_invisible_until_committed_and_whole_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        for content in [vec![], vec![7; 10], vec![9; 3 * super::super::PIECE_BYTES + 17]] {
+            let staged = store.stage(None).await.unwrap();
+            staged.write_at(&content, 0).unwrap();
+            assert!(store.open(&digest(&content)).await.unwrap().is_none());
+            store.commit(&staged, &digest(&content), content.len() as u64).await.unwrap();
+            drop(staged);
+            let blob = store.open(&digest(&content)).await.unwrap().expect("committed");
+            assert_eq!(blob.read_all().await.unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_half_arrived_is_gone_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let kept = put(&store, b"kept").await;
+        let staged = store.stage(Some(100)).await.unwrap();
+        staged.write_at(b"half", 0).unwrap();
+        // A crash runs no destructor.
+        std::mem::forget(staged);
+        drop(store);
+        let store = LocalStore::open(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
+        assert!(store.open(&kept).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_folder_serves_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = LocalStore::open(folder.path()).unwrap();
+        assert!(matches!(LocalStore::open(folder.path()), Err(StorageError::InUse(_))));
+    }
+
+    #[tokio::test]
+    async fn readers_finish_a_blob_that_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let content = vec![3; 200_000];
+        let digest = put(&store, &content).await;
+        let open = store.open(&digest).await.unwrap().unwrap();
+        store.delete(&digest).await.unwrap();
+        store.delete(&digest).await.unwrap();
+        assert!(store.open(&digest).await.unwrap().is_none());
+        assert_eq!(open.read_all().await.unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn a_staged_file_of_unknown_size_grows_under_its_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let staged = store.stage(None).await.unwrap();
+        let piece = vec![5; 3 * 1024 * 1024];
+        staged.write_at(&piece, 0).unwrap();
+        let early = staged.ready(0, 100).unwrap();
+        for turn in 1..6 {
+            staged.write_at(&piece, turn * piece.len() as u64).unwrap();
+        }
+        assert_eq!(staged.load(5 * piece.len() as u64, 5 * piece.len() as u64 + 4).await.unwrap(), [5; 4].as_slice());
+        assert_eq!(early, vec![5; 100]);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_disk_holds_is_full_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let space = store.probe().await.unwrap();
+        assert!(matches!(store.stage(Some(space.total_bytes * 2)).await, Err(StorageError::Full)));
+        assert_eq!(fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
+    }
+}
