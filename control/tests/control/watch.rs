@@ -1,1 +1,144 @@
+//! What nodes are told, and when.
 
+use std::time::Duration;
+
+use roadstead_proto::{
+    node::v1::{PolicyChange, PolicySnapshot, WatchRequest, WatchResponse, policy_change::Change, watch_response::Event},
+    v1::{DeleteGroupRequest, PurgeCacheRequest, RevokeTokenRequest, SetUpstreamRequest, UpdateGroupRequest},
+};
+use tokio::time::{Instant, timeout};
+use tonic::Streaming;
+
+use crate::harness::Plane;
+
+async fn watch(plane: &Plane, resume_revision: i64) -> Streaming<WatchResponse> {
+    let request = WatchRequest { node_name: "n1".into(), version: "1".into(), resume_revision };
+    plane.node().node.watch(request).await.unwrap().into_inner()
+}
+
+async fn next(watch: &mut Streaming<WatchResponse>) -> (i64, Event) {
+    let message = timeout(Duration::from_secs(10), watch.message()).await.unwrap().unwrap().unwrap();
+    (message.revision, message.event.unwrap())
+}
+
+async fn snapshot(watch: &mut Streaming<WatchResponse>) -> (i64, PolicySnapshot) {
+    match next(watch).await {
+        (revision, Event::Snapshot(snapshot)) => (revision, snapshot),
+        (_, other) => panic!("{other:?} instead of a snapshot"),
+    }
+}
+
+/// The next changes, heartbeats left out.
+async fn changes(watch: &mut Streaming<WatchResponse>) -> (i64, Vec<Change>) {
+    loop {
+        match next(watch).await {
+            (revision, Event::Changes(changes)) => {
+                let changes = changes.changes.into_iter().map(|PolicyChange { change }| change.unwrap());
+                return (revision, changes.collect());
+            }
+            (_, Event::Heartbeat(_)) => {}
+            (_, other) => panic!("{other:?} instead of changes"),
+        }
+    }
+}
+
+async fn freeze(plane: &Plane, path: &str, frozen: bool) {
+    let request = UpdateGroupRequest { path: path.into(), frozen: Some(frozen), ..Default::default() };
+    plane.admin().groups.update_group(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_node_gets_everything_and_then_every_change_at_once() {
+    let plane = Plane::start().await;
+    let group = plane.group("acme").await;
+    let mut events = watch(&plane, 0).await;
+    let (first, all) = snapshot(&mut events).await;
+    let mut paths: Vec<_> = all.groups.iter().map(|group| group.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!((paths, all.revision), (vec!["acme", "default"], first));
+    assert_eq!((all.upstreams[0].host.as_str(), all.keys.len(), all.keys[0].ed25519.len()), ("docker.io", 1, 32));
+
+    let asked = Instant::now();
+    freeze(&plane, "acme", true).await;
+    let (second, told) = changes(&mut events).await;
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert!(second > first);
+    assert!(matches!(&told[..], [Change::Group(g)] if g.id == group.id && g.frozen && g.enabled));
+
+    let token = plane.token("acme", &[]).await;
+    plane.admin().tokens.revoke_token(RevokeTokenRequest { id: token.id.clone() }).await.unwrap();
+    let (_, told) = changes(&mut events).await;
+    assert!(matches!(&told[..], [Change::Revocation(r)] if r.token_id == token.id));
+
+    let upstream = SetUpstreamRequest { host: "quay.io".into(), url: "https://quay.io".into(), token_hosts: vec![] };
+    plane.admin().upstreams.set_upstream(upstream).await.unwrap();
+    let (_, told) = changes(&mut events).await;
+    assert!(matches!(&told[..], [Change::Upstream(u)] if u.url == "https://quay.io"));
+
+    plane.node().link_blob(&group, "a", "x", 1).await;
+    let purge = PurgeCacheRequest { group_path: "acme".into(), ..Default::default() };
+    plane.admin().cache.purge_cache(purge).await.unwrap();
+    let (revision, told) = changes(&mut events).await;
+    assert!(matches!(&told[..], [Change::Group(g)] if g.link_epoch == revision));
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_is_told_what_it_missed_each_subject_once() {
+    let plane = Plane::start().await;
+    plane.group("acme").await;
+    let (have, _) = snapshot(&mut watch(&plane, 0).await).await;
+    let token = plane.token("acme", &[]).await;
+    for frozen in [true, false, true] {
+        freeze(&plane, "default", frozen).await;
+    }
+    plane.admin().groups.delete_group(DeleteGroupRequest { path: "acme".into() }).await.unwrap();
+    let plane = plane.restart().await;
+    let (now, told) = changes(&mut watch(&plane, have).await).await;
+    assert!(matches!(
+        &told[..],
+        [Change::Group(g), Change::Revocation(r), Change::DeletedGroupId(_)] if g.frozen && r.token_id == token.id
+    ), "{told:?}");
+    let (still, event) = next(&mut watch(&plane, now).await).await;
+    assert!(matches!(event, Event::Heartbeat(_)));
+    assert_eq!(still, now);
+}
+
+#[tokio::test]
+async fn a_revision_that_is_unknown_or_too_old_gets_a_snapshot() {
+    let plane = Plane::start().await;
+    let (have, _) = snapshot(&mut watch(&plane, 0).await).await;
+    for unknown in [1, have - 100_000, have + 1, i64::MAX, -1] {
+        snapshot(&mut watch(&plane, unknown).await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_watch_beats_within_five_seconds_and_ends_when_the_server_stops() {
+    let plane = Plane::start().await;
+    let mut events = watch(&plane, 0).await;
+    let (revision, _) = snapshot(&mut events).await;
+    let started = Instant::now();
+    let (same, event) = next(&mut events).await;
+    assert!(matches!(event, Event::Heartbeat(_)) && same == revision);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    plane.stop.cancel();
+    let end = timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = events.message().await {} }).await;
+    assert!(end.is_ok());
+}
+
+#[tokio::test]
+async fn many_changes_at_once_are_all_told() {
+    let plane = Plane::start().await;
+    let mut events = watch(&plane, 0).await;
+    snapshot(&mut events).await;
+    for n in 0..30 {
+        plane.group(&format!("g{n}")).await;
+    }
+    let (mut told, mut last) = (0, 0);
+    while told < 30 {
+        let (revision, changes) = changes(&mut events).await;
+        assert!(revision > last);
+        (told, last) = (told + changes.len(), revision);
+    }
+    assert_eq!(told, 30);
+}
