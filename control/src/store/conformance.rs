@@ -1,1 +1,270 @@
+//! What every database behind the seam must do. Each test is written against [`Store`] alone; a second engine runs the
+//! same ones with its own `open`.
 
+use std::{path::Path, time::Duration};
+
+use roadstead_proto::{Algorithm, Digest};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::{
+    Store, StoreError,
+    changes::{self, Subject},
+    contents, garbage, groups, inventory, links, tags, tokens, usage,
+};
+use crate::{
+    content::{ContentKind, GroupRepository, Link},
+    freshness::{Sighting, TagRecord},
+    group::{Group, GroupSettings, Visibility},
+    token::{Token, TokenKind},
+};
+
+/// The moment at which the databases are made.
+const NOW: i64 = 1_000_000;
+
+async fn open(folder: &Path) -> Store {
+    Store::open(&format!("sqlite://{}", folder.join("control.db").display()), NOW).await.unwrap()
+}
+
+async fn fresh() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    (folder, store)
+}
+
+fn group(path: &str) -> Group {
+    Group {
+        id: format!("id-{path}"),
+        path: path.parse().unwrap(),
+        settings: GroupSettings {
+            visibility: Visibility::Internal,
+            anonymous_pull: false,
+            enabled: true,
+            frozen: true,
+            upstreams: vec!["docker.io".parse().unwrap(), "quay.io:443".parse().unwrap()],
+            max_age_ms: 5,
+        },
+        etag: 1,
+        link_epoch: 2,
+        credential_epoch: 3,
+        hits: 4,
+        misses: 5,
+        created_at_ms: 6,
+        updated_at_ms: 7,
+    }
+}
+
+fn digest(name: &str) -> Digest {
+    Digest::of(Algorithm::Sha512, name.as_bytes())
+}
+
+fn place(group: &Group) -> GroupRepository {
+    GroupRepository {
+        group_id: group.id.clone(),
+        upstream: "docker.io".parse().unwrap(),
+        repository: "library/alpine".parse().unwrap(),
+    }
+}
+
+fn link(name: &str, kind: ContentKind) -> Link {
+    Link { digest: digest(name), kind, size_bytes: 1 << 40, media_type: "a/b".into() }
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_as_it_was_also_after_opening_again() {
+    let (folder, store) = fresh().await;
+    let expected = group("acme");
+    let mut tx = store.write().await.unwrap();
+    assert!(groups::insert(&mut tx, &expected).await.unwrap());
+    tx.commit().await.unwrap();
+    drop(store);
+    let store = open(folder.path()).await;
+    let mut tx = store.read().await.unwrap();
+    assert_eq!(groups::by_path(&mut tx, &expected.path).await.unwrap(), Some(expected.clone()));
+    assert_eq!(groups::by_id(&mut tx, &expected.id).await.unwrap(), Some(expected));
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_leaves_nothing_and_announces_nothing() {
+    let (_folder, store) = fresh().await;
+    let mut revisions = store.revisions();
+    revisions.mark_unchanged();
+    let mut tx = store.write().await.unwrap();
+    tx.changed(&Subject::Keys, NOW).await.unwrap();
+    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    drop(tx);
+    // The next writer comes after the undoing.
+    store.write().await.unwrap().commit().await.unwrap();
+    let mut tx = store.read().await.unwrap();
+    assert_eq!(groups::all(&mut tx).await.unwrap(), []);
+    assert_eq!(changes::current_revision(&mut tx).await.unwrap(), NOW);
+    assert!(!revisions.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_commit_is_announced_with_its_revision() {
+    let (_folder, store) = fresh().await;
+    let mut revisions = store.revisions();
+    revisions.mark_unchanged();
+    let mut tx = store.write().await.unwrap();
+    let revision = tx.changed(&Subject::Group("g".into()), NOW).await.unwrap();
+    assert!(!revisions.has_changed().unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(*revisions.borrow_and_update(), revision);
+    let told = changes::since(&mut store.read().await.unwrap(), revision - 1).await.unwrap();
+    assert_eq!(told, Some(vec![Subject::Group("g".into())]));
+}
+
+#[tokio::test]
+async fn a_commit_of_another_process_is_noticed_when_asked_for() {
+    let (folder, store) = fresh().await;
+    let other = open(folder.path()).await;
+    let mut tx = other.write().await.unwrap();
+    let revision = tx.changed(&Subject::Keys, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    store.refresh_revision().await.unwrap();
+    assert_eq!(*store.revisions().borrow(), revision);
+}
+
+#[tokio::test]
+async fn a_reader_sees_one_moment_while_others_write() {
+    let (_folder, store) = fresh().await;
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(changes::current_revision(&mut reader).await.unwrap(), NOW);
+    let mut tx = store.write().await.unwrap();
+    tx.changed(&Subject::Keys, NOW).await.unwrap();
+    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(groups::all(&mut reader).await.unwrap(), []);
+    assert_eq!(changes::current_revision(&mut reader).await.unwrap(), NOW);
+    assert_eq!(groups::all(&mut store.read().await.unwrap()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn writers_take_turns_so_that_no_count_is_lost() {
+    let (_folder, store) = fresh().await;
+    let mut tx = store.write().await.unwrap();
+    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    tx.commit().await.unwrap();
+    let add = || async {
+        let mut tx = store.write().await.unwrap();
+        let before = groups::by_id(&mut tx, "id-acme").await.unwrap().unwrap();
+        let after = GroupSettings { max_age_ms: before.settings.max_age_ms + 1, ..before.settings };
+        tokio::task::yield_now().await;
+        groups::update(&mut tx, "id-acme", &after, 0, 0).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let all = async { tokio::join!(add(), add(), add(), add(), add(), add(), add(), add()) };
+    timeout(Duration::from_secs(10), all).await.unwrap();
+    let now = groups::by_id(&mut store.read().await.unwrap(), "id-acme").await.unwrap().unwrap();
+    assert_eq!(now.settings.max_age_ms, 13);
+}
+
+#[tokio::test]
+async fn changes_are_told_in_order_each_subject_once_and_pruned_ones_are_not_known() {
+    let (_folder, store) = fresh().await;
+    let mut tx = store.write().await.unwrap();
+    let (a, b) = (Subject::Group("a".into()), Subject::Upstream("b".into()));
+    for (subject, at) in [(&a, NOW), (&b, NOW), (&a, NOW + 10)] {
+        tx.changed(subject, at).await.unwrap();
+    }
+    assert_eq!(changes::since(&mut tx, NOW).await.unwrap(), Some(vec![b, a.clone()]));
+    assert_eq!(changes::since(&mut tx, NOW + 3).await.unwrap(), Some(vec![]));
+    assert_eq!(changes::since(&mut tx, NOW + 4).await.unwrap(), None, "from the future");
+    changes::prune(&mut tx, NOW + 5).await.unwrap();
+    assert_eq!(changes::since(&mut tx, NOW + 1).await.unwrap(), None);
+    assert_eq!(changes::since(&mut tx, NOW + 2).await.unwrap(), Some(vec![a]));
+    changes::prune(&mut tx, NOW + 5).await.unwrap();
+    assert!(changes::since(&mut tx, NOW + 2).await.unwrap().is_some(), "pruning again prunes no more");
+}
+
+#[tokio::test]
+async fn optional_columns_come_back_as_they_were() {
+    let (_folder, store) = fresh().await;
+    let mut tx = store.write().await.unwrap();
+    let token = |id: &str, expires_at_ms| Token {
+        id: id.into(),
+        kind: TokenKind::Node,
+        name: "ü \" '".into(),
+        username: id.into(),
+        group: None,
+        scopes: vec![],
+        created_at_ms: NOW,
+        expires_at_ms,
+        last_used_at_ms: None,
+    };
+    for token in [token("a", None), token("b", Some(i64::MAX))] {
+        tokens::insert(&mut tx, &token, None, &token.id).await.unwrap();
+        assert_eq!(tokens::by_secret_hash(&mut tx, &token.id).await.unwrap(), Some(token));
+    }
+    tokens::set_last_used(&mut tx, "a", 9).await.unwrap();
+    assert_eq!(tokens::by_id(&mut tx, "a").await.unwrap().unwrap().last_used_at_ms, Some(9));
+}
+
+#[tokio::test]
+async fn a_tag_counts_as_cached_only_while_its_manifest_is_linked() {
+    let (_folder, store) = fresh().await;
+    let group = group("acme");
+    let (place, tag) = (place(&group), "latest".parse().unwrap());
+    let mut tx = store.write().await.unwrap();
+    groups::insert(&mut tx, &group).await.unwrap();
+    let sighting = Some(Sighting { digest: digest("m"), at_ms: NOW });
+    let record = TagRecord { cached: sighting, seen: sighting };
+    tags::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
+    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, seen: sighting });
+    assert!(contents::put(&mut tx, &link("m", ContentKind::Manifest), 0).await.unwrap());
+    links::put(&mut tx, &place, &digest("m"), ContentKind::Manifest, NOW).await.unwrap();
+    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), record);
+    links::delete(&mut tx, &place, &digest("m"), NOW).await.unwrap();
+    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap().cached, None);
+}
+
+#[tokio::test]
+async fn sums_are_exact_beyond_32_bits_and_empty_ones_are_zero() {
+    let (_folder, store) = fresh().await;
+    let group = group("acme");
+    let mut tx = store.write().await.unwrap();
+    groups::insert(&mut tx, &group).await.unwrap();
+    assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap(), inventory::Figures::default());
+    for name in ["a", "b"] {
+        contents::put(&mut tx, &link(name, ContentKind::Blob), 0).await.unwrap();
+        links::put(&mut tx, &place(&group), &digest(name), ContentKind::Blob, NOW).await.unwrap();
+    }
+    assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 2 << 40);
+}
+
+#[tokio::test]
+async fn a_claim_and_a_link_exclude_each_other() {
+    let (_folder, store) = fresh().await;
+    let group = group("acme");
+    let blob = link("x", ContentKind::Blob);
+    let mut tx = store.write().await.unwrap();
+    groups::insert(&mut tx, &group).await.unwrap();
+    contents::put(&mut tx, &blob, 0).await.unwrap();
+    links::put(&mut tx, &place(&group), &blob.digest, blob.kind, NOW).await.unwrap();
+    assert!(garbage::claim(&mut tx, i64::MAX, 0, 10, NOW).await.unwrap().is_empty(), "it is linked");
+    links::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
+    assert_eq!(garbage::claim(&mut tx, NOW, 0, 10, NOW + 1).await.unwrap(), [blob.digest]);
+    assert!(!contents::put(&mut tx, &blob, NOW).await.unwrap(), "it is claimed");
+    assert!(contents::put(&mut tx, &blob, NOW + 1).await.unwrap(), "the claim has ended");
+    garbage::confirm(&mut tx, &blob.digest).await.unwrap();
+    assert!(links::size_if_unheld(&mut tx, &group.id, &blob.digest).await.unwrap() > 0, "the claim was void");
+}
+
+#[tokio::test]
+async fn a_batch_is_new_once() {
+    let (_folder, store) = fresh().await;
+    let mut tx = store.write().await.unwrap();
+    assert!(usage::begin_batch(&mut tx, "b", NOW).await.unwrap());
+    assert!(!usage::begin_batch(&mut tx, "b", NOW).await.unwrap());
+    usage::prune_batches(&mut tx, NOW + 1).await.unwrap();
+    assert!(usage::begin_batch(&mut tx, "b", NOW).await.unwrap());
+}
+
+#[tokio::test]
+async fn other_databases_are_refused_without_showing_their_password() {
+    for url in ["postgres://me:hunter2@db/x", "mysql://me:hunter2@db/x", "hunter2", "sqlite://"] {
+        let Err(error) = Store::open(url, NOW).await else { panic!("{url} was opened") };
+        assert!(matches!(&error, StoreError::Url(message) if !message.contains("hunter2")), "{error}");
+    }
+}

@@ -14,7 +14,8 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
     let group_path = || path.to_owned();
     let owner = |path| Some(v1::create_token_request::Owner::GroupPath(path));
     let named = |owner| v1::CreateTokenRequest { owner, name: "n".into(), ..Default::default() };
-    let repository = || Some(node::RepositoryRef { upstream: "docker.io".into(), repository: "a".into(), ..Default::default() });
+    let repository =
+        || Some(node::RepositoryRef { upstream: "docker.io".into(), repository: "a".into(), ..Default::default() });
     let Client { groups, tokens, upstreams, cache, node } = client;
     vec![
         ("GetGroup", code(groups.get_group(v1::GetGroupRequest { path: group_path() }).await)),
@@ -24,10 +25,7 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
             code(groups.update_group(v1::UpdateGroupRequest { path: group_path(), ..Default::default() }).await),
         ),
         ("CreateToken", code(tokens.create_token(named(owner(group_path()))).await)),
-        (
-            "CreateToken node",
-            code(tokens.create_token(named(Some(v1::create_token_request::Owner::Node(true)))).await),
-        ),
+        ("CreateToken node", code(tokens.create_token(named(Some(v1::create_token_request::Owner::Node(true)))).await)),
         (
             "ListTokens",
             code(tokens.list_tokens(v1::ListTokensRequest { group_path: group_path(), ..Default::default() }).await),
@@ -74,7 +72,9 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
         ),
         (
             "ListManifests",
-            code(cache.list_manifests(v1::ListManifestsRequest { group_path: group_path(), ..Default::default() }).await),
+            code(
+                cache.list_manifests(v1::ListManifestsRequest { group_path: group_path(), ..Default::default() }).await,
+            ),
         ),
         (
             "ListBlobs",
@@ -135,9 +135,7 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
         (
             "CreateGroup",
             code(
-                groups
-                    .create_group(v1::CreateGroupRequest { path: format!("{path}/new"), ..Default::default() })
-                    .await,
+                groups.create_group(v1::CreateGroupRequest { path: format!("{path}/new"), ..Default::default() }).await,
             ),
         ),
         ("DeleteGroup", code(groups.delete_group(v1::DeleteGroupRequest { path: format!("{path}/new") }).await)),
@@ -145,8 +143,16 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
 }
 
 const NODE: [&str; 10] = [
-    "Watch", "SignIn", "ResolveTag", "ReportTag", "GetLinks", "RecordLink", "GetCredential", "RecordUsage",
-    "ClaimGarbage", "ConfirmGarbage",
+    "Watch",
+    "SignIn",
+    "ResolveTag",
+    "ReportTag",
+    "GetLinks",
+    "RecordLink",
+    "GetCredential",
+    "RecordUsage",
+    "ClaimGarbage",
+    "ConfirmGarbage",
 ];
 const READ: [&str; 7] =
     ["GetGroup", "ListGroups", "ListTokens", "ListUpstreams", "ListManifests", "ListBlobs", "GetStats"];
@@ -220,19 +226,27 @@ async fn health_and_reflection_and_the_greeting_answer_without_a_token() {
     };
     let plane = Plane::start().await;
     for service in ["", "roadstead.v1.GroupService", "roadstead.node.v1.NodeService"] {
-        let answer = HealthClient::new(plane.channel.clone()).check(HealthCheckRequest { service: service.into() }).await;
+        let answer =
+            HealthClient::new(plane.channel.clone()).check(HealthCheckRequest { service: service.into() }).await;
         assert_eq!(answer.unwrap().into_inner().status, 1, "{service}");
     }
     let ask = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let asked = ServerReflectionClient::new(plane.channel.clone()).server_reflection_info(tokio_stream::once(ask)).await;
+    let asked =
+        ServerReflectionClient::new(plane.channel.clone()).server_reflection_info(tokio_stream::once(ask)).await;
     let answer = asked.unwrap().into_inner().message().await.unwrap().unwrap().message_response;
     let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for name in ["roadstead.v1.GroupService", "roadstead.v1.TokenService", "roadstead.v1.UpstreamService",
-                 "roadstead.v1.CacheService", "roadstead.node.v1.NodeService", "grpc.health.v1.Health"] {
+    for name in [
+        "roadstead.v1.GroupService",
+        "roadstead.v1.TokenService",
+        "roadstead.v1.UpstreamService",
+        "roadstead.v1.CacheService",
+        "roadstead.node.v1.NodeService",
+        "grpc.health.v1.Health",
+    ] {
         assert!(names.contains(&name), "{name} not in {names:?}");
     }
     use tower::ServiceExt as _;

@@ -54,7 +54,8 @@ async fn figures_count_each_digest_once_and_lists_show_whole_images() {
     let mut admin = plane.admin();
     let list = ListManifestsRequest { group_path: "acme".into(), ..Default::default() };
     let manifests = admin.cache.list_manifests(list).await.unwrap().into_inner().manifests;
-    let mut shown: Vec<_> = manifests.iter().map(|m| (m.image.as_str(), m.digest.clone(), m.tags.len(), m.size_bytes)).collect();
+    let mut shown: Vec<_> =
+        manifests.iter().map(|m| (m.image.as_str(), m.digest.clone(), m.tags.len(), m.size_bytes)).collect();
     shown.sort();
     let mut expected = vec![
         ("docker.io/library/multi", digest("m-index"), 1, 1120),

@@ -13,8 +13,9 @@ use roadstead_proto::{
     },
     v1::{
         CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
-        cache_service_client::CacheServiceClient, create_token_request::Owner, group_service_client::GroupServiceClient,
-        token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
+        cache_service_client::CacheServiceClient, create_token_request::Owner,
+        group_service_client::GroupServiceClient, token_service_client::TokenServiceClient,
+        upstream_service_client::UpstreamServiceClient,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -188,11 +189,7 @@ pub fn digest(name: &str) -> String {
 
 /// `repository` at Docker Hub, as that group sees it.
 pub fn place(group: &Group, repository: &str) -> Option<RepositoryRef> {
-    Some(RepositoryRef {
-        group_id: group.id.clone(),
-        upstream: "docker.io".into(),
-        repository: repository.into(),
-    })
+    Some(RepositoryRef { group_id: group.id.clone(), upstream: "docker.io".into(), repository: repository.into() })
 }
 
 pub fn manifest(name: &str, size_bytes: i64) -> Option<Link> {
@@ -207,11 +204,8 @@ pub fn blob(name: &str, size_bytes: i64) -> Option<Link> {
 impl Client {
     /// Records a blob of a repository.
     pub async fn link_blob(&mut self, group: &Group, repository: &str, name: &str, size: i64) -> RecordLinkResponse {
-        let request = RecordLinkRequest {
-            repository: place(group, repository),
-            link: blob(name, size),
-            ..Default::default()
-        };
+        let request =
+            RecordLinkRequest { repository: place(group, repository), link: blob(name, size), ..Default::default() };
         self.node.record_link(request).await.unwrap().into_inner()
     }
 

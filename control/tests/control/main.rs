@@ -1,6 +1,9 @@
 //! The control plane through its real router: a gRPC client over an in-memory connection, as `roadstead serve` joins
 //! its two planes.
 
+// Helpers of tests are tests too: a failure there fails the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod access;
 mod cache;
 mod garbage;

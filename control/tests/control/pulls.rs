@@ -59,7 +59,10 @@ async fn a_first_pull_asks_fetches_and_records_and_a_second_one_is_served_after_
     assert_eq!(ask.cached_digest, digest("m1"));
     let Reported::Serve(serve) = report(&mut node, &group, "latest", found("m1")).await else { panic!() };
     assert_eq!(serve.manifest, manifest("m1", 10));
-    assert_eq!((serve.age_seconds, serve.stale(), serve.link_epoch), (0, StaleReason::Unspecified, group_epoch(&group, &mut node).await));
+    assert_eq!(
+        (serve.age_seconds, serve.stale(), serve.link_epoch),
+        (0, StaleReason::Unspecified, group_epoch(&group, &mut node).await)
+    );
     // The config was never linked: a reference is not a right.
     assert_eq!(serve.referenced, vec![blob("layer", 100).unwrap()]);
 }
@@ -170,7 +173,12 @@ async fn a_link_is_one_groups_right_to_one_repository_and_nobody_elses() {
     assert_eq!(links(&mut node, &acme, "private/app", "m1").await.referenced, vec![blob("layer", 5).unwrap()]);
     for (group, repository) in [(&other, "private/app"), (&acme, "library/alpine"), (&other, "library/alpine")] {
         for name in ["m1", "layer"] {
-            assert_eq!(links(&mut node, group, repository, name).await.link, None, "{} {repository} {name}", group.path);
+            assert_eq!(
+                links(&mut node, group, repository, name).await.link,
+                None,
+                "{} {repository} {name}",
+                group.path
+            );
         }
     }
     // The other group proves a right to the manifest alone; the layer it refers to is still not the group's.
@@ -217,8 +225,17 @@ async fn what_a_node_sends_is_checked() {
     for (name, request) in [
         ("no repository", RecordLinkRequest { repository: None, ..good() }),
         ("no link", RecordLinkRequest { link: None, ..good() }),
-        ("bad digest", RecordLinkRequest { link: Some(roadstead_proto::node::v1::Link { digest: "x".into(), ..link() }), ..good() }),
-        ("bad size", RecordLinkRequest { link: Some(roadstead_proto::node::v1::Link { size_bytes: -1, ..link() }), ..good() }),
+        (
+            "bad digest",
+            RecordLinkRequest {
+                link: Some(roadstead_proto::node::v1::Link { digest: "x".into(), ..link() }),
+                ..good()
+            },
+        ),
+        (
+            "bad size",
+            RecordLinkRequest { link: Some(roadstead_proto::node::v1::Link { size_bytes: -1, ..link() }), ..good() },
+        ),
         ("no kind", RecordLinkRequest { link: Some(roadstead_proto::node::v1::Link { kind: 0, ..link() }), ..good() }),
         ("bad tag", RecordLinkRequest { tag: "a b".into(), ..good() }),
         ("bad repository", RecordLinkRequest { repository: place(&group, "../a"), ..good() }),

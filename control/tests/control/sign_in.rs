@@ -63,7 +63,8 @@ async fn a_deploy_token_of_a_group_gets_a_jwt_for_the_group_and_its_subgroups_th
     let claims = claims(&issued.token, &keys(&mut node).await).unwrap();
     assert_eq!((claims.sub.as_str(), claims.token_id.as_deref()), (token.username.as_str(), Some(token.id.as_str())));
     assert_eq!((claims.iat, claims.nbf, claims.exp), (START_MS / 1000, START_MS / 1000, START_MS / 1000 + 900));
-    let access: Vec<_> = claims.access.iter().map(|a| (a.kind.as_str(), a.name.as_str(), a.group_id.as_str())).collect();
+    let access: Vec<_> =
+        claims.access.iter().map(|a| (a.kind.as_str(), a.name.as_str(), a.group_id.as_str())).collect();
     assert_eq!(
         access,
         [

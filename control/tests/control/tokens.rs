@@ -1,7 +1,8 @@
 //! Tokens: made once, listed without secrets, revoked, and when they were last used.
 
 use roadstead_proto::v1::{
-    CreateTokenRequest, ListGroupsRequest, ListTokensRequest, RevokeTokenRequest, TokenKind, create_token_request::Owner,
+    CreateTokenRequest, ListGroupsRequest, ListTokensRequest, RevokeTokenRequest, TokenKind,
+    create_token_request::Owner,
 };
 use tonic::Code;
 
@@ -93,11 +94,8 @@ async fn tokens_are_listed_in_the_order_they_were_made() {
 async fn a_new_token_that_cannot_be_is_refused() {
     let plane = Plane::start().await;
     plane.group("acme").await;
-    let good = || CreateTokenRequest {
-        owner: Some(Owner::GroupPath("acme".into())),
-        name: "n".into(),
-        ..Default::default()
-    };
+    let good =
+        || CreateTokenRequest { owner: Some(Owner::GroupPath("acme".into())), name: "n".into(), ..Default::default() };
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     for (name, request, code) in [
         ("no owner", CreateTokenRequest { owner: None, ..good() }, Code::InvalidArgument),
@@ -110,11 +108,7 @@ async fn a_new_token_that_cannot_be_is_refused() {
             CreateTokenRequest { owner: Some(Owner::Node(true)), scopes: vec!["api".into()], ..good() },
             Code::InvalidArgument,
         ),
-        (
-            "no group",
-            CreateTokenRequest { owner: Some(Owner::GroupPath("gone".into())), ..good() },
-            Code::NotFound,
-        ),
+        ("no group", CreateTokenRequest { owner: Some(Owner::GroupPath("gone".into())), ..good() }, Code::NotFound),
     ] {
         assert_eq!(plane.admin().tokens.create_token(request).await.unwrap_err().code(), code, "{name}");
     }

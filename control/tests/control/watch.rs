@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use roadstead_proto::{
-    node::v1::{PolicyChange, PolicySnapshot, WatchRequest, WatchResponse, policy_change::Change, watch_response::Event},
+    node::v1::{
+        PolicyChange, PolicySnapshot, WatchRequest, WatchResponse, policy_change::Change, watch_response::Event,
+    },
     v1::{DeleteGroupRequest, PurgeCacheRequest, RevokeTokenRequest, SetUpstreamRequest, UpdateGroupRequest},
 };
 use tokio::time::{Instant, timeout};
@@ -94,10 +96,13 @@ async fn a_node_that_comes_back_is_told_what_it_missed_each_subject_once() {
     plane.admin().groups.delete_group(DeleteGroupRequest { path: "acme".into() }).await.unwrap();
     let plane = plane.restart().await;
     let (now, told) = changes(&mut watch(&plane, have).await).await;
-    assert!(matches!(
-        &told[..],
-        [Change::Group(g), Change::Revocation(r), Change::DeletedGroupId(_)] if g.frozen && r.token_id == token.id
-    ), "{told:?}");
+    assert!(
+        matches!(
+            &told[..],
+            [Change::Group(g), Change::Revocation(r), Change::DeletedGroupId(_)] if g.frozen && r.token_id == token.id
+        ),
+        "{told:?}"
+    );
     let (still, event) = next(&mut watch(&plane, now).await).await;
     assert!(matches!(event, Event::Heartbeat(_)));
     assert_eq!(still, now);
