@@ -21,6 +21,8 @@ mod watch;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ControlClient, InvalidNodeToken};
 pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};

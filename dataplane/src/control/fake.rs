@@ -1,1 +1,203 @@
+//! A control plane for tests: tells and answers what the test says, over an in-memory connection.
 
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{Stream, StreamExt, stream};
+use hyper_util::rt::TokioIo;
+use roadstead_proto::node::v1::{
+    self as pb,
+    node_service_server::{NodeService, NodeServiceServer},
+    watch_response::Event,
+};
+use tokio::{io::DuplexStream, sync::mpsc};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint, Server},
+};
+use tower::service_fn;
+
+use super::ControlClient;
+
+/// What a watch tells.
+pub(super) enum Told {
+    /// Events, and then nothing more.
+    Events(Vec<pb::WatchResponse>),
+    /// Events, and then the end.
+    Ends(Vec<pb::WatchResponse>),
+    /// Events as they are sent, and the end when the sender is gone.
+    Live(mpsc::UnboundedReceiver<pb::WatchResponse>),
+    /// A refusal.
+    Refusal(Status),
+}
+
+/// What the fake was asked, and what it is to answer.
+#[derive(Default)]
+pub(super) struct Script {
+    pub(super) watches: VecDeque<Told>,
+    pub(super) resumed_from: Vec<i64>,
+    pub(super) authorizations: Vec<String>,
+    pub(super) links: pb::GetLinksResponse,
+    pub(super) links_asked: usize,
+    pub(super) serve: Option<pb::ServeManifest>,
+    pub(super) recorded: pb::RecordLinkResponse,
+    pub(super) credential: pb::GetCredentialResponse,
+    pub(super) credentials_asked: usize,
+    pub(super) usage: Vec<pb::RecordUsageRequest>,
+    /// How many usage reports are taken, but answered by an error.
+    pub(super) usage_answers_lost: usize,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Fake(pub(super) Arc<Mutex<Script>>);
+
+impl Fake {
+    /// A client of the fake.
+    pub(super) fn client(&self) -> Arc<ControlClient> {
+        ControlClient::new(self.channel(), &"rs_node_x".into(), "node-1").unwrap()
+    }
+
+    fn channel(&self) -> Channel {
+        let (connections, incoming) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
+        let server = Server::builder().add_service(NodeServiceServer::new(self.clone()));
+        tokio::spawn(server.serve_with_incoming(UnboundedReceiverStream::new(incoming)));
+        Endpoint::from_static("http://control").connect_with_connector_lazy(service_fn(move |_| {
+            let connections = connections.clone();
+            async move {
+                let (ours, theirs) = tokio::io::duplex(64 * 1024);
+                connections.send(Ok(theirs)).map_err(|_| io::Error::other("the fake is gone"))?;
+                Ok::<_, io::Error>(TokioIo::new(ours))
+            }
+        }))
+    }
+
+    /// Looks at the script, or changes it.
+    pub(super) fn script<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+}
+
+pub(super) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64) -> pb::GroupPolicy {
+    pb::GroupPolicy {
+        id: id.to_owned(),
+        path: path.to_owned(),
+        enabled: true,
+        anonymous_pull: true,
+        upstreams: vec!["docker.io".to_owned()],
+        link_epoch,
+        credential_epoch,
+    }
+}
+
+pub(super) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::WatchResponse {
+    let upstream = pb::UpstreamPolicy {
+        host: "docker.io".to_owned(),
+        url: "https://registry-1.docker.io".to_owned(),
+        token_hosts: vec!["auth.docker.io".to_owned()],
+    };
+    let snapshot = pb::PolicySnapshot {
+        revision,
+        groups,
+        upstreams: vec![upstream],
+        keys: vec![pb::PublicKey { id: "k1".to_owned(), ed25519: vec![0; 32], not_after_ms: 0 }],
+        revocations: vec![],
+    };
+    pb::WatchResponse { revision, event: Some(Event::Snapshot(snapshot)) }
+}
+
+pub(super) fn changes(revision: i64, changes: Vec<pb::policy_change::Change>) -> pb::WatchResponse {
+    let changes = changes.into_iter().map(|change| pb::PolicyChange { change: Some(change) }).collect();
+    pb::WatchResponse { revision, event: Some(Event::Changes(pb::PolicyChanges { changes })) }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl NodeService for Fake {
+    type WatchStream = Events;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Events>, Status> {
+        let told = self.script(|script| {
+            script.resumed_from.push(request.get_ref().resume_revision);
+            let authorization = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
+            script.authorizations.push(authorization.unwrap_or_default().to_owned());
+            script.watches.pop_front()
+        });
+        let events: Events = match told.unwrap_or_else(|| Told::Refusal(Status::unavailable("nothing more"))) {
+            Told::Events(events) => Box::pin(stream::iter(events).map(Ok).chain(stream::pending())),
+            Told::Ends(events) => Box::pin(stream::iter(events).map(Ok)),
+            Told::Live(events) => Box::pin(UnboundedReceiverStream::new(events).map(Ok)),
+            Told::Refusal(status) => return Err(status),
+        };
+        Ok(Response::new(events))
+    }
+
+    async fn sign_in(&self, _: Request<pb::SignInRequest>) -> Result<Response<pb::SignInResponse>, Status> {
+        Err(Status::unavailable("not here"))
+    }
+
+    async fn resolve_tag(&self, _: Request<pb::ResolveTagRequest>) -> Result<Response<pb::ResolveTagResponse>, Status> {
+        let decision = self.script(|script| script.serve.clone()).map(pb::resolve_tag_response::Decision::Serve);
+        Ok(Response::new(pb::ResolveTagResponse { decision }))
+    }
+
+    async fn report_tag(&self, _: Request<pb::ReportTagRequest>) -> Result<Response<pb::ReportTagResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn get_links(&self, _: Request<pb::GetLinksRequest>) -> Result<Response<pb::GetLinksResponse>, Status> {
+        Ok(Response::new(self.script(|script| {
+            script.links_asked += 1;
+            script.links.clone()
+        })))
+    }
+
+    async fn record_link(&self, _: Request<pb::RecordLinkRequest>) -> Result<Response<pb::RecordLinkResponse>, Status> {
+        Ok(Response::new(self.script(|script| script.recorded.clone())))
+    }
+
+    async fn get_credential(
+        &self,
+        _: Request<pb::GetCredentialRequest>,
+    ) -> Result<Response<pb::GetCredentialResponse>, Status> {
+        Ok(Response::new(self.script(|script| {
+            script.credentials_asked += 1;
+            script.credential.clone()
+        })))
+    }
+
+    async fn record_usage(
+        &self,
+        request: Request<pb::RecordUsageRequest>,
+    ) -> Result<Response<pb::RecordUsageResponse>, Status> {
+        self.script(|script| {
+            script.usage.push(request.into_inner());
+            match script.usage_answers_lost.checked_sub(1) {
+                Some(left) => {
+                    script.usage_answers_lost = left;
+                    Err(Status::unavailable("the answer was lost"))
+                }
+                None => Ok(Response::new(pb::RecordUsageResponse {})),
+            }
+        })
+    }
+
+    async fn claim_garbage(
+        &self,
+        _: Request<pb::ClaimGarbageRequest>,
+    ) -> Result<Response<pb::ClaimGarbageResponse>, Status> {
+        Ok(Response::new(pb::ClaimGarbageResponse { digests: vec!["nonsense".to_owned()] }))
+    }
+
+    async fn confirm_garbage(
+        &self,
+        _: Request<pb::ConfirmGarbageRequest>,
+    ) -> Result<Response<pb::ConfirmGarbageResponse>, Status> {
+        Err(Status::permission_denied("no node"))
+    }
+}

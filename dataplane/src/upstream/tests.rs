@@ -1,1 +1,45 @@
+//! The client against small servers on loopback.
 
+mod answers;
+mod credentials;
+mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+use roadstead_proto::Reference;
+
+use super::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError, UpstreamMetrics, UpstreamTimeouts};
+use crate::control::{Credential, UpstreamPolicy};
+
+pub(super) const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn client() -> UpstreamClient {
+    // Another test may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let timeouts = UpstreamTimeouts {
+        connect: Duration::from_millis(500),
+        first_byte: Duration::from_millis(500),
+        body_idle: Duration::from_millis(300),
+        whole: Duration::from_secs(5),
+    };
+    UpstreamClient::new(timeouts, UpstreamMetrics::default()).unwrap()
+}
+
+fn target(url: &str, credential: Option<(&str, &str)>) -> Target {
+    let upstream =
+        UpstreamPolicy { host: "docker.io".parse().unwrap(), url: url.parse().unwrap(), token_hosts: vec![] };
+    Target {
+        group: "g1".into(),
+        upstream: Arc::new(upstream),
+        repository: "library/alpine".parse().unwrap(),
+        credential: credential.map(|(name, secret)| Arc::new(Credential::new(name.to_owned(), secret.into()))),
+    }
+}
+
+fn latest() -> Reference {
+    "latest".parse().unwrap()
+}
+
+async fn head(client: &UpstreamClient, target: &Target) -> Result<Option<ManifestHead>, UpstreamError> {
+    client.head_manifest(target, &latest(), Accept::Widened(&[])).await
+}

@@ -1,0 +1,185 @@
+//! What is made of upstream's answers, and of none.
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, Method};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{
+    super::{
+        Accept, MAX_MANIFEST_BYTES, UpstreamClient, UpstreamMetrics, UpstreamTimeouts,
+        fake::{Fake, reply},
+    },
+    DIGEST, client, head, latest, target,
+};
+use crate::control::TagOutcome;
+
+#[tokio::test]
+async fn statuses_are_told_apart() {
+    for (status, kind, retryable) in [
+        (404, "not_found", false),
+        (401, "unauthorized", false),
+        (403, "forbidden", false),
+        (429, "rate_limited", false),
+        (400, "status_4xx", false),
+        (500, "status_5xx", true),
+        (503, "status_5xx", true),
+    ] {
+        let hub = Fake::start(move |_| reply(status, &[("retry-after", "30")], "")).await;
+        let error = head(&client(), &target(&hub.url(), None)).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable(), error.status()), (kind, retryable, Some(status)));
+        if status == 429 {
+            let retry_after = Some(Duration::from_secs(30));
+            assert_eq!(error.tag_outcome(), TagOutcome::RateLimited { retry_after });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_tells_nothing_is_an_outcome_of_its_own() {
+    for status in [405, 501, 200] {
+        let hub = Fake::start(move |_| reply(status, &[], "")).await;
+        let (client, target) = (client(), target(&hub.url(), None));
+        assert_eq!(head(&client, &target).await.unwrap(), None, "{status}");
+        let blob = client.head_blob(&target, &DIGEST.parse().unwrap()).await.unwrap();
+        assert_eq!(blob.is_some(), status == 200);
+    }
+}
+
+#[tokio::test]
+async fn a_hang_is_bounded() {
+    let hub = Fake::start(|_| None).await;
+    let started = Instant::now();
+    assert_eq!(head(&client(), &target(&hub.url(), None)).await.unwrap_err().kind(), "timeout");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_as_such() {
+    // Bound and let go: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let error = head(&client(), &target(&format!("http://127.0.0.1:{port}"), None)).await.unwrap_err();
+    assert_eq!(error.kind(), "connect");
+}
+
+/// A server that says `answer`, whatever it is asked, and closes the connection.
+async fn says(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(answer.as_bytes()).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn manifests_are_whole_and_bounded() {
+    let cut = says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}").await;
+    let partial = says("HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\n{}").await;
+    let chunked = Fake::start(|_| {
+        let piece = Bytes::from(vec![b' '; 1024 * 1024]);
+        reply(200, &[], Body::from_stream(stream::iter((0..5).map(move |_| Ok::<_, std::io::Error>(piece.clone())))))
+    })
+    .await;
+    let large = Fake::start(|_| reply(200, &[], vec![b' '; MAX_MANIFEST_BYTES as usize + 1])).await;
+    let full = Fake::start(|_| reply(200, &[("content-type", "a/b")], vec![b' '; MAX_MANIFEST_BYTES as usize])).await;
+    for (port, kind) in [(cut, "cut"), (partial, "bad_answer"), (chunked.port, "too_large"), (large.port, "too_large")]
+    {
+        let target = target(&format!("http://127.0.0.1:{port}"), None);
+        let error = client().get_manifest(&target, &latest(), Accept::Exactly(&[])).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+    let manifest = client().get_manifest(&target(&full.url(), None), &latest(), Accept::Exactly(&[])).await.unwrap();
+    assert_eq!(manifest.body.len() as u64, MAX_MANIFEST_BYTES);
+    assert_eq!((manifest.media_type.as_deref(), manifest.digest), (Some("a/b"), None));
+}
+
+#[tokio::test]
+async fn every_accept_line_is_sent_and_no_encoding_is_asked_for() {
+    let hub = Fake::start(|_| reply(200, &[("docker-content-digest", DIGEST), ("content-length", "7")], "")).await;
+    let lines = ["application/x", "application/y"].map(HeaderValue::from_static);
+    let found = client().head_manifest(&target(&hub.url(), None), &latest(), Accept::Exactly(&lines)).await.unwrap();
+    assert_eq!(found.unwrap().size_bytes, Some(7));
+    let seen = hub.seen();
+    assert_eq!(seen[0].method, Method::HEAD);
+    assert_eq!(seen[0].headers.get_all("accept").iter().collect::<Vec<_>>(), lines.iter().collect::<Vec<_>>());
+    assert_eq!(
+        (seen[0].header("accept-encoding"), seen[0].path.as_str()),
+        (None, "/v2/library/alpine/manifests/latest")
+    );
+}
+
+#[tokio::test]
+async fn blobs_resume_where_upstream_lets_them() {
+    let open = async |status, headers: &'static [(&str, &str)], from| {
+        let hub = Fake::start(move |_| reply(status, headers, "0123456789")).await;
+        let body = client().get_blob(&target(&hub.url(), None), &DIGEST.parse().unwrap(), from).await;
+        body.map(|body| (body.offset, body.total)).map_err(|error| (error.kind(), error.status()))
+    };
+    assert_eq!(open(200, &[], 0).await, Ok((0, Some(10))));
+    assert_eq!(open(200, &[], 5).await, Ok((0, Some(10))), "the range was ignored");
+    assert_eq!(open(206, &[("content-range", "bytes 5-14/15")], 5).await, Ok((5, Some(15))));
+    assert_eq!(open(206, &[("content-range", "bytes 5-14/*")], 5).await, Ok((5, None)));
+    assert_eq!(open(206, &[("content-range", "bytes 4-13/15")], 5).await, Err(("bad_answer", None)));
+    assert_eq!(open(206, &[], 5).await, Err(("bad_answer", None)));
+    assert_eq!(open(204, &[], 0).await, Err(("bad_answer", None)));
+    assert_eq!(open(416, &[("content-range", "bytes */5")], 5).await, Err(("status_4xx", Some(416))));
+}
+
+#[tokio::test]
+async fn an_idle_or_cut_blob_ends_in_an_error() {
+    let idle = Fake::start(|_| {
+        let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"01234"))]).chain(stream::pending());
+        reply(200, &[], Body::from_stream(body))
+    })
+    .await;
+    let cut = says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234").await;
+    for (port, kind) in [(idle.port, "timeout"), (cut, "cut")] {
+        let target = target(&format!("http://127.0.0.1:{port}"), None);
+        let mut body = client().get_blob(&target, &DIGEST.parse().unwrap(), 0).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(body.stream.next().await.unwrap().unwrap(), "01234");
+        let error = body.stream.next().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (kind, true));
+        assert!(body.stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn listings_pass_their_page_on() {
+    let hub = Fake::start(|seen| match seen.path.contains("/tags/list") {
+        true => {
+            reply(200, &[("link", "</v2/library/alpine/tags/list?n=2&last=c>; rel=\"next\"")], r#"{"tags":["b","c"]}"#)
+        }
+        false => reply(200, &[("oci-filters-applied", "artifactType")], "{}"),
+    })
+    .await;
+    let (client, target) = (client(), target(&hub.url(), None));
+    let tags = client.get_tags(&target, Some(2), Some("a&b")).await.unwrap();
+    assert_eq!(tags.next_query.as_deref(), Some("n=2&last=c"));
+    assert_eq!(hub.seen()[0].path, "/v2/library/alpine/tags/list?n=2&last=a%26b");
+    let referrers = client.get_referrers(&target, &DIGEST.parse().unwrap(), Some("a/b+c")).await.unwrap();
+    assert_eq!(referrers.filters_applied.unwrap(), "artifactType");
+    assert_eq!(hub.seen()[1].path, format!("/v2/library/alpine/referrers/{DIGEST}?artifactType=a%2Fb%2Bc"));
+}
+
+#[tokio::test]
+async fn requests_and_bytes_are_counted() {
+    let hub = Fake::start(|_| reply(200, &[], "0123456789")).await;
+    let mut registry = Registry::default();
+    client();
+    let client = UpstreamClient::new(UpstreamTimeouts::default(), UpstreamMetrics::register(&mut registry)).unwrap();
+    client.get_manifest(&target(&hub.url(), None), &latest(), Accept::Exactly(&[])).await.unwrap();
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    assert!(text.contains(r#"roadstead_upstream_requests_total{kind="manifest_get",status="2xx"} 1"#), "{text}");
+    assert!(text.contains("roadstead_upstream_bytes_total 10"), "{text}");
+}
