@@ -51,9 +51,12 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Credentials, each with the epoch at which it was read. That a group has none is remembered too.
+/// What was read, and the group's epoch at which it was. That a group has none is remembered too.
+type ReadAt = (i64, Option<Arc<Credential>>);
+
+/// Credentials, as they were read.
 pub(super) struct CredentialMemory {
-    known: Cache<(GroupId, UpstreamHost), (i64, Option<Arc<Credential>>)>,
+    known: Cache<(GroupId, UpstreamHost), ReadAt>,
 }
 
 impl CredentialMemory {
