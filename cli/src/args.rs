@@ -2,8 +2,12 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{
-    cache::CacheCommand, completions::Completions, group::GroupCommand, token::TokenCommand, upstream::UpstreamCommand,
+use crate::{
+    commands::{
+        cache::CacheCommand, completions::Completions, group::GroupCommand, token::TokenCommand,
+        upstream::UpstreamCommand,
+    },
+    settings::{ControlFlags, DataplaneFlags, ServeFlags},
 };
 
 /// A pull-through cache for container images
@@ -32,6 +36,9 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Serve(ServeFlags),
+    Control(ControlFlags),
+    Dataplane(DataplaneFlags),
     Group(GroupCommand),
     Token(TokenCommand),
     Upstream(UpstreamCommand),

@@ -2,7 +2,10 @@
 
 pub mod cache;
 pub mod completions;
+pub mod control;
+pub mod dataplane;
 pub mod group;
+pub mod serve;
 pub mod token;
 pub mod upstream;
 

@@ -4,8 +4,15 @@
 mod args;
 mod commands;
 mod connect;
+mod embedded;
 mod failure;
+mod listener;
+mod metrics;
 mod output;
+mod process;
+mod settings;
+mod telemetry;
+mod welcome;
 
 use std::process::ExitCode;
 
@@ -24,6 +31,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(flags) => commands::serve::run(flags),
+        Command::Control(flags) => commands::control::run(flags),
+        Command::Dataplane(flags) => commands::dataplane::run(flags),
         Command::Group(group) => block_on(group.run()),
         Command::Token(token) => block_on(token.run()),
         Command::Upstream(upstream) => block_on(upstream.run()),

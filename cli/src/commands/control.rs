@@ -1,0 +1,71 @@
+//! `roadstead control`: one control-plane replica.
+
+use std::sync::Arc;
+
+use roadstead_control::Control;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    failure::Failure,
+    listener,
+    metrics::{self, Readiness},
+    output, process,
+    settings::{ControlFlags, ControlSettings},
+    welcome,
+};
+
+/// Serves until a signal.
+pub fn run(flags: ControlFlags) -> Result<(), Failure> {
+    let settings = flags.check()?;
+    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+}
+
+async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(), Failure> {
+    let mut registry = metrics::registry();
+    let (control, first) =
+        Control::open(settings.control, &mut registry).await.map_err(|error| Failure::of(error.is_usage(), error))?;
+    if let Some(token) = &first.admin_token {
+        output::print(&welcome::admin_token(token, &first.admin_token_file))?;
+    }
+    let control_listener = listener::bind("--control-listen", settings.control_listen).await?;
+    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+    let address = control_listener.local_addr().unwrap_or(settings.control_listen);
+    let metrics_address = metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen);
+
+    let readiness = readiness(&control, &stop);
+    let greeting = format!("Roadstead's control plane serves gRPC on {address}, metrics on {metrics_address}.");
+    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), greeting));
+
+    let metrics_stop = CancellationToken::new();
+    let pages = metrics::router(Arc::new(registry), readiness);
+    let metrics_port = tokio::spawn(listener::serve(metrics_listener, pages, metrics_stop.clone()));
+    let control_port = tokio::spawn(listener::serve(control_listener, control.router(), stop.clone()));
+    control.run(stop.clone()).await;
+    let result = if stop.is_cancelled() {
+        Ok(())
+    } else {
+        error!("the background work ended; stopping");
+        stop.cancel();
+        Err(Failure::failed("the control plane's background work ended; the log says why"))
+    };
+    let _ = control_port.await;
+    metrics_stop.cancel();
+    let _ = metrics_port.await;
+    info!("stopped");
+    result
+}
+
+fn readiness(control: &Control, stop: &CancellationToken) -> Readiness {
+    let (control, stop) = (control.clone(), stop.clone());
+    Arc::new(move || {
+        let (control, stop) = (control.clone(), stop.clone());
+        Box::pin(async move {
+            match stop.is_cancelled() {
+                true => Err("stopping".to_owned()),
+                false if control.ready().await => Ok(()),
+                false => Err("the database does not answer".to_owned()),
+            }
+        })
+    })
+}

@@ -1,0 +1,74 @@
+//! `roadstead dataplane`: one data-plane node, with the control plane elsewhere.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use roadstead_dataplane::{Dataplane, StartError};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    connect::endpoint,
+    failure::Failure,
+    listener,
+    metrics::{self, Readiness},
+    process,
+    settings::{DataplaneFlags, DataplaneSettings},
+    welcome::{self, Listening},
+};
+
+/// How often, and then how long, a silent control plane is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Serves until a signal.
+pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
+    let settings = flags.check()?;
+    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+}
+
+async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(), Failure> {
+    // Connects with the first call, and again whenever it has to: a node starts without its control plane, too.
+    let channel = endpoint(&settings.control_url)?
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .connect_lazy();
+    let mut registry = metrics::registry();
+    let node = Dataplane::bind(settings.dataplane.clone(), channel, settings.node_token, &mut registry)
+        .await
+        .map_err(|error| cannot_start(settings.dataplane.listen, &error))?;
+    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+
+    let listening = Listening {
+        registry: node.local_addr(),
+        control: None,
+        metrics: metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen),
+        dataplane: &settings.dataplane,
+    };
+    let readiness = readiness(&node, &stop);
+    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), listening.short()));
+
+    let metrics_stop = CancellationToken::new();
+    let pages = metrics::router(Arc::new(registry), readiness);
+    let metrics_port = tokio::spawn(listener::serve(metrics_listener, pages, metrics_stop.clone()));
+    node.serve(stop).await;
+    metrics_stop.cancel();
+    let _ = metrics_port.await;
+    info!("stopped");
+    Ok(())
+}
+
+/// What kept a node from starting.
+pub(super) fn cannot_start(listen: SocketAddr, error: &StartError) -> Failure {
+    match error {
+        StartError::Listen { source, .. } => listener::cannot_bind("--listen", listen, source),
+        _ => Failure::of(error.is_usage(), error),
+    }
+}
+
+fn readiness(node: &Dataplane, stop: &CancellationToken) -> Readiness {
+    let (node, stop) = (node.readiness(), stop.clone());
+    Arc::new(move || {
+        let (node, stop) = (node.clone(), stop.clone());
+        Box::pin(async move { if stop.is_cancelled() { Err("stopping".to_owned()) } else { node.check() } })
+    })
+}

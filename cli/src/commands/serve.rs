@@ -1,0 +1,95 @@
+//! `roadstead serve`: the control plane and one data-plane node in one process, joined by an in-memory gRPC channel.
+
+use std::sync::Arc;
+
+use roadstead_control::Control;
+use roadstead_dataplane::Dataplane;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::dataplane::cannot_start;
+use crate::{
+    embedded,
+    failure::Failure,
+    listener,
+    metrics::{self, Readiness},
+    output, process,
+    settings::{ServeFlags, ServeSettings},
+    welcome::{self, Listening},
+};
+
+/// Serves until a signal.
+pub fn run(flags: ServeFlags) -> Result<(), Failure> {
+    let settings = flags.check()?;
+    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+}
+
+async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), Failure> {
+    let mut registry = metrics::registry();
+    let (control, first) =
+        Control::open(settings.control, &mut registry).await.map_err(|error| Failure::of(error.is_usage(), error))?;
+    if let Some(token) = &first.admin_token {
+        output::print(&welcome::admin_token(token, &first.admin_token_file))?;
+    }
+    // The node drains with the control plane still there, and the metrics port outlives both.
+    let control_stop = CancellationToken::new();
+    let metrics_stop = CancellationToken::new();
+    let channel = embedded::channel(control.router(), control_stop.clone());
+    let node = Dataplane::bind(settings.dataplane.clone(), channel, control.embedded_node_token(), &mut registry)
+        .await
+        .map_err(|error| cannot_start(settings.dataplane.listen, &error))?;
+    let control_listener = listener::bind("--control-listen", settings.control_listen).await?;
+    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+
+    let listening = Listening {
+        registry: node.local_addr(),
+        control: control_listener.local_addr().ok(),
+        metrics: metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen),
+        dataplane: &settings.dataplane,
+    };
+    let readiness = readiness(&control, &node, &stop);
+    let greeting = if first.is_first { listening.first() } else { listening.short() };
+    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), greeting));
+
+    let control_port = tokio::spawn(listener::serve(control_listener, control.router(), control_stop.clone()));
+    let pages = metrics::router(Arc::new(registry), readiness);
+    let metrics_port = tokio::spawn(listener::serve(metrics_listener, pages, metrics_stop.clone()));
+    let mut background = tokio::spawn(control.run(control_stop.clone()));
+
+    let mut node = std::pin::pin!(node.serve(stop.clone()));
+    let result = tokio::select! {
+        () = &mut node => Ok(()),
+        _ = &mut background => {
+            error!("the control plane's background work ended; stopping");
+            stop.cancel();
+            node.await;
+            Err(Failure::failed("the control plane's background work ended; the log says why"))
+        }
+    };
+    control_stop.cancel();
+    let _ = control_port.await;
+    if result.is_ok() {
+        let _ = background.await;
+    }
+    metrics_stop.cancel();
+    let _ = metrics_port.await;
+    info!("stopped");
+    result
+}
+
+/// Ready: the database answers, the node has a snapshot and a store to write to, and nobody asked for a stop.
+fn readiness(control: &Control, node: &Dataplane, stop: &CancellationToken) -> Readiness {
+    let (control, node, stop) = (control.clone(), node.readiness(), stop.clone());
+    Arc::new(move || {
+        let (control, node, stop) = (control.clone(), node.clone(), stop.clone());
+        Box::pin(async move {
+            if stop.is_cancelled() {
+                return Err("stopping".to_owned());
+            }
+            if !control.ready().await {
+                return Err("control plane: the database does not answer".to_owned());
+            }
+            node.check()
+        })
+    })
+}

@@ -1,0 +1,127 @@
+//! Serving axum routers: the control port, the metrics port, and connections within the process.
+//! Bounds connections, request heads and silence; a stop lets calls under way finish for a while.
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::failure::Failure;
+
+/// Most connections at a time to one port; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 2048;
+/// Most calls at a time on one HTTP/2 connection. A busy node's calls share one connection.
+const MAX_STREAMS: u32 = 2000;
+/// Largest head of a request, in bytes.
+const MAX_HEAD_BYTES: u32 = 32 * 1024;
+/// How long a connection may take to begin, and to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and then how long, a silent HTTP/2 connection is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long calls under way may take when a stop is asked for. Streams that never end are cut off then.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long to wait when the system has no more file descriptors, or the like.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds a port; `flag` is what named it.
+pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| cannot_bind(flag, address, &error))
+}
+
+/// Says that a port cannot be had, and what to do.
+pub fn cannot_bind(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
+    let next = match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another server running? Stop it, or choose another address",
+        _ => "",
+    };
+    Failure::failed(format_args!("{flag} {address}: {error}{next}"))
+}
+
+/// Serves a port until `stop`.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((place, socket)) = accepted else { continue };
+        let (watcher, router) = (graceful.watcher(), router.clone());
+        tokio::spawn(async move {
+            // Protocol detection has no time limit of its own.
+            if matches!(timeout(HEAD_TIMEOUT, socket.peek(&mut [0])).await, Ok(Ok(1))) {
+                let service = TowerToHyperService::new(router);
+                let connection = http().serve_connection(TokioIo::new(socket), service).into_owned();
+                if let Err(error) = watcher.watch(connection).await {
+                    debug!(%error, "connection ended");
+                }
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        debug!("calls under way were cut off");
+    }
+}
+
+/// Serves one connection until it ends or, after `stop`, its calls under way have.
+pub async fn serve_one(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let connection = http().serve_connection(TokioIo::new(io), TowerToHyperService::new(router)).into_owned();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection ended");
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((socket, _)) => {
+            // Small answers must not wait for more to come. Fails only where the peer is gone already.
+            let _ = socket.set_nodelay(true);
+            Some((place, socket))
+        }
+        Err(error) => {
+            warn!(%error, "cannot accept a connection");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    http
+}

@@ -1,0 +1,130 @@
+//! The metrics port: `/metrics` (OpenMetrics text), `/livez` and `/readyz`. The planes register their own metrics; what
+//! is the process's is here.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{gauge::ConstGauge, info::Info},
+    registry::Registry,
+};
+
+/// What `/metrics` answers with.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Says whether the process can serve, or why not.
+pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// A registry with what is known of the process itself.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("roadstead_build", "The version that runs", build);
+    registry.register_collector(Box::new(Process));
+    registry
+}
+
+/// The metrics port's pages.
+pub fn router(registry: Arc<Registry>, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics).with_state(registry))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz).with_state(readiness))
+}
+
+async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    let mut page = String::new();
+    match text::encode(&mut page, &registry) {
+        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], page).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n")).into_response()
+        }
+    }
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness().await {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// What the kernel says of this process, read at each scrape; nothing where `/proc` is not to be had.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let mut gauge = |name, help, value: Option<i64>| {
+            let Some(value) = value else { return Ok(()) };
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)
+        };
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let files = std::fs::read_dir("/proc/self/fd").ok().and_then(|files| i64::try_from(files.count()).ok());
+        gauge("process_resident_memory_bytes", "Memory in RAM, mapped files included", kib(&status, "VmRSS:"))?;
+        gauge("process_anonymous_memory_bytes", "Memory in RAM that is no mapped file", kib(&status, "RssAnon:"))?;
+        gauge("process_open_fds", "Open file descriptors", files)
+    }
+}
+
+/// A line of `/proc/self/status`, in bytes.
+fn kib(status: &str, name: &str) -> Option<i64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(path: &str, ready: Result<(), &'static str>) -> (StatusCode, String, String) {
+        let readiness: Readiness = Arc::new(move || Box::pin(async move { ready.map_err(str::to_owned) }));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router(Arc::new(registry()), readiness).oneshot(request).await.unwrap();
+        let content_type = answer.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
+        let (status, body) = (answer.status(), to_bytes(answer.into_body(), 1 << 20).await.unwrap());
+        (status, content_type, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn metrics_are_openmetrics_with_build_and_process() {
+        let (status, content_type, page) = get("/metrics", Ok(())).await;
+        assert_eq!((status, content_type.as_str()), (StatusCode::OK, OPENMETRICS));
+        assert!(
+            page.contains(concat!("roadstead_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")),
+            "{page}"
+        );
+        assert!(page.contains("process_resident_memory_bytes "), "{page}");
+        assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+
+    #[tokio::test]
+    async fn not_ready_is_503_with_the_reason_and_alive_all_the_same() {
+        let (status, _, reason) = get("/readyz", Err("no snapshot yet")).await;
+        assert_eq!((status, reason.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "no snapshot yet\n"));
+        assert_eq!(get("/readyz", Ok(())).await.0, StatusCode::OK);
+        assert_eq!(get("/livez", Err("no snapshot yet")).await.0, StatusCode::OK);
+    }
+
+    #[test]
+    fn sizes_of_proc_are_in_kibibytes() {
+        assert_eq!(kib("Name:\tx\nVmRSS:\t    2048 kB\n", "VmRSS:"), Some(2 << 20));
+        assert_eq!(kib("Name:\tx\n", "VmRSS:"), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! A server's process: its folder, file descriptors, runtime, telemetry, and the signals that stop it.
+
+use std::{io, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{failure::Failure, settings::ProcessSettings, telemetry::Telemetry};
+
+/// How long tasks that ignore the stop may hold up the end of the process.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs a server to its end. `server` gets the token that the first signal cancels.
+pub fn run<F>(settings: &ProcessSettings, server: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    create_data_dir(&settings.data_dir)?;
+    let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start)?;
+    let telemetry = {
+        let _within = runtime.enter();
+        Telemetry::start(settings)?
+    };
+    raise_open_files();
+    let result = runtime.block_on(async { server(stop_on_signals().map_err(cannot_start)?).await });
+    telemetry.shutdown();
+    runtime.shutdown_timeout(LAST_GRACE);
+    result
+}
+
+/// Creates the folder, for its owner only. One that is there keeps its mode.
+fn create_data_dir(path: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::usage(format_args!("--data-dir {}: {error}", path.display())))
+}
+
+/// Every download holds two sockets and a file: as many as the system lets us have.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => debug!(limit = limit.maximum, "raised the limit of open files"),
+        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+/// The first SIGTERM or SIGINT cancels the token, the second ends the process at once.
+fn stop_on_signals() -> io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(watch_signals(terminate, interrupt, stop.clone()));
+    Ok(stop)
+}
+
+async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let signal = next().await;
+    info!(signal, "stopping; a second signal stops at once");
+    stop.cancel();
+    let signal = next().await;
+    warn!(signal, "stopped at once");
+    std::process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_data_folder_is_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        create_data_dir(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        create_data_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_a_bad_setting() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let failure = create_data_dir(file.path()).unwrap_err();
+        assert_eq!(failure, Failure::usage(&failure));
+        assert!(failure.to_string().starts_with(&format!("--data-dir {}: ", file.path().display())), "{failure}");
+    }
+}

@@ -1,0 +1,237 @@
+//! The checks: flags to settings, or the first thing that is wrong with them.
+
+use std::{
+    net::SocketAddr,
+    path::{self, Path, PathBuf},
+    time::Duration,
+};
+
+use roadstead_control::ControlConfig;
+use roadstead_dataplane::{DataplaneConfig, StorageUrl, TlsFiles, upstream::UpstreamTimeouts};
+use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{
+    ControlFlags, ControlSettings, DataplaneFlags, DataplaneSettings, ProcessSettings, ServeFlags, ServeSettings,
+    flags::{FactsFlags, ProcessFlags, RegistryFlags},
+};
+use crate::failure::Failure;
+
+/// Longest any duration may be: enough for everybody, and sums with the clock stay in range.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Longest life of a registry token: a node remembers revocations for as long.
+const LONGEST_REGISTRY_TOKEN: Duration = Duration::from_secs(86_400);
+/// Chooses the administrator's token at a first start.
+const ADMIN_TOKEN_VARIABLE: &str = "ROADSTEAD_ADMIN_TOKEN";
+
+impl ServeFlags {
+    /// Checks everything.
+    pub fn check(self) -> Result<ServeSettings, Failure> {
+        apart(&[
+            ("--listen", self.registry.listen),
+            ("--control-listen", self.facts.control_listen),
+            ("--metrics-listen", self.process.metrics_listen),
+        ])?;
+        let control_listen = self.facts.control_listen;
+        let dataplane = self.registry.check(&self.process.data_dir)?;
+        let control = self.facts.check(&self.process.data_dir)?;
+        Ok(ServeSettings { process: self.process.check()?, control_listen, control, dataplane })
+    }
+}
+
+impl ControlFlags {
+    /// Checks everything.
+    pub fn check(self) -> Result<ControlSettings, Failure> {
+        apart(&[("--control-listen", self.facts.control_listen), ("--metrics-listen", self.process.metrics_listen)])?;
+        let control_listen = self.facts.control_listen;
+        let control = self.facts.check(&self.process.data_dir)?;
+        Ok(ControlSettings { process: self.process.check()?, control_listen, control })
+    }
+}
+
+impl DataplaneFlags {
+    /// Checks everything.
+    pub fn check(self) -> Result<DataplaneSettings, Failure> {
+        apart(&[("--listen", self.registry.listen), ("--metrics-listen", self.process.metrics_listen)])?;
+        let token = self.node_token.expose_secret().trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::usage(
+                "--node-token: empty or not a token; make one with `roadstead token create --node --name NAME`",
+            ));
+        }
+        let node_token = SecretString::from(token);
+        let dataplane = self.registry.check(&self.process.data_dir)?;
+        Ok(DataplaneSettings { process: self.process.check()?, dataplane, control_url: self.control, node_token })
+    }
+}
+
+impl RegistryFlags {
+    fn check(self, data_dir: &Path) -> Result<DataplaneConfig, Failure> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (Some(cert), None) => return Err(bad("--tls-cert", cert.display(), "needs --tls-key too")),
+            (None, Some(key)) => return Err(bad("--tls-key", key.display(), "needs --tls-cert too")),
+        };
+        Ok(DataplaneConfig {
+            listen: self.listen,
+            tls,
+            external_url: self.external_url.as_deref().map(external_url).transpose()?,
+            storage: storage(self.storage.as_deref(), data_dir)?,
+            allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),
+            drain_timeout: within("--drain-timeout", self.drain_timeout, Duration::ZERO, LONGEST)?,
+            max_control_outage: at_least_a_second("--max-control-outage", self.max_control_outage)?,
+            revalidate_timeout: positive("--revalidate-timeout", self.revalidate_timeout)?,
+            upstream: UpstreamTimeouts {
+                connect: positive("--upstream-connect-timeout", self.upstream_connect_timeout)?,
+                first_byte: positive("--upstream-first-byte-timeout", self.upstream_first_byte_timeout)?,
+                body_idle: positive("--upstream-idle-timeout", self.upstream_idle_timeout)?,
+                ..UpstreamTimeouts::default()
+            },
+            node_name: node_name(self.node_name)?,
+            ..DataplaneConfig::default()
+        })
+    }
+}
+
+impl FactsFlags {
+    fn check(self, data_dir: &Path) -> Result<ControlConfig, Failure> {
+        if let Some(url) = &self.database_url {
+            database_url(url)?;
+        }
+        let lifetime = self.registry_token_lifetime;
+        let admin_token = match std::env::var(ADMIN_TOKEN_VARIABLE) {
+            Ok(token) if token.trim().is_empty() => None,
+            Ok(token) => Some(SecretString::from(token.trim())),
+            Err(std::env::VarError::NotPresent) => None,
+            Err(error) => return Err(Failure::usage(format_args!("{ADMIN_TOKEN_VARIABLE}: {error}"))),
+        };
+        Ok(ControlConfig {
+            data_dir: data_dir.to_owned(),
+            database_url: self.database_url,
+            registry_token_lifetime: within(
+                "--registry-token-lifetime",
+                lifetime,
+                Duration::from_secs(1),
+                LONGEST_REGISTRY_TOKEN,
+            )?,
+            gc_grace: within("--gc-grace", self.gc_grace, Duration::ZERO, LONGEST)?,
+            admin_token,
+        })
+    }
+}
+
+impl ProcessFlags {
+    fn check(self) -> Result<ProcessSettings, Failure> {
+        let (flag, log) = match self.log {
+            Some(log) => ("--log", log),
+            None => {
+                ("RUST_LOG", std::env::var("RUST_LOG").ok().filter(|log| !log.is_empty()).unwrap_or("info".to_owned()))
+            }
+        };
+        EnvFilter::try_new(&log).map_err(|error| bad(flag, &log, error))?;
+        Ok(ProcessSettings {
+            metrics_listen: self.metrics_listen,
+            data_dir: self.data_dir,
+            log,
+            log_format: self.log_format,
+        })
+    }
+}
+
+/// A flag, its value, and what is wrong with it.
+fn bad(flag: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> Failure {
+    Failure::usage(format_args!("{flag} {value}: {why}"))
+}
+
+/// No two listeners may ask for the same port of the same address.
+fn apart(listeners: &[(&str, SocketAddr)]) -> Result<(), Failure> {
+    for (index, (flag, address)) in listeners.iter().enumerate() {
+        for (other_flag, other) in &listeners[..index] {
+            let ip_taken = address.ip() == other.ip() || address.ip().is_unspecified() || other.ip().is_unspecified();
+            if address.port() == other.port() && address.port() != 0 && ip_taken {
+                return Err(bad(flag, address, format_args!("already taken by {other_flag} {other}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn within(flag: &str, value: Duration, least: Duration, most: Duration) -> Result<Duration, Failure> {
+    let show = humantime::format_duration;
+    match value {
+        _ if value < least => Err(bad(flag, show(value), format_args!("must be at least {}", show(least)))),
+        _ if value > most => Err(bad(flag, show(value), format_args!("must be at most {}", show(most)))),
+        _ => Ok(value),
+    }
+}
+
+fn positive(flag: &str, value: Duration) -> Result<Duration, Failure> {
+    within(flag, value, Duration::from_millis(1), LONGEST)
+}
+
+fn at_least_a_second(flag: &str, value: Duration) -> Result<Duration, Failure> {
+    within(flag, value, Duration::from_secs(1), LONGEST)
+}
+
+fn external_url(text: &str) -> Result<Url, Failure> {
+    let flag = "--external-url";
+    let expected = "expected https://HOST[:PORT] or http://HOST[:PORT]";
+    let url = Url::parse(text).map_err(|error| bad(flag, text, format_args!("{error}; {expected}")))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && bare && anonymous {
+        return Ok(url);
+    }
+    Err(bad(flag, if anonymous { text } else { "(with credentials)" }, expected))
+}
+
+fn storage(text: Option<&str>, data_dir: &Path) -> Result<StorageUrl, Failure> {
+    let Some(text) = text else {
+        return Ok(StorageUrl::Local(absolute("--data-dir", data_dir)?.join("blobs")));
+    };
+    if text.starts_with("s3://") {
+        return Err(bad("--storage", text, "S3 is not supported yet by this version; use file:///ABSOLUTE/PATH"));
+    }
+    text.parse().map_err(|error| bad("--storage", text, error))
+}
+
+fn database_url(url: &str) -> Result<(), Failure> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("sqlite") if url.len() > "sqlite://".len() => Ok(()),
+        Some("postgres" | "postgresql") => {
+            // The URL holds a password more often than not.
+            Err(bad(
+                "--database-url",
+                "postgres://…",
+                "PostgreSQL is not supported yet by this version; use sqlite://PATH",
+            ))
+        }
+        Some(scheme) => Err(bad("--database-url", format_args!("{scheme}://…"), "expected sqlite://PATH")),
+        None => Err(bad("--database-url", url, "expected sqlite://PATH")),
+    }
+}
+
+fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
+    path::absolute(path).map_err(|error| bad(flag, path.display(), error))
+}
+
+/// As protocol and log take it: 1 to 255 characters, none of them a control character.
+fn node_name(given: Option<String>) -> Result<String, Failure> {
+    let Some(name) = given else {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        return Ok(if host.is_empty() { DataplaneConfig::default().node_name } else { host });
+    };
+    let good = (1..=255).contains(&name.chars().count()) && !name.contains(char::is_control);
+    if good {
+        Ok(name)
+    } else {
+        Err(bad("--node-name", name.escape_debug(), "must have 1 to 255 printable characters"))
+    }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! Settings as a table: what is refused and how, and what the defaults come to.
+
+use clap::Parser;
+
+use super::*;
+use crate::args::{Cli, Command};
+
+fn check(line: &str) -> Result<(), Failure> {
+    let cli = Cli::try_parse_from(["roadstead"].into_iter().chain(line.split(' ')))
+        .unwrap_or_else(|error| panic!("{line}: {error}"));
+    match cli.command {
+        Command::Serve(flags) => flags.check().map(drop),
+        Command::Control(flags) => flags.check().map(drop),
+        Command::Dataplane(flags) => flags.check().map(drop),
+        _ => panic!("no server: {line}"),
+    }
+}
+
+fn serve(line: &str) -> ServeSettings {
+    match Cli::try_parse_from(["roadstead"].into_iter().chain(line.split(' '))).unwrap().command {
+        Command::Serve(flags) => flags.check().unwrap(),
+        _ => panic!("{line}"),
+    }
+}
+
+#[test]
+fn a_bad_setting_is_refused_by_flag_and_value() {
+    for (line, message) in [
+        ("serve --tls-cert /c.pem", "--tls-cert /c.pem: needs --tls-key too"),
+        ("serve --tls-key /k.pem", "--tls-key /k.pem: needs --tls-cert too"),
+        ("serve --storage s3://bucket/prefix", "--storage s3://bucket/prefix: S3 is not supported yet by this version"),
+        ("serve --storage file://relative", "--storage file://relative: a file URL needs an absolute path"),
+        ("serve --storage /blobs", "--storage /blobs: only file:///ABSOLUTE/PATH"),
+        (
+            "serve --database-url postgres://u:secret@h/d",
+            "--database-url postgres://…: PostgreSQL is not supported yet",
+        ),
+        ("serve --database-url mysql://u:secret@h/d", "--database-url mysql://…: expected sqlite://PATH"),
+        ("serve --database-url control.db", "--database-url control.db: expected sqlite://PATH"),
+        ("control --database-url sqlite://", "--database-url sqlite://…: expected sqlite://PATH"),
+        ("serve --registry-token-lifetime 0s", "--registry-token-lifetime 0s: must be at least 1s"),
+        ("control --registry-token-lifetime 25h", "--registry-token-lifetime 1day 1h: must be at most 1day"),
+        ("serve --gc-grace 100years", "--gc-grace "),
+        ("serve --max-control-outage 0s", "--max-control-outage 0s: must be at least 1s"),
+        ("serve --upstream-connect-timeout 0s", "--upstream-connect-timeout 0s: must be at least 1ms"),
+        ("serve --listen 127.0.0.1:7071", "--control-listen 127.0.0.1:7071: already taken by --listen 127.0.0.1:7071"),
+        ("serve --listen 0.0.0.0:7072", "--metrics-listen 127.0.0.1:7072: already taken by --listen 0.0.0.0:7072"),
+        ("control --metrics-listen [::]:7071", "--metrics-listen [::]:7071: already taken by --control-listen"),
+        ("dataplane --node-token x --metrics-listen 127.0.0.1:7070", "--metrics-listen 127.0.0.1:7070: already taken"),
+        ("dataplane --node-token=", "--node-token: empty or not a token"),
+        ("serve --external-url ftp://h", "--external-url ftp://h: expected https://HOST"),
+        ("serve --external-url https://h/path", "--external-url https://h/path: expected https://HOST"),
+        ("serve --external-url https://u:p@h", "--external-url (with credentials): expected https://HOST"),
+        ("serve --external-url nonsense", "--external-url nonsense: relative URL without a base"),
+        ("serve --log roadstead=loud", "--log roadstead=loud: "),
+        ("serve --node-name=", "--node-name : must have 1 to 255"),
+    ] {
+        let failure = check(line).expect_err(line);
+        assert!(failure.to_string().starts_with(message), "{line}: {failure}");
+        assert_eq!(failure, Failure::usage(&failure), "{line}: the exit code is 2");
+        assert!(!failure.to_string().contains("secret"), "{line}: {failure}");
+    }
+}
+
+#[test]
+fn what_clap_refuses_names_flag_and_value_too() {
+    for (line, flag, value) in [
+        ("serve --listen localhost", "--listen", "localhost"),
+        ("serve --drain-timeout soon", "--drain-timeout", "soon"),
+        ("serve --allow-anonymous-pulls maybe", "--allow-anonymous-pulls", "maybe"),
+        ("serve --log-format xml", "--log-format", "xml"),
+        ("dataplane --node-token x --control 127.0.0.1:7071", "--control", "127.0.0.1:7071"),
+        ("dataplane", "--node-token", ""),
+    ] {
+        let error = Cli::try_parse_from(["roadstead"].into_iter().chain(line.split(' '))).expect_err(line);
+        let text = error.to_string();
+        assert!(text.contains(flag) && text.contains(value), "{line}: {text}");
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn the_defaults_are_the_contract_s() {
+    let settings = serve("serve");
+    assert_eq!(settings.dataplane.listen.to_string(), "127.0.0.1:7070");
+    assert_eq!(settings.control_listen.to_string(), "127.0.0.1:7071");
+    assert_eq!(settings.process.metrics_listen.to_string(), "127.0.0.1:7072");
+    assert_eq!(settings.process.data_dir, Path::new("./roadstead-data"));
+    assert_eq!(settings.control.registry_token_lifetime, Duration::from_secs(15 * 60));
+    assert_eq!(settings.control.gc_grace, Duration::from_secs(3600));
+    assert_eq!(settings.dataplane.drain_timeout, Duration::from_secs(30));
+    let StorageUrl::Local(blobs) = settings.dataplane.storage;
+    assert_eq!(blobs, std::env::current_dir().unwrap().join("roadstead-data/blobs"));
+}
+
+#[test]
+fn anonymous_pulls_default_to_loopback_only() {
+    for (line, allowed) in [
+        ("serve", true),
+        ("serve --listen [::1]:7070", true),
+        ("serve --listen 0.0.0.0:7070", false),
+        ("serve --listen 192.0.2.1:7070", false),
+        ("serve --listen 0.0.0.0:7070 --allow-anonymous-pulls true", true),
+        ("serve --allow-anonymous-pulls false", false),
+    ] {
+        assert_eq!(serve(line).dataplane.allow_anonymous_pulls, allowed, "{line}");
+    }
+}
+
+#[test]
+fn listeners_on_port_0_never_collide() {
+    serve("serve --listen 127.0.0.1:0 --control-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0");
+}

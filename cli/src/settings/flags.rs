@@ -1,0 +1,186 @@
+//! The servers' flags. Every one has an environment variable `ROADSTEAD_<FLAG>`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::{commands::duration, connect::control_url};
+
+/// Run the whole proxy in one process: the control plane and a data-plane node
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  roadstead serve
+  docker pull 127.0.0.1:7070/default/dependency_proxy/containers/alpine:latest
+
+Set ROADSTEAD_ADMIN_TOKEN at the first start to choose the administrator's token; otherwise one is made and written to
+DIR/admin-token. SIGTERM and SIGINT stop the server once downloads under way are finished; a second one stops it at once.")]
+pub struct ServeFlags {
+    #[command(flatten)]
+    pub(super) registry: RegistryFlags,
+    #[command(flatten)]
+    pub(super) facts: FactsFlags,
+    #[command(flatten)]
+    pub(super) process: ProcessFlags,
+}
+
+/// Run one control-plane replica
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  roadstead control --data-dir /var/lib/roadstead
+  roadstead token create --node --name node-1 --data-dir /var/lib/roadstead")]
+pub struct ControlFlags {
+    #[command(flatten)]
+    pub(super) facts: FactsFlags,
+    #[command(flatten)]
+    pub(super) process: ProcessFlags,
+}
+
+/// Run one data-plane node
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane --control https://control.example --listen 0.0.0.0:7070")]
+pub struct DataplaneFlags {
+    /// Where the control plane is
+    #[arg(long, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
+    #[arg(value_parser = control_url)]
+    pub(super) control: Url,
+    /// The node's credential at the control plane (`roadstead token create --node`)
+    #[arg(long, env = "ROADSTEAD_NODE_TOKEN", hide_env_values = true, value_name = "TOKEN", required = true)]
+    pub(super) node_token: SecretString,
+    #[command(flatten)]
+    pub(super) registry: RegistryFlags,
+    #[command(flatten)]
+    pub(super) process: ProcessFlags,
+}
+
+/// Flags of the data plane.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct RegistryFlags {
+    /// Where registry traffic is served
+    #[arg(long, env = "ROADSTEAD_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    #[arg(value_parser = address)]
+    pub listen: SocketAddr,
+    /// Certificate chain for TLS, a PEM file; needs --tls-key
+    #[arg(long, env = "ROADSTEAD_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, a PEM file
+    #[arg(long, env = "ROADSTEAD_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// What clients see in the auth challenge [default: the request's own scheme and Host]
+    #[arg(long, env = "ROADSTEAD_EXTERNAL_URL", value_name = "URL")]
+    pub external_url: Option<String>,
+    /// Where blobs are kept: file:///ABSOLUTE/PATH [default: file://DIR/blobs]
+    #[arg(long, env = "ROADSTEAD_STORAGE", value_name = "URL")]
+    pub storage: Option<String>,
+    /// Whether groups may admit pulls without signing in [default: only while listening on loopback]
+    #[arg(long, env = "ROADSTEAD_ALLOW_ANONYMOUS_PULLS", value_name = "true|false")]
+    pub allow_anonymous_pulls: Option<bool>,
+    /// The node's name in the control plane's log [default: the host's name]
+    #[arg(long, env = "ROADSTEAD_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// How long a stop waits for downloads under way
+    #[arg(long, env = "ROADSTEAD_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub drain_timeout: Duration,
+    /// How long pulls go on without word from the control plane
+    #[arg(long, env = "ROADSTEAD_MAX_CONTROL_OUTAGE", default_value = "15m", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub max_control_outage: Duration,
+    /// How long a connection to an upstream may take
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_CONNECT_TIMEOUT", default_value = "3s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub upstream_connect_timeout: Duration,
+    /// How long an upstream may take to begin its answer
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_FIRST_BYTE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub upstream_first_byte_timeout: Duration,
+    /// How long an upstream may pause within its answer
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_IDLE_TIMEOUT", default_value = "15s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub upstream_idle_timeout: Duration,
+    /// How long a cached tag waits for its upstream before it is served unconfirmed
+    #[arg(long, env = "ROADSTEAD_REVALIDATE_TIMEOUT", default_value = "2s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub revalidate_timeout: Duration,
+}
+
+/// Flags of the control plane.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Control plane")]
+pub(super) struct FactsFlags {
+    /// Where gRPC is served, to admin commands and to nodes
+    #[arg(long, env = "ROADSTEAD_CONTROL_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDR")]
+    #[arg(value_parser = address)]
+    pub control_listen: SocketAddr,
+    /// Where facts are kept: sqlite://PATH [default: sqlite://DIR/control.db]
+    #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// How long a token of /jwt/auth is good
+    #[arg(long, env = "ROADSTEAD_REGISTRY_TOKEN_LIFETIME", default_value = "15m", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub registry_token_lifetime: Duration,
+    /// How long bytes are kept that no group refers to
+    #[arg(long, env = "ROADSTEAD_GC_GRACE", default_value = "1h", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub gc_grace: Duration,
+}
+
+/// Flags of every server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct ProcessFlags {
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, env = "ROADSTEAD_METRICS_LISTEN", default_value = "127.0.0.1:7072", value_name = "ADDR")]
+    #[arg(value_parser = address)]
+    pub metrics_listen: SocketAddr,
+    /// Where everything embedded lives; created with mode 0700
+    #[arg(long, env = "ROADSTEAD_DATA_DIR", default_value = "./roadstead-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// What to log: a level, or directives such as info,roadstead_dataplane=debug [default: RUST_LOG, or info]
+    #[arg(long, env = "ROADSTEAD_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log
+    #[arg(long, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value = "human", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected IP:PORT, for example 127.0.0.1:7070, 0.0.0.0:7070 or [::1]:7070".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn every_flag_of_a_server_has_its_environment_variable() {
+        for server in ["serve", "control", "dataplane"] {
+            let cli = Cli::command();
+            let flags =
+                cli.find_subcommand(server).unwrap().get_arguments().filter_map(|arg| Some((arg.get_long()?, arg)));
+            for (flag, arg) in flags.filter(|(flag, _)| !matches!(*flag, "help" | "version")) {
+                let variable = format!("ROADSTEAD_{}", flag.to_uppercase().replace('-', "_"));
+                assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(variable.as_str()), "{server} --{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

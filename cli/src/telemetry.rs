@@ -1,0 +1,113 @@
+//! Logs and traces of servers: text or JSON lines on stderr; spans by OTLP where the `OTEL_*` variables ask for it.
+//!
+//! Guarantees: W3C trace context is propagated whether or not spans are exported, and spans that have ended are sent
+//! before [`Telemetry::shutdown`] returns. Which spans and fields there are is for the planes to say.
+
+use std::io::{IsTerminal, stderr};
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
+
+use crate::{
+    failure::Failure,
+    settings::{LogFormat, ProcessSettings},
+};
+
+/// Where spans come from that are exported; the exporter's own connections would otherwise trace themselves.
+const TRACED: [&str; 3] = ["roadstead", "roadstead_control", "roadstead_dataplane"];
+
+/// Logs and traces as set up; holds the exporter.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up logs and traces for the whole process. To be called once, within a Tokio runtime: gRPC export runs on it.
+    pub fn start(settings: &ProcessSettings) -> Result<Self, Failure> {
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        let filter = EnvFilter::try_new(&settings.log)
+            .map_err(|error| Failure::usage(format_args!("--log {}: {error}", settings.log)))?;
+        let provider = if export_is_asked_for(|name| std::env::var(name).ok()) { Some(provider()?) } else { None };
+        let traces = provider.as_ref().map(|provider| traces(provider.tracer("roadstead")));
+        tracing_subscriber::registry()
+            .with(traces)
+            .with(lines(settings.log_format).with_filter(filter))
+            .try_init()
+            .map_err(|error| Failure::failed(format_args!("cannot set up logging: {error}")))?;
+        Ok(Self { provider })
+    }
+
+    /// Sends what has not been sent. The runtime must still be there.
+    pub fn shutdown(self) {
+        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
+            tracing::warn!(%error, "some spans were not exported");
+        }
+    }
+}
+
+/// Whether the environment names a place to send spans to.
+fn export_is_asked_for(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
+    let is = |name: &str, word: &str| variable(name).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
+    let disabled = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
+    !disabled && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+}
+
+/// Endpoint, protocol, headers, time limits, sampler and resource attributes are read from `OTEL_*` by the library.
+fn provider() -> Result<SdkTracerProvider, Failure> {
+    let exporter = SpanExporter::builder()
+        .build()
+        .map_err(|error| Failure::usage(format_args!("OTEL_EXPORTER_OTLP_*: cannot export spans: {error}")))?;
+    let mut resource = Resource::builder();
+    if std::env::var("OTEL_SERVICE_NAME").map_or(true, |name| name.is_empty()) {
+        resource = resource.with_service_name("roadstead");
+    }
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
+}
+
+/// Spans are exported down to debug level, whatever is logged; events only where they are worth a log line.
+fn traces<S: Subscriber + for<'span> LookupSpan<'span>>(tracer: SdkTracer) -> impl Layer<S> {
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(Targets::new().with_targets(TRACED.map(|target| (target, LevelFilter::DEBUG))))
+}
+
+fn lines<S: Subscriber + for<'span> LookupSpan<'span>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    match format {
+        LogFormat::Human => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(stderr).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_exported_only_where_the_environment_says_so() {
+        for (variables, asked) in [
+            (&[][..], false),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], false),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")], true),
+            (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318/v1/traces")], true),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h"), ("OTEL_SDK_DISABLED", "true")], false),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h"), ("OTEL_TRACES_EXPORTER", "none")], false),
+        ] {
+            let variable =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+            assert_eq!(export_is_asked_for(variable), asked, "{variables:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The executable without a server: usage, exit codes, where output goes.
+
+mod harness;
+
+use std::process::Command;
+
+use harness::{Done, roadstead, run};
+
+fn run_line(line: &str) -> Done {
+    run(in_empty_folder().args(line.split(' ')), "")
+}
+
+fn in_empty_folder() -> Command {
+    let mut command = roadstead();
+    command.current_dir(std::env::temp_dir()).args::<[&str; 0], _>([]);
+    command
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_leaves_stdout_alone() {
+    for (line, says) in [
+        ("frobnicate", "frobnicate"),
+        ("group", "create"),
+        ("group update acme", "--frozen"),
+        ("group delete acme", "--yes"),
+        ("group create acme --visibility secret", "--visibility"),
+        ("token create --name ci", "--group"),
+        ("token create --name ci --group acme --node", "--node"),
+        ("token create --name ci --node --scope api", "--scope"),
+        ("token create --name ci --group acme --scope everything", "--scope"),
+        ("token create --name ci --group acme --expires-in soon", "--expires-in"),
+        ("upstream login acme docker.io --username me", "--password-stdin"),
+        ("cache purge acme --tag latest", "--image"),
+        ("group list --control 127.0.0.1:7071", "--control"),
+        ("group list -o yaml", "yaml"),
+        ("completions tcsh", "tcsh"),
+        ("serve --storage s3://bucket", "--storage s3://bucket"),
+        ("serve --tls-cert /cert.pem", "--tls-cert /cert.pem"),
+        ("serve --listen 127.0.0.1:7071", "127.0.0.1:7071"),
+        ("dataplane", "--node-token"),
+    ] {
+        let done = run_line(line);
+        assert_eq!(done.code, Some(2), "{line}: {done:?}");
+        assert!(done.stderr.contains(says) && done.stdout.is_empty(), "{line}: {done:?}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_environment_too() {
+    let done = run(in_empty_folder().arg("serve").env("ROADSTEAD_STORAGE", "s3://bucket"), "");
+    assert_eq!(done.code, Some(2));
+    assert_eq!(
+        done.stderr,
+        "error: --storage s3://bucket: S3 is not supported yet by this version; use file:///ABSOLUTE/PATH\n"
+    );
+}
+
+#[test]
+fn without_a_token_the_error_says_where_one_may_come_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = run(roadstead().current_dir(&dir).args(["group", "list"]), "");
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.stderr.starts_with("error: no API token: give --token or set ROADSTEAD_TOKEN"), "{done:?}");
+}
+
+#[test]
+fn a_dead_control_plane_is_said_with_its_address() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let done = run_line(&format!("group list --token x --control http://{unused}"));
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.stderr.contains(&format!("cannot reach the control plane at http://{unused}: ")), "{done:?}");
+    assert!(done.stderr.trim_end().ends_with("is `roadstead serve` running?"), "{done:?}");
+    assert!(done.stdout.is_empty(), "{done:?}");
+}
+
+#[test]
+fn completions_know_the_commands_in_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = run_line(&format!("completions {shell}"));
+        assert_eq!(done.code, Some(0), "{done:?}");
+        for word in ["serve", "upstream", "registry-token-lifetime", "password-stdin"] {
+            assert!(done.stdout.contains(word), "{shell} does not complete {word}");
+        }
+    }
+}
+
+#[test]
+fn help_shows_every_command_with_examples() {
+    let help = run_line("--help").stdout;
+    let names: Vec<&str> =
+        ["serve", "control", "dataplane", "group", "token", "upstream", "cache", "completions"].to_vec();
+    for name in names {
+        assert!(help.contains(&format!("\n  {name}")), "{name} is missing: {help}");
+        let own = run_line(&format!("{name} --help"));
+        assert!(own.code == Some(0) && own.stdout.contains("Example"), "{name}: {own:?}");
+    }
+}
