@@ -21,9 +21,6 @@ pub use staged::StagedFile;
 
 use mapping::Mapping;
 
-/// Most bytes handed out at once: large enough that a call a piece costs nothing, small enough to stay responsive.
-pub const PIECE_BYTES: usize = 512 * 1024;
-
 /// The store failed; nothing is said about whether the content is there.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {

@@ -208,7 +208,7 @@ mod tests {
     async fn a_blob_is_invisible_until_committed_and_whole_after() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::open(folder.path()).unwrap();
-        for content in [vec![], vec![7; 10], vec![9; 3 * super::super::PIECE_BYTES + 17]] {
+        for content in [vec![], vec![7; 10], vec![9; 9 * 1024 * 1024 + 17]] {
             let staged = store.stage(None).await.unwrap();
             staged.write_at(&content, 0).unwrap();
             assert!(store.open(&digest(&content)).await.unwrap().is_none());

@@ -105,20 +105,21 @@ impl Authorizer {
         let credential = match (cleared, token_service::trust(&target.upstream, &realm)) {
             (Err(()), _) | (_, Trust::Nothing) => return Err(untrusted("its address is not a safe one")),
             (_, Trust::Credentials) => target.credential.clone(),
-            (_, Trust::Anonymous) => {
-                if target.credential.is_some() {
-                    let realm = realm.host_str().unwrap_or_default();
-                    warn!(%upstream, realm, "credentials are kept from a token service that is not the upstream's own");
-                }
-                None
-            }
+            (_, Trust::Anonymous) => None,
         };
         let scope = bearer.scope.clone().unwrap_or_else(|| target.repository.pull_scope());
         let bearer = Bearer { scope: Some(scope), ..bearer.clone() };
         let id = credential.as_ref().map(|credential| *credential.id());
         let key = TokenKey { upstream: upstream.clone(), bearer: bearer.clone(), credential: id };
         let exchange = self.exchange.clone();
-        let fetch = move || token_service::fetch(exchange, upstream, realm, bearer, credential);
+        let withheld = target.credential.is_some() && credential.is_none();
+        let fetch = move || {
+            if withheld {
+                let realm = realm.host_str().unwrap_or_default();
+                warn!(%upstream, realm, "credentials are kept from a token service that is not the upstream's own");
+            }
+            token_service::fetch(exchange, upstream, realm, bearer, credential)
+        };
         self.tokens.get(&key, refused, fetch).await
     }
 }
