@@ -9,6 +9,7 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    time::timeout,
 };
 
 use super::{
@@ -147,7 +148,8 @@ async fn an_idle_or_cut_blob_ends_in_an_error() {
         let target = target(&format!("http://127.0.0.1:{port}"), None);
         let mut body = client().get_blob(&target, &DIGEST.parse().unwrap(), 0).await.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(body.stream.next().await.unwrap().unwrap(), "01234");
-        let error = body.stream.next().await.unwrap().unwrap_err();
+        let end = timeout(Duration::from_secs(3), body.stream.next()).await.unwrap();
+        let error = end.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (kind, true));
         assert!(body.stream.next().await.is_none());
     }
