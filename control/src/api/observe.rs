@@ -176,9 +176,11 @@ impl Call {
         if !self.method.streams {
             self.observer.durations.get_or_create(&self.method.labels).observe(elapsed.as_secs_f64());
         }
-        self.span.record("rpc.grpc.status_code", i32::from(code));
-        self.span.record("duration_ms", elapsed.as_secs_f64() * 1000.0);
-        let _entered = self.span.enter();
+        // Taken, so that the span ends with the call and not when the connection lets go of the body.
+        let span = std::mem::replace(&mut self.span, Span::none());
+        span.record("rpc.grpc.status_code", i32::from(code));
+        span.record("duration_ms", elapsed.as_secs_f64() * 1000.0);
+        let _entered = span.enter();
         debug!(code = ?code, "call ended");
     }
 }
