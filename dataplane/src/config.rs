@@ -9,7 +9,7 @@ use std::{
 
 use url::Url;
 
-use crate::upstream::UpstreamTimeouts;
+use crate::{tls::ServerTls, upstream::UpstreamTimeouts};
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct DataplaneConfig {
     /// Where registry traffic is served.
     pub listen: SocketAddr,
     /// Certificate and key for TLS; plain HTTP without.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<ServerTls>,
     /// What clients see in the challenge; the request's own scheme and host if not set.
     pub external_url: Option<Url>,
     /// Where blobs are kept.
@@ -64,15 +64,6 @@ impl Default for DataplaneConfig {
             idle_timeout: Duration::from_secs(60),
         }
     }
-}
-
-/// Files in PEM form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, and those that lead from it to its root.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 /// Where blobs are kept.

@@ -21,8 +21,10 @@ mod stack;
 mod stalled;
 mod start;
 mod storage;
+mod tls;
 pub mod upstream;
 
-pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl, TlsFiles};
+pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
 pub use readiness::Readiness;
 pub use start::{Dataplane, StartError};
+pub use tls::{InvalidTls, ServerTls};

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use roadstead_proto::{Digest, Reference, Tag};
+use tracing::{Instrument, debug_span};
 
 use crate::{
     control::{self, ControlClient, ControlError, RepositoryRef},
@@ -151,7 +152,8 @@ impl Puller {
 
     /// Opens a stored blob; a store that fails is an error, not a miss.
     async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, OciError> {
-        self.store.open(digest).await.map_err(|error| storage_failed(&error))
+        let span = debug_span!("store", operation = "open", blob.digest = %digest);
+        self.store.open(digest).instrument(span).await.map_err(|error| storage_failed(&error))
     }
 }
 

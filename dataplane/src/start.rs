@@ -1,15 +1,14 @@
 //! Puts a node together, and takes it down in order.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 
 use crate::{
-    config::{DataplaneConfig, StorageUrl, TlsFiles},
+    config::{DataplaneConfig, StorageUrl},
     control::{ControlClient, InvalidNodeToken},
     fill::Fills,
     garbage,
@@ -40,16 +39,6 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("{flag} {path}: {reason}", path = .path.display())]
-    Tls {
-        /// The setting.
-        flag: &'static str,
-        /// Its value.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
     /// The blob store cannot be used.
     #[error("--storage: {0}")]
     Storage(#[from] StorageError),
@@ -64,7 +53,7 @@ pub enum StartError {
 impl StartError {
     /// Whether a setting is wrong, as opposed to the world.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Tls { .. } | Self::NodeToken(_))
+        matches!(self, Self::NodeToken(_))
     }
 }
 
@@ -88,7 +77,6 @@ impl Dataplane {
         node_token: SecretString,
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
-        let tls = config.tls.as_ref().map(server_tls).transpose()?;
         let metrics = Metrics::register(registry);
         let upstream = Arc::new(UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry))?);
         let store: Arc<dyn BlobStore> = match &config.storage {
@@ -123,7 +111,7 @@ impl Dataplane {
             idle: config.idle_timeout,
             drain: config.drain_timeout,
         };
-        let server = Server::bind(config.listen, tls, bounds, stack, metrics.clone())
+        let server = Server::bind(config.listen, config.tls.map(|tls| tls.0), bounds, stack, metrics.clone())
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let stopping = CancellationToken::new();
@@ -167,22 +155,4 @@ impl Dataplane {
         tasks.close();
         tasks.wait().await;
     }
-}
-
-fn server_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, StartError> {
-    let wrong = |flag: &'static str, path: &PathBuf| {
-        let path = path.clone();
-        move |reason: String| StartError::Tls { flag, path, reason }
-    };
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| wrong("--tls-cert", &files.cert)(error.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong("--tls-key", &files.key)(error.to_string()))?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(|error| wrong("--tls-cert", &files.cert)(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use roadstead_control::ControlConfig;
-use roadstead_dataplane::{DataplaneConfig, StorageUrl, TlsFiles, upstream::UpstreamTimeouts};
+use roadstead_dataplane::{DataplaneConfig, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -70,7 +70,7 @@ impl RegistryFlags {
     fn check(self, data_dir: &Path) -> Result<DataplaneConfig, Failure> {
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => None,
-            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (Some(cert), Some(key)) => Some(ServerTls::load(&cert, &key).map_err(Failure::usage)?),
             (Some(cert), None) => return Err(bad("--tls-cert", cert.display(), "needs --tls-key too")),
             (None, Some(key)) => return Err(bad("--tls-key", key.display(), "needs --tls-cert too")),
         };

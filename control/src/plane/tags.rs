@@ -7,7 +7,7 @@ use crate::{
     content::{ContentKind, GroupRepository, Link},
     freshness::{self, Decision, Outcome, RecordChange, Refusal, Stale, TagPolicy},
     group::Group,
-    store::{groups, links, tags},
+    store::{StoreError, WriteTx, groups, links, tags},
 };
 
 /// What to do about a pull by tag, with what that needs.
@@ -79,23 +79,28 @@ impl Plane {
         };
         let record = tags::get(&mut tx, place, tag).await?;
         let (decision, change) = freshness::report(policy(&group), &record, outcome, now_ms);
-        let changed = match change {
-            RecordChange::Keep => false,
-            RecordChange::Put(record) => {
-                tags::put(&mut tx, place, tag, &record, now_ms).await?;
-                true
-            }
-            RecordChange::Drop => {
-                tags::delete(&mut tx, place, tag.as_str()).await?;
-                true
-            }
-        };
         let answer = answer(&mut tx, place, &group, decision).await?;
-        if changed {
-            tx.commit().await?;
+        // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
+        if let Err(error) = note(tx, place, tag, change, now_ms).await {
+            tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
         }
         Ok(answer)
     }
+}
+
+async fn note(
+    mut tx: WriteTx,
+    place: &GroupRepository,
+    tag: &Tag,
+    change: RecordChange,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    match change {
+        RecordChange::Keep => return Ok(()),
+        RecordChange::Put(record) => tags::put(&mut tx, place, tag, &record, now_ms).await?,
+        RecordChange::Drop => tags::delete(&mut tx, place, tag.as_str()).await?,
+    }
+    tx.commit().await
 }
 
 fn policy(group: &Group) -> TagPolicy {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::sleep;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, debug_span, info, info_span, warn};
 
 use super::{Fill, FillError, Fills, Phase, writer::Writer};
 use crate::{
@@ -202,7 +202,8 @@ impl Owner {
     async fn keep(&self, size: u64) {
         let digest = self.fill.digest;
         let Some(staged) = self.fill.staged.get() else { return };
-        if let Err(error) = self.fills.store.commit(staged, &digest, size).await {
+        let span = debug_span!("store", operation = "commit", blob.digest = %digest);
+        if let Err(error) = self.fills.store.commit(staged, &digest, size).instrument(span).await {
             warn!(blob.digest = %digest, %error, "a verified blob could not be kept");
             return;
         }

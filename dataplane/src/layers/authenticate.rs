@@ -15,6 +15,7 @@ use quick_cache::sync::Cache;
 use roadstead_proto::REGISTRY_SERVICE;
 use serde::Deserialize;
 use tower::{Layer, Service};
+use tracing::debug_span;
 use url::Url;
 
 use super::Routed;
@@ -200,7 +201,8 @@ where
     }
 
     fn call(&mut self, request: Routed) -> Self::Future {
-        let (error, message) = match self.authenticator.authenticate(&request.head.headers) {
+        let verified = debug_span!("auth").in_scope(|| self.authenticator.authenticate(&request.head.headers));
+        let (error, message) = match verified {
             Ok(caller) => return Either::Left(self.inner.call(Authenticated { caller, request })),
             Err(Refusal::Missing) => (None, "authentication is required; run docker login"),
             Err(Refusal::Invalid) => (Some("invalid_token"), "the token is not, or no longer, valid; sign in again"),
