@@ -1,4 +1,5 @@
 //! The executable without a server: usage, exit codes, where output goes.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
 
 mod harness;
 
@@ -7,12 +8,12 @@ use std::process::Command;
 use harness::{Done, roadstead, run};
 
 fn run_line(line: &str) -> Done {
-    run(in_empty_folder().args(line.split(' ')), "")
+    run(elsewhere().args(line.split(' ')), "")
 }
 
-fn in_empty_folder() -> Command {
+fn elsewhere() -> Command {
     let mut command = roadstead();
-    command.current_dir(std::env::temp_dir()).args::<[&str; 0], _>([]);
+    command.current_dir(std::env::temp_dir());
     command
 }
 
@@ -47,7 +48,7 @@ fn wrong_usage_is_exit_code_2_and_leaves_stdout_alone() {
 
 #[test]
 fn settings_come_from_the_environment_too() {
-    let done = run(in_empty_folder().arg("serve").env("ROADSTEAD_STORAGE", "s3://bucket"), "");
+    let done = run(elsewhere().arg("serve").env("ROADSTEAD_STORAGE", "s3://bucket"), "");
     assert_eq!(done.code, Some(2));
     assert_eq!(
         done.stderr,
@@ -87,9 +88,7 @@ fn completions_know_the_commands_in_every_shell() {
 #[test]
 fn help_shows_every_command_with_examples() {
     let help = run_line("--help").stdout;
-    let names: Vec<&str> =
-        ["serve", "control", "dataplane", "group", "token", "upstream", "cache", "completions"].to_vec();
-    for name in names {
+    for name in ["serve", "control", "dataplane", "group", "token", "upstream", "cache", "completions"] {
         assert!(help.contains(&format!("\n  {name}")), "{name} is missing: {help}");
         let own = run_line(&format!("{name} --help"));
         assert!(own.code == Some(0) && own.stdout.contains("Example"), "{name}: {own:?}");

@@ -1,4 +1,5 @@
 //! Servers and admin commands together: first start, every command's answer, refusals, stops.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
 
 mod harness;
 

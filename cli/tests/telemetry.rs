@@ -1,4 +1,5 @@
 //! Spans arrive at an OTLP receiver, by gRPC and by HTTP, and logs keep to their format.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
 
 mod harness;
 
@@ -10,14 +11,24 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
-use harness::{Server, get, serve};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-    trace_service_server::{TraceService, TraceServiceServer},
+use harness::{Server, get, get_with, serve};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    trace::v1::Span,
 };
 use prost::Message;
 use rustix::process::Signal;
 use tonic::{Request, Response, Status};
+
+/// A request that the node cannot answer without the control plane.
+const SIGN_IN: &str =
+    "/jwt/auth?service=dependency_proxy&scope=repository:default/dependency_proxy/containers/alpine:pull";
+
+/// `SPAN_KIND_SERVER` of OTLP.
+const SERVER: i32 = 2;
 
 /// A receiver that keeps what it gets.
 #[derive(Clone, Default)]
@@ -66,16 +77,16 @@ impl Receiver {
             .collect()
     }
 
-    fn spans(&self) -> usize {
+    fn spans(&self) -> Vec<Span> {
         let exports = self.0.lock().unwrap();
         let scopes = exports.iter().flat_map(|export| &export.resource_spans).flat_map(|spans| &spans.scope_spans);
-        scopes.map(|scope| scope.spans.len()).sum()
+        scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
 }
 
 fn one_request(mut command: Command) {
     let mut server = Server::start(&mut command, 4);
-    get(server.addresses[0], "/v2/");
+    get(server.addresses[0], SIGN_IN);
     server.signal(Signal::TERM);
     assert_eq!(server.wait(), Some(0));
 }
@@ -89,9 +100,46 @@ fn spans_are_exported_by_either_protocol_before_the_process_ends() {
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.listen()));
         command.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         one_request(command);
-        assert!(receiver.spans() > 0, "{protocol}: no span arrived");
+        let spans = receiver.spans();
+        assert!(!spans.is_empty(), "{protocol}: no span arrived");
         assert!(receiver.services().iter().all(|name| name.contains("\"roadstead\"")), "{:?}", receiver.services());
     }
+}
+
+#[test]
+fn one_trace_leads_from_the_client_s_context_through_both_planes() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let receiver = Receiver::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(dir.path());
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.listen()));
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let mut server = Server::start(&mut command, 4);
+    let context = format!("traceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n");
+    let (head, _) = get_with(server.addresses[0], SIGN_IN, &context);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), Some(0));
+
+    let mut spans = receiver.spans();
+    spans.retain(|span| hex(&span.trace_id) == TRACE);
+    let told: Vec<_> = spans.iter().map(|span| (&span.name, hex(&span.span_id), hex(&span.parent_span_id))).collect();
+    // From the control plane's span of the call, parent by parent, to the context that the client sent.
+    let mut span = spans.iter().find(|span| span.name.contains("NodeService/SignIn") && span.kind == SERVER);
+    let mut steps = 0;
+    while let Some(parent) = span.map(|span| &span.parent_span_id) {
+        if hex(parent) == "b7ad6b7169203331" {
+            assert!(steps > 0, "the node has no span of its own: {told:?}");
+            return;
+        }
+        span = spans.iter().find(|span| span.span_id == *parent);
+        steps += 1;
+    }
+    panic!("the chain breaks after {steps} steps: {told:?}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
     for (line, message) in [
         ("serve --tls-cert /c.pem", "--tls-cert /c.pem: needs --tls-key too"),
         ("serve --tls-key /k.pem", "--tls-key /k.pem: needs --tls-cert too"),
+        ("serve --tls-cert /no/c.pem --tls-key /no/k.pem", "--tls-cert /no/c.pem: "),
         ("serve --storage s3://bucket/prefix", "--storage s3://bucket/prefix: S3 is not supported yet by this version"),
         ("serve --storage file://relative", "--storage file://relative: a file URL needs an absolute path"),
         ("serve --storage /blobs", "--storage /blobs: only file:///ABSOLUTE/PATH"),

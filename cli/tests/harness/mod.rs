@@ -1,5 +1,6 @@
 //! Runs the executable as people do: commands to their end, servers until dropped.
 #![allow(dead_code, reason = "every test program uses a part of it")]
+#![allow(clippy::expect_used, reason = "a harness that cannot go on ends its test")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -133,9 +134,14 @@ pub fn serve(data_dir: &Path) -> Command {
 
 /// A GET over HTTP/1.1: status line with headers, and body.
 pub fn get(address: SocketAddr, path: &str) -> (String, String) {
+    get_with(address, path, "")
+}
+
+/// A GET with further header lines.
+pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n").expect("it reads");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("it answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
