@@ -117,10 +117,11 @@ impl Fill {
         })
     }
 
-    /// Waits until upstream has answered, and tells the blob's size where upstream did.
+    /// Waits until upstream has answered, and tells the blob's size where upstream did. An empty body has no last
+    /// byte to hold back, so it waits for the digest.
     pub async fn headers(&self) -> Result<Option<u64>, Arc<FillError>> {
         let mut progress = self.progress.subscribe();
-        let answered = progress.wait_for(|progress| !matches!(progress.phase, Phase::Connecting)).await;
+        let answered = progress.wait_for(Progress::has_headers).await;
         match answered {
             Ok(progress) => match &progress.phase {
                 Phase::Failed(error) => Err(Arc::clone(error)),

@@ -162,6 +162,16 @@ impl Pull {
         if matches!(self.permitted.resource, Resource::Blob(_)) { "blob" } else { "manifest" }
     }
 
+    /// A frozen group is served from what is here; by tag the control plane says so itself.
+    fn may_ask_upstream(&self) -> Result<(), OciError> {
+        let group = &self.permitted.group;
+        if !group.frozen {
+            return Ok(());
+        }
+        let message = format!("group {} is frozen: only what is cached can be pulled, and this is not", group.path);
+        Err(OciError::new(StatusCode::FORBIDDEN, Code::Denied, message))
+    }
+
     fn accept(&self) -> accept::ClientAccept {
         accept::ClientAccept::of(&self.permitted.head.headers)
     }

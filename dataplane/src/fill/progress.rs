@@ -29,6 +29,15 @@ pub(super) enum Phase {
 }
 
 impl Progress {
+    /// Whether answers may start.
+    pub(super) fn has_headers(&self) -> bool {
+        match self.phase {
+            Phase::Connecting => false,
+            Phase::Arriving => self.total != Some(0),
+            Phase::Verified | Phase::Failed(_) => true,
+        }
+    }
+
     /// How many bytes followers may have: all but the last until the digest is right, so that no client can take a
     /// wrong blob for a whole one.
     pub(super) fn released(&self) -> u64 {
@@ -43,6 +52,14 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_answer_waits_for_the_digest() {
+        let at = |phase: Phase, total| Progress { phase, total, written: 0 }.has_headers();
+        assert!(!at(Phase::Connecting, None));
+        assert!(!at(Phase::Arriving, Some(0)));
+        assert!(at(Phase::Arriving, Some(1)) && at(Phase::Arriving, None) && at(Phase::Verified, Some(0)));
+    }
 
     #[test]
     fn the_last_byte_waits_for_the_digest() {

@@ -30,8 +30,10 @@ use crate::{
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Verified tokens remembered. A fleet of a thousand machines that pull ten images has ten thousand.
 const REMEMBERED_TOKENS: usize = 20_000;
-/// How far the clocks of control plane and node may differ, in seconds.
-const CLOCK_SKEW_SECONDS: u64 = 60;
+/// How far this node's clock may be behind the control plane's, in seconds, before new tokens look premature.
+const CLOCK_BEHIND_SECONDS: u64 = 60;
+/// How long an expired token is still good, in seconds: for a request that was on its way.
+const EXPIRY_LEEWAY_SECONDS: u64 = 2;
 
 /// A token that was verified: who asks, and what for they may.
 #[derive(Debug, Deserialize)]
@@ -115,7 +117,7 @@ impl Authenticator {
                 caller
             }
         };
-        let expired = caller.exp + CLOCK_SKEW_SECONDS < now;
+        let expired = caller.exp + EXPIRY_LEEWAY_SECONDS < now;
         let revoked = caller.token_id.as_deref().is_some_and(|id| policy.is_revoked(id));
         if expired || revoked { Err(Refusal::Invalid) } else { Ok(caller) }
     }
@@ -165,7 +167,7 @@ fn verify(token: &str, policy: &PolicySnapshot) -> Option<Caller> {
     validation.set_issuer(&["roadstead"]);
     validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
     validation.validate_nbf = true;
-    validation.leeway = CLOCK_SKEW_SECONDS;
+    validation.leeway = CLOCK_BEHIND_SECONDS;
     Some(decode::<Caller>(token, key, &validation).ok()?.claims)
 }
 

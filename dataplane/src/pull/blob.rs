@@ -51,6 +51,7 @@ impl Puller {
         if pull.permitted.read == Read::Head {
             return self.describe_upstream(pull, digest).await;
         }
+        pull.may_ask_upstream()?;
         match self.fills.start(digest, pull.target.clone()) {
             Ok(fill) => self.follow(pull, digest, fill, CacheStatus::Fill).await,
             Err(there) => match self.fills.running(&digest, &pull.target) {
@@ -74,10 +75,7 @@ impl Puller {
 
     async fn prove_blob(&self, pull: &Pull, digest: Digest) -> Result<(), OciError> {
         let proof = self.prove(pull, digest, ContentKind::Blob).await?;
-        match proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))? {
-            Some(_) => Ok(()),
-            None => Err(no_answer_to_head(pull)),
-        }
+        proof.map(drop).map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))
     }
 
     /// Follows a fill from wherever the client wants.
@@ -105,7 +103,7 @@ impl Puller {
     async fn describe_upstream(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
         let proof = self.prove(pull, digest, ContentKind::Blob).await?;
         let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
-        let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| no_answer_to_head(pull))?;
+        let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| unknown_size(pull))?;
         let freshness = Freshness::of_arriving(CacheStatus::Revalidated);
         self.count(pull, &digest, CacheStatus::Revalidated);
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
@@ -122,8 +120,8 @@ impl Puller {
     }
 }
 
-/// Without a HEAD a group cannot prove its right to what is here, nor learn the size of what is not.
-fn no_answer_to_head(pull: &Pull) -> OciError {
-    let message = format!("{} does not answer a HEAD for this blob", pull.target.host());
+/// A HEAD must tell the size, and upstream does not.
+fn unknown_size(pull: &Pull) -> OciError {
+    let message = format!("{} does not tell the size of this blob", pull.target.host());
     OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
 }

@@ -73,6 +73,7 @@ impl Puller {
         reference: Reference,
         tag: Option<Tag>,
     ) -> Result<(FetchResult, Role), OciError> {
+        pull.may_ask_upstream()?;
         let fetch = Fetch {
             upstream: Arc::clone(&self.upstream),
             control: Arc::clone(&self.control),

@@ -34,14 +34,19 @@ impl Puller {
 
     /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.
     pub(super) async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
+        pull.may_ask_upstream()?;
         let (upstream, target) = (Arc::clone(&self.upstream), pull.target.clone());
         let accept = pull.accept().into_lines();
         let ask = move || async move {
             Ok(match kind {
-                ContentKind::Blob => upstream
-                    .head_blob(&target, &digest)
-                    .await?
-                    .map(|head| Proof { size_bytes: head.size_bytes, media_type: None }),
+                ContentKind::Blob => {
+                    let size_bytes = match upstream.head_blob(&target, &digest).await? {
+                        Some(head) => head.size_bytes,
+                        // It answers no HEAD, or its redirect's target does not: the headers of a GET will do.
+                        None => upstream.get_blob(&target, &digest, 0).await?.total,
+                    };
+                    Some(Proof { size_bytes, media_type: None })
+                }
                 ContentKind::Manifest => upstream
                     .head_manifest(&target, &Reference::Digest(digest), Accept::Widened(&accept))
                     .await?

@@ -12,6 +12,7 @@ use crate::{
 
 impl Puller {
     pub(super) async fn tags(&self, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
+        pull.may_ask_upstream()?;
         let listed = self
             .upstream
             .get_tags(&pull.target, page.n.map(u64::from), page.last.as_deref())
