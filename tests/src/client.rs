@@ -1,6 +1,10 @@
 //! A registry client of the product that hides nothing: every header of every answer is there to be looked at.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -78,7 +82,7 @@ pub fn http() -> reqwest::Client {
     // Somebody else in this process may have been first: the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    builder.timeout(std::time::Duration::from_secs(90)).build().unwrap()
+    builder.timeout(Duration::from_secs(90)).build().unwrap()
 }
 
 /// Reads an answer to its end; an `Err` is a body that did not end cleanly, or no answer at all.
@@ -168,6 +172,19 @@ impl Client {
     /// `GET`s a blob.
     pub async fn blob(&self, image: &str, digest: &str) -> Answer {
         self.ask(Method::GET, image, &format!("blobs/{digest}"), &[]).await
+    }
+
+    /// `GET`s a blob that has been pulled, as soon as it is committed: a client has the last byte a moment before.
+    pub async fn blob_hit(&self, image: &str, digest: &str) -> Answer {
+        let started = Instant::now();
+        loop {
+            let answer = self.blob(image, digest).await.expect(200);
+            if answer.cache() == "hit" {
+                return answer;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "still {answer:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// `GET`s a blob that may break off.

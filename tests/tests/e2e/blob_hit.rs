@@ -17,7 +17,7 @@ async fn stored() -> (Hub, Cluster, Client, String) {
     let (hub, cluster) = open_pair().await;
     let wanted = hub.push_blob("library/app", random_bytes(9, SIZE));
     let client = cluster.anonymous();
-    client.blob("app", &wanted).await.expect(200);
+    client.blob_hit("app", &wanted).await;
     hub.forget_requests();
     (hub, cluster, client, wanted)
 }

@@ -82,7 +82,7 @@ async fn bad_settings_are_named_before_a_port_is_bound() {
         (vec!["serve", "--database-url", "oracle://x"], "--database-url", "oracle"),
         (vec!["serve", "--tls-cert", "/nowhere/cert.pem"], "--tls-key", ""),
         (vec!["serve", "--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "--tls-cert", "/nowhere/c.pem"),
-        (vec!["serve", "--gc-grace", "-1"], "--gc-grace", "-1"),
+        (vec!["serve", "--gc-grace=-1"], "--gc-grace", "-1"),
         (vec!["serve", "--no-such-flag"], "--no-such-flag", ""),
         (vec!["frobnicate"], "frobnicate", ""),
         (vec!["control", "--control-listen", "1.2.3.4"], "--control-listen", "1.2.3.4"),

@@ -23,15 +23,16 @@ use tokio::{
 
 use crate::open_pair;
 
+/// Longest that a silent connection may live: a minute, and some time for a busy machine.
+const IDLE: Duration = Duration::from_secs(75);
+
 /// Sends bytes as they are and reads until the server closes.
-async fn raw(cluster: &Cluster, bytes: &[u8]) -> String {
+async fn closed_after(cluster: &Cluster, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(cluster.registry).await.unwrap();
     // The server may close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(40), stream.read_to_end(&mut answer))
-        .await
-        .expect("closed by the server");
+    let _ = tokio::time::timeout(IDLE, stream.read_to_end(&mut answer)).await.expect("closed by the server");
     String::from_utf8_lossy(&answer).into()
 }
 
@@ -63,7 +64,7 @@ async fn paths_that_are_none_are_refused_before_anything_is_asked() {
         "/v3/",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", cluster.registry);
-        let answer = raw(&cluster, request.as_bytes()).await;
+        let answer = closed_after(&cluster, request.as_bytes()).await;
         let status = answer.split(' ').nth(1).unwrap_or_default();
         assert!(matches!(status, "400" | "401" | "404"), "{path}: {answer}");
         assert!(answer.contains("\"errors\""), "{path}: {answer}");
@@ -75,10 +76,10 @@ async fn paths_that_are_none_are_refused_before_anything_is_asked() {
 async fn oversized_headers_are_answered_431() {
     let cluster = Cluster::start_bare(ClusterOptions::default()).await;
     let line = format!("X-Large: {}\r\n", "x".repeat(300_000));
-    let answer = raw(&cluster, format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{line}\r\n").as_bytes()).await;
+    let answer = closed_after(&cluster, format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{line}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let many = "X-Many: 1\r\n".repeat(500);
-    let answer = raw(&cluster, format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes()).await;
+    let answer = closed_after(&cluster, format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
@@ -86,8 +87,17 @@ async fn oversized_headers_are_answered_431() {
 async fn connections_with_slow_headers_are_closed() {
     let cluster = Cluster::start_bare(ClusterOptions::default()).await;
     let started = Instant::now();
-    raw(&cluster, b"GET /v2/ HTTP/1.1\r\nHost: slow\r\nX-Slow").await;
+    closed_after(&cluster, b"GET /v2/ HTTP/1.1\r\nHost: slow\r\nX-Slow").await;
     assert!(started.elapsed() < Duration::from_secs(35), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let cluster = Cluster::start_bare(ClusterOptions::default()).await;
+    let request = format!("GET /v2/ HTTP/1.1\r\nHost: {}\r\n\r\n", cluster.registry);
+    let (silent, kept_alive) = tokio::join!(closed_after(&cluster, b""), closed_after(&cluster, request.as_bytes()));
+    assert_eq!(silent, "");
+    assert!(kept_alive.starts_with("HTTP/1.1 401"), "{kept_alive}");
 }
 
 /// Pulls a blob by HTTP/2 over a connection that is there already.

@@ -58,7 +58,7 @@ async fn what_was_cached_is_served_after_kill_9_with_upstream_down() {
     let layer = digest(&image.layers[0]);
     let client = cluster.client("default", &token);
     client.manifest("app", "latest").await.expect(200);
-    client.blob("app", &layer).await.expect(200);
+    client.blob_hit("app", &layer).await;
     cluster.kill();
     hub.down().await;
     cluster.run_processes().await;
@@ -80,7 +80,7 @@ async fn a_full_disk_is_a_clear_error_for_fills_and_none_for_cached_pulls() {
     let layer = digest(&cached.layers[0]);
     let client = cluster.anonymous();
     client.manifest("app", "latest").await.expect(200);
-    client.blob("app", &layer).await.expect(200);
+    client.blob_hit("app", &layer).await;
 
     let (large, small) = (random_bytes(1, 60_000_000), random_bytes(2, 1_000_000));
     let (large, wanted) = (hub.push_blob("library/app", large), hub.push_blob("library/app", small.clone()));

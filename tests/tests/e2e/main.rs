@@ -18,11 +18,16 @@ mod manifest_pull;
 mod observability;
 mod outages;
 mod real_clients;
+mod secure_upstream;
 mod sign_in;
+mod stored_bytes;
 mod two_processes;
 mod upstream_auth;
 
+use std::time::{Duration, Instant};
+
 use roadstead_tests::{
+    client::Answer,
     cluster::Cluster,
     hub::{AuthMode, Hub, HubOptions},
 };
@@ -32,4 +37,21 @@ async fn open_pair() -> (Hub, Cluster) {
     let hub = Hub::start_with(HubOptions { auth: AuthMode::Open, ..HubOptions::default() }).await;
     let cluster = Cluster::start(&hub).await;
     (hub, cluster)
+}
+
+/// Asks until the answer has this status, at most 5 s: changes reach nodes a moment later.
+async fn soon(status: u16, ask: impl AsyncFn() -> Answer) -> Answer {
+    within(Duration::from_secs(5), status, ask).await
+}
+
+async fn within(at_most: Duration, status: u16, ask: impl AsyncFn() -> Answer) -> Answer {
+    let started = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer.status.as_u16() == status {
+            return answer;
+        }
+        assert!(started.elapsed() < at_most, "still {answer:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -7,7 +7,7 @@ use roadstead_tests::{
     image::{DOCKER_MANIFEST, Format, Image, ImageBuilder, Index, digest},
 };
 
-use crate::open_pair;
+use crate::{open_pair, soon};
 
 /// Pulls an image as clients do: manifest by tag, then config and layers.
 async fn pull(cluster: &Cluster, name: &str, tag: &str, image: &Image) {
@@ -188,7 +188,7 @@ async fn a_name_without_slash_is_of_library_and_another_registry_is_picked_by_na
     assert_eq!(other.count(&When::any()), 0, "{}", other.log());
     let arguments = ["group", "update", "default", "--upstream", "docker.io", "--upstream", "registry.example"];
     cluster.cli(&arguments).await.ok();
-    client.manifest("registry.example/org/app", "1").await.expect(200);
+    soon(200, || client.manifest("registry.example/org/app", "1")).await;
     client.ask(Method::GET, "org/app", "manifests/1?ns=registry.example", &[]).await.expect(200);
     assert_eq!(other.count(&When::get(Kind::Manifest)), 1, "{}", other.log());
 }

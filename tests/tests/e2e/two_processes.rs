@@ -37,8 +37,9 @@ async fn a_node_serves_what_it_knows_while_the_control_plane_is_gone() {
     let client = cluster.client_of_new_group("acme").await;
     let layer = digest(&image.layers[0]);
     client.manifest("app", "latest").await.expect(200);
-    client.blob("app", &layer).await.expect(200);
+    client.blob_hit("app", &layer).await;
     client.manifest("app", &image.digest()).await.expect(200);
+    client.token("other").await;
     cluster.kill_one(0);
     for _ in 0..3 {
         assert_eq!(client.manifest("app", &image.digest()).await.expect(200).body, image.manifest);

@@ -9,6 +9,8 @@ use roadstead_tests::{
     image::{Image, random_bytes},
 };
 
+use crate::soon;
+
 async fn login(cluster: &Cluster, user: &str, password: &str) {
     let arguments = ["upstream", "login", "default", "docker.io", "--username", user, "--password-stdin"];
     cluster.cli_with_input(&arguments, password).await.ok();
@@ -101,15 +103,8 @@ async fn a_foreign_realm_gets_no_credentials_unless_it_is_listed() {
         assert_eq!(request.header("authorization"), "", "{request}");
     }
     cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url(), "--token-host", "localhost"]).await.ok();
-    let mut answer = cluster.anonymous().manifest("app", "latest").await;
-    for _ in 0..20 {
-        if answer.status.is_success() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        answer = cluster.anonymous().manifest("app", "latest").await;
-    }
-    answer.expect(200);
+    let client = cluster.anonymous();
+    soon(200, || client.manifest("app", "latest")).await;
 }
 
 #[tokio::test]
