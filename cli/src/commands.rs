@@ -52,7 +52,10 @@ fn read_password(input: impl Read) -> Result<SecretString, Failure> {
     Ok(password.into())
 }
 
-/// The registry's address as far as it can be guessed from the control plane's: the default port on this machine.
+/// The control plane's port unless somebody chose another.
+const DEFAULT_CONTROL_PORT: u16 = 7071;
+
+/// The registry's address as far as it can be guessed: where the control plane is where `serve` puts it, so is that.
 fn registry_guess(control: &Url) -> &'static str {
     let local = match control.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -60,7 +63,7 @@ fn registry_guess(control: &Url) -> &'static str {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if local { "127.0.0.1:7070" } else { "REGISTRY_HOST" }
+    if local && control.port() == Some(DEFAULT_CONTROL_PORT) { "127.0.0.1:7070" } else { "REGISTRY_HOST" }
 }
 
 #[cfg(test)]
@@ -95,12 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn the_registry_is_guessed_only_on_this_machine() {
+    fn the_registry_is_guessed_only_where_serve_puts_it() {
         for (control, guess) in [
             ("http://127.0.0.1:7071", "127.0.0.1:7070"),
             ("http://localhost:7071", "127.0.0.1:7070"),
             ("http://[::1]:7071", "127.0.0.1:7070"),
-            ("https://roadstead.example", "REGISTRY_HOST"),
+            ("http://127.0.0.1:9999", "REGISTRY_HOST"),
+            ("https://roadstead.example:7071", "REGISTRY_HOST"),
         ] {
             assert_eq!(registry_guess(&Url::parse(control).unwrap()), guess);
         }

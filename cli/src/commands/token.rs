@@ -170,7 +170,11 @@ fn details(answer: &CreateTokenResponse) -> Details {
 
 fn hint(answer: &CreateTokenResponse, for_node: bool, control: &Url) -> String {
     let next = if for_node {
-        format!("Start a node with it:\n  ROADSTEAD_NODE_TOKEN=TOKEN roadstead dataplane --control {control}")
+        let control = control.as_str().trim_end_matches('/');
+        format!(
+            "Start a node with it:\n  ROADSTEAD_NODE_TOKEN={} roadstead dataplane --control {control}",
+            answer.token
+        )
     } else {
         format!(
             "Sign in with it (the token is the password):\n  docker login --username {} {}",
@@ -248,7 +252,7 @@ mod tests {
             "ID:         0190\nUsername:   u1\nToken:      rs_dep_x\nExpires:    never\n"
         );
         assert!(hint(&answer, false, &control).ends_with("docker login --username u1 127.0.0.1:7070"));
-        assert!(hint(&answer, true, &control).ends_with("roadstead dataplane --control http://127.0.0.1:7071/"));
+        assert!(hint(&answer, true, &control).ends_with("roadstead dataplane --control http://127.0.0.1:7071"));
     }
 
     #[test]

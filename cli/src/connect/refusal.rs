@@ -20,6 +20,9 @@ pub fn explain(status: &Status, control: &Url, token_source: &str) -> String {
             _ => format!("talking to the control plane at {control} failed: {cause}"),
         };
     }
+    if is_no_grpc(status) {
+        return format!("what answers at {control} is no control plane; is --control right?");
+    }
     match status.code() {
         Code::Unauthenticated => format!(
             "the control plane at {control} does not accept the token from {token_source}: {said}; give a good one with --token"
@@ -48,6 +51,11 @@ fn local_cause(status: &Status) -> Option<String> {
         cause = deeper;
     }
     Some(cause.to_string())
+}
+
+/// Whether something else than gRPC answered, the registry's or the metrics port for example. tonic has no type for it.
+fn is_no_grpc(status: &Status) -> bool {
+    ["protocol error", "grpc-status header missing"].iter().any(|sign| status.message().starts_with(sign))
 }
 
 /// The fields that are wrong, except where the message has said it already.
@@ -100,6 +108,19 @@ mod tests {
     #[test]
     fn a_refusal_keeps_to_one_line() {
         assert_eq!(said(&Status::not_found("no group\nnamed acme")), "no group\\nnamed acme");
+    }
+
+    #[tokio::test]
+    async fn another_kind_of_server_is_told_from_a_control_plane() {
+        use roadstead_proto::v1::{ListGroupsRequest, group_service_client::GroupServiceClient};
+        for (status, body) in [(404, "{\"errors\":[]}"), (200, "<html>"), (404, ""), (405, "")] {
+            let status = axum::http::StatusCode::from_u16(status).unwrap();
+            let router = axum::Router::new().fallback(async move || (status, body));
+            let channel = crate::embedded::channel(router, tokio_util::sync::CancellationToken::new());
+            let answer = GroupServiceClient::new(channel).list_groups(ListGroupsRequest::default()).await.unwrap_err();
+            let message = said(&answer);
+            assert!(message.ends_with("is no control plane; is --control right?"), "{status} {body}: {answer:?}");
+        }
     }
 
     #[tokio::test]
