@@ -268,3 +268,20 @@ async fn other_databases_are_refused_without_showing_their_password() {
         assert!(matches!(&error, StoreError::Url(message) if !message.contains("hunter2")), "{error}");
     }
 }
+
+#[tokio::test]
+async fn every_sqlite_connection_has_our_settings() {
+    use sqlx::Row as _;
+    let (_folder, store) = fresh().await;
+    let (mut reader, mut writer) = (store.read().await.unwrap(), store.write().await.unwrap());
+    for db in [&mut *reader, &mut *writer] {
+        let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *db).await.unwrap().try_get(0).unwrap();
+        assert_eq!(mode, "wal");
+        for (setting, expected) in
+            [("PRAGMA foreign_keys", 1), ("PRAGMA synchronous", 1), ("PRAGMA busy_timeout", 5000)]
+        {
+            let row = sqlx::query(setting).fetch_one(&mut *db).await.unwrap();
+            assert_eq!(row.try_get::<i64, _>(0).unwrap(), expected, "{setting}");
+        }
+    }
+}
