@@ -157,6 +157,54 @@ async fn containerds_parallel_open_ended_ranges_cost_one_download() {
     assert_eq!(hub.count(&When::get(Kind::Blob)), 1, "{}", hub.log());
 }
 
+/// One client of many: asks for everything or a part, and may leave before the end.
+async fn roam(client: &Client, wanted: &str, blob: &Bytes, seed: usize) {
+    let start = (seed * 7_919 * 131) % blob.len();
+    let leaves_after = if seed.is_multiple_of(3) { (seed * 104_729) % blob.len() } else { usize::MAX };
+    let range = format!("bytes={start}-");
+    let headers = [("range", range.as_str())];
+    let (start, headers) = if seed.is_multiple_of(2) { (0, &headers[..0]) } else { (start, &headers[..]) };
+    let mut response = client.open_blob("app", wanted, headers).await;
+    assert!(response.status().is_success(), "{response:?}");
+    let mut at = start;
+    while at - start < leaves_after {
+        let Some(piece) = response.chunk().await.unwrap() else { break };
+        assert_eq!(piece, blob.slice(at..at + piece.len()), "client {seed} at byte {at}");
+        at += piece.len();
+    }
+    assert!(leaves_after < usize::MAX || at == blob.len(), "client {seed} ended at byte {at}");
+}
+
+#[tokio::test]
+async fn whatever_clients_do_every_byte_is_right_and_upstream_sends_it_once() {
+    let (hub, cluster, gate, blob, wanted) = gated(8_000_000).await;
+    hub.fault_times(When::get(Kind::Blob), Fault::CutAt(3_333_333), 1);
+    let client = client_with_token(&cluster).await;
+    let clients = join_all((0..60).map(|seed| roam(&client, &wanted, &blob, seed)));
+    let (_, ()) = tokio::join!(clients, async {
+        hub.wait_for(&When::get(Kind::Blob), 1).await;
+        for step in 1..=16 {
+            gate.release(step * 500_000);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.open();
+    });
+    client.blob_hit("app", &wanted).await;
+    assert_eq!(hub.count(&When::get(Kind::Blob)), 2, "one download and its resumption:\n{}", hub.log());
+    assert_eq!(hub.bytes_sent(&When::get(Kind::Blob)), 8_000_000, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_head_during_a_fill_tells_the_length() {
+    let (_hub, cluster, gate, _, wanted) = gated(3_000_000).await;
+    let client = client_with_token(&cluster).await;
+    let under_way = client.open_blob("app", &wanted, &[]).await;
+    let head = client.ask(Method::HEAD, "app", &format!("blobs/{wanted}"), &[]).await.expect(200);
+    assert_eq!(head.header("content-length"), "3000000");
+    gate.open();
+    under_way.bytes().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_cold_head_of_a_blob_downloads_nothing() {
     let (hub, cluster) = open_pair().await;

@@ -1,5 +1,7 @@
 //! One group's private images never reach a group that could not pull them itself.
 
+use std::time::Duration;
+
 use http::Method;
 use roadstead_tests::{
     client::{Answer, Client},
@@ -97,6 +99,53 @@ async fn joining_a_fill_takes_a_right_of_ones_own() {
     first.bytes().await.unwrap();
     let fetched = hub.requests(&When::get(Kind::Blob)).iter().filter(|request| request.status() == 200).count();
     assert_eq!(fetched, 1, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_fill_whose_owner_loses_its_right_is_taken_over_by_a_joiner() {
+    let (hub, cluster, one, _, _) = private_pair().await;
+    cluster.create_group("three").await;
+    let token = cluster.create_token("three").await;
+    let three = cluster.client("three", &token);
+    login(&cluster, "three", "bob").await;
+    let blob = random_bytes(4, 1_000_000);
+    let wanted = hub.push_blob("secret/app", blob.clone());
+    let gate = Gate::closed();
+    gate.release(1000);
+    hub.fault_times(When::get(Kind::Blob), Fault::Gated(gate.clone()), 2);
+    hub.fault_times(When::get(Kind::Blob), Fault::CutAt(500_000), 2);
+    let mut owners = one.open_blob("secret/app", &wanted, &[]).await;
+    owners.chunk().await.unwrap().unwrap();
+    let joined = three.open_blob("secret/app", &wanted, &[]).await;
+    assert_eq!(joined.status().as_u16(), 200);
+    // The download is cut and alice, for whom it was, may no longer resume it; bob may.
+    hub.make_private("secret/app", &["bob"]);
+    gate.open();
+    assert_eq!(joined.bytes().await.unwrap(), blob, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_group_that_is_deleted_takes_its_tokens_and_rights_along() {
+    let (hub, cluster) = open_pair().await;
+    let image = Image::small(1);
+    hub.push("library/app", "latest", &image);
+    cluster.create_group("gone").await;
+    let token = cluster.create_token("gone").await;
+    let client = cluster.client("gone", &token);
+    client.manifest("app", "latest").await.expect(200);
+    cluster.cli(&["group", "delete", "gone", "--yes"]).await.ok();
+    let refused = async {
+        while client.manifest("app", &image.digest()).await.status.is_success() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("refused within moments");
+    assert!(cluster.client("gone", &token).sign_in("app").await.status.is_client_error());
+    // A new group of that name inherits nothing.
+    cluster.create_group("gone").await;
+    assert!(cluster.client("gone", &token).sign_in("app").await.status.is_client_error());
+    let stats = cluster.cli_json(&["cache", "stats", "gone"]).await;
+    assert_eq!(stats["manifests"], 0, "{stats}");
 }
 
 #[tokio::test]
