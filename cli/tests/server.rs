@@ -3,7 +3,14 @@
 
 mod harness;
 
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use harness::{Done, Server, get, roadstead, run, serve};
 use rustix::process::Signal;
@@ -235,4 +242,39 @@ fn a_node_of_its_own_joins_by_its_token() {
     assert_eq!(control.wait(), Some(0));
     node.signal(Signal::TERM);
     assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&mut serve(dir.path()), 4);
+    let token = std::fs::read_to_string(dir.path().join("admin-token")).unwrap();
+    // A call that has begun and never ends: its body is announced, and does not come.
+    let mut socket = TcpStream::connect(server.addresses[1]).unwrap();
+    let head = format!(
+        "POST /roadstead.v1.GroupService/ListGroups HTTP/1.1\r\nHost: control\r\nContent-Type: application/grpc\r\n\
+         Authorization: Bearer {}\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        token.trim()
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    // The interim answer comes when the call waits for its body.
+    socket.read_exact(&mut [0; 12]).unwrap();
+
+    server.signal(Signal::TERM);
+    let (head, reason) = eventually_not_ready(&server);
+    assert!(head.starts_with("HTTP/1.1 503 ") && reason.contains("stopping"), "{head} {reason}");
+    server.signal(Signal::TERM);
+    let asked = Instant::now();
+    assert_eq!(server.wait(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+}
+
+/// What `/readyz` says once it does not say that all is well.
+fn eventually_not_ready(server: &Server) -> (String, String) {
+    loop {
+        let answer = get(server.addresses[2], "/readyz");
+        if !answer.0.starts_with("HTTP/1.1 200 ") {
+            return answer;
+        }
+    }
 }
