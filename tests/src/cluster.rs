@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -61,7 +61,7 @@ pub struct DeployToken {
     pub token: String,
 }
 
-/// A running product. Dropping it stops the processes and removes the folder.
+/// A running product. Dropping it ends the processes and removes the folder.
 pub struct Cluster {
     options: ClusterOptions,
     folder: TempDir,
@@ -208,6 +208,14 @@ impl Cluster {
     /// The process ids.
     pub fn pids(&self) -> Vec<u32> {
         self.daemons().iter().map(Daemon::pid).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // At once: nobody needs the data, and the folder is removed next. A failed test may have poisoned the lock.
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.drain(..).for_each(|mut daemon| daemon.kill());
     }
 }
 

@@ -1,9 +1,11 @@
 //! Manifests: what a pull costs upstream, and what clients see.
 
+use std::time::Duration;
+
 use http::Method;
 use roadstead_tests::{
     cluster::Cluster,
-    hub::{Hub, Kind, When},
+    hub::{Fault, Gate, Hub, Kind, When},
     image::{DOCKER_MANIFEST, Format, Image, ImageBuilder, Index, digest},
 };
 
@@ -144,6 +146,28 @@ async fn concurrent_pulls_of_a_cold_tag_share_one_get() {
         answer.expect(200);
     }
     assert_eq!(hub.count(&When::get(Kind::Manifest)), 1, "{}", hub.log());
+}
+
+#[tokio::test]
+async fn concurrent_pulls_of_a_warm_tag_share_one_head() {
+    let (hub, cluster) = open_pair().await;
+    hub.push("library/app", "latest", &Image::small(1));
+    let client = cluster.anonymous();
+    client.manifest("app", "latest").await.expect(200);
+    hub.forget_requests();
+    let gate = Gate::closed();
+    hub.fault(When::head(Kind::Manifest), Fault::HoldAnswer(gate.clone()));
+    let pulls = futures_util::future::join_all((0..10).map(|_| client.manifest("app", "latest")));
+    let (answers, ()) = tokio::join!(pulls, async {
+        while cluster.metric("roadstead_requests_in_flight", &[]).await < 10.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        gate.open();
+    });
+    for answer in answers {
+        assert_eq!(answer.expect(200).cache(), "revalidated");
+    }
+    assert_eq!(hub.count(&When::any()), 1, "{}", hub.log());
 }
 
 #[tokio::test]

@@ -200,6 +200,32 @@ async fn registry_tokens_expire() {
 }
 
 #[tokio::test]
+async fn deploy_tokens_expire() {
+    let (_hub, cluster) = open_pair().await;
+    cluster.create_group("acme").await;
+    let arguments = ["token", "create", "--group", "acme", "--name", "short", "--expires-in", "2s"];
+    let made = cluster.cli_json(&arguments).await;
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let client = Client::new(&cluster.url(), "acme", Some((text("username"), text("token"))));
+    client.sign_in("app").await.expect(200);
+    soon(401, || client.sign_in("app")).await;
+}
+
+#[tokio::test]
+async fn nobody_pulls_without_signing_in_where_anonymous_pulls_are_off() {
+    let arguments = ["--allow-anonymous-pulls", "false"].map(str::to_owned).to_vec();
+    let cluster = Cluster::start_bare(ClusterOptions { arguments, ..ClusterOptions::default() }).await;
+    cluster.anonymous().sign_in("app").await.expect_error(401, "UNAUTHORIZED");
+    // Nor from a group that does not admit it.
+    let cluster = Cluster::start_bare(ClusterOptions::default()).await;
+    cluster.cli(&["group", "create", "open", "--visibility", "public"]).await.ok();
+    let client = Client::new(&cluster.url(), "open", None);
+    client.sign_in("app").await.expect_error(401, "UNAUTHORIZED");
+    cluster.cli(&["group", "update", "open", "--anonymous-pull", "true"]).await.ok();
+    soon(200, || client.sign_in("app")).await;
+}
+
+#[tokio::test]
 async fn revoking_a_token_ends_the_registry_tokens_made_with_it() {
     let (hub, cluster) = open_pair().await;
     hub.push("library/app", "latest", &Image::small(1));

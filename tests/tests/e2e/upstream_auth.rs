@@ -94,6 +94,18 @@ async fn credentials_are_given_to_the_upstreams_own_token_service() {
 }
 
 #[tokio::test]
+async fn credentials_that_upstream_refuses_are_told_and_hidden() {
+    let (_hub, cluster) = private(HubOptions::default()).await;
+    login(&cluster, "alice", "an-old-password").await;
+    let client = cluster.anonymous();
+    let refused = client.manifest("app", "latest").await.expect_error(403, "DENIED");
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("docker.io") && !said.contains("an-old-password"), "{said}");
+    login(&cluster, "alice", "alices-password").await;
+    soon(200, || client.manifest("app", "latest")).await;
+}
+
+#[tokio::test]
 async fn a_foreign_realm_gets_no_credentials_unless_it_is_listed() {
     let (hub, cluster) =
         private(HubOptions { realm: Realm::Separate("localhost".into()), ..HubOptions::default() }).await;
