@@ -171,7 +171,7 @@ pub struct Fills {
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
     control: Arc<ControlClient>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Fills {
@@ -180,7 +180,7 @@ impl Fills {
         store: Arc<dyn BlobStore>,
         upstream: Arc<UpstreamClient>,
         control: Arc<ControlClient>,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (running, turns) = (Mutex::default(), Semaphore::new(MAX_FILLS));
         Arc::new(Self { running, turns, store, upstream, control, metrics })

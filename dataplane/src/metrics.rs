@@ -72,8 +72,7 @@ impl ByteCounter for Counter {
     }
 }
 
-/// A node's metrics. Cheap to clone.
-#[derive(Clone)]
+/// A node's metrics.
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabel, Histogram>,
@@ -94,7 +93,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Makes the metrics and registers them.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry) -> Arc<Self> {
         let client_bytes = Counter::default();
         // 0.25 ms to about 2 min.
         let histogram = || Histogram::new(exponential_buckets(0.000_25, 4.0, 10));
@@ -126,7 +125,7 @@ impl Metrics {
         registry.register("fills_in_progress", "Blob downloads from upstream under way", metrics.fills.clone());
         registry.register("disk_total_bytes", "Size of the blob store's file system", metrics.disk_total.clone());
         registry.register("disk_available_bytes", "Room left for blobs", metrics.disk_available.clone());
-        metrics
+        Arc::new(metrics)
     }
 
     /// Counts an answered request.

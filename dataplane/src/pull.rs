@@ -17,7 +17,7 @@ use roadstead_proto::{Digest, Reference, Tag};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    control::{self, ControlClient, ControlError, RepositoryRef},
+    control::{self, ControlClient, ControlError, Link, RepositoryRef},
     fill::Fills,
     flight::{FlightLost, Flights},
     layers::{
@@ -37,7 +37,7 @@ pub struct Puller {
     upstream: Arc<UpstreamClient>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     revalidate_timeout: Duration,
     tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
     manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
@@ -55,16 +55,20 @@ pub struct Parts {
     /// Downloads under way.
     pub fills: Arc<Fills>,
     /// Counts.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// How long a cached tag waits for upstream's word.
     pub revalidate_timeout: Duration,
 }
 
+/// What is wanted, by whom, and what links, tags and counts of it are kept under.
+struct Wanted {
+    permitted: Permitted,
+    repository: RepositoryRef,
+}
+
 /// One pull on its way through a flow.
 struct Pull {
-    permitted: Permitted,
-    /// What links, tags and counts of it are kept under.
-    repository: RepositoryRef,
+    wanted: Wanted,
     /// Where upstream's side of it is asked, with the group's own credentials.
     target: Target,
 }
@@ -86,21 +90,38 @@ impl Puller {
         })
     }
 
-    /// Answers one permitted request.
-    pub async fn answer(self: Arc<Self>, granted: Granted) -> Result<Answer, OciError> {
+    /// Answers without waiting for anything, if it can: what is asked for by digest, linked and open already, which
+    /// is most of what a node is asked for. Hands the request back otherwise.
+    pub fn answer_at_once(&self, granted: Granted) -> Result<Answer, Granted> {
         let permitted = match granted {
             Granted::Ping => return Ok(pong()),
-            Granted::Pull(permitted) => *permitted,
+            Granted::Pull(permitted) => permitted,
         };
-        let route = match permitted.resource {
-            Resource::Manifest(_) => "manifest",
-            Resource::Blob(_) => "blob",
-            Resource::Tags(_) => "tags",
-            Resource::Referrers { .. } => "referrers",
+        let (digest, is_manifest) = match &permitted.resource {
+            Resource::Blob(digest) => (*digest, false),
+            Resource::Manifest(Reference::Digest(digest)) => (*digest, true),
+            _ => return Err(Granted::Pull(permitted)),
         };
-        let target = self.target(&permitted).await?;
-        let pull = Pull { repository: target.repository_ref(), permitted, target };
-        let answered = match pull.permitted.resource.clone() {
+        let Some(blob) = self.store.opened(&digest) else { return Err(Granted::Pull(permitted)) };
+        let wanted = Wanted::new(*permitted);
+        let link = self.control.remembered_link(&wanted.repository, &digest);
+        let usable = |link: &Arc<Link>| link.size_bytes == blob.size && !(is_manifest && link.media_type.is_empty());
+        let Some(link) = link.filter(usable) else { return Err(Granted::Pull(Box::new(wanted.permitted))) };
+        let media_type = if is_manifest { link::media_type_header(&link.media_type) } else { link::OCTET_STREAM };
+        let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
+        Ok(self.serve(&wanted, &digest, &blob, media_type, freshness))
+    }
+
+    /// Answers one permitted request.
+    pub async fn answer(self: Arc<Self>, granted: Granted) -> Result<Answer, OciError> {
+        let wanted = match granted {
+            Granted::Ping => return Ok(pong()),
+            Granted::Pull(permitted) => Wanted::new(*permitted),
+        };
+        let route = wanted.route();
+        let target = self.target(&wanted.permitted).await?;
+        let pull = Pull { wanted, target };
+        let answered = match pull.wanted.permitted.resource.clone() {
             Resource::Manifest(Reference::Digest(digest)) => self.manifest_by_digest(&pull, digest).await,
             Resource::Manifest(Reference::Tag(tag)) => self.manifest_by_tag(&pull, tag).await,
             Resource::Blob(digest) => self.blob(&pull, digest).await,
@@ -127,26 +148,26 @@ impl Puller {
     /// Answers with a stored blob or manifest and notes that it was pulled.
     fn serve(
         &self,
-        pull: &Pull,
+        wanted: &Wanted,
         digest: &Digest,
         blob: &Arc<StoredBlob>,
         media_type: HeaderValue,
         freshness: Freshness,
     ) -> Answer {
-        self.count(pull, digest, freshness.status);
+        self.count(wanted, digest, freshness.status);
         let content = Content::of_stored(blob, media_type, freshness);
-        if pull.permitted.read == Read::Head {
+        if wanted.permitted.read == Read::Head {
             return content.described(blob.size);
         }
-        content.stored(blob, &pull.conditions(), self.metrics.client_bytes())
+        content.stored(blob, &wanted.conditions(), self.metrics.client_bytes())
     }
 
     /// Counts an answer with content; only GETs are pulls.
-    fn count(&self, pull: &Pull, digest: &Digest, status: CacheStatus) {
-        self.metrics.served(pull.route(), status);
-        if pull.permitted.read == Read::Get {
+    fn count(&self, wanted: &Wanted, digest: &Digest, status: CacheStatus) {
+        self.metrics.served(wanted.route(), status);
+        if wanted.permitted.read == Read::Get {
             let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
-            self.control.record_usage(&pull.repository, digest, outcome);
+            self.control.record_usage(&wanted.repository, digest, outcome);
         }
     }
 
@@ -157,9 +178,23 @@ impl Puller {
     }
 }
 
-impl Pull {
+impl Wanted {
+    fn new(permitted: Permitted) -> Self {
+        let repository = RepositoryRef {
+            group: permitted.group.id.clone(),
+            upstream: permitted.upstream.host.clone(),
+            repository: permitted.repository.clone(),
+        };
+        Self { permitted, repository }
+    }
+
     fn route(&self) -> &'static str {
-        if matches!(self.permitted.resource, Resource::Blob(_)) { "blob" } else { "manifest" }
+        match self.permitted.resource {
+            Resource::Manifest(_) => "manifest",
+            Resource::Blob(_) => "blob",
+            Resource::Tags(_) => "tags",
+            Resource::Referrers { .. } => "referrers",
+        }
     }
 
     /// A frozen group is served from what is here; by tag the control plane says so itself.

@@ -43,7 +43,7 @@ impl Readiness {
     }
 
     /// Tries the store now and then, until the node stops.
-    pub(crate) async fn watch_store(self, store: Arc<dyn BlobStore>, metrics: Metrics) {
+    pub(crate) async fn watch_store(self, store: Arc<dyn BlobStore>, metrics: Arc<Metrics>) {
         let mut ticks = interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -70,7 +70,7 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     bounds: Bounds,
     stack: Stack,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     address: SocketAddr,
 }
 
@@ -81,7 +81,7 @@ impl Server {
         tls: Option<Arc<rustls::ServerConfig>>,
         bounds: Bounds,
         stack: Stack,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;

@@ -2,12 +2,13 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, Ready, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use futures_util::future::Either;
 use http::Request;
 use hyper::body::Incoming;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
@@ -88,28 +89,29 @@ struct Split<S> {
 impl<S> Service<(Request<Incoming>, Result<Route, RouteError>)> for Split<S>
 where
     S: Service<Routed, Response = Answer, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = AnswerFuture;
+    type Future = Either<S::Future, AnswerFuture>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, (request, route): (Request<Incoming>, Result<Route, RouteError>)) -> AnswerFuture {
+    fn call(&mut self, (request, route): (Request<Incoming>, Result<Route, RouteError>)) -> Self::Future {
         match route {
-            Err(error) => Box::pin(async move { Ok(OciError::from(error).into_answer()) }),
+            Err(error) => Either::Right(Box::pin(async move { Ok(OciError::from(error).into_answer()) })),
             Ok(Route::SignIn) => {
                 let sign_in = Arc::clone(&self.sign_in);
-                Box::pin(async move { Ok(sign_in.answer(request).await.unwrap_or_else(OciError::into_answer)) })
+                Either::Right(Box::pin(async move {
+                    Ok(sign_in.answer(request).await.unwrap_or_else(OciError::into_answer))
+                }))
             }
             Ok(route) => {
                 let read = if *request.method() == http::Method::HEAD { Read::Head } else { Read::Get };
                 // A pull has no body; what is not read is bounded by the connection.
                 let (head, _body) = request.into_parts();
-                Box::pin(self.inner.call(Routed { route, read, head }))
+                Either::Left(self.inner.call(Routed { route, read, head }))
             }
         }
     }
@@ -122,15 +124,19 @@ struct Flows(Arc<Puller>);
 impl Service<Granted> for Flows {
     type Response = Answer;
     type Error = Infallible;
-    type Future = AnswerFuture;
+    type Future = Either<Ready<Result<Answer, Infallible>>, AnswerFuture>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, granted: Granted) -> AnswerFuture {
+    fn call(&mut self, granted: Granted) -> Self::Future {
+        let granted = match self.0.answer_at_once(granted) {
+            Ok(answer) => return Either::Left(ready(Ok(answer))),
+            Err(granted) => granted,
+        };
         let puller = Arc::clone(&self.0);
-        Box::pin(async move { Ok(puller.answer(granted).await.unwrap_or_else(OciError::into_answer)) })
+        Either::Right(Box::pin(async move { Ok(puller.answer(granted).await.unwrap_or_else(OciError::into_answer)) }))
     }
 }
 

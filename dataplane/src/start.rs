@@ -14,7 +14,7 @@ use crate::{
     garbage,
     layers::{
         authenticate::{AuthenticateLayer, Authenticator},
-        authorize::AuthorizeLayer,
+        authorize::{AuthorizeLayer, Authorizer},
         limit::LimitLayer,
         trace::TraceLayer,
     },
@@ -64,7 +64,7 @@ pub struct Dataplane {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     stopping: CancellationToken,
     drain: Duration,
 }
@@ -83,25 +83,25 @@ impl Dataplane {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
         };
         let control = ControlClient::new(channel, &node_token, &config.node_name)?;
-        let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), metrics.clone());
+        let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), Arc::clone(&metrics));
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),
             upstream,
             store: Arc::clone(&store),
             fills: Arc::clone(&fills),
-            metrics: metrics.clone(),
+            metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
-        let authenticator = Authenticator::new(Arc::clone(&control), config.external_url.clone());
+        let authenticator = Arc::new(Authenticator::new(Arc::clone(&control), config.external_url.clone()));
         let stack = stack::build(stack::Parts {
-            trace: TraceLayer(metrics.clone()),
+            trace: TraceLayer(Arc::clone(&metrics)),
             limit: LimitLayer::new(config.max_requests),
-            authenticate: AuthenticateLayer(authenticator.clone()),
-            authorize: AuthorizeLayer {
+            authenticate: AuthenticateLayer(Arc::clone(&authenticator)),
+            authorize: AuthorizeLayer(Arc::new(Authorizer {
                 control: Arc::clone(&control),
                 authenticator,
                 max_control_outage: config.max_control_outage,
-            },
+            })),
             sign_in: Arc::new(TokenService::new(Arc::clone(&control), config.allow_anonymous_pulls)),
             puller,
         });
@@ -111,7 +111,7 @@ impl Dataplane {
             idle: config.idle_timeout,
             drain: config.drain_timeout,
         };
-        let server = Server::bind(config.listen, config.tls.map(|tls| tls.0), bounds, stack, metrics.clone())
+        let server = Server::bind(config.listen, config.tls.map(|tls| tls.0), bounds, stack, Arc::clone(&metrics))
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let stopping = CancellationToken::new();
@@ -136,7 +136,7 @@ impl Dataplane {
         let control = CancellationToken::new();
         let (client, stop_client) = (Arc::clone(&self.control), control.clone());
         tasks.spawn(async move { client.run(stop_client).await });
-        tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), self.metrics.clone()));
+        tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(garbage::collect(
             Arc::clone(&self.control),
             Arc::clone(&self.store),

@@ -65,6 +65,9 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Opens a blob for reading; `None` if it is not stored.
     async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, StorageError>;
 
+    /// A blob that is open already, without waiting for anything; `None` says nothing about whether it is stored.
+    fn opened(&self, digest: &Digest) -> Option<Arc<StoredBlob>>;
+
     /// Starts a staged file. Room for `size` bytes, where that is known, is reserved at once, so that a full store
     /// is known before a client is promised anything.
     async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError>;

@@ -9,8 +9,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::Fill;
 use crate::storage::{StagedFile, StorageError};
 
-/// Pieces that may wait for the disk; upstream is read no faster than that.
-const QUEUED_PIECES: usize = 8;
+/// Pieces that may wait for the disk; upstream is read no faster than that. Each can be as large as the client's read
+/// buffer (some 400 KiB), so this is what a fill costs in memory.
+const QUEUED_PIECES: usize = 2;
 /// Followers are told of new bytes at least this often, in bytes.
 const ANNOUNCE_BYTES: u64 = 1024 * 1024;
 

@@ -87,17 +87,16 @@ pub struct Authenticated {
 }
 
 /// Verifies tokens and remembers those that were good.
-#[derive(Clone)]
 pub struct Authenticator {
     control: Arc<ControlClient>,
-    verified: Arc<Cache<Box<str>, Arc<Caller>>>,
-    external_url: Option<Arc<Url>>,
+    verified: Cache<Box<str>, Arc<Caller>>,
+    external_url: Option<Url>,
 }
 
 impl Authenticator {
     /// Verifies with the keys that `control` watches; challenges name `external_url`, or the request's own address.
     pub fn new(control: Arc<ControlClient>, external_url: Option<Url>) -> Self {
-        Self { control, verified: Arc::new(Cache::new(REMEMBERED_TOKENS)), external_url: external_url.map(Arc::new) }
+        Self { control, verified: Cache::new(REMEMBERED_TOKENS), external_url }
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
@@ -173,13 +172,13 @@ fn verify(token: &str, policy: &PolicySnapshot) -> Option<Caller> {
 
 /// Adds [`Authenticator`] to the stack.
 #[derive(Clone)]
-pub struct AuthenticateLayer(pub Authenticator);
+pub struct AuthenticateLayer(pub Arc<Authenticator>);
 
 impl<S> Layer<S> for AuthenticateLayer {
     type Service = Authenticate<S>;
 
     fn layer(&self, inner: S) -> Authenticate<S> {
-        Authenticate { inner, authenticator: self.0.clone() }
+        Authenticate { inner, authenticator: Arc::clone(&self.0) }
     }
 }
 
@@ -187,7 +186,7 @@ impl<S> Layer<S> for AuthenticateLayer {
 #[derive(Clone)]
 pub struct Authenticate<S> {
     inner: S,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
 }
 
 impl<S> Service<Routed> for Authenticate<S>

@@ -94,11 +94,14 @@ fn grant(
 
 /// Adds authorization to the stack.
 #[derive(Clone)]
-pub struct AuthorizeLayer {
+pub struct AuthorizeLayer(pub Arc<Authorizer>);
+
+/// Decides who may do what.
+pub struct Authorizer {
     /// Where the snapshot is.
     pub control: Arc<ControlClient>,
     /// For challenges.
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<Authenticator>,
     /// How long the last snapshot is good without word from the control plane.
     pub max_control_outage: Duration,
 }
@@ -107,7 +110,7 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize { inner, settings: self.clone() }
+        Authorize { inner, authorizer: Arc::clone(&self.0) }
     }
 }
 
@@ -115,15 +118,17 @@ impl<S> Layer<S> for AuthorizeLayer {
 #[derive(Clone)]
 pub struct Authorize<S> {
     inner: S,
-    settings: AuthorizeLayer,
+    authorizer: Arc<Authorizer>,
 }
 
-impl<S> Authorize<S> {
+impl Authorizer {
     fn authorize(&self, caller: &Caller, request: Routed) -> Result<Granted, OciError> {
-        Span::current().record("caller.name", caller.sub.as_str());
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            Span::current().record("caller.name", caller.sub.as_str());
+        }
         let Routed { route, read, head } = request;
-        let outage = self.settings.control.last_contact();
-        if outage > self.settings.max_control_outage {
+        let outage = self.control.last_contact();
+        if outage > self.max_control_outage {
             let message =
                 format!("the control plane has not been heard of for {} s; pulls are refused", outage.as_secs());
             let refused = OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message);
@@ -133,7 +138,7 @@ impl<S> Authorize<S> {
             Route::Ping | Route::SignIn => return Ok(Granted::Ping),
             Route::Image(image) => image,
         };
-        let refusal = match grant(caller, &image, &self.settings.control.policy()) {
+        let refusal = match grant(caller, &image, &self.control.policy()) {
             Ok((group, upstream, repository)) => {
                 let ImageRoute { name, resource, .. } = image;
                 let permitted = Permitted { group, upstream, repository, name, resource, read, head, _made_here: () };
@@ -146,7 +151,7 @@ impl<S> Authorize<S> {
             Refusal::InsufficientScope => {
                 let message = format!("this token is not good for {}", image.name);
                 let route = Route::Image(image);
-                self.settings.authenticator.unauthorized(&head, &route, Some("insufficient_scope"), &message)
+                self.authenticator.unauthorized(&head, &route, Some("insufficient_scope"), &message)
             }
             Refusal::Disabled => denied(format!("pulls are switched off for group {}", image.group)),
             Refusal::Upstream => denied(match image.image.host() {
@@ -171,7 +176,7 @@ where
     }
 
     fn call(&mut self, authenticated: Authenticated) -> Self::Future {
-        match self.authorize(&authenticated.caller, authenticated.request) {
+        match self.authorizer.authorize(&authenticated.caller, authenticated.request) {
             Ok(granted) => Either::Left(self.inner.call(granted)),
             Err(refused) => Either::Right(ready(Ok(refused.into_answer()))),
         }

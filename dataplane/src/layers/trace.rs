@@ -4,8 +4,9 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -23,13 +24,13 @@ use crate::{
 
 /// Opens the span, parses the route once for all further layers, and counts the answer.
 #[derive(Clone)]
-pub struct TraceLayer(pub Metrics);
+pub struct TraceLayer(pub Arc<Metrics>);
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner, metrics: self.0.clone() }
+        Trace { inner, metrics: Arc::clone(&self.0) }
     }
 }
 
@@ -37,7 +38,7 @@ impl<S> Layer<S> for TraceLayer {
 #[derive(Clone)]
 pub struct Trace<S> {
     inner: S,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// The client's own trace context, where it sends one.
@@ -55,24 +56,24 @@ impl Extractor for Headers<'_> {
 
 fn span_of<B>(request: &Request<B>, route: &Result<Route, RouteError>) -> Span {
     let label = route.as_ref().map_or("none", Route::label);
+    let image = match route {
+        Ok(Route::Image(image)) => Some(image),
+        _ => None,
+    };
     let span = info_span!(
         "request",
         otel.kind = "server",
-        http.request.method = %request.method(),
+        http.request.method = request.method().as_str(),
         http.route = label,
         http.response.status_code = Empty,
         caller.name = Empty,
-        group.path = Empty,
-        repository.name = Empty,
+        group.path = image.map(|image| image.group.as_str()),
+        repository.name = image.map(|image| &*image.name),
         cache.status = Empty,
         duration_ms = Empty,
     );
     if span.is_disabled() {
         return span;
-    }
-    if let Ok(Route::Image(image)) = route {
-        span.record("group.path", image.group.as_str());
-        span.record("repository.name", image.image.to_string());
     }
     if request.headers().contains_key("traceparent") {
         let parent = opentelemetry::global::get_text_map_propagator(|p| p.extract(&Headers(request.headers())));
@@ -100,16 +101,16 @@ where
         let span = span_of(&request, &route);
         let head = request.method() == Method::HEAD;
         let inner = span.in_scope(|| self.inner.call((request, route)));
-        let counted = InFlight::new(self.metrics.clone());
+        let counted = InFlight::new(Arc::clone(&self.metrics));
         Traced { inner, span, label, head, started: Instant::now(), counted }
     }
 }
 
 /// One more request in flight, until dropped.
-struct InFlight(Metrics);
+struct InFlight(Arc<Metrics>);
 
 impl InFlight {
-    fn new(metrics: Metrics) -> Self {
+    fn new(metrics: Arc<Metrics>) -> Self {
         metrics.requests_in_flight.inc();
         Self(metrics)
     }
@@ -143,9 +144,7 @@ impl<F: Future<Output = Result<Answer, Infallible>>> Future for Traced<F> {
         let Ok(mut answer) = ready!(this.inner.poll(context));
         let (status, elapsed) = (answer.status(), this.started.elapsed());
         this.counted.0.answered(this.label, status.as_u16(), elapsed);
-        this.span.record("http.response.status_code", status.as_u16());
-        this.span.record("duration_ms", elapsed.as_millis() as u64);
-        log(status, this.label, &answer);
+        log(this.span, status, this.label, elapsed, &answer);
         if *this.head {
             // Whatever a flow answers: HEAD has no body, in any version of HTTP. Content-Length stays.
             *answer.body_mut() = Body::default();
@@ -154,15 +153,22 @@ impl<F: Future<Output = Result<Answer, Infallible>>> Future for Traced<F> {
     }
 }
 
-/// Warm pulls are the many; they are worth a line only to whoever asks for it.
-fn log(status: StatusCode, route: &'static str, answer: &Answer) {
+/// Warm pulls are the many; they are worth a line, and what it takes to fill in their span, only to whoever asks for
+/// it: debug logs or exported traces.
+fn log(span: &Span, status: StatusCode, route: &'static str, elapsed: Duration, answer: &Answer) {
     let cache = answer.headers().get("x-cache").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Span::current().record("cache.status", cache);
+    let remarkable = status.is_server_error() || cache == "fill";
+    if !remarkable && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    span.record("http.response.status_code", status.as_u16());
+    span.record("duration_ms", elapsed.as_millis() as u64);
+    span.record("cache.status", cache);
     if status.is_server_error() {
-        tracing::warn!(status = status.as_u16(), route, "answered with an error");
-    } else if cache == "fill" {
-        tracing::info!(status = status.as_u16(), route, cache.status = cache, "answered");
+        tracing::warn!("answered with an error");
+    } else if remarkable {
+        tracing::info!("answered");
     } else {
-        tracing::debug!(status = status.as_u16(), route, cache.status = cache, "answered");
+        tracing::debug!(route, "answered");
     }
 }

@@ -23,7 +23,7 @@ impl Puller {
             match self.open(&digest).await? {
                 Some(blob) if blob.size == link.size_bytes || link.size_bytes == 0 => {
                     let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
-                    return Ok(self.serve(pull, &digest, &blob, OCTET_STREAM, freshness));
+                    return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
                 }
                 found => self.report_damage(&digest, found.map(|blob| blob.size), link.size_bytes).await,
             }
@@ -33,10 +33,10 @@ impl Puller {
             self.prove_blob(pull, digest).await?;
             if self.record(pull, digest, &blob, None).await? {
                 let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
-                return Ok(self.serve(pull, &digest, &blob, OCTET_STREAM, freshness));
+                return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
             }
         }
-        if pull.permitted.read == Read::Head {
+        if pull.wanted.permitted.read == Read::Head {
             return self.describe_upstream(pull, digest).await;
         }
         match self.fills.running(&digest, &pull.target) {
@@ -48,10 +48,10 @@ impl Puller {
 
     /// Fetches the blob, or joins whoever is just doing that.
     async fn fill(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
-        if pull.permitted.read == Read::Head {
+        if pull.wanted.permitted.read == Read::Head {
             return self.describe_upstream(pull, digest).await;
         }
-        pull.may_ask_upstream()?;
+        pull.wanted.may_ask_upstream()?;
         match self.fills.start(digest, pull.target.clone()) {
             Ok(fill) => self.follow(pull, digest, fill, CacheStatus::Fill).await,
             Err(there) => match self.fills.running(&digest, &pull.target) {
@@ -87,16 +87,17 @@ impl Puller {
         status: CacheStatus,
     ) -> Result<Answer, OciError> {
         let size = fill.headers().await.map_err(|error| OciError::from_fill(&error))?;
-        self.count(pull, &digest, status);
+        self.count(&pull.wanted, &digest, status);
         let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(status));
-        if pull.permitted.read == Read::Head
+        if pull.wanted.permitted.read == Read::Head
             && let Some(size) = size
         {
             return Ok(content.described(size));
         }
         let counter = self.metrics.client_bytes();
-        Ok(content
-            .selected(size, &pull.conditions(), |start, end| Body::followed(fill.follow(start, end)).counted(counter)))
+        Ok(content.selected(size, &pull.wanted.conditions(), |start, end| {
+            Body::followed(fill.follow(start, end)).counted(counter)
+        }))
     }
 
     /// A HEAD of what is not here costs upstream a HEAD.
@@ -105,7 +106,7 @@ impl Puller {
         let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
         let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| unknown_size(pull))?;
         let freshness = Freshness::of_arriving(CacheStatus::Revalidated);
-        self.count(pull, &digest, CacheStatus::Revalidated);
+        self.count(&pull.wanted, &digest, CacheStatus::Revalidated);
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
     }
 

@@ -73,16 +73,16 @@ impl Puller {
         reference: Reference,
         tag: Option<Tag>,
     ) -> Result<(FetchResult, Role), OciError> {
-        pull.may_ask_upstream()?;
+        pull.wanted.may_ask_upstream()?;
         let fetch = Fetch {
             upstream: Arc::clone(&self.upstream),
             control: Arc::clone(&self.control),
             store: Arc::clone(&self.store),
             target: pull.target.clone(),
-            accept: pull.accept(),
+            accept: pull.wanted.accept(),
             tag,
         };
-        let key = (pull.repository.clone(), reference.clone());
+        let key = (pull.wanted.repository.clone(), reference.clone());
         let work = move || async move {
             fetch.run(&reference).await.map_err(|error| {
                 tracing::warn!(%reference, %error, "manifest could not be fetched");

@@ -29,14 +29,14 @@ pub(super) struct Proof {
 impl Puller {
     /// The group's link to `digest`, from memory or from the control plane.
     pub(super) async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
-        self.control.link(&pull.repository, digest).await.map_err(|error| control_failed(&error))
+        self.control.link(&pull.wanted.repository, digest).await.map_err(|error| control_failed(&error))
     }
 
     /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.
     pub(super) async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
-        pull.may_ask_upstream()?;
+        pull.wanted.may_ask_upstream()?;
         let (upstream, target) = (Arc::clone(&self.upstream), pull.target.clone());
-        let accept = pull.accept().into_lines();
+        let accept = pull.wanted.accept().into_lines();
         let ask = move || async move {
             Ok(match kind {
                 ContentKind::Blob => {
@@ -53,7 +53,7 @@ impl Puller {
                     .map(|head| Proof { size_bytes: head.size_bytes, media_type: head.media_type }),
             })
         };
-        let key = (pull.repository.clone(), digest);
+        let key = (pull.wanted.repository.clone(), digest);
         let (proof, _role): (ProofResult, Role) = self.proofs.run(key, ask).await?;
         Ok(proof)
     }
@@ -79,7 +79,7 @@ impl Puller {
         };
         let media_type = media_type.unwrap_or_default().to_owned();
         let link = Link { digest, kind, size_bytes: blob.size, media_type };
-        let recorded = self.control.record_link(&pull.repository, &link, &references, None).await;
+        let recorded = self.control.record_link(&pull.wanted.repository, &link, &references, None).await;
         Ok(recorded.map_err(|error| control_failed(&error))? == Recorded::Recorded)
     }
 }

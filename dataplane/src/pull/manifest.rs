@@ -28,9 +28,9 @@ impl Puller {
             && self.record(pull, digest, &blob, Some(&media_type)).await?
         {
             let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
-            return Ok(self.serve(pull, &digest, &blob, media_type_header(&media_type), freshness));
+            return Ok(self.serve(&pull.wanted, &digest, &blob, media_type_header(&media_type), freshness));
         }
-        if pull.permitted.read == Read::Head {
+        if pull.wanted.permitted.read == Read::Head {
             let proof = self.prove(pull, digest, ContentKind::Manifest).await?;
             match proof {
                 Ok(Some(Proof { size_bytes: Some(size), media_type: Some(media_type) })) => {
@@ -55,7 +55,7 @@ impl Puller {
         match self.open(&link.digest).await? {
             Some(blob) if blob.size == link.size_bytes => {
                 let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
-                Ok(self.serve(pull, &link.digest, &blob, media_type_header(&link.media_type), freshness))
+                Ok(self.serve(&pull.wanted, &link.digest, &blob, media_type_header(&link.media_type), freshness))
             }
             found => {
                 self.report_damage(&link.digest, found.map(|blob| blob.size), link.size_bytes).await;
@@ -77,7 +77,7 @@ impl Puller {
         let status = if role == Role::Started { CacheStatus::Fill } else { CacheStatus::Join };
         let freshness = Freshness { immutable, ..Freshness::of_arriving(status) };
         let media_type = media_type_header(&fetched.media_type);
-        self.serve(pull, &fetched.digest, &Arc::clone(&fetched.blob), media_type, freshness)
+        self.serve(&pull.wanted, &fetched.digest, &Arc::clone(&fetched.blob), media_type, freshness)
     }
 
     /// Answers a HEAD with what upstream said to ours.
@@ -90,7 +90,7 @@ impl Puller {
         immutable: bool,
     ) -> Answer {
         let freshness = Freshness { immutable, ..Freshness::of_arriving(CacheStatus::Revalidated) };
-        self.count(pull, digest, CacheStatus::Revalidated);
+        self.count(&pull.wanted, digest, CacheStatus::Revalidated);
         Content::of_digest(digest, media_type_header(media_type), freshness).described(size)
     }
 }

@@ -21,7 +21,7 @@ impl Puller {
         subject: Digest,
         artifact_type: Option<String>,
     ) -> Result<Answer, OciError> {
-        pull.may_ask_upstream()?;
+        pull.wanted.may_ask_upstream()?;
         let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
         let body = match self.upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
             Ok(listing) => Some(listing.body),

@@ -27,7 +27,7 @@ pub(super) struct Checked {
 impl Puller {
     pub(super) async fn manifest_by_tag(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
         let resolved =
-            self.control.resolve_tag(&pull.repository, &tag).await.map_err(|error| control_failed(&error))?;
+            self.control.resolve_tag(&pull.wanted.repository, &tag).await.map_err(|error| control_failed(&error))?;
         let is_cached = match resolved {
             TagResolution::Serve(serve) => return self.serve_tag(pull, &tag, &serve, CacheStatus::Hit).await,
             TagResolution::Refuse(refused) => return Err(OciError::from_refusal(&refused)),
@@ -49,7 +49,7 @@ impl Puller {
     /// Asks upstream by HEAD and reports; concurrent pulls of the tag share that.
     async fn check(&self, pull: &Pull, tag: &Tag) -> Result<Checked, OciError> {
         let (upstream, control, target) = (Arc::clone(&self.upstream), Arc::clone(&self.control), pull.target.clone());
-        let (accept, asked) = (pull.accept(), tag.clone());
+        let (accept, asked) = (pull.wanted.accept(), tag.clone());
         let work = move || async move {
             let reference = Reference::Tag(asked.clone());
             let head = upstream.head_manifest(&target, &reference, Accept::Widened(accept.lines())).await;
@@ -63,7 +63,7 @@ impl Puller {
             };
             Checked { head, verdict: verdict.map_err(Arc::new) }
         };
-        let key = (pull.repository.clone(), tag.clone());
+        let key = (pull.wanted.repository.clone(), tag.clone());
         Ok(self.tag_checks.run(key, work).await?.0)
     }
 
@@ -80,7 +80,7 @@ impl Puller {
 
     /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none.
     async fn fetch_tag(&self, pull: &Pull, tag: Tag, head: Option<ManifestHead>) -> Result<Answer, OciError> {
-        if pull.permitted.read == Read::Head
+        if pull.wanted.permitted.read == Read::Head
             && let Some(ManifestHead { digest, size_bytes: Some(size), media_type: Some(media_type) }) = &head
         {
             return Ok(self.described(pull, digest, *size, media_type, false));
@@ -102,7 +102,7 @@ impl Puller {
     /// Serves a cached tag although upstream has not answered in time.
     async fn serve_unconfirmed(&self, pull: &Pull, tag: &Tag) -> Result<Answer, OciError> {
         let outcome = TagOutcome::Unavailable { kind: "revalidate_timeout", retry_after: None };
-        let decision = self.control.report_tag(&pull.repository, tag, outcome).await;
+        let decision = self.control.report_tag(&pull.wanted.repository, tag, outcome).await;
         match decision.map_err(|error| control_failed(&error))? {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             TagVerdict::Refuse(refused) => Err(OciError::from_refusal(&refused)),
@@ -142,7 +142,7 @@ impl Puller {
         cached: &Digest,
         media_type: &str,
     ) -> Result<Option<Answer>, OciError> {
-        let accept = pull.accept();
+        let accept = pull.wanted.accept();
         if accept.takes(media_type) {
             return Ok(None);
         }

@@ -12,7 +12,7 @@ use crate::{
 
 impl Puller {
     pub(super) async fn tags(&self, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
-        pull.may_ask_upstream()?;
+        pull.wanted.may_ask_upstream()?;
         let listed = self
             .upstream
             .get_tags(&pull.target, page.n.map(u64::from), page.last.as_deref())
@@ -24,9 +24,10 @@ impl Puller {
         };
         // Some registries say null where there is none.
         let tags = list.remove("tags").filter(|tags| !tags.is_null()).unwrap_or_else(|| Value::Array(Vec::new()));
-        let mut answer = json(StatusCode::OK, &serde_json::json!({ "name": *pull.permitted.name, "tags": tags }));
+        let mut answer =
+            json(StatusCode::OK, &serde_json::json!({ "name": *pull.wanted.permitted.name, "tags": tags }));
         if let Some(query) = listed.next_query
-            && let Some(link) = next_link(&pull.permitted.name, &query)
+            && let Some(link) = next_link(&pull.wanted.permitted.name, &query)
         {
             answer.headers_mut().insert(header::LINK, link);
         }

@@ -131,6 +131,10 @@ impl BlobStore for LocalStore {
         Ok(blob)
     }
 
+    fn opened(&self, digest: &Digest) -> Option<Arc<StoredBlob>> {
+        self.open.get(digest)
+    }
+
     async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
         self.blocking(move |disk| {
             let path = disk.root.join("staging").join(Uuid::now_v7().to_string());
