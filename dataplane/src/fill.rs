@@ -67,6 +67,12 @@ pub enum FillError {
         /// What came, or was announced later.
         read_bytes: u64,
     },
+    /// It has been cached since the requester looked: to be looked for again.
+    #[error("the blob is cached already")]
+    AlreadyCached,
+    /// Too many downloads are under way.
+    #[error("this node downloads as many blobs as it can; try again")]
+    Busy,
     /// The node is shutting down, or the owner task was lost.
     #[error("the download was aborted")]
     Aborted,
@@ -81,6 +87,8 @@ impl FillError {
             Self::Storage(_) => "storage",
             Self::DigestMismatch { .. } => "digest_mismatch",
             Self::WrongLength { .. } => "wrong_length",
+            Self::AlreadyCached => "already_cached",
+            Self::Busy => "busy",
             Self::Aborted => "aborted",
         }
     }
@@ -96,10 +104,12 @@ pub struct Fill {
     ended: CancellationToken,
 }
 
-/// Who proved a right to the blob.
+/// Who has, or may turn out to have, a right to the blob.
 struct Proven {
-    /// The one whose credentials are in use comes first. Never empty.
+    /// The one whose credentials are in use comes first; all others have proven their right. Never empty.
     targets: Vec<Target>,
+    /// Whose credentials did not do, and why: what they wait for, others may still get.
+    refused: Vec<(Target, Arc<FillError>)>,
     /// How many of them, from the first, have their link recorded.
     recorded: usize,
     /// No more links will be recorded.
@@ -112,23 +122,32 @@ impl Fill {
             digest,
             progress: watch::Sender::new(Progress::default()),
             staged: OnceLock::new(),
-            proven: Mutex::new(Proven { targets: vec![first], recorded: 0, closed: false }),
+            proven: Mutex::new(Proven { targets: vec![first], refused: Vec::new(), recorded: 0, closed: false }),
             ended: CancellationToken::new(),
         })
     }
 
     /// Waits until upstream has answered, and tells the blob's size where upstream did. An empty body has no last
-    /// byte to hold back, so it waits for the digest.
-    pub async fn headers(&self) -> Result<Option<u64>, Arc<FillError>> {
+    /// byte to hold back, so it waits for the digest. If `target`'s own credentials do not do, that is its answer,
+    /// whoever else gets the blob.
+    pub async fn headers(&self, target: &Target) -> Result<Option<u64>, Arc<FillError>> {
         let mut progress = self.progress.subscribe();
-        let answered = progress.wait_for(Progress::has_headers).await;
-        match answered {
-            Ok(progress) => match &progress.phase {
-                Phase::Failed(error) => Err(Arc::clone(error)),
-                _ => Ok(progress.total),
-            },
-            Err(_) => Err(Arc::new(FillError::Aborted)),
+        let answered = progress.wait_for(|progress| progress.has_headers() || self.refusal(target).is_some()).await;
+        let (phase, total) = match answered {
+            Ok(progress) => (progress.phase.clone(), progress.total),
+            Err(_) => return Err(Arc::new(FillError::Aborted)),
+        };
+        match (self.refusal(target), phase) {
+            (Some(error), _) | (None, Phase::Failed(error)) => Err(error),
+            _ => Ok(total),
         }
+    }
+
+    /// Why `target`'s credentials did not do, if they did not.
+    fn refusal(&self, target: &Target) -> Option<Arc<FillError>> {
+        let proven = self.proven();
+        let (_, error) = proven.refused.iter().find(|(refused, _)| refused.same_source(target))?;
+        Some(Arc::clone(error))
     }
 
     /// Follows `start..end` from here on; `end` is `u64::MAX` for the end of the blob, wherever that will be.
@@ -146,6 +165,7 @@ impl Fill {
     pub fn add_proven(&self, target: Target) -> bool {
         let mut proven = self.proven();
         if !proven.closed && !proven.targets.iter().any(|there| there.same_source(&target)) {
+            proven.refused.retain(|(refused, _)| !refused.same_source(&target));
             proven.targets.push(target);
         }
         !proven.closed

@@ -1,6 +1,9 @@
 //! Deletes stored content that no group links any more, as the control plane hands it out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use roadstead_proto::Digest;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,6 +17,8 @@ use crate::{
 
 /// How often garbage is asked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(15);
+/// How long a claim is used: the control plane takes it back after ten minutes, and may have linked the content again.
+const CLAIM_TIME: Duration = Duration::from_secs(8 * 60);
 /// Most digests in one claim.
 const BATCH: u16 = 100;
 
@@ -48,12 +53,16 @@ async fn collect_all(
     stop: &CancellationToken,
 ) -> Result<(), ControlError> {
     while !stop.is_cancelled() {
+        let claimed_at = Instant::now();
         let claimed = control.claim_garbage(BATCH).await?;
         if claimed.is_empty() {
             return Ok(());
         }
         let mut deleted: Vec<Digest> = Vec::with_capacity(claimed.len());
         for digest in &claimed {
+            if claimed_at.elapsed() > CLAIM_TIME {
+                break;
+            }
             if fills.is_running(digest) {
                 continue;
             }

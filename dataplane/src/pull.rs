@@ -17,7 +17,7 @@ use roadstead_proto::{Digest, Reference, Tag};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    control::{self, ControlClient, ControlError, Link, RepositoryRef},
+    control::{self, ContentKind, ControlClient, ControlError, Link, RepositoryRef},
     fill::Fills,
     flight::{FlightLost, Flights},
     layers::{
@@ -41,7 +41,7 @@ pub struct Puller {
     revalidate_timeout: Duration,
     tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
     manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
-    proofs: Flights<(RepositoryRef, Digest), link::ProofResult>,
+    proofs: Flights<(RepositoryRef, Digest, ContentKind), link::ProofResult>,
 }
 
 /// What [`Puller`] is made of.

@@ -1,6 +1,11 @@
 //! Puts a node together, and takes it down in order.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
@@ -148,8 +153,12 @@ impl Dataplane {
             stop.cancelled().await;
             stopping.cancel();
         });
-        self.server.serve(self.stopping.clone()).await;
-        self.fills.drain(self.drain).await;
+        let began = async {
+            self.stopping.cancelled().await;
+            Instant::now()
+        };
+        let ((), began) = tokio::join!(self.server.serve(self.stopping.clone()), began);
+        self.fills.drain(self.drain.saturating_sub(began.elapsed())).await;
         // Last, because answers that were still going out are counted too.
         control.cancel();
         tasks.close();

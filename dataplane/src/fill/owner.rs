@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
 use super::{Fill, FillError, Fills, Phase, writer::Writer};
@@ -17,6 +17,9 @@ use crate::{
 const MAX_FRUITLESS_ATTEMPTS: u32 = 5;
 /// The first pause between attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a download waits for one of the places there are: less than clients wait for headers.
+const TURN_TIME: Duration = Duration::from_secs(8);
 
 /// The owner of one fill. If its task is lost at any point, followers see the fill fail and nothing is kept.
 pub(super) struct Owner {
@@ -53,9 +56,10 @@ impl Owner {
     pub(super) async fn run(mut self) {
         let span = info_span!("fill", blob.digest = %self.fill.digest, size_bytes = tracing::field::Empty);
         async {
-            let result = match self.fills.turns.acquire().await {
-                Ok(_turn) => self.arrive().await,
-                Err(_) => Err(FillError::Aborted),
+            let result = match timeout(TURN_TIME, self.fills.turns.acquire()).await {
+                Ok(Ok(_turn)) => self.arrive().await,
+                Ok(Err(_)) => Err(FillError::Aborted),
+                Err(_) => Err(FillError::Busy),
             };
             match result {
                 Ok(size) => {
@@ -64,6 +68,7 @@ impl Owner {
                     self.outcome = Ok(());
                     self.keep(size).await;
                 }
+                Err(error @ FillError::AlreadyCached) => self.outcome = Err(error),
                 Err(error) => {
                     warn!(blob.digest = %self.fill.digest, %error, "fill failed");
                     self.outcome = Err(error);
@@ -76,6 +81,9 @@ impl Owner {
 
     /// Brings the blob into the staged file, whatever it takes within bounds; returns its size.
     async fn arrive(&self) -> Result<u64, FillError> {
+        if self.is_cached().await? {
+            return Err(FillError::AlreadyCached);
+        }
         let mut arrival: Option<Arrival> = None;
         let mut fruitless = 0;
         loop {
@@ -95,13 +103,14 @@ impl Owner {
                 Err(error) => error,
             };
             let received = arrival.as_ref().map_or(0, |arrival| arrival.received);
-            if error.is_refusal() && self.drop_source(&source) {
-                continue;
-            }
             fruitless = if received > before { 0 } else { fruitless + 1 };
             // Before the first byte the requester is told at once and may try again itself.
             if arrival.is_none() || !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS {
-                return Err(error.into());
+                if !self.next_source(&source, &error) {
+                    return Err(error.into());
+                }
+                fruitless = 0;
+                continue;
             }
             info!(blob.digest = %self.fill.digest, received_bytes = received, %error, "download broke off; resuming");
             sleep(FIRST_PAUSE * 2_u32.saturating_pow(fruitless)).await;
@@ -110,6 +119,12 @@ impl Owner {
             Some(arrival) => self.verify(arrival).await,
             None => Err(FillError::Aborted),
         }
+    }
+
+    /// Whether another fill has ended between the requester's look and this one's start.
+    async fn is_cached(&self) -> Result<bool, FillError> {
+        let linked = self.fills.control.remembered_link(&self.source().repository_ref(), &self.fill.digest).is_some();
+        Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
     }
 
     async fn begin(&self, total: Option<u64>) -> Result<Arrival, FillError> {
@@ -177,13 +192,18 @@ impl Owner {
         self.fill.proven().targets[0].clone()
     }
 
-    /// Stops using credentials that upstream refuses; true if somebody else's can take over.
-    fn drop_source(&self, refused: &Target) -> bool {
-        let targets = &mut self.fill.proven().targets;
-        if targets.len() < 2 {
+    /// Stops using a source that fails; true if somebody else's can take over. Who waits with the failed one is told
+    /// why: that others get the blob says nothing of its right.
+    fn next_source(&self, failed: &Target, error: &UpstreamError) -> bool {
+        let mut proven = self.fill.proven();
+        if proven.targets.len() < 2 {
             return false;
         }
-        targets.retain(|target| !target.same_source(refused));
+        proven.targets.retain(|target| !target.same_source(failed));
+        proven.refused.push((failed.clone(), Arc::new(FillError::Upstream(error.clone()))));
+        drop(proven);
+        // Nothing has changed but for those who wait with it.
+        self.fill.progress.send_modify(|_| {});
         true
     }
 
@@ -211,13 +231,20 @@ impl Owner {
         while let Some(target) = self.next_unrecorded() {
             match self.fills.control.record_link(&target.repository_ref(), &link, &[], None).await {
                 Ok(Recorded::Recorded) => {}
-                Ok(Recorded::BeingDeleted) => {
-                    info!(blob.digest = %digest, "blob is being collected; served, not cached")
-                }
+                Ok(Recorded::BeingDeleted) => self.discard().await,
                 Err(error) => warn!(blob.digest = %digest, %error, "a link could not be recorded"),
             }
         }
         info!(blob.digest = %digest, size_bytes = size, "blob cached");
+    }
+
+    /// The control plane is having the blob deleted as garbage: its bytes go, or nobody would ever know of them.
+    async fn discard(&self) {
+        let digest = self.fill.digest;
+        info!(blob.digest = %digest, "blob is being collected; served, not cached");
+        if let Err(error) = self.fills.store.delete(&digest).await {
+            warn!(blob.digest = %digest, %error, "a blob that is not recorded could not be deleted");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use roadstead_proto::Digest;
 use super::{Pull, Puller, link::OCTET_STREAM};
 use crate::{
     control::ContentKind,
-    fill::{Fill, Running},
+    fill::{Fill, FillError, Running},
     layers::Read,
     respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
 };
@@ -21,7 +21,7 @@ impl Puller {
         }
         if let Some(link) = self.link(pull, &digest).await? {
             match self.open(&digest).await? {
-                Some(blob) if blob.size == link.size_bytes || link.size_bytes == 0 => {
+                Some(blob) if blob.size == link.size_bytes => {
                     let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
                     return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
                 }
@@ -30,8 +30,10 @@ impl Puller {
             return self.fill(pull, digest).await;
         }
         if let Some(blob) = self.open(&digest).await? {
-            self.prove_blob(pull, digest).await?;
-            if self.record(pull, digest, &blob, None).await? {
+            let size = self.prove_blob(pull, digest).await?;
+            if size.is_some_and(|size| size != blob.size) {
+                self.report_damage(&digest, Some(blob.size), size.unwrap_or_default()).await;
+            } else if self.record(pull, digest, &blob, None).await? {
                 let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
                 return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
             }
@@ -73,9 +75,11 @@ impl Puller {
         self.follow(pull, digest, fill, CacheStatus::Join).await
     }
 
-    async fn prove_blob(&self, pull: &Pull, digest: Digest) -> Result<(), OciError> {
+    /// Proves the group's right; answers the size that upstream tells.
+    async fn prove_blob(&self, pull: &Pull, digest: Digest) -> Result<Option<u64>, OciError> {
         let proof = self.prove(pull, digest, ContentKind::Blob).await?;
-        proof.map(drop).map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))
+        let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
+        Ok(proof.and_then(|proof| proof.size_bytes))
     }
 
     /// Follows a fill from wherever the client wants.
@@ -86,7 +90,12 @@ impl Puller {
         fill: Arc<Fill>,
         status: CacheStatus,
     ) -> Result<Answer, OciError> {
-        let size = fill.headers().await.map_err(|error| OciError::from_fill(&error))?;
+        let size = match fill.headers(&pull.target).await {
+            Ok(size) => size,
+            // Now there is a link, and the next look finds it.
+            Err(error) if matches!(*error, FillError::AlreadyCached) => return Box::pin(self.blob(pull, digest)).await,
+            Err(error) => return Err(OciError::from_fill(&error)),
+        };
         self.count(&pull.wanted, &digest, status);
         let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(status));
         if pull.wanted.permitted.read == Read::Head

@@ -8,7 +8,7 @@ use roadstead_proto::{Algorithm, Digest, Reference, Tag, UpstreamHost};
 
 use super::{Pull, Puller, accept::ClientAccept, references};
 use crate::{
-    control::{ContentKind, ControlClient, Link, Recorded},
+    control::{ContentKind, ControlClient, Link, Recorded, TagOutcome},
     flight::Role,
     respond::{Code, OciError},
     storage::{BlobStore, StorageError, StoredBlob},
@@ -44,6 +44,17 @@ pub(super) enum FetchError {
 }
 
 impl FetchError {
+    /// What this tells the control plane of a tag: upstream's word, or that there is none that can be used.
+    pub(super) fn tag_outcome(&self) -> TagOutcome {
+        let unavailable = |kind| TagOutcome::Unavailable { kind, retry_after: None };
+        match self {
+            Self::Upstream(error) => error.tag_outcome(),
+            Self::Storage(_) => unavailable("storage"),
+            Self::DigestMismatch { .. } => unavailable("digest_mismatch"),
+            Self::NotAManifest { .. } => unavailable("not_a_manifest"),
+        }
+    }
+
     pub(super) fn to_answer(&self) -> OciError {
         match self {
             Self::Upstream(error) => OciError::from_upstream(error, Code::ManifestUnknown),
@@ -95,6 +106,11 @@ impl Puller {
 
 impl Fetch {
     async fn run(self, reference: &Reference) -> Result<Fetched, FetchError> {
+        if let Reference::Digest(digest) = reference
+            && let Some(fetched) = self.fetched_meanwhile(digest).await?
+        {
+            return Ok(fetched);
+        }
         let answer = self.upstream.get_manifest(&self.target, reference, Accept::Widened(self.accept.lines())).await?;
         let digest = self.verified(reference, &answer)?;
         let (media_type, references) = self.understood(reference, &answer)?;
@@ -106,13 +122,27 @@ impl Fetch {
             Ok(Recorded::Recorded) => {
                 tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
             }
-            Ok(Recorded::BeingDeleted) => {
-                tracing::info!(manifest.digest = %digest, "manifest is being collected; served, not cached")
-            }
+            Ok(Recorded::BeingDeleted) => self.discard(&digest).await,
             // It is here and it is right: it is served. What is not recorded is asked for again.
             Err(error) => tracing::warn!(manifest.digest = %digest, %error, "a link could not be recorded"),
         }
         Ok(Fetched { digest, media_type, blob })
+    }
+
+    /// What another fetch brought between the requester's look and this one's start.
+    async fn fetched_meanwhile(&self, digest: &Digest) -> Result<Option<Fetched>, FetchError> {
+        let link = self.control.remembered_link(&self.target.repository_ref(), digest);
+        let Some(link) = link.filter(|link| !link.media_type.is_empty()) else { return Ok(None) };
+        let blob = self.store.open(digest).await?.filter(|blob| blob.size == link.size_bytes);
+        Ok(blob.map(|blob| Fetched { digest: *digest, media_type: link.media_type.clone(), blob }))
+    }
+
+    /// The control plane is having it deleted as garbage: its bytes go, or nobody would ever know of them.
+    async fn discard(&self, digest: &Digest) {
+        tracing::info!(manifest.digest = %digest, "manifest is being collected; served, not cached");
+        if let Err(error) = self.store.delete(digest).await {
+            tracing::warn!(manifest.digest = %digest, %error, "a manifest that is not recorded could not be deleted");
+        }
     }
 
     /// The digest of what came, which must be the one asked for and the one that upstream says it is.

@@ -53,7 +53,7 @@ impl Puller {
                     .map(|head| Proof { size_bytes: head.size_bytes, media_type: head.media_type }),
             })
         };
-        let key = (pull.wanted.repository.clone(), digest);
+        let key = (pull.wanted.repository.clone(), digest, kind);
         let (proof, _role): (ProofResult, Role) = self.proofs.run(key, ask).await?;
         Ok(proof)
     }

@@ -22,24 +22,22 @@ impl Puller {
         if let Some(link) = self.link(pull, &digest).await?.filter(|link| !link.media_type.is_empty()) {
             return self.linked_manifest(pull, &link, None).await;
         }
-        if let Some(blob) = self.open(&digest).await?
-            && let Ok(Some(Proof { media_type: Some(media_type), .. })) =
-                self.prove(pull, digest, ContentKind::Manifest).await?
-            && self.record(pull, digest, &blob, Some(&media_type)).await?
-        {
-            let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
-            return Ok(self.serve(&pull.wanted, &digest, &blob, media_type_header(&media_type), freshness));
-        }
-        if pull.wanted.permitted.read == Read::Head {
+        let stored = self.open(&digest).await?;
+        if stored.is_some() || pull.wanted.permitted.read == Read::Head {
             let proof = self.prove(pull, digest, ContentKind::Manifest).await?;
-            match proof {
-                Ok(Some(Proof { size_bytes: Some(size), media_type: Some(media_type) })) => {
+            let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::ManifestUnknown))?;
+            if let Some(Proof { size_bytes, media_type: Some(media_type) }) = proof {
+                if let Some(blob) = stored.filter(|blob| size_bytes.is_none_or(|size| size == blob.size))
+                    && self.record(pull, digest, &blob, Some(&media_type)).await?
+                {
+                    let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
+                    return Ok(self.serve(&pull.wanted, &digest, &blob, media_type_header(&media_type), freshness));
+                }
+                if let (Read::Head, Some(size)) = (pull.wanted.permitted.read, size_bytes) {
                     return Ok(self.described(pull, &digest, size, &media_type, true));
                 }
-                Err(error) => return Err(OciError::from_upstream(&error, Code::ManifestUnknown)),
-                // A HEAD will not do.
-                Ok(_) => {}
             }
+            // A HEAD will not do.
         }
         self.fetched_manifest(pull, Reference::Digest(digest)).await
     }

@@ -92,8 +92,7 @@ impl Puller {
             Err(error) => error,
         };
         // What the tag meant before is better than nothing.
-        let super::fetch::FetchError::Upstream(upstream_error) = &*error else { return Err(error.to_answer()) };
-        match report_failure(&self.control, &pull.target, &tag, upstream_error).await {
+        match self.control.report_tag(&pull.wanted.repository, &tag, error.tag_outcome()).await {
             Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, &tag, &serve, CacheStatus::Stale).await,
             _ => Err(error.to_answer()),
         }

@@ -125,7 +125,17 @@ impl OciError {
             }
             UpstreamError::Connect { .. } => unavailable(StatusCode::SERVICE_UNAVAILABLE),
             UpstreamError::Timeout { .. } => unavailable(StatusCode::GATEWAY_TIMEOUT),
+            UpstreamError::TokenService { status: Some(429), .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, error.to_string())
+            }
+            UpstreamError::TokenService { status: Some(503), .. } => unavailable(StatusCode::SERVICE_UNAVAILABLE),
+            // Its other answers say nothing of the content.
+            UpstreamError::TokenService { .. } => unavailable(StatusCode::BAD_GATEWAY),
             _ => match error.status().and_then(|status| StatusCode::from_u16(status).ok()) {
+                // A redirect's target refuses: nothing that signing in here would mend.
+                Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+                    unavailable(StatusCode::BAD_GATEWAY)
+                }
                 // Upstream's own word on the request, or on when to come back, is passed on.
                 Some(status) if status.is_client_error() => Self::new(status, Code::Unknown, error.to_string()),
                 Some(StatusCode::SERVICE_UNAVAILABLE) => unavailable(StatusCode::SERVICE_UNAVAILABLE),
@@ -143,6 +153,10 @@ impl OciError {
             FillError::Upstream(error) => Self::from_upstream(error, Code::BlobUnknown),
             FillError::Storage(error) => Self::from_storage(error),
             FillError::Aborted => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, error.to_string()),
+            FillError::AlreadyCached | FillError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, error.to_string())
+                    .with_retry_after(Some(5))
+            }
             FillError::DigestMismatch { .. } | FillError::WrongLength { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, Code::Unavailable, error.to_string())
             }
