@@ -102,6 +102,33 @@ async fn joining_a_fill_takes_a_right_of_ones_own() {
 }
 
 #[tokio::test]
+async fn whoever_starts_a_fill_without_a_right_gets_nothing_of_what_a_joiner_may_have() {
+    let (hub, _cluster, one, two, _) = private_pair().await;
+    hub.push("library/mine", "latest", &Image::small(2));
+    let blob = random_bytes(4, 1_000_000);
+    let wanted = hub.push_blob("secret/app", blob.clone());
+    // The stranger asks first, by way of a repository that does not hold it and takes its time to say so.
+    let gate = Gate::closed();
+    let strangers = When::get(Kind::Blob).of("library/mine");
+    hub.fault(strangers.clone(), Fault::HoldAnswer(gate.clone()));
+    let member = async {
+        hub.wait_for(&strangers, 1).await;
+        one.blob("secret/app", &wanted).await
+    };
+    // The member has proven its right and waits for the fill that is under way.
+    let proofs = When::head(Kind::Blob).of("secret/app");
+    let proven = |hub: &Hub| hub.requests(&proofs).iter().any(|request| request.status() == 200);
+    let end_of_the_wait = async {
+        hub.wait_until(proven, "the member's proof").await;
+        gate.open();
+    };
+    let (stranger, member, ()) = tokio::join!(two.blob("mine", &wanted), member, end_of_the_wait);
+    stranger.expect(404);
+    assert_eq!(member.expect(200).body, blob, "{}", hub.log());
+    two.blob("mine", &wanted).await.expect(404);
+}
+
+#[tokio::test]
 async fn a_fill_whose_owner_loses_its_right_is_taken_over_by_a_joiner() {
     let (hub, cluster, one, _, _) = private_pair().await;
     cluster.create_group("three").await;
