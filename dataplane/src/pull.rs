@@ -41,6 +41,7 @@ pub struct Puller {
     revalidate_timeout: Duration,
     tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
     manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
+    links: Flights<(RepositoryRef, Digest), link::LinkResult>,
     proofs: Flights<(RepositoryRef, Digest, ContentKind), link::ProofResult>,
 }
 
@@ -86,6 +87,7 @@ impl Puller {
             revalidate_timeout,
             tag_checks: Flights::default(),
             manifest_fetches: Flights::default(),
+            links: Flights::default(),
             proofs: Flights::default(),
         })
     }

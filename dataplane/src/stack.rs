@@ -12,6 +12,7 @@ use futures_util::future::Either;
 use http::Request;
 use hyper::body::Incoming;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tracing::Instrument;
 
 use crate::{
     layers::{
@@ -135,8 +136,9 @@ impl Service<Granted> for Flows {
             Ok(answer) => return Either::Left(ready(Ok(answer))),
             Err(granted) => granted,
         };
-        let puller = Arc::clone(&self.0);
-        Either::Right(Box::pin(async move { Ok(puller.answer(granted).await.unwrap_or_else(OciError::into_answer)) }))
+        let (puller, span) = (Arc::clone(&self.0), granted.span());
+        let answer = async move { Ok(puller.answer(granted).await.unwrap_or_else(OciError::into_answer)) };
+        Either::Right(Box::pin(answer.instrument(span)))
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 };
 
 /// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
-const CALL_TIME: Duration = Duration::from_secs(2);
+const CALL_TIME: Duration = Duration::from_secs(4);
 
 /// The node token holds characters that no header can carry.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use futures_util::future::Either;
 use http::{StatusCode, request::Parts};
 use roadstead_proto::RepositoryName;
 use tower::{Layer, Service};
-use tracing::Span;
+use tracing::{Span, info_span};
 
 use super::{
     Read, Routed,
@@ -51,6 +51,19 @@ pub enum Granted {
     Ping,
     /// A pull.
     Pull(Box<Permitted>),
+}
+
+impl Granted {
+    /// The span that its flow runs in: the request's, where that has one.
+    pub fn span(&self) -> Span {
+        let current = Span::current();
+        match self {
+            Self::Pull(permitted) if current.is_none() => {
+                info_span!("request", group.path = permitted.group.path.as_str(), repository.name = &*permitted.name)
+            }
+            _ => current,
+        }
+    }
 }
 
 /// Why a pull is refused.

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use opentelemetry::propagation::Extractor;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
-use tracing::{Span, field::Empty, info_span};
+use tracing::{Level, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
@@ -72,9 +72,6 @@ fn span_of<B>(request: &Request<B>, route: &Result<Route, RouteError>) -> Span {
         cache.status = Empty,
         duration_ms = Empty,
     );
-    if span.is_disabled() {
-        return span;
-    }
     if request.headers().contains_key("traceparent") {
         let parent = opentelemetry::global::get_text_map_propagator(|p| p.extract(&Headers(request.headers())));
         // Without an exporter there is no trace to be part of.
@@ -98,7 +95,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let route = Route::parse(request.method(), request.uri());
         let label = route.as_ref().map_or("none", Route::label);
-        let span = span_of(&request, &route);
+        // Warm pulls are the many, and a span costs more than finding what they ask for: at the usual level only
+        // those that have to wait for something get one, from the flows.
+        let span = if tracing::enabled!(Level::DEBUG) { span_of(&request, &route) } else { Span::none() };
         let head = request.method() == Method::HEAD;
         let inner = span.in_scope(|| self.inner.call((request, route)));
         let counted = InFlight::new(Arc::clone(&self.metrics));
@@ -153,22 +152,16 @@ impl<F: Future<Output = Result<Answer, Infallible>>> Future for Traced<F> {
     }
 }
 
-/// Warm pulls are the many; they are worth a line, and what it takes to fill in their span, only to whoever asks for
-/// it: debug logs or exported traces.
 fn log(span: &Span, status: StatusCode, route: &'static str, elapsed: Duration, answer: &Answer) {
-    let cache = answer.headers().get("x-cache").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let remarkable = status.is_server_error() || cache == "fill";
-    if !remarkable && !tracing::enabled!(tracing::Level::DEBUG) {
+    if status.is_server_error() {
+        tracing::warn!(http.route = route, http.response.status_code = status.as_u16(), "answered with an error");
+    }
+    if span.is_none() {
         return;
     }
+    let cache = answer.headers().get("x-cache").and_then(|value| value.to_str().ok()).unwrap_or_default();
     span.record("http.response.status_code", status.as_u16());
     span.record("duration_ms", elapsed.as_millis() as u64);
     span.record("cache.status", cache);
-    if status.is_server_error() {
-        tracing::warn!("answered with an error");
-    } else if remarkable {
-        tracing::info!("answered");
-    } else {
-        tracing::debug!(route, "answered");
-    }
+    tracing::debug!("answered");
 }

@@ -7,7 +7,7 @@ use roadstead_proto::{Digest, Reference};
 
 use super::{Pull, Puller, control_failed, references};
 use crate::{
-    control::{ContentKind, Link, Recorded},
+    control::{ContentKind, ControlError, Link, Recorded},
     flight::Role,
     respond::OciError,
     storage::StoredBlob,
@@ -16,6 +16,9 @@ use crate::{
 
 /// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD.
 pub(super) type ProofResult = Result<Option<Proof>, UpstreamError>;
+
+/// What asking the control plane for a link came to.
+pub(super) type LinkResult = Result<Option<Arc<Link>>, Arc<ControlError>>;
 
 /// Upstream's word that a group may have content: it answered a HEAD with the group's own credentials.
 #[derive(Clone, Debug)]
@@ -27,9 +30,16 @@ pub(super) struct Proof {
 }
 
 impl Puller {
-    /// The group's link to `digest`, from memory or from the control plane.
+    /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question.
     pub(super) async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
-        self.control.link(&pull.wanted.repository, digest).await.map_err(|error| control_failed(&error))
+        let repository = &pull.wanted.repository;
+        if let Some(link) = self.control.remembered_link(repository, digest) {
+            return Ok(Some(link));
+        }
+        let (control, place, digest) = (Arc::clone(&self.control), repository.clone(), *digest);
+        let ask = move || async move { control.link(&place, &digest).await.map_err(Arc::new) };
+        let (link, _role) = self.links.run((repository.clone(), digest), ask).await?;
+        link.map_err(|error| control_failed(&error))
     }
 
     /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.

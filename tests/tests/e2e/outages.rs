@@ -116,9 +116,11 @@ async fn a_token_service_in_trouble_leaves_cached_tags_and_fails_others_soon() {
 async fn a_manifest_that_fails_after_its_head_leaves_the_old_one() {
     let (hub, _cluster, client, image) = warm(HubOptions::default()).await;
     hub.push("library/app", "latest", &Image::small(3));
-    hub.fault(When::get(Kind::Manifest), Fault::Status(503));
-    is_stale(&timed(&client, "latest").await, &image);
-    hub.clear_faults();
+    for fault in [Fault::Status(503), Fault::WebPage, Fault::Answer("application/json", "no manifest".into())] {
+        hub.fault(When::get(Kind::Manifest), fault);
+        is_stale(&timed(&client, "latest").await, &image);
+        hub.clear_faults();
+    }
     assert_eq!(timed(&client, "latest").await.expect(200).body, Image::small(3).manifest);
 }
 
