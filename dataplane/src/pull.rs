@@ -13,11 +13,11 @@ mod tags;
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
-use roadstead_proto::{Digest, Reference, Tag};
+use roadstead_proto::{Digest, Reference, Tag, UpstreamHost};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    control::{self, ContentKind, ControlClient, ControlError, Link, RepositoryRef},
+    control::{self, ContentKind, ControlClient, ControlError, Credential, GroupId, Link, RepositoryRef},
     fill::Fills,
     flight::{FlightLost, Flights},
     layers::{
@@ -31,6 +31,9 @@ use crate::{
     upstream::{Target, UpstreamClient},
 };
 
+/// What asking the control plane for a group's credentials came to.
+type CredentialResult = Result<Option<Arc<Credential>>, Arc<ControlError>>;
+
 /// What the flows work with.
 pub struct Puller {
     control: Arc<ControlClient>,
@@ -41,6 +44,7 @@ pub struct Puller {
     revalidate_timeout: Duration,
     tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
     manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
+    credentials: Flights<(GroupId, UpstreamHost), CredentialResult>,
     links: Flights<(RepositoryRef, Digest), link::LinkResult>,
     proofs: Flights<(RepositoryRef, Digest, ContentKind), link::ProofResult>,
 }
@@ -87,6 +91,7 @@ impl Puller {
             revalidate_timeout,
             tag_checks: Flights::default(),
             manifest_fetches: Flights::default(),
+            credentials: Flights::default(),
             links: Flights::default(),
             proofs: Flights::default(),
         })
@@ -141,8 +146,16 @@ impl Puller {
     /// The upstream's side of a pull, with the group's own credentials.
     async fn target(&self, permitted: &Permitted) -> Result<Target, OciError> {
         let (group, upstream) = (&permitted.group, &permitted.upstream);
-        let credential =
-            self.control.credential(&group.id, &upstream.host).await.map_err(|error| control_failed(&error))?;
+        let credential = match self.control.remembered_credential(&group.id, &upstream.host) {
+            Some(credential) => credential,
+            None => {
+                let (control, place) = (Arc::clone(&self.control), (group.id.clone(), upstream.host.clone()));
+                let key = place.clone();
+                let ask = move || async move { control.credential(&place.0, &place.1).await.map_err(Arc::new) };
+                let (credential, _role) = self.credentials.run(key, ask).await?;
+                credential.map_err(|error| control_failed(&error))?
+            }
+        };
         let repository = permitted.repository.clone();
         Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential })
     }

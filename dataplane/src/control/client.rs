@@ -203,14 +203,19 @@ impl ControlClient {
         Ok(Recorded::Recorded)
     }
 
+    /// The group's credentials for an upstream, if they are remembered; the inner `None` if it has none.
+    pub fn remembered_credential(&self, group: &GroupId, upstream: &UpstreamHost) -> Option<Option<Arc<Credential>>> {
+        let epoch = self.policy.load().group_by_id(group).map(|group| group.credential_epoch)?;
+        self.credentials.get(group, upstream, epoch)
+    }
+
     /// The group's credentials for an upstream, remembered or asked for; `None` if it has none.
     pub async fn credential(
         &self,
         group: &GroupId,
         upstream: &UpstreamHost,
     ) -> Result<Option<Arc<Credential>>, ControlError> {
-        let epoch = self.policy.load().group_by_id(group).map(|group| group.credential_epoch);
-        if let Some(known) = epoch.and_then(|epoch| self.credentials.get(group, upstream, epoch)) {
+        if let Some(known) = self.remembered_credential(group, upstream) {
             return Ok(known);
         }
         let message = pb::GetCredentialRequest { group_id: group.to_string(), upstream: upstream.to_string() };
