@@ -30,6 +30,7 @@ CREATE TABLE groups (
     etag BIGINT NOT NULL,
     link_epoch BIGINT NOT NULL,
     credential_epoch BIGINT NOT NULL,
+    access_epoch BIGINT NOT NULL,
     hits BIGINT NOT NULL,
     misses BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
@@ -93,19 +94,20 @@ CREATE INDEX credentials_by_host ON credentials (host);
 CREATE TABLE contents (
     digest TEXT PRIMARY KEY,
     size_bytes BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
     unlinked_at BIGINT,
     claimed_at BIGINT
 );
 CREATE INDEX contents_unlinked ON contents (unlinked_at);
 
--- A group's proven right to content of one repository.
+-- A group's proven right to content of one repository. `media_type`: of manifests, as the group's own upstream gave it
+-- last; two upstreams may disagree about the same bytes.
 CREATE TABLE links (
     group_id TEXT NOT NULL REFERENCES groups (id),
     upstream TEXT NOT NULL,
     repository TEXT NOT NULL,
     digest TEXT NOT NULL REFERENCES contents (digest),
     kind TEXT NOT NULL,
+    media_type TEXT NOT NULL,
     cached_at BIGINT NOT NULL,
     last_pulled_at BIGINT,
     PRIMARY KEY (group_id, upstream, repository, digest)

@@ -11,8 +11,8 @@ pub const MAX_MAX_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.
 pub const MAX_UPSTREAMS: usize = 50;
 
-/// Who may pull besides the group's own tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may pull besides the group's own tokens; the less visible come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Visibility {
     /// Nobody, and nobody else can tell that the group exists.
     Private,
@@ -78,6 +78,8 @@ pub struct Group {
     pub link_epoch: i64,
     /// Revision of the last change of credentials.
     pub credential_epoch: i64,
+    /// Revision of the last change of settings that admits fewer: registry tokens from before are void.
+    pub access_epoch: i64,
     /// Pulls served without fetching content.
     pub hits: i64,
     /// Pulls that fetched content.
@@ -116,6 +118,11 @@ impl GroupSettings {
             upstreams: change.upstreams.unwrap_or_else(|| self.upstreams.clone()),
             max_age_ms: change.max_age_ms.unwrap_or(self.max_age_ms),
         }
+    }
+
+    /// Whether somebody who might pull under the settings `before` may not under these.
+    pub fn admits_fewer_than(&self, before: &Self) -> bool {
+        self.visibility < before.visibility || (before.anonymous_pull && !self.anonymous_pull)
     }
 
     /// What is wrong with these settings, given the upstreams there are.
@@ -190,6 +197,26 @@ mod tests {
             let found = settings().with(change.clone()).violations(|host| *host == hub);
             assert_eq!(found.first().map(|v| v.field.as_str()), field, "{change:?}");
         }
+    }
+
+    #[test]
+    fn fewer_are_admitted_when_visibility_narrows_or_anonymous_pulls_go_off() {
+        use Visibility::{Internal, Private, Public};
+        let of = |(visibility, anonymous_pull)| GroupSettings { visibility, anonymous_pull, ..settings() };
+        for (before, after, expected) in [
+            ((Private, false), (Private, false), false),
+            ((Private, false), (Internal, false), false),
+            ((Internal, false), (Public, true), false),
+            ((Public, false), (Public, true), false),
+            ((Public, true), (Public, false), true),
+            ((Public, true), (Private, false), true),
+            ((Public, false), (Internal, false), true),
+            ((Internal, false), (Private, false), true),
+        ] {
+            assert_eq!(of(after).admits_fewer_than(&of(before)), expected, "{before:?} {after:?}");
+        }
+        let frozen = GroupSettings { frozen: true, enabled: false, ..settings() };
+        assert!(!frozen.admits_fewer_than(&settings()), "these do not depend on who asks");
     }
 
     #[test]

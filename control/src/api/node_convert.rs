@@ -202,6 +202,7 @@ fn group(group: Group) -> v1::GroupPolicy {
         upstreams: group.settings.upstreams.iter().map(ToString::to_string).collect(),
         link_epoch: group.link_epoch,
         credential_epoch: group.credential_epoch,
+        access_epoch: group.access_epoch,
         frozen: group.settings.frozen,
     }
 }

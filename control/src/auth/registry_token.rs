@@ -44,12 +44,14 @@ pub struct Access {
     pub actions: Vec<String>,
     /// Id of the group that this was decided for: a group that takes over the path later is another.
     pub group_id: String,
+    /// The group's access epoch when this was decided: void once the group admits fewer.
+    pub access_epoch: i64,
 }
 
 impl Access {
-    /// The right to pull `name`, which belongs to that group.
-    pub fn pull(name: String, group_id: String) -> Self {
-        Self { kind: "repository".into(), name, actions: vec!["pull".into()], group_id }
+    /// The right to pull `name`, which belongs to that group, as decided in that epoch of its access.
+    pub fn pull(name: String, group_id: String, access_epoch: i64) -> Self {
+        Self { kind: "repository".into(), name, actions: vec!["pull".into()], group_id, access_epoch }
     }
 }
 

@@ -45,6 +45,10 @@ impl Plane {
             let now_ms = self.clock.now_ms();
             group.etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
             group.updated_at_ms = now_ms;
+            if settings.admits_fewer_than(&group.settings) {
+                group.access_epoch = group.etag;
+                groups::set_access_epoch(&mut tx, &group.id, group.access_epoch).await?;
+            }
             group.settings = settings;
             groups::update(&mut tx, &group.id, &group.settings, group.etag, now_ms).await?;
             tx.commit().await?;
@@ -87,6 +91,7 @@ pub(super) async fn insert_group(
         etag: revision,
         link_epoch: revision,
         credential_epoch: revision,
+        access_epoch: revision,
         hits: 0,
         misses: 0,
         created_at_ms: now_ms,

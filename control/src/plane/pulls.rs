@@ -53,7 +53,7 @@ impl Plane {
         if !contents::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
             return Ok(None);
         }
-        links::put(&mut tx, place, &link.digest, link.kind, now_ms).await?;
+        links::put(&mut tx, place, link, now_ms).await?;
         let mut referenced = Vec::new();
         if link.kind == ContentKind::Manifest {
             contents::put_references(&mut tx, &link.digest, references).await?;

@@ -95,7 +95,9 @@ impl Plane {
                 enabled: group.settings.enabled,
             });
             match (pull_access::may_pull(who, &scope.group_path, facts.as_ref()), group) {
-                (Ok(()), Some(group)) => access.push(Access::pull(scope.name.clone(), group.id)),
+                (Ok(()), Some(group)) => {
+                    access.push(Access::pull(scope.name.clone(), group.id, group.access_epoch));
+                }
                 (Ok(()), None) => {}
                 (Err(refused), _) => {
                     first_refusal.get_or_insert(refused);

@@ -47,6 +47,7 @@ fn group(path: &str) -> Group {
         etag: 1,
         link_epoch: 2,
         credential_epoch: 3,
+        access_epoch: 4,
         hits: 4,
         misses: 5,
         created_at_ms: 6,
@@ -212,8 +213,9 @@ async fn a_tag_counts_as_cached_only_while_its_manifest_is_linked() {
     let record = TagRecord { cached: sighting, seen: sighting };
     tags::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
     assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, seen: sighting });
-    assert!(contents::put(&mut tx, &link("m", ContentKind::Manifest), 0).await.unwrap());
-    links::put(&mut tx, &place, &digest("m"), ContentKind::Manifest, NOW).await.unwrap();
+    let manifest = link("m", ContentKind::Manifest);
+    assert!(contents::put(&mut tx, &manifest, 0).await.unwrap());
+    links::put(&mut tx, &place, &manifest, NOW).await.unwrap();
     assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), record);
     links::delete(&mut tx, &place, &digest("m"), NOW).await.unwrap();
     assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap().cached, None);
@@ -227,8 +229,9 @@ async fn sums_are_exact_beyond_32_bits_and_empty_ones_are_zero() {
     groups::insert(&mut tx, &group).await.unwrap();
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap(), inventory::Figures::default());
     for name in ["a", "b"] {
-        contents::put(&mut tx, &link(name, ContentKind::Blob), 0).await.unwrap();
-        links::put(&mut tx, &place(&group), &digest(name), ContentKind::Blob, NOW).await.unwrap();
+        let blob = link(name, ContentKind::Blob);
+        contents::put(&mut tx, &blob, 0).await.unwrap();
+        links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
     }
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 2 << 40);
 }
@@ -241,7 +244,7 @@ async fn a_claim_and_a_link_exclude_each_other() {
     let mut tx = store.write().await.unwrap();
     groups::insert(&mut tx, &group).await.unwrap();
     contents::put(&mut tx, &blob, 0).await.unwrap();
-    links::put(&mut tx, &place(&group), &blob.digest, blob.kind, NOW).await.unwrap();
+    links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
     assert!(garbage::claim(&mut tx, i64::MAX, 0, 10, NOW).await.unwrap().is_empty(), "it is linked");
     links::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
     assert_eq!(garbage::claim(&mut tx, NOW, 0, 10, NOW + 1).await.unwrap(), [blob.digest]);

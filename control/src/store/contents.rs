@@ -10,15 +10,13 @@ use crate::content::{Link, Reference};
 /// deletion after `claims_from_ms`: its bytes may be gone any moment.
 pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> StoreResult<bool> {
     let row = sqlx::query(
-        "INSERT INTO contents (digest, size_bytes, media_type) VALUES ($1, $2, $3)
-         ON CONFLICT (digest) DO UPDATE SET unlinked_at = NULL, claimed_at = NULL,
-             media_type = CASE WHEN contents.media_type = '' THEN $3 ELSE contents.media_type END
-         WHERE contents.claimed_at IS NULL OR contents.claimed_at <= $4
+        "INSERT INTO contents (digest, size_bytes) VALUES ($1, $2)
+         ON CONFLICT (digest) DO UPDATE SET unlinked_at = NULL, claimed_at = NULL
+         WHERE contents.claimed_at IS NULL OR contents.claimed_at <= $3
          RETURNING digest",
     )
     .bind(link.digest.to_string())
     .bind(link.size_bytes)
-    .bind(link.media_type.clone())
     .bind(claims_from_ms)
     .fetch_optional(db)
     .await?;

@@ -11,7 +11,7 @@ macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
             "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag, link_epoch, \
-             credential_epoch, hits, misses, created_at, updated_at FROM groups ",
+             credential_epoch, access_epoch, hits, misses, created_at, updated_at FROM groups ",
             $rest
         ))
     };
@@ -36,6 +36,7 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
         etag: row.try_get("etag")?,
         link_epoch: row.try_get("link_epoch")?,
         credential_epoch: row.try_get("credential_epoch")?,
+        access_epoch: row.try_get("access_epoch")?,
         hits: row.try_get("hits")?,
         misses: row.try_get("misses")?,
         created_at_ms: row.try_get("created_at")?,
@@ -89,8 +90,8 @@ pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> 
     let settings = &group.settings;
     let done = sqlx::query(
         "INSERT INTO groups (id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag,
-             link_epoch, credential_epoch, hits, misses, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (path) DO NOTHING",
+             link_epoch, credential_epoch, access_epoch, hits, misses, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (path) DO NOTHING",
     )
     .bind(group.id.clone())
     .bind(group.path.as_str().to_owned())
@@ -103,6 +104,7 @@ pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> 
     .bind(group.etag)
     .bind(group.link_epoch)
     .bind(group.credential_epoch)
+    .bind(group.access_epoch)
     .bind(group.hits)
     .bind(group.misses)
     .bind(group.created_at_ms)
@@ -151,6 +153,16 @@ pub async fn set_link_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> Sto
 /// Notes the revision of a change of credentials.
 pub async fn set_credential_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> StoreResult<()> {
     sqlx::query("UPDATE groups SET credential_epoch = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(epoch)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes the revision of a change of settings that admits fewer than before.
+pub async fn set_access_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE groups SET access_epoch = $2 WHERE id = $1")
         .bind(id.to_owned())
         .bind(epoch)
         .execute(db)

@@ -4,7 +4,7 @@ use roadstead_proto::Digest;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreResult, at, parse};
-use crate::content::{ContentKind, GroupRepository, Link};
+use crate::content::{GroupRepository, Link};
 
 fn read(row: &AnyRow) -> StoreResult<Link> {
     Ok(Link {
@@ -48,22 +48,19 @@ pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifes
     rows.iter().map(read).collect()
 }
 
-/// Adds a link to content that is recorded. What was once served as a manifest stays one.
-pub async fn put(
-    db: &mut AnyConnection,
-    place: &GroupRepository,
-    digest: &Digest,
-    kind: ContentKind,
-    now_ms: i64,
-) -> StoreResult<()> {
+/// Adds a link to content that is recorded. What was once served as a manifest stays one, with the media type that it
+/// was recorded with last.
+pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, now_ms: i64) -> StoreResult<()> {
     at(
         place,
-        "INSERT INTO links (group_id, upstream, repository, digest, kind, cached_at) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (group_id, upstream, repository, digest)
-         DO UPDATE SET kind = CASE WHEN links.kind = 'manifest' THEN links.kind ELSE $5 END",
+        "INSERT INTO links (group_id, upstream, repository, digest, kind, media_type, cached_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (group_id, upstream, repository, digest) DO UPDATE SET kind = $5, media_type = $6
+         WHERE links.kind <> 'manifest' OR $5 = 'manifest'",
     )
-    .bind(digest.to_string())
-    .bind(kind.as_str())
+    .bind(link.digest.to_string())
+    .bind(link.kind.as_str())
+    .bind(link.media_type.clone())
     .bind(now_ms)
     .execute(db)
     .await?;

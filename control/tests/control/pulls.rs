@@ -7,7 +7,7 @@ use roadstead_proto::{
         report_tag_response::Decision as Reported, resolve_tag_response::Decision as Resolved,
         upstream_outcome::Outcome,
     },
-    v1::{Group, PurgeCacheRequest, UpdateGroupRequest},
+    v1::{Group, ListManifestsRequest, PurgeCacheRequest, UpdateGroupRequest},
 };
 use tonic::Code;
 
@@ -197,6 +197,36 @@ async fn the_media_type_is_kept_and_a_manifest_stays_one_however_it_is_pulled() 
     node.link_manifest(&group, "a", "m1", "", &[]).await;
     node.link_blob(&group, "a", "m1", 10).await;
     assert_eq!(links(&mut node, &group, "a", "m1").await.link, manifest("m1", 10));
+}
+
+#[tokio::test]
+async fn each_group_keeps_the_media_type_that_its_own_upstream_gave() {
+    let plane = Plane::start().await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    let as_type = |media_type: &str| {
+        manifest("m1", 10).map(|link| roadstead_proto::node::v1::Link { media_type: media_type.into(), ..link })
+    };
+    for (group, media_type, acme_has, other_has) in [
+        (&acme, "text/html", as_type("text/html"), None),
+        (&other, "a/b", as_type("text/html"), as_type("a/b")),
+        (&acme, "c/d", as_type("c/d"), as_type("a/b")),
+    ] {
+        let request =
+            RecordLinkRequest { repository: place(group, "a"), link: as_type(media_type), ..Default::default() };
+        node.node.record_link(request).await.unwrap();
+        assert_eq!(links(&mut node, &acme, "a", "m1").await.link, acme_has);
+        assert_eq!(links(&mut node, &other, "a", "m1").await.link, other_has);
+    }
+    // So it is for what an index refers to, and in the lists.
+    let index = node.link_manifest(&other, "a", "m-index", "", &["m1"]).await;
+    assert_eq!(index.referenced, [as_type("a/b").unwrap()]);
+    for (group, expected) in [("acme", "c/d"), ("other", "a/b")] {
+        let request = ListManifestsRequest { group_path: group.into(), ..Default::default() };
+        let listed = plane.admin().cache.list_manifests(request).await.unwrap().into_inner().manifests;
+        let listed = listed.into_iter().find(|listed| listed.digest == digest("m1")).unwrap();
+        assert_eq!(listed.media_type, expected);
+    }
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use roadstead_control::Claims;
 use roadstead_proto::{
     node::v1::{
-        PublicKey, PullScope, RegistryToken, SignInRefusal, SignInRequest, WatchRequest, sign_in_response::Result::*,
-        watch_response::Event,
+        PolicySnapshot, PublicKey, PullScope, RegistryToken, SignInRefusal, SignInRequest, WatchRequest,
+        sign_in_response::Result::*, watch_response::Event,
     },
-    v1::{CreateTokenRequest, RevokeTokenRequest, UpdateGroupRequest, create_token_request::Owner},
+    v1::{CreateTokenRequest, RevokeTokenRequest, UpdateGroupRequest, Visibility, create_token_request::Owner},
 };
 
 use crate::harness::{ADMIN_TOKEN, Client, Plane, START_MS};
@@ -34,11 +34,16 @@ pub async fn sign_in(
     }
 }
 
-/// The keys that the watch tells.
-pub async fn keys(node: &mut Client) -> Vec<PublicKey> {
+/// What the watch tells first.
+async fn snapshot(node: &mut Client) -> PolicySnapshot {
     let mut watch = node.node.watch(WatchRequest::default()).await.unwrap().into_inner();
     let Some(Event::Snapshot(snapshot)) = watch.message().await.unwrap().unwrap().event else { panic!("no snapshot") };
-    snapshot.keys
+    snapshot
+}
+
+/// The keys that the watch tells.
+pub async fn keys(node: &mut Client) -> Vec<PublicKey> {
+    snapshot(node).await.keys
 }
 
 /// What a token says, verified as a node does.
@@ -74,6 +79,37 @@ async fn a_deploy_token_of_a_group_gets_a_jwt_for_the_group_and_its_subgroups_th
     );
     assert!(claims.access.iter().all(|a| a.actions == ["pull"]));
     assert!(!serde_json::to_string(&claims).unwrap().contains(&token.token));
+}
+
+#[tokio::test]
+async fn what_admits_fewer_moves_the_epoch_that_tokens_and_the_watch_carry_and_nothing_else_does() {
+    let plane = Plane::start().await;
+    let group = plane.group("acme").await;
+    let token = plane.token("acme", &[]).await;
+    let mut node = plane.node();
+    let update = || UpdateGroupRequest { path: "acme".into(), ..Default::default() };
+    let visibility = |visibility: Visibility| Some(visibility.into());
+    let mut before = None;
+    for (change, moves) in [
+        (update(), false),
+        (UpdateGroupRequest { visibility: visibility(Visibility::Internal), ..update() }, false),
+        (UpdateGroupRequest { visibility: visibility(Visibility::Public), ..update() }, false),
+        (UpdateGroupRequest { anonymous_pull: Some(true), ..update() }, false),
+        (UpdateGroupRequest { frozen: Some(true), ..update() }, false),
+        (UpdateGroupRequest { anonymous_pull: Some(false), ..update() }, true),
+        (UpdateGroupRequest { visibility: visibility(Visibility::Internal), ..update() }, true),
+        (UpdateGroupRequest { visibility: visibility(Visibility::Private), ..update() }, true),
+        (UpdateGroupRequest { visibility: visibility(Visibility::Private), ..update() }, false),
+    ] {
+        plane.admin().groups.update_group(change.clone()).await.unwrap();
+        let told = snapshot(&mut node).await;
+        let epoch = told.groups.iter().find(|told| told.id == group.id).unwrap().access_epoch;
+        assert_eq!(before.is_some_and(|before| epoch > before), moves, "{change:?}");
+        assert!(before.is_none_or(|before| epoch >= before), "{change:?}");
+        let issued = sign_in(&mut node, (&token.username, &token.token), &["acme"]).await.unwrap();
+        assert_eq!(claims(&issued.token, &told.keys).unwrap().access[0].access_epoch, epoch, "{change:?}");
+        before = Some(epoch);
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ pub(super) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64
         upstreams: vec!["docker.io".to_owned()],
         link_epoch,
         credential_epoch,
+        access_epoch: 1,
         frozen: false,
     }
 }

@@ -53,6 +53,8 @@ pub struct GroupPolicy {
     pub link_epoch: i64,
     /// Goes up whenever the group's upstream credentials changed.
     pub credential_epoch: i64,
+    /// Goes up whenever the group admits fewer than before: registry tokens from before are void.
+    pub access_epoch: i64,
     /// True: serve only what is cached, and ask upstream nothing.
     pub frozen: bool,
 }
@@ -219,6 +221,7 @@ mod tests {
             upstreams: vec!["docker.io".parse().unwrap()],
             link_epoch: 1,
             credential_epoch: 1,
+            access_epoch: 1,
             frozen: false,
         }
     }

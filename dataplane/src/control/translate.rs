@@ -74,6 +74,7 @@ fn group(group: pb::GroupPolicy) -> Result<GroupPolicy, Problem> {
         upstreams: group.upstreams.iter().map(|upstream| host(upstream)).collect::<Result<_, _>>()?,
         link_epoch: group.link_epoch,
         credential_epoch: group.credential_epoch,
+        access_epoch: group.access_epoch,
         frozen: group.frozen,
     })
 }

@@ -59,6 +59,9 @@ pub struct Access {
     pub actions: Vec<String>,
     /// The group that the name meant when the token was issued.
     pub group_id: String,
+    /// The group's access epoch when the token was issued.
+    #[serde(default)]
+    pub access_epoch: i64,
 }
 
 impl Caller {

@@ -88,10 +88,11 @@ fn grant(
         .iter()
         .find(|access| access.name == *image.name && access.actions.iter().any(|action| action == "pull"))
         .ok_or(Refusal::InsufficientScope)?;
-    // A group that took over the path of another, or that no longer admits the anonymous, wants a new token.
+    // A group that took over the path of another, or that admits fewer than when the token was issued, wants a new one.
     let group = policy
         .group(&image.group)
-        .filter(|group| group.id == granted.group_id && (group.anonymous_pull || !caller.is_anonymous()))
+        .filter(|group| group.id == granted.group_id && granted.access_epoch >= group.access_epoch)
+        .filter(|group| group.anonymous_pull || !caller.is_anonymous())
         .ok_or(Refusal::InsufficientScope)?;
     if !group.enabled {
         return Err(Refusal::Disabled);

@@ -238,6 +238,24 @@ async fn revoking_a_token_ends_the_registry_tokens_made_with_it() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_made_private_refuses_registry_tokens_from_before() {
+    let (hub, cluster) = open_pair().await;
+    hub.push("library/app", "latest", &Image::small(1));
+    cluster.cli(&["group", "create", "open", "--visibility", "internal"]).await.ok();
+    cluster.create_group("other").await;
+    let stranger = cluster.client("open", &cluster.create_token("other").await);
+    let before = stranger.token("app").await;
+    let url = stranger.url("app", "manifests/latest");
+    get(&url, &before).await.expect(200);
+    cluster.cli(&["group", "update", "open", "--visibility", "private"]).await.ok();
+    let refused = soon(401, || get(&url, &before)).await;
+    assert!(refused.header("www-authenticate").contains("error=\"insufficient_scope\""), "{refused:?}");
+    stranger.sign_in("app").await.expect(404);
+    let member = cluster.client("open", &cluster.create_token("open").await);
+    get(&url, &member.token("app").await).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_group_that_is_switched_off_says_so_and_comes_back() {
     let (hub, cluster) = open_pair().await;
     hub.push("library/app", "latest", &Image::small(1));
