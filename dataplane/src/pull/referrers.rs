@@ -1,6 +1,7 @@
-//! What refers to a manifest: passed through, filtered here where upstream does not, and from the tag that the
+//! What refers to a manifest: upstream's pages as one index, filtered here where upstream does not, and from the tag that the
 //! distribution spec 1.1 falls back on where upstream knows no referrers.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use roadstead_proto::{Digest, Reference};
 use serde_json::{Value, json};
@@ -23,8 +24,8 @@ impl Puller {
     ) -> Result<Answer, OciError> {
         pull.wanted.may_ask_upstream()?;
         let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
-        let body = match self.upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
-            Ok(listing) => Some(listing.body),
+        let pages = match self.upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
+            Ok(pages) => pages,
             Err(UpstreamError::NotFound { .. }) => {
                 let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
                 let tag = tag.parse().map(Reference::Tag).map_err(|_| no_index(pull))?;
@@ -33,17 +34,14 @@ impl Puller {
                     .get_manifest(&pull.target, &tag, Accept::Exactly(&[HeaderValue::from_static(INDEX)]))
                     .await
                 {
-                    Ok(manifest) => Some(manifest.body),
-                    Err(UpstreamError::NotFound { .. }) => None,
+                    Ok(manifest) => vec![manifest.body],
+                    Err(UpstreamError::NotFound { .. }) => Vec::new(),
                     Err(error) => return Err(failed(error)),
                 }
             }
             Err(error) => return Err(failed(error)),
         };
-        let index = match body {
-            Some(body) => serde_json::from_slice(&body).map_err(|_| no_index(pull))?,
-            None => json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }),
-        };
+        let index = merged(&pages).ok_or_else(|| no_index(pull))?;
         let index = filtered(index, artifact_type.as_deref()).ok_or_else(|| no_index(pull))?;
         let mut answer = json_answer(StatusCode::OK, &index);
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
@@ -57,6 +55,20 @@ impl Puller {
 fn no_index(pull: &Pull) -> OciError {
     let message = format!("{} sent something that is no list of referrers", pull.target.host());
     OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
+}
+
+/// The first page with the manifests of all; an empty index without a page. `None` if one of them is no index.
+fn merged(pages: &[Bytes]) -> Option<Value> {
+    let Some((first, others)) = pages.split_first() else {
+        return Some(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
+    };
+    let mut index: Value = serde_json::from_slice(first).ok()?;
+    let manifests = index.as_object_mut()?.get_mut("manifests")?.as_array_mut()?;
+    for page in others {
+        let mut page: Value = serde_json::from_slice(page).ok()?;
+        manifests.append(page.as_object_mut()?.get_mut("manifests")?.as_array_mut()?);
+    }
+    Some(index)
 }
 
 /// The index with only those manifests that have the artifact type; `None` if it is no index. Filtering what
@@ -81,5 +93,15 @@ mod tests {
         assert_eq!(filtered(index.clone(), None).unwrap(), index);
         assert_eq!(filtered(json!([]), None), None);
         assert_eq!(filtered(json!({ "manifests": "no" }), None), None);
+    }
+
+    #[test]
+    fn pages_become_one_index() {
+        let page = |names: &[&str]| Bytes::from(json!({ "manifests": names, "annotations": {} }).to_string());
+        let index = merged(&[page(&["a", "b"]), page(&[]), page(&["c"])]).unwrap();
+        assert_eq!(index, json!({ "manifests": ["a", "b", "c"], "annotations": {} }));
+        assert_eq!(merged(&[]).unwrap()["manifests"], json!([]));
+        assert_eq!(merged(&[page(&["a"]), Bytes::from_static(b"[]")]), None);
+        assert_eq!(merged(&[Bytes::from_static(b"no")]), None);
     }
 }

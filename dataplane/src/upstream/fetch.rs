@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use roadstead_proto::{Digest, Reference, UpstreamHost};
+use url::form_urlencoded;
 
 use super::{
     Accept, Target, UpstreamClient, UpstreamError,
@@ -18,6 +19,8 @@ use super::{
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// Largest list of tags or referrers we buffer, in bytes.
 const MAX_LISTING_BYTES: u64 = 4 * 1024 * 1024;
+/// Most pages of referrers that are put together.
+const MAX_REFERRERS_PAGES: usize = 20;
 
 /// What a HEAD tells of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,15 +171,43 @@ impl UpstreamClient {
         self.listing(target, RequestKind::Tags, "tags/list", &query).await
     }
 
-    /// Fetches what refers to a manifest; not found also where upstream does not know this question.
+    /// Fetches what refers to a manifest, page by page, within one operation's time and one listing's size; never
+    /// without a page. Not found also where upstream does not know this question.
     pub async fn get_referrers(
         &self,
         target: &Target,
         digest: &Digest,
         artifact_type: Option<&str>,
-    ) -> Result<Listing, UpstreamError> {
-        let query: Vec<_> = artifact_type.iter().map(|artifact_type| ("artifactType", *artifact_type)).collect();
-        self.listing(target, RequestKind::Referrers, &format!("referrers/{digest}"), &query).await
+    ) -> Result<Vec<Bytes>, UpstreamError> {
+        let resource = format!("referrers/{digest}");
+        let first: Vec<_> = artifact_type.iter().map(|artifact_type| ("artifactType", *artifact_type)).collect();
+        let bad = |problem: String| UpstreamError::BadAnswer { upstream: target.host().clone(), problem };
+        self.bounded(target, async {
+            let mut left = MAX_LISTING_BYTES;
+            let mut page = self.page(target, RequestKind::Referrers, &resource, &first).await?;
+            let mut pages = Vec::with_capacity(1);
+            loop {
+                left = left.checked_sub(page.body.len() as u64).ok_or_else(|| UpstreamError::TooLarge {
+                    upstream: target.host().clone(),
+                    limit_bytes: MAX_LISTING_BYTES,
+                })?;
+                pages.push(page.body);
+                let Some(query) = page.next_query else { return Ok(pages) };
+                if pages.len() == MAX_REFERRERS_PAGES {
+                    return Err(bad(format!("referrers of more than {MAX_REFERRERS_PAGES} pages")));
+                }
+                let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+                let query: Vec<_> = query.iter().map(|(key, value)| (&**key, &**value)).collect();
+                page = match self.page(target, RequestKind::Referrers, &resource, &query).await {
+                    // There are referrers: a page that is gone must not pass for "knows no referrers".
+                    Err(UpstreamError::NotFound { .. }) => {
+                        return Err(bad("a next page of referrers that is not there".to_owned()));
+                    }
+                    page => page?,
+                };
+            }
+        })
+        .await
     }
 
     async fn listing(
@@ -186,16 +217,23 @@ impl UpstreamClient {
         resource: &str,
         query: &[(&str, &str)],
     ) -> Result<Listing, UpstreamError> {
-        self.bounded(target, async {
-            let answer = self.ask(target, kind, Method::GET, (resource, query), HeaderMap::new()).await?;
-            let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
-            let headers = response.headers();
-            let filters_applied = headers.get("oci-filters-applied").cloned();
-            let (media_type, next_query) = (media_type(headers), next_page_query(headers));
-            let body = self.exchange.whole(target.host(), response, MAX_LISTING_BYTES).await?;
-            Ok(Listing { body, media_type, filters_applied, next_query })
-        })
-        .await
+        self.bounded(target, self.page(target, kind, resource, query)).await
+    }
+
+    async fn page(
+        &self,
+        target: &Target,
+        kind: RequestKind,
+        resource: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Listing, UpstreamError> {
+        let answer = self.ask(target, kind, Method::GET, (resource, query), HeaderMap::new()).await?;
+        let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
+        let headers = response.headers();
+        let filters_applied = headers.get("oci-filters-applied").cloned();
+        let (media_type, next_query) = (media_type(headers), next_page_query(headers));
+        let body = self.exchange.whole(target.host(), response, MAX_LISTING_BYTES).await?;
+        Ok(Listing { body, media_type, filters_applied, next_query })
     }
 }
 

@@ -169,8 +169,36 @@ async fn listings_pass_their_page_on() {
     assert_eq!(tags.next_query.as_deref(), Some("n=2&last=c"));
     assert_eq!(hub.seen()[0].path, "/v2/library/alpine/tags/list?n=2&last=a%26b");
     let referrers = client.get_referrers(&target, &DIGEST.parse().unwrap(), Some("a/b+c")).await.unwrap();
-    assert_eq!(referrers.filters_applied.unwrap(), "artifactType");
+    assert_eq!(referrers, ["{}"]);
     assert_eq!(hub.seen()[1].path, format!("/v2/library/alpine/referrers/{DIGEST}?artifactType=a%2Fb%2Bc"));
+}
+
+#[tokio::test]
+async fn referrers_are_followed_over_their_pages() {
+    let path = format!("/v2/library/alpine/referrers/{DIGEST}");
+    let hub = Fake::start(|seen| match seen.path.split_once('?').map(|(_, query)| query) {
+        Some("artifactType=a") => reply(200, &[("link", "<?artifactType=a&cursor=x%2By>; rel=\"next\"")], "one"),
+        Some("artifactType=a&cursor=x%2By") => reply(200, &[], "two"),
+        Some("artifactType=gone") => reply(200, &[("link", "<?cursor=gone>; rel=\"next\"")], "one"),
+        Some("artifactType=large") => {
+            reply(200, &[("link", "<?artifactType=large>; rel=\"next\"")], "x".repeat(1024 * 1024))
+        }
+        Some("artifactType=loop") => reply(200, &[("link", "<?artifactType=loop>; rel=\"next\"")], "again"),
+        _ => reply(404, &[], ""),
+    })
+    .await;
+    let (client, target, digest) = (client(), target(&hub.url(), None), DIGEST.parse().unwrap());
+    assert_eq!(client.get_referrers(&target, &digest, Some("a")).await.unwrap(), ["one", "two"]);
+    let endless = client.get_referrers(&target, &digest, Some("loop")).await.unwrap_err();
+    assert!(endless.to_string().contains("more than 20 pages"), "{endless}");
+    assert_eq!(hub.count(&format!("{path}?artifactType=loop")), 20);
+    let large = client.get_referrers(&target, &digest, Some("large")).await.unwrap_err();
+    assert!(matches!(large, super::UpstreamError::TooLarge { .. }), "{large}");
+    assert_eq!(hub.count(&format!("{path}?artifactType=large")), 5);
+    let gone = client.get_referrers(&target, &digest, Some("gone")).await.unwrap_err();
+    assert!(matches!(gone, super::UpstreamError::BadAnswer { .. }), "{gone}");
+    let unknown = client.get_referrers(&target, &digest, None).await.unwrap_err();
+    assert!(matches!(unknown, super::UpstreamError::NotFound { .. }), "{unknown}");
 }
 
 #[tokio::test]
