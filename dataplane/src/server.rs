@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use crate::{
     metrics::Metrics,
     stack::{self, Stack},
-    stalled::StallTimeout,
+    stalled::{Activity, Counted},
 };
 
 /// Largest head of a request, in bytes: nginx's and most registries' bound is 32 KiB too.
@@ -58,7 +58,7 @@ pub struct Bounds {
     pub connections: usize,
     /// For the handshake and for each request's head.
     pub header: Duration,
-    /// Without a byte in either direction.
+    /// Without a request, or with an answer that the client does not take.
     pub idle: Duration,
     /// For answers under way when a stop is asked for.
     pub drain: Duration,
@@ -161,9 +161,7 @@ fn http(bounds: Bounds) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES as u32)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(bounds.idle / 2)
-        .keep_alive_timeout(bounds.header);
+        .max_send_buf_size(SEND_BUFFER_BYTES);
     http
 }
 
@@ -177,13 +175,133 @@ async fn serve_connection<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let activity = Arc::<Activity>::default();
+    let watched = Arc::clone(&activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection);
-        stack::call(stack.clone(), request)
+        watched.watch(stack::call(stack.clone(), request))
     });
-    let socket = TokioIo::new(StallTimeout::new(socket, bounds.idle));
+    let socket = TokioIo::new(Counted::new(socket, Arc::clone(&activity)));
     let serving = watcher.watch(http.serve_connection(socket, service).into_owned());
-    if let Err(error) = serving.await {
-        debug!(peer = %connection.peer, %error, "connection ended");
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                debug!(peer = %connection.peer, %error, "connection ended");
+            }
+        }
+        () = activity.stands_still(bounds.idle) => {
+            debug!(peer = %connection.peer, "connection closed: the client neither asked nor took its answer");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::{Instant, sleep},
+    };
+    use tower::service_fn as tower_service_fn;
+
+    use super::*;
+    use crate::respond::{Answer, Body};
+
+    const HTTP1: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+    /// The preface, empty settings, and `GET /` on stream 1.
+    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+        \0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0roadwork";
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// A client's end of a connection to a server that answers `bytes` bytes after `delay`, and when the server ends.
+    fn serve(delay: Duration, bytes: usize) -> (DuplexStream, tokio::task::JoinHandle<Duration>) {
+        let (theirs, ours) = duplex(16 * 1024);
+        let stack = Stack::new(tower_service_fn(move |_: Request<Incoming>| async move {
+            sleep(delay).await;
+            Ok::<_, Infallible>(Answer::new(Body::from(Bytes::from(vec![b'x'; bytes]))))
+        }));
+        let connection = Connection { peer: ([127, 0, 0, 1], 1).into(), tls: false };
+        let bounds = Bounds { connections: 1, header: IDLE * 100, idle: IDLE, drain: IDLE };
+        let server = tokio::spawn(async move {
+            let started = Instant::now();
+            let watcher = GracefulShutdown::new();
+            serve_connection(ours, connection, &http(bounds), stack, watcher.watcher(), bounds).await;
+            started.elapsed()
+        });
+        (theirs, server)
+    }
+
+    /// Takes all that comes until the server closes.
+    async fn take_all(mut client: DuplexStream) -> usize {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        all.len()
+    }
+
+    fn assert_in_time(took: Duration, after: Duration) {
+        assert!(took >= after + IDLE && took <= after + IDLE * 5 / 4, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_closed_whatever_they_speak() {
+        for request in [b"".as_slice(), HTTP1, HTTP2] {
+            let (mut client, server) = serve(Duration::ZERO, 10);
+            client.write_all(request).await.unwrap();
+            take_all(client).await;
+            assert_in_time(server.await.unwrap(), Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_keep_no_connection() {
+        let (client, server) = serve(Duration::ZERO, 10);
+        let (mut read, mut write) = tokio::io::split(client);
+        write.write_all(HTTP2).await.unwrap();
+        let pings = async {
+            while write.write_all(PING).await.is_ok() {
+                sleep(Duration::from_secs(5)).await;
+            }
+        };
+        let mut all = Vec::new();
+        let (_, read) = tokio::join!(pings, read.read_to_end(&mut all));
+        read.unwrap();
+        assert_in_time(server.await.unwrap(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_do_not_take_their_answer_are_cut() {
+        for request in [HTTP1, HTTP2] {
+            let (mut client, server) = serve(Duration::ZERO, 1_000_000);
+            client.write_all(request).await.unwrap();
+            assert_in_time(server.await.unwrap(), Duration::ZERO);
+        }
+        // All that comes is read, but the window of the stream is never opened.
+        let (mut client, server) = serve(Duration::ZERO, 1_000_000);
+        client.write_all(HTTP2).await.unwrap();
+        assert!(take_all(client).await < 100_000);
+        assert_in_time(server.await.unwrap(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_wait_for_us_or_take_their_time_are_not_cut() {
+        for request in [HTTP1, HTTP2] {
+            let (mut client, server) = serve(IDLE * 5, 10);
+            client.write_all(request).await.unwrap();
+            assert!(take_all(client).await > 10);
+            assert_in_time(server.await.unwrap(), IDLE * 5);
+        }
+        // The whole body is handed out at once; the client takes 8 KiB each half of the limit.
+        let (mut client, server) = serve(Duration::ZERO, 200_000);
+        client.write_all(HTTP1).await.unwrap();
+        let (mut taken, mut piece) = (0, vec![0; 8192]);
+        while taken < 200_000 {
+            sleep(IDLE / 2).await;
+            taken += client.read(&mut piece).await.unwrap();
+        }
+        drop(client);
+        server.await.unwrap();
     }
 }

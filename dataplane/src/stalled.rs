@@ -1,60 +1,169 @@
-//! A time limit on connections that stand still: clients that neither read their answer nor send a request.
+//! A time limit on connections that stand still: without a request, or with an answer that the client does not take.
+//!
+//! Whose turn it is decides, not whether bytes move: while an answer waits for something of ours (a fill, control), its
+//! connection may be silent for as long as that takes, and pings keep no connection that nobody uses. Requests and
+//! frames cost an atomic step or two; the clock is looked at once per connection and eighth of the limit.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
+    time::{Instant, sleep},
 };
 
-/// A socket that fails with `TimedOut` once no byte could be read or written for a while, although somebody wanted to.
-pub struct StallTimeout<I> {
-    inner: I,
-    limit: Duration,
-    moved: Instant,
-    timer: Pin<Box<Sleep>>,
+/// Fewer bytes than this within the limit are no answer that is being taken: pings and acknowledgements are bytes too.
+const LEAST_BYTES: u64 = 4096;
+/// How often the limit is looked at within itself: a connection ends at most an eighth late.
+const LOOKS: u32 = 8;
+
+/// What happens on one connection.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Answers for which we have nothing to send yet.
+    ours: AtomicUsize,
+    /// Requests begun, frames handed out, answers ended.
+    steps: AtomicU64,
+    /// Bytes that the client's side took, before encryption.
+    written: AtomicU64,
 }
 
-impl<I> StallTimeout<I> {
-    /// Fails after `limit` without a byte in either direction.
-    pub fn new(inner: I, limit: Duration) -> Self {
-        Self { inner, limit, moved: Instant::now(), timer: Box::pin(sleep(limit)) }
+impl Activity {
+    /// The answer, watched from here on to its end.
+    pub fn watch<B, F>(
+        self: &Arc<Self>,
+        answer: F,
+    ) -> impl Future<Output = Result<Response<Watched<B>>, Infallible>> + use<B, F>
+    where
+        F: Future<Output = Result<Response<B>, Infallible>>,
+    {
+        let mut turn = Turn { activity: Arc::clone(self), ours: false };
+        turn.step();
+        turn.set(true);
+        async move {
+            let answer = answer.await?;
+            turn.set(false);
+            Ok(answer.map(|body| Watched { body, turn }))
+        }
     }
 
-    /// Notes progress, or checks how long there was none.
-    fn check<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.moved = Instant::now();
-            return result;
-        }
-        while self.timer.as_mut().poll(context).is_ready() {
-            let due = self.moved + self.limit;
-            if due <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    /// Returns once it has been the client's turn for `limit`, and nothing came of it.
+    pub async fn stands_still(&self, limit: Duration) {
+        let (mut since, mut steps, mut written) = (Instant::now(), 0, 0);
+        loop {
+            sleep(limit / LOOKS).await;
+            let (steps_now, written_now) = (self.steps.load(Relaxed), self.written.load(Relaxed));
+            let moved = steps_now != steps || written_now - written >= LEAST_BYTES;
+            if moved || self.ours.load(Relaxed) > 0 {
+                (since, steps, written) = (Instant::now(), steps_now, written_now);
+            } else if since.elapsed() >= limit {
+                return;
             }
-            self.timer.as_mut().reset(due);
+        }
+    }
+}
+
+/// Whose turn it is with one answer. Dropped with it.
+struct Turn {
+    activity: Arc<Activity>,
+    ours: bool,
+}
+
+impl Turn {
+    fn step(&self) {
+        self.activity.steps.fetch_add(1, Relaxed);
+    }
+
+    fn set(&mut self, ours: bool) {
+        match (self.ours, ours) {
+            (false, true) => self.activity.ours.fetch_add(1, Relaxed),
+            (true, false) => self.activity.ours.fetch_sub(1, Relaxed),
+            _ => return,
+        };
+        self.ours = ours;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.set(false);
+        self.step();
+    }
+}
+
+/// A body that tells whose turn it is: ours while it has nothing, the client's from each frame until the next is wanted.
+pub struct Watched<B> {
+    body: B,
+    turn: Turn,
+}
+
+impl<B: Body + Unpin> Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.turn.set(frame.is_pending());
+        if frame.is_ready() {
+            self.turn.step();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A socket that counts what is written to it: clients may take long over what was handed out last.
+pub struct Counted<I> {
+    inner: I,
+    activity: Arc<Activity>,
+}
+
+impl<I> Counted<I> {
+    /// Counts for `activity`.
+    pub const fn new(inner: I, activity: Arc<Activity>) -> Self {
+        Self { inner, activity }
+    }
+
+    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &result {
+            self.activity.written.fetch_add(*bytes as u64, Relaxed);
         }
         result
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for StallTimeout<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_read(context, buf);
-        self.check(context, result)
+        Pin::new(&mut self.inner).poll_read(context, buf)
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Counted<I> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(context, buf);
-        self.check(context, result)
+        self.count(result)
     }
 
     fn poll_write_vectored(
@@ -63,7 +172,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(context, bufs);
-        self.check(context, result)
+        self.count(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -71,8 +180,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_flush(context);
-        self.check(context, result)
+        Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,26 +190,28 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::time::timeout;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_socket_that_stands_still_is_given_up_and_one_that_moves_is_not() {
-        let (ours, mut theirs) = duplex(64);
-        let mut ours = StallTimeout::new(ours, Duration::from_secs(10));
-        for _ in 0..5 {
-            let later = async {
-                sleep(Duration::from_secs(9)).await;
-                theirs.write_all(b"x").await.unwrap();
-            };
-            let (read, ()) = tokio::join!(ours.read_u8(), later);
-            assert_eq!(read.unwrap(), b'x');
-        }
-        let started = Instant::now();
-        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(started.elapsed().as_secs(), 10);
-        // Nobody reads: the pipe is full after 64 bytes.
-        assert_eq!(ours.write_all(&[0; 100]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    async fn a_body_that_waits_for_us_is_no_standstill_and_a_frame_not_taken_is() {
+        let limit = Duration::from_secs(60);
+        let activity = Arc::<Activity>::default();
+        let frames = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")))]);
+        let frames = futures_util::StreamExt::chain(frames, futures_util::stream::pending());
+        let answer = activity.watch(async { Ok(Response::new(StreamBody::new(frames))) }).await;
+        let mut body = answer.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        // The frame is the client's to take.
+        assert!(timeout(limit * 2, activity.stands_still(limit)).await.is_ok());
+        // It is taken, and there is no other yet.
+        assert!(timeout(limit, body.frame()).await.is_err());
+        assert!(timeout(limit * 10, activity.stands_still(limit)).await.is_err());
+        // The client gives up.
+        drop(body);
+        assert!(timeout(limit * 2, activity.stands_still(limit)).await.is_ok());
     }
 }
