@@ -75,7 +75,10 @@ impl fmt::Display for Report {
                 write!(f, " | {}", cell(self.median(row, *target), row.digits))?;
             }
             for peer in peers() {
-                write!(f, " | {}", cell(self.ratio(row, peer), 2))?;
+                match self.ratio(row, peer) {
+                    Some(ratio) if ratio < 0.01 => write!(f, " | < 0.01")?,
+                    ratio => write!(f, " | {}", cell(ratio, 2))?,
+                }
             }
             writeln!(f, " | {} |", row.goal)?;
         }
