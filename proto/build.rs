@@ -4,9 +4,17 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 19] = [
     "roadstead/v1/group.proto",
     "roadstead/v1/group_service.proto",
+    "roadstead/v1/user.proto",
+    "roadstead/v1/user_service.proto",
+    "roadstead/v1/member.proto",
+    "roadstead/v1/member_service.proto",
+    "roadstead/v1/oidc.proto",
+    "roadstead/v1/oidc_service.proto",
+    "roadstead/v1/audit.proto",
+    "roadstead/v1/audit_service.proto",
     "roadstead/v1/token.proto",
     "roadstead/v1/token_service.proto",
     "roadstead/v1/upstream.proto",

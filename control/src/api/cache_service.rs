@@ -41,6 +41,7 @@ fn position(item: &Item) -> Position {
 
 #[tonic::async_trait]
 impl CacheService for Cache {
+    type PrefetchImageStream = tokio_stream::Empty<Result<roadstead_proto::v1::PrefetchImageResponse, Status>>;
     async fn list_manifests(
         &self,
         request: Request<ListManifestsRequest>,
@@ -105,5 +106,54 @@ impl CacheService for Cache {
             blobs: purged.blobs,
             bytes: purged.bytes,
         }))
+    }
+
+    async fn list_tag_history(
+        &self,
+        _: Request<roadstead_proto::v1::ListTagHistoryRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListTagHistoryResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn pin_tag(
+        &self,
+        _: Request<roadstead_proto::v1::PinTagRequest>,
+    ) -> Result<Response<roadstead_proto::v1::PinTagResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn unpin_tag(
+        &self,
+        _: Request<roadstead_proto::v1::UnpinTagRequest>,
+    ) -> Result<Response<roadstead_proto::v1::UnpinTagResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn create_prefetch_schedule(
+        &self,
+        _: Request<roadstead_proto::v1::CreatePrefetchScheduleRequest>,
+    ) -> Result<Response<roadstead_proto::v1::CreatePrefetchScheduleResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_prefetch_schedules(
+        &self,
+        _: Request<roadstead_proto::v1::ListPrefetchSchedulesRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListPrefetchSchedulesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn delete_prefetch_schedule(
+        &self,
+        _: Request<roadstead_proto::v1::DeletePrefetchScheduleRequest>,
+    ) -> Result<Response<roadstead_proto::v1::DeletePrefetchScheduleResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn prefetch_image(
+        &self,
+        _: Request<roadstead_proto::v1::PrefetchImageRequest>,
+    ) -> Result<Response<Self::PrefetchImageStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 }

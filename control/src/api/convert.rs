@@ -67,6 +67,7 @@ pub fn group(group: Group) -> v1::Group {
         etag: group.etag.to_string(),
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
+        ..Default::default()
     }
 }
 
@@ -86,6 +87,7 @@ pub fn token(token: Token) -> v1::Token {
         created_at: Some(timestamp(token.created_at_ms)),
         expires_at: token.expires_at_ms.map(timestamp),
         last_used_at: token.last_used_at_ms.map(timestamp),
+        ..Default::default()
     }
 }
 
@@ -95,6 +97,7 @@ pub fn upstream(upstream: Upstream) -> v1::Upstream {
         url: upstream.url,
         token_hosts: upstream.token_hosts,
         updated_at: upstream.updated_at_ms.map(timestamp),
+        ..Default::default()
     }
 }
 

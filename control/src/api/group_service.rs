@@ -113,4 +113,11 @@ impl GroupService for Groups {
         let links = self.0.delete_group(&path).await.map_err(from_plane)?;
         Ok(Response::new(DeleteGroupResponse { links: i64::try_from(links).unwrap_or(i64::MAX) }))
     }
+
+    async fn get_image_prefix(
+        &self,
+        _: Request<roadstead_proto::v1::GetImagePrefixRequest>,
+    ) -> Result<Response<roadstead_proto::v1::GetImagePrefixResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }

@@ -185,7 +185,7 @@ pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v
     use v1::report_tag_response::Decision;
     let decision = match answer {
         TagAnswer::Serve(served) => Decision::Serve(serve(served)),
-        TagAnswer::Revalidate { .. } | TagAnswer::Fetch => Decision::Fetch(v1::FetchManifest {}),
+        TagAnswer::Revalidate { .. } | TagAnswer::Fetch => Decision::Fetch(v1::FetchManifest::default()),
         TagAnswer::Refuse { reason, retry_after_seconds } => {
             Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
         }
@@ -204,11 +204,17 @@ fn group(group: Group) -> v1::GroupPolicy {
         credential_epoch: group.credential_epoch,
         access_epoch: group.access_epoch,
         frozen: group.settings.frozen,
+        ..Default::default()
     }
 }
 
 fn upstream(upstream: Upstream) -> v1::UpstreamPolicy {
-    v1::UpstreamPolicy { host: upstream.host.to_string(), url: upstream.url, token_hosts: upstream.token_hosts }
+    v1::UpstreamPolicy {
+        host: upstream.host.to_string(),
+        url: upstream.url,
+        token_hosts: upstream.token_hosts,
+        ..Default::default()
+    }
 }
 
 fn keys(keys: Vec<StoredKey>) -> Result<Vec<v1::PublicKey>, Status> {
@@ -221,7 +227,7 @@ fn keys(keys: Vec<StoredKey>) -> Result<Vec<v1::PublicKey>, Status> {
 }
 
 fn revocation((token_id, forget_after_ms): (String, i64)) -> v1::Revocation {
-    v1::Revocation { token_id, forget_after_ms }
+    v1::Revocation { token_id, forget_after_ms, user_epoch: 0 }
 }
 
 fn snapshot(revision: i64, snapshot: Snapshot) -> Result<v1::PolicySnapshot, Status> {
@@ -231,6 +237,7 @@ fn snapshot(revision: i64, snapshot: Snapshot) -> Result<v1::PolicySnapshot, Sta
         upstreams: snapshot.upstreams.into_iter().map(upstream).collect(),
         keys: keys(snapshot.keys)?,
         revocations: snapshot.revocations.into_iter().map(revocation).collect(),
+        conditions: Vec::new(),
     })
 }
 

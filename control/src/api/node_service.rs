@@ -187,6 +187,27 @@ impl NodeService for Nodes {
         self.plane.confirm_garbage(&digests).await.map_err(from_plane)?;
         Ok(Response::new(ConfirmGarbageResponse {}))
     }
+
+    async fn report_upstreams(
+        &self,
+        _: Request<roadstead_proto::node::v1::ReportUpstreamsRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ReportUpstreamsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn claim_errand(
+        &self,
+        _: Request<roadstead_proto::node::v1::ClaimErrandRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ClaimErrandResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn report_errand(
+        &self,
+        _: Request<roadstead_proto::node::v1::ReportErrandRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ReportErrandResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 fn refusal(refused: &PullRefused) -> SignInRefused {

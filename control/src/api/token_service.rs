@@ -45,7 +45,7 @@ impl TokenService for Tokens {
                 allow(&caller, Action::Administer)?;
                 TokenOwner::Node
             }
-            Some(Owner::Node(false)) | None => {
+            Some(Owner::Node(false) | Owner::User(_) | Owner::Service(_)) | None => {
                 allow(&caller, Action::ChangeGroup)?;
                 return Err(invalid_field("owner", "say whose token it is: a group_path, or node = true"));
             }
@@ -89,5 +89,12 @@ impl TokenService for Tokens {
         }
         self.0.revoke_token(caller.reach(), &id).await.map_err(from_plane)?;
         Ok(Response::new(RevokeTokenResponse {}))
+    }
+
+    async fn create_job_token(
+        &self,
+        _: Request<roadstead_proto::v1::CreateJobTokenRequest>,
+    ) -> Result<Response<roadstead_proto::v1::CreateJobTokenResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }

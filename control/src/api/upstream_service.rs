@@ -96,4 +96,11 @@ impl UpstreamService for Upstreams {
         self.0.delete_credential(&path, &host).await.map_err(from_plane)?;
         Ok(Response::new(DeleteCredentialResponse {}))
     }
+
+    async fn list_upstream_statuses(
+        &self,
+        _: Request<roadstead_proto::v1::ListUpstreamStatusesRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListUpstreamStatusesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }

@@ -125,6 +125,7 @@ impl ControlClient {
                 Ok(TagResolution::Revalidate { cached: cached.map_err(bad_answer(CALL))? })
             }
             Some(Decision::Refuse(refuse)) => Ok(TagResolution::Refuse(refused(CALL, refuse)?)),
+            Some(Decision::Fetch(_)) => Ok(TagResolution::Revalidate { cached: None }),
             None => Err(bad_answer(CALL)("there is no decision".to_owned())),
         }
     }
@@ -146,7 +147,7 @@ impl ControlClient {
         let answer = self.call(CALL, self.service.clone().report_tag(self.request(message))).await?;
         match answer.decision {
             Some(Decision::Serve(serve)) => Ok(TagVerdict::Serve(self.serve(CALL, at, serve)?)),
-            Some(Decision::Fetch(pb::FetchManifest {})) => Ok(TagVerdict::Fetch),
+            Some(Decision::Fetch(pb::FetchManifest { .. })) => Ok(TagVerdict::Fetch),
             Some(Decision::Refuse(refuse)) => Ok(TagVerdict::Refuse(refused(CALL, refuse)?)),
             None => Err(bad_answer(CALL)("there is no decision".to_owned())),
         }

@@ -120,6 +120,7 @@ pub(super) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> 
         Change::DeletedUpstreamHost(it) => host(&it).map(PolicyChange::UpstreamDeleted),
         Change::Keys(set) => keys(set.keys),
         Change::Revocation(it) => Ok(revocation(it)),
+        Change::Condition(_) | Change::Errand(_) => Err("not understood yet".into()),
     }
 }
 
@@ -174,7 +175,7 @@ pub(super) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
         pb::StaleReason::Unspecified => None,
         pb::StaleReason::UpstreamUnavailable => Some(StaleReason::UpstreamUnavailable),
         pb::StaleReason::RateLimited => Some(StaleReason::RateLimited),
-        pb::StaleReason::Frozen => Some(StaleReason::Frozen),
+        pb::StaleReason::Frozen | pb::StaleReason::Reserve | pb::StaleReason::Missing => Some(StaleReason::Frozen),
     };
     let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
@@ -188,7 +189,7 @@ pub(super) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {
         pb::RefusalReason::UpstreamUnauthorized => RefusalReason::UpstreamUnauthorized,
         pb::RefusalReason::UpstreamForbidden => RefusalReason::UpstreamForbidden,
         pb::RefusalReason::RateLimited => RefusalReason::RateLimited,
-        pb::RefusalReason::UpstreamUnavailable => RefusalReason::UpstreamUnavailable,
+        pb::RefusalReason::UpstreamUnavailable | pb::RefusalReason::TooStale => RefusalReason::UpstreamUnavailable,
         pb::RefusalReason::Frozen => RefusalReason::Frozen,
         pb::RefusalReason::GroupUnavailable => RefusalReason::GroupUnavailable,
         pb::RefusalReason::Unspecified => return Err(format!("there is no refusal reason {}", refuse.reason)),

@@ -54,6 +54,7 @@ impl ControlClient {
             node_name: self.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resume_revision,
+            registry_url: String::new(),
         });
         let mut service = self.service.clone();
         let mut events = match timeout(OPEN_TIME, service.watch(request)).await {
