@@ -199,6 +199,7 @@ impl From<Update> for UpdateGroupRequest {
             anonymous_pull: changes.anonymous_pull,
             upstreams: (!changes.upstreams.is_empty()).then_some(UpstreamList { hosts: changes.upstreams }),
             max_age: changes.max_age.map(to_proto),
+            ..Default::default()
         }
     }
 }
@@ -282,6 +283,7 @@ mod tests {
             etag: "7".into(),
             created_at: Some(Timestamp { seconds: 1_795_383_000, nanos: 0 }),
             updated_at: None,
+            ..Default::default()
         }
     }
 

@@ -131,7 +131,8 @@ impl Action {
                     let mut tokens = tokens.clone();
                     let group_path = group_path.clone();
                     async move {
-                        let request = ListTokensRequest { group_path, page_size: PAGE_SIZE, page_token };
+                        let request =
+                            ListTokensRequest { group_path, page_size: PAGE_SIZE, page_token, user: String::new() };
                         let page = tokens.list_tokens(request).await?.into_inner();
                         Ok((page.tokens, page.next_page_token))
                     }
@@ -156,6 +157,7 @@ impl From<Create> for CreateTokenRequest {
             name: create.name,
             scopes: create.scopes.into_iter().map(|scope| scope.name().to_owned()).collect(),
             expires_in: create.expires_in.map(to_proto),
+            ..Default::default()
         }
     }
 }
@@ -191,6 +193,10 @@ fn table(tokens: &[Token], now: SystemTime) -> Table {
             TokenKind::Admin => "admin",
             TokenKind::Group => "group",
             TokenKind::Node => "node",
+            TokenKind::Personal => "personal",
+            TokenKind::GroupAccess => "access",
+            TokenKind::Job => "job",
+            TokenKind::Service => "service",
             TokenKind::Unspecified => "unknown",
         };
         [
@@ -230,6 +236,7 @@ mod tests {
             created_at: None,
             expires_at: Some(Timestamp { seconds: 86_400 * 30, nanos: 0 }),
             last_used_at: None,
+            ..Default::default()
         };
         assert_eq!(
             table(&[token], UNIX_EPOCH).to_string(),

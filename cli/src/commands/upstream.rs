@@ -85,7 +85,7 @@ impl Action {
     async fn run(self, mut upstreams: UpstreamServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
         match self {
             Self::Set { host, url, token_hosts } => {
-                let request = SetUpstreamRequest { host, url, token_hosts };
+                let request = SetUpstreamRequest { host, url, token_hosts, ..Default::default() };
                 let answer = upstreams.set_upstream(request).await?.into_inner();
                 output.answer(&answer, || details(answer.upstream.as_ref()))?;
             }
@@ -108,7 +108,8 @@ impl Action {
             }
             Self::Login { path, host, username, password_stdin: _ } => {
                 let password = password_from_stdin()?.expose_secret().to_owned();
-                let request = SetCredentialRequest { group_path: path, host, username, password };
+                let request =
+                    SetCredentialRequest { group_path: path, host, username, password, skip_verification: false };
                 let answer = upstreams.set_credential(request).await?.into_inner();
                 output.done(&answer, stored(answer.credential.as_ref()))?;
             }
@@ -162,6 +163,7 @@ mod tests {
             url: "https://registry-1.docker.io".into(),
             token_hosts: vec!["auth.docker.io".into()],
             updated_at: None,
+            ..Default::default()
         };
         assert_eq!(
             table(&[hub], SystemTime::UNIX_EPOCH).to_string(),

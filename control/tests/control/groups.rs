@@ -174,6 +174,7 @@ async fn a_deleted_group_takes_everything_of_its_own_with_it_and_nothing_of_othe
         host: "docker.io".into(),
         username: "u".into(),
         password: "p".into(),
+        skip_verification: true,
     };
     plane.admin().upstreams.set_credential(login).await.unwrap();
     let delete = || DeleteGroupRequest { path: "acme".into() };

@@ -139,6 +139,7 @@ impl Plane {
             name: "test".into(),
             scopes: scopes.iter().map(ToString::to_string).collect(),
             expires_in: None,
+            ..Default::default()
         };
         self.admin().tokens.create_token(request).await.unwrap().into_inner()
     }

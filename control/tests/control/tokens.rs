@@ -123,6 +123,7 @@ async fn an_expired_api_token_stops_working() {
         name: "n".into(),
         scopes: vec!["read_api".into()],
         expires_in: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        ..Default::default()
     };
     let token = plane.admin().tokens.create_token(request).await.unwrap().into_inner();
     let mut client = plane.client(Some(&token.token));

@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::harness::Plane;
 
 fn set(host: &str, url: &str) -> SetUpstreamRequest {
-    SetUpstreamRequest { host: host.into(), url: url.into(), token_hosts: vec![] }
+    SetUpstreamRequest { host: host.into(), url: url.into(), token_hosts: vec![], ..Default::default() }
 }
 
 async fn list(plane: &Plane) -> Vec<Upstream> {
@@ -25,6 +25,7 @@ fn login(password: &str) -> SetCredentialRequest {
         host: "docker.io".into(),
         username: "me".into(),
         password: password.into(),
+        skip_verification: true,
     }
 }
 

@@ -14,7 +14,8 @@ use tonic::Streaming;
 use crate::harness::Plane;
 
 async fn watch(plane: &Plane, resume_revision: i64) -> Streaming<WatchResponse> {
-    let request = WatchRequest { node_name: "n1".into(), version: "1".into(), resume_revision };
+    let request =
+        WatchRequest { node_name: "n1".into(), version: "1".into(), resume_revision, registry_url: String::new() };
     plane.node().node.watch(request).await.unwrap().into_inner()
 }
 
@@ -73,7 +74,12 @@ async fn a_new_node_gets_everything_and_then_every_change_at_once() {
     let (_, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Revocation(r)] if r.token_id == token.id));
 
-    let upstream = SetUpstreamRequest { host: "quay.io".into(), url: "https://quay.io".into(), token_hosts: vec![] };
+    let upstream = SetUpstreamRequest {
+        host: "quay.io".into(),
+        url: "https://quay.io".into(),
+        token_hosts: vec![],
+        ..Default::default()
+    };
     plane.admin().upstreams.set_upstream(upstream).await.unwrap();
     let (_, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Upstream(u)] if u.url == "https://quay.io"));

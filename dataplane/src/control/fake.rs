@@ -93,6 +93,7 @@ pub(super) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64
         credential_epoch,
         access_epoch: 1,
         frozen: false,
+        ..Default::default()
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::Watch
         host: "docker.io".to_owned(),
         url: "https://registry-1.docker.io".to_owned(),
         token_hosts: vec!["auth.docker.io".to_owned()],
+        ..Default::default()
     };
     let snapshot = pb::PolicySnapshot {
         revision,
@@ -108,6 +110,7 @@ pub(super) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::Watch
         upstreams: vec![upstream],
         keys: vec![pb::PublicKey { id: "k1".to_owned(), ed25519: vec![0; 32], not_after_ms: 0 }],
         revocations: vec![],
+        conditions: vec![],
     };
     pb::WatchResponse { revision, event: Some(Event::Snapshot(snapshot)) }
 }
@@ -201,5 +204,26 @@ impl NodeService for Fake {
         _: Request<pb::ConfirmGarbageRequest>,
     ) -> Result<Response<pb::ConfirmGarbageResponse>, Status> {
         Err(Status::permission_denied("no node"))
+    }
+
+    async fn report_upstreams(
+        &self,
+        _: Request<pb::ReportUpstreamsRequest>,
+    ) -> Result<Response<pb::ReportUpstreamsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn claim_errand(
+        &self,
+        _: Request<pb::ClaimErrandRequest>,
+    ) -> Result<Response<pb::ClaimErrandResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn report_errand(
+        &self,
+        _: Request<pb::ReportErrandRequest>,
+    ) -> Result<Response<pb::ReportErrandResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }

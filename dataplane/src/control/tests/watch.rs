@@ -29,7 +29,7 @@ async fn a_snapshot_and_changes_make_the_policy() {
     assert_eq!(policy.group(&"acme".parse().unwrap()).unwrap().id.as_str(), "g1");
     assert!(policy.key("k1").is_some() && policy.upstream(&"docker.io".parse().unwrap()).is_some());
     assert_eq!(fake.script(|script| script.authorizations.clone()), ["Bearer rs_node_x"]);
-    let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after_ms: i64::MAX };
+    let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after_ms: i64::MAX, user_epoch: 0 };
     let renamed = Change::Group(group("g1", "umbrella", 2, 1));
     tell.send(changes(9, vec![renamed, Change::Revocation(revoked)])).unwrap();
     until(|| client.policy().revision() == 9).await;
