@@ -44,11 +44,11 @@ impl UpstreamHost {
     fn has_library(&self) -> bool {
         &*self.0 == Self::DOCKER_HUB
     }
+}
 
-    /// Docker's rule: the first segment of a name is a host if it could not be a segment, or is `localhost`.
-    fn is_meant_by(segment: &str) -> bool {
-        segment.contains(['.', ':']) || segment == "localhost"
-    }
+/// Docker's rule: the first segment of a name is a host if it could not be a segment, or is `localhost`.
+pub(crate) fn is_host(segment: &str) -> bool {
+    segment.contains(['.', ':']) || segment == "localhost"
 }
 
 impl FromStr for UpstreamHost {
@@ -166,9 +166,7 @@ impl FromStr for ImageName {
 
     fn from_str(text: &str) -> Result<Self, InvalidImageName> {
         match text.split_once('/') {
-            Some((first, rest)) if UpstreamHost::is_meant_by(first) => {
-                Ok(Self { host: Some(first.parse()?), path: rest.parse()? })
-            }
+            Some((first, rest)) if is_host(first) => Ok(Self { host: Some(first.parse()?), path: rest.parse()? }),
             _ => Ok(Self { host: None, path: text.parse()? }),
         }
     }

@@ -1,15 +1,17 @@
 //! The gRPC contract of Roadstead, compiled from the `.proto` files beside this crate, and the words that both
 //! planes share: [`Digest`] and its incremental hasher, [`GroupPath`], [`UpstreamHost`], [`RepositoryName`],
-//! [`ImageName`], [`Tag`] and [`Reference`]. All of them are parsed once, at the edge, and trusted from then on.
+//! [`ImageName`], [`ImagePattern`], [`Tag`] and [`Reference`]. All of them are parsed once, at the edge, and trusted from then on.
 
 mod digest;
 mod group_path;
 mod image;
+mod image_pattern;
 mod reference;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use group_path::{GroupPath, InvalidGroupPath};
 pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
+pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, may_pull_image};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
 
 /// `roadstead.v1`: the services for users.
