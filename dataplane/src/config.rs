@@ -9,7 +9,7 @@ use std::{
 
 use url::Url;
 
-use crate::{tls::ServerTls, upstream::UpstreamTimeouts};
+use crate::{mirror::Mirrors, tls::ServerTls, upstream::UpstreamTimeouts};
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct DataplaneConfig {
     pub tls: Option<ServerTls>,
     /// What clients see in the challenge; the request's own scheme and host if not set.
     pub external_url: Option<Url>,
+    /// Groups that image names without a group mean.
+    pub mirrors: Mirrors,
     /// Where blobs are kept.
     pub storage: StorageUrl,
     /// Whether clients may pull without signing in, from groups that admit it.
@@ -51,6 +53,7 @@ impl Default for DataplaneConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             tls: None,
             external_url: None,
+            mirrors: Mirrors::default(),
             storage: StorageUrl::Local("roadstead-data/blobs".into()),
             allow_anonymous_pulls: true,
             drain_timeout: Duration::from_secs(30),

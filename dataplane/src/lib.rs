@@ -11,6 +11,7 @@ mod flight;
 mod garbage;
 mod layers;
 mod metrics;
+mod mirror;
 mod pull;
 mod readiness;
 mod respond;
@@ -25,6 +26,7 @@ mod tls;
 pub mod upstream;
 
 pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
+pub use mirror::Mirrors;
 pub use readiness::Readiness;
 pub use start::{Dataplane, StartError};
 pub use tls::{InvalidTls, ServerTls};

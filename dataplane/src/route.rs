@@ -43,9 +43,11 @@ impl Route {
 /// Something of one image: who holds it, and what is wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRoute {
-    /// `GROUP/dependency_proxy/containers/IMAGE`, as tokens and scopes name it: the group lower-case, the image
-    /// without what `?ns=` added.
+    /// `GROUP/dependency_proxy/containers/IMAGE`, as tokens name it: the group lower-case, the image without what `?ns=`
+    /// added.
     pub name: Arc<str>,
+    /// The same as the client names it, which is how the challenge's scope does: on a mirror it may be the image alone.
+    pub asked: Arc<str>,
     /// The group.
     pub group: GroupPath,
     /// The image, with the host from the name or from `?ns=`, if any.
@@ -120,8 +122,9 @@ impl From<InvalidReference> for RouteError {
 }
 
 impl Route {
-    /// Parses method and target. `POST` is good for the token service only.
-    pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
+    /// Parses method and target. `POST` is good for the token service only. `mirror` is the group that names without
+    /// one mean, if there is one.
+    pub fn parse(method: &Method, uri: &Uri, mirror: Option<&GroupPath>) -> Result<Self, RouteError> {
         if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
             return Err(RouteError::TooLong);
         }
@@ -135,14 +138,13 @@ impl Route {
         if !read {
             return Err(RouteError::Unsupported(method.clone()));
         }
-        Self::parse_image(path, uri.query().unwrap_or_default())
+        Self::parse_image(path, uri.query().unwrap_or_default(), mirror)
     }
 
-    fn parse_image(path: &str, query: &str) -> Result<Self, RouteError> {
+    fn parse_image(path: &str, query: &str, mirror: Option<&GroupPath>) -> Result<Self, RouteError> {
         let path = decode(path)?;
-        let (group, rest) = path.split_once(&format!("/{PROXY_INFIX}/")).ok_or(RouteError::UnknownPath)?;
-        let (rest, last) = rest.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
-        let (image, word) = rest.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
+        let (rest, last) = path.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
+        let (name, word) = rest.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
         let query = Query(query);
         let resource = match (word, last) {
             ("manifests", reference) => Resource::Manifest(reference.parse()?),
@@ -154,14 +156,43 @@ impl Route {
             },
             _ => return Err(RouteError::UnknownPath),
         };
-        let group: GroupPath = group.parse()?;
-        let mut parsed: ImageName = image.parse()?;
+        let Named { name, asked, group, mut image } = Named::parse(name, mirror)?.ok_or(RouteError::UnknownPath)?;
         if let Some(host) = query.text("ns")? {
-            parsed = parsed.or_host(host.parse::<UpstreamHost>()?);
+            image = image.or_host(host.parse::<UpstreamHost>()?);
         }
-        let name = format!("{group}/{PROXY_INFIX}/{image}").into();
-        Ok(Self::Image(ImageRoute { name, group, image: parsed, resource }))
+        if asked != name {
+            image = image.or_host(docker_hub()?);
+        }
+        Ok(Self::Image(ImageRoute { name, asked, group, image, resource }))
     }
+}
+
+/// An image as a path or a scope names it.
+struct Named {
+    name: Arc<str>,
+    asked: Arc<str>,
+    group: GroupPath,
+    image: ImageName,
+}
+
+impl Named {
+    /// `None` if the name has no group and no mirror's group stands in for it.
+    fn parse(text: &str, mirror: Option<&GroupPath>) -> Result<Option<Self>, RouteError> {
+        let (group, image, is_bare) = match (text.split_once(&format!("/{PROXY_INFIX}/")), mirror) {
+            (Some((group, image)), _) => (group.parse()?, image, false),
+            (None, Some(group)) => (group.clone(), text, true),
+            (None, None) => return Ok(None),
+        };
+        let name: Arc<str> = format!("{group}/{PROXY_INFIX}/{image}").into();
+        let asked = if is_bare { image.into() } else { Arc::clone(&name) };
+        Ok(Some(Self { name, asked, group, image: image.parse()? }))
+    }
+}
+
+/// What a bare name on a mirror means unless it says otherwise, whatever the group's default is: it is Docker Engine that
+/// asks so, and it mirrors nothing else.
+fn docker_hub() -> Result<UpstreamHost, InvalidImageName> {
+    UpstreamHost::DOCKER_HUB.parse()
 }
 
 /// Some clients write `sha256%3A…`. A separator that was encoded is none of ours, whatever it hides.
@@ -202,15 +233,13 @@ impl Query<'_> {
     }
 }
 
-/// A scope as the token service takes it: `repository:NAME:pull`, NAME holding a group's path.
-/// Other resource types and names that are none of ours yield nothing.
-pub fn group_of_scope(scope: &str) -> Option<(Arc<str>, GroupPath)> {
+/// A scope as the token service takes it: `repository:NAME:pull`, NAME holding a group's path, or meaning that of the
+/// mirror. Other resource types and names that are none of ours yield nothing.
+pub fn group_of_scope(scope: &str, mirror: Option<&GroupPath>) -> Option<(Arc<str>, GroupPath)> {
     let rest = scope.strip_prefix("repository:")?;
     let (name, _actions) = rest.rsplit_once(':')?;
-    let (group, image) = name.split_once(&format!("/{PROXY_INFIX}/"))?;
-    let group: GroupPath = group.parse().ok()?;
-    image.parse::<ImageName>().ok()?;
-    Some((format!("{group}/{PROXY_INFIX}/{image}").into(), group))
+    let named = Named::parse(name, mirror).ok()??;
+    Some((named.name, named.group))
 }
 
 #[cfg(test)]
@@ -222,7 +251,7 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn get(target: &str) -> Result<Route, RouteError> {
-        Route::parse(&Method::GET, &target.parse().expect("a target that http takes"))
+        Route::parse(&Method::GET, &target.parse().expect("a target that http takes"), None)
     }
 
     fn image(target: &str) -> ImageRoute {
@@ -266,7 +295,7 @@ mod tests {
     fn pushes_are_told_that_they_are_unsupported() {
         for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
             let uri = "/v2/g/dependency_proxy/containers/alpine/blobs/uploads/".parse().unwrap();
-            assert_eq!(Route::parse(&method, &uri), Err(RouteError::Unsupported(method)));
+            assert_eq!(Route::parse(&method, &uri, None), Err(RouteError::Unsupported(method)));
         }
     }
 
@@ -289,12 +318,50 @@ mod tests {
 
     #[test]
     fn scopes_yield_their_group() {
-        let (name, group) = group_of_scope("repository:Acme/x/dependency_proxy/containers/h:5000/a:pull,push").unwrap();
+        let (name, group) =
+            group_of_scope("repository:Acme/x/dependency_proxy/containers/h:5000/a:pull,push", None).unwrap();
         assert_eq!((&*name, group.as_str()), ("acme/x/dependency_proxy/containers/h:5000/a", "acme/x"));
         for scope in
             ["", "repository:alpine:pull", "registry:catalog:*", "repository:a/dependency_proxy/containers/:pull"]
         {
-            assert_eq!(group_of_scope(scope), None, "{scope}");
+            assert_eq!(group_of_scope(scope, None), None, "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_gives_bare_names_its_group() {
+        let mirror: GroupPath = "acme/hub".parse().unwrap();
+        let parse = |target: &str| match Route::parse(&Method::GET, &target.parse().unwrap(), Some(&mirror)) {
+            Ok(Route::Image(route)) => route,
+            other => panic!("{target}: {other:?}"),
+        };
+        let infix = "dependency_proxy/containers";
+        for (target, asked, group, image) in [
+            ("library/alpine/manifests/3".to_owned(), "library/alpine", "acme/hub", "docker.io/library/alpine"),
+            ("alpine/tags/list".to_owned(), "alpine", "acme/hub", "docker.io/alpine"),
+            (format!("a/b/blobs/{DIGEST}"), "a/b", "acme/hub", "docker.io/a/b"),
+            ("ghcr.io/org/app/manifests/1".to_owned(), "ghcr.io/org/app", "acme/hub", "ghcr.io/org/app"),
+            ("org/app/manifests/1?ns=ghcr.io".to_owned(), "org/app", "acme/hub", "ghcr.io/org/app"),
+            (
+                format!("other/{infix}/alpine/manifests/1"),
+                "other/dependency_proxy/containers/alpine",
+                "other",
+                "alpine",
+            ),
+        ] {
+            let route = parse(&format!("/v2/{target}"));
+            assert_eq!((&*route.asked, route.group.as_str(), &*route.image.to_string()), (asked, group, image));
+            assert!(
+                route.name.starts_with(&format!("{group}/{infix}/"))
+                    && route.name.ends_with(asked.rsplit('/').next().unwrap())
+            );
+            // The scope that the challenge names leads to a token that is good for the route.
+            let scope = format!("repository:{}:pull", route.asked);
+            assert_eq!(group_of_scope(&scope, Some(&mirror)), Some((route.name, route.group)));
+        }
+        assert_eq!(get("/v2/library/alpine/manifests/3"), Err(RouteError::UnknownPath), "no mirror");
+        for bad in ["/v2/manifests/3", "/v2//manifests/3", "/v2/Up/manifests/3"] {
+            assert!(Route::parse(&Method::GET, &bad.parse().unwrap(), Some(&mirror)).is_err(), "{bad}");
         }
     }
 
@@ -302,7 +369,7 @@ mod tests {
         #[test]
         fn no_target_panics_and_no_name_escapes(target in "/[ -~]{0,120}") {
             if let Ok(uri) = target.parse::<Uri>()
-                && let Ok(Route::Image(route)) = Route::parse(&Method::GET, &uri)
+                && let Ok(Route::Image(route)) = Route::parse(&Method::GET, &uri, None)
             {
                 prop_assert!(!route.name.contains("..") && !route.name.contains('%'));
             }

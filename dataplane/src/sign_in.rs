@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use roadstead_proto::REGISTRY_SERVICE;
+use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::timeout;
@@ -15,6 +15,7 @@ use url::form_urlencoded;
 
 use crate::{
     control::{ControlClient, PullScope, SignIn, SignInRefusal, SignInResult},
+    mirror::Mirrors,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
     server::Connection,
@@ -32,6 +33,7 @@ const MAX_SCOPES: usize = 10;
 /// Issues registry tokens, as the control plane decides.
 pub struct TokenService {
     control: Arc<ControlClient>,
+    mirrors: Arc<Mirrors>,
     allow_anonymous_pulls: bool,
 }
 
@@ -88,14 +90,15 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
 }
 
 impl TokenService {
-    /// Asks `control`; says there whether this node admits the anonymous.
-    pub fn new(control: Arc<ControlClient>, allow_anonymous_pulls: bool) -> Self {
-        Self { control, allow_anonymous_pulls }
+    /// Asks `control`; says there whether this node admits the anonymous. Scopes without a group are for that of `mirrors`.
+    pub fn new(control: Arc<ControlClient>, mirrors: Arc<Mirrors>, allow_anonymous_pulls: bool) -> Self {
+        Self { control, mirrors, allow_anonymous_pulls }
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Result<Answer, OciError> {
         let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
+        let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
         let asked = read(request).await?;
         match &asked.service {
             Some(service) if service != REGISTRY_SERVICE => {
@@ -104,10 +107,15 @@ impl TokenService {
             }
             _ => {}
         }
-        self.sign_in(asked, peer).await
+        self.sign_in(asked, peer, mirror.as_ref()).await
     }
 
-    async fn sign_in(&self, asked: Asked, peer: Option<IpAddr>) -> Result<Answer, OciError> {
+    async fn sign_in(
+        &self,
+        asked: Asked,
+        peer: Option<IpAddr>,
+        mirror: Option<&GroupPath>,
+    ) -> Result<Answer, OciError> {
         if asked.scopes.len() > MAX_SCOPES {
             return Err(bad_request("too many scopes at once"));
         }
@@ -117,7 +125,7 @@ impl TokenService {
         let scopes: Vec<PullScope> = asked
             .scopes
             .iter()
-            .filter_map(|scope| group_of_scope(scope))
+            .filter_map(|scope| group_of_scope(scope, mirror))
             .map(|(name, group)| PullScope { name: name.to_string(), group })
             .collect();
         if scopes.is_empty() && !asked.scopes.is_empty() {

@@ -97,9 +97,10 @@ impl Dataplane {
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
+        let mirrors = Arc::new(config.mirrors);
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&control), config.external_url.clone()));
         let stack = stack::build(stack::Parts {
-            trace: TraceLayer(Arc::clone(&metrics)),
+            trace: TraceLayer { metrics: Arc::clone(&metrics), mirrors: Arc::clone(&mirrors) },
             limit: LimitLayer::new(config.max_requests),
             authenticate: AuthenticateLayer(Arc::clone(&authenticator)),
             authorize: AuthorizeLayer(Arc::new(Authorizer {
@@ -107,7 +108,7 @@ impl Dataplane {
                 authenticator,
                 max_control_outage: config.max_control_outage,
             })),
-            sign_in: Arc::new(TokenService::new(Arc::clone(&control), config.allow_anonymous_pulls)),
+            sign_in: Arc::new(TokenService::new(Arc::clone(&control), mirrors, config.allow_anonymous_pulls)),
             puller,
         });
         let bounds = Bounds {

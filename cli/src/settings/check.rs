@@ -7,7 +7,7 @@ use std::{
 };
 
 use roadstead_control::ControlConfig;
-use roadstead_dataplane::{DataplaneConfig, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
+use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -78,6 +78,7 @@ impl RegistryFlags {
             listen: self.listen,
             tls,
             external_url: self.external_url.as_deref().map(external_url).transpose()?,
+            mirrors: Mirrors::new(self.mirror_group, self.mirror_host),
             storage: storage(self.storage.as_deref(), data_dir)?,
             allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),
             drain_timeout: within("--drain-timeout", self.drain_timeout, Duration::ZERO, LONGEST)?,

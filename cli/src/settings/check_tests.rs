@@ -70,6 +70,10 @@ fn what_clap_refuses_names_flag_and_value_too() {
         ("serve --drain-timeout soon", "--drain-timeout", "soon"),
         ("serve --allow-anonymous-pulls maybe", "--allow-anonymous-pulls", "maybe"),
         ("serve --log-format xml", "--log-format", "xml"),
+        ("serve --mirror-group a//b", "--mirror-group", "a//b"),
+        ("serve --mirror-host mirror.example", "--mirror-host", "mirror.example"),
+        ("serve --mirror-host ho/st=acme", "--mirror-host", "ho/st=acme"),
+        ("serve --mirror-host host=-acme", "--mirror-host", "host=-acme"),
         ("dataplane --node-token x --control 127.0.0.1:7071", "--control", "127.0.0.1:7071"),
         ("dataplane", "--node-token", ""),
     ] {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use url::Url;
 
@@ -72,6 +73,13 @@ pub(super) struct RegistryFlags {
     /// What clients see in the auth challenge [default: the request's own scheme and Host]
     #[arg(long, env = "ROADSTEAD_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
+    /// Answer bare names (`/v2/library/alpine/…`), as Docker Engine's registry-mirrors asks for them, from this group
+    #[arg(long, env = "ROADSTEAD_MIRROR_GROUP", value_name = "PATH")]
+    pub mirror_group: Option<GroupPath>,
+    /// The same for requests to this host name only (HOST or HOST:PORT); may be repeated
+    #[arg(long, env = "ROADSTEAD_MIRROR_HOST", value_name = "HOST=PATH", value_delimiter = ',')]
+    #[arg(value_parser = mirror_host)]
+    pub mirror_host: Vec<(String, GroupPath)>,
     /// Where blobs are kept: file:///ABSOLUTE/PATH [default: file://DIR/blobs]
     #[arg(long, env = "ROADSTEAD_STORAGE", value_name = "URL")]
     pub storage: Option<String>,
@@ -154,6 +162,16 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line
     Json,
+}
+
+/// `HOST=PATH` or `HOST:PORT=PATH`.
+fn mirror_host(text: &str) -> Result<(String, GroupPath), String> {
+    let (host, path) = text.split_once('=').ok_or("expected HOST=PATH, for example mirror.example=acme/hub")?;
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if host.is_empty() || !host.chars().all(is_host) {
+        return Err(format!("{host:?} is not a host name"));
+    }
+    Ok((host.to_owned(), path.parse().map_err(|error| format!("{error}"))?))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -125,7 +125,9 @@ impl ControlClient {
                 Ok(TagResolution::Revalidate { cached: cached.map_err(bad_answer(CALL))? })
             }
             Some(Decision::Refuse(refuse)) => Ok(TagResolution::Refuse(refused(CALL, refuse)?)),
-            Some(Decision::Fetch(_)) => Ok(TagResolution::Revalidate { cached: None }),
+            Some(Decision::Fetch(pb::FetchManifest { digest })) => {
+                translate::digest(&digest).map(TagResolution::Fetch).map_err(bad_answer(CALL))
+            }
             None => Err(bad_answer(CALL)("there is no decision".to_owned())),
         }
     }
@@ -147,7 +149,10 @@ impl ControlClient {
         let answer = self.call(CALL, self.service.clone().report_tag(self.request(message))).await?;
         match answer.decision {
             Some(Decision::Serve(serve)) => Ok(TagVerdict::Serve(self.serve(CALL, at, serve)?)),
-            Some(Decision::Fetch(pb::FetchManifest { .. })) => Ok(TagVerdict::Fetch),
+            Some(Decision::Fetch(pb::FetchManifest { digest })) => {
+                let digest = (!digest.is_empty()).then(|| translate::digest(&digest)).transpose();
+                digest.map(TagVerdict::Fetch).map_err(bad_answer(CALL))
+            }
             Some(Decision::Refuse(refuse)) => Ok(TagVerdict::Refuse(refused(CALL, refuse)?)),
             None => Err(bad_answer(CALL)("there is no decision".to_owned())),
         }

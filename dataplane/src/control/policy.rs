@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use jsonwebtoken::DecodingKey;
-use roadstead_proto::{GroupPath, UpstreamHost};
+use roadstead_proto::{GroupPath, ImagePattern, UpstreamHost};
 use url::Url;
 
 /// A group's id, as the control plane gave it. Cheap to clone.
@@ -57,6 +57,10 @@ pub struct GroupPolicy {
     pub access_epoch: i64,
     /// True: serve only what is cached, and ask upstream nothing.
     pub frozen: bool,
+    /// If there are any, only images that one of these fits may be pulled.
+    pub allowed_images: Vec<ImagePattern>,
+    /// Images that may not be pulled; stronger.
+    pub denied_images: Vec<ImagePattern>,
 }
 
 /// What a node knows of an upstream.
@@ -223,6 +227,8 @@ mod tests {
             credential_epoch: 1,
             access_epoch: 1,
             frozen: false,
+            allowed_images: Vec::new(),
+            denied_images: Vec::new(),
         }
     }
 

@@ -16,6 +16,8 @@ pub enum TagResolution {
         /// The manifest that is cached for the tag, if one is.
         cached: Option<Digest>,
     },
+    /// Fetch this digest, whatever the tag means upstream: it is pinned, and not cached.
+    Fetch(Digest),
     /// Refuse.
     Refuse(Refused),
 }
@@ -25,8 +27,8 @@ pub enum TagResolution {
 pub enum TagVerdict {
     /// Serve this.
     Serve(ServeManifest),
-    /// Fetch what upstream has, record it, serve it.
-    Fetch,
+    /// Fetch, record, serve: this digest, or without one what upstream said that the tag means.
+    Fetch(Option<Digest>),
     /// Refuse.
     Refuse(Refused),
 }
@@ -51,6 +53,31 @@ pub enum StaleReason {
     RateLimited,
     /// The group is frozen.
     Frozen,
+    /// Little is left of the pull limit.
+    Reserve,
+    /// Upstream has the tag no more, and the group keeps it.
+    Missing,
+    /// The tag moved upstream, and the group does not follow yet.
+    Cooldown,
+}
+
+impl StaleReason {
+    /// Whether upstream was to be asked, and could not be.
+    pub const fn is_trouble(self) -> bool {
+        matches!(self, Self::UpstreamUnavailable | Self::RateLimited)
+    }
+
+    /// A stable word for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::RateLimited => "rate_limited",
+            Self::Frozen => "frozen",
+            Self::Reserve => "reserve",
+            Self::Missing => "missing",
+            Self::Cooldown => "cooldown",
+        }
+    }
 }
 
 /// A pull that is refused.
@@ -62,6 +89,14 @@ pub struct Refused {
     pub message: String,
     /// How long upstream asked to wait.
     pub retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// Whether this cache's rules refuse it, as opposed to what upstream said.
+    pub const fn is_ours(&self) -> bool {
+        use RefusalReason::{Denied, Frozen, GroupUnavailable, TooStale};
+        matches!(self.reason, TooStale | Frozen | GroupUnavailable | Denied)
+    }
 }
 
 /// Why a pull is refused.
@@ -81,6 +116,10 @@ pub enum RefusalReason {
     Frozen,
     /// The group is gone or switched off.
     GroupUnavailable,
+    /// It is cached, but upstream has not confirmed it for longer than the group allows.
+    TooStale,
+    /// The group's rules do not let this image be pulled.
+    Denied,
 }
 
 /// What came of asking upstream for a tag.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jsonwebtoken::DecodingKey;
-use roadstead_proto::{Digest, UpstreamHost, node::v1 as pb};
+use roadstead_proto::{Digest, ImagePattern, UpstreamHost, node::v1 as pb};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -76,7 +76,14 @@ fn group(group: pb::GroupPolicy) -> Result<GroupPolicy, Problem> {
         credential_epoch: group.credential_epoch,
         access_epoch: group.access_epoch,
         frozen: group.frozen,
+        allowed_images: patterns(&group.allowed_images)?,
+        denied_images: patterns(&group.denied_images)?,
     })
+}
+
+/// A rule that is not understood must not let anything pass: it costs the group.
+fn patterns(texts: &[String]) -> Result<Vec<ImagePattern>, Problem> {
+    texts.iter().map(|text| text.parse().map_err(|error| format!("{text:?}: {error}"))).collect()
 }
 
 fn upstream(upstream: pb::UpstreamPolicy) -> Result<UpstreamPolicy, Problem> {
@@ -175,7 +182,10 @@ pub(super) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
         pb::StaleReason::Unspecified => None,
         pb::StaleReason::UpstreamUnavailable => Some(StaleReason::UpstreamUnavailable),
         pb::StaleReason::RateLimited => Some(StaleReason::RateLimited),
-        pb::StaleReason::Frozen | pb::StaleReason::Reserve | pb::StaleReason::Missing => Some(StaleReason::Frozen),
+        pb::StaleReason::Frozen => Some(StaleReason::Frozen),
+        pb::StaleReason::Reserve => Some(StaleReason::Reserve),
+        pb::StaleReason::Missing => Some(StaleReason::Missing),
+        pb::StaleReason::Cooldown => Some(StaleReason::Cooldown),
     };
     let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
@@ -189,7 +199,9 @@ pub(super) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {
         pb::RefusalReason::UpstreamUnauthorized => RefusalReason::UpstreamUnauthorized,
         pb::RefusalReason::UpstreamForbidden => RefusalReason::UpstreamForbidden,
         pb::RefusalReason::RateLimited => RefusalReason::RateLimited,
-        pb::RefusalReason::UpstreamUnavailable | pb::RefusalReason::TooStale => RefusalReason::UpstreamUnavailable,
+        pb::RefusalReason::UpstreamUnavailable => RefusalReason::UpstreamUnavailable,
+        pb::RefusalReason::TooStale => RefusalReason::TooStale,
+        pb::RefusalReason::Denied => RefusalReason::Denied,
         pb::RefusalReason::Frozen => RefusalReason::Frozen,
         pb::RefusalReason::GroupUnavailable => RefusalReason::GroupUnavailable,
         pb::RefusalReason::Unspecified => return Err(format!("there is no refusal reason {}", refuse.reason)),

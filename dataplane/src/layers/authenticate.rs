@@ -132,7 +132,7 @@ impl Authenticator {
         };
         let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
         if let Route::Image(image) = route {
-            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.name));
+            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
         }
         if let Some(error) = error {
             text.push_str(&format!(",error=\"{error}\""));

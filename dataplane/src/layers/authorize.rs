@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::Either;
 use http::{StatusCode, request::Parts};
-use roadstead_proto::RepositoryName;
+use roadstead_proto::{ImageRefused, RepositoryName, UpstreamHost, may_pull_image};
 use tower::{Layer, Service};
 use tracing::{Span, info_span};
 
@@ -33,7 +33,7 @@ pub struct Permitted {
     pub upstream: Arc<UpstreamPolicy>,
     /// The repository there.
     pub repository: RepositoryName,
-    /// `GROUP/dependency_proxy/containers/IMAGE`, as the client names it.
+    /// `GROUP/dependency_proxy/containers/IMAGE`, or as the client names it on a mirror.
     pub name: Arc<str>,
     /// What is wanted.
     pub resource: Resource,
@@ -75,6 +75,8 @@ enum Refusal {
     Disabled,
     /// The group may not use the upstream, or there is none by that name.
     Upstream,
+    /// The group's rules for images.
+    Image(ImageRefused),
 }
 
 /// Decides by the snapshot alone.
@@ -94,16 +96,25 @@ fn grant(
         .filter(|group| group.id == granted.group_id && granted.access_epoch >= group.access_epoch)
         .filter(|group| group.anonymous_pull || !caller.is_anonymous())
         .ok_or(Refusal::InsufficientScope)?;
+    let default = group.upstreams.first().ok_or(Refusal::Upstream)?;
+    let (host, repository) = image.image.resolve(default);
+    let upstream = admit(group, &host, &repository, policy)?;
+    Ok((Arc::clone(group), Arc::clone(upstream), repository))
+}
+
+/// Whether a group, whoever asks, may have an image.
+fn admit<'a>(
+    group: &GroupPolicy,
+    host: &UpstreamHost,
+    repository: &RepositoryName,
+    policy: &'a PolicySnapshot,
+) -> Result<&'a Arc<UpstreamPolicy>, Refusal> {
     if !group.enabled {
         return Err(Refusal::Disabled);
     }
-    let default = group.upstreams.first().ok_or(Refusal::Upstream)?;
-    let (host, repository) = image.image.resolve(default);
-    if !group.upstreams.contains(&host) {
-        return Err(Refusal::Upstream);
-    }
-    let upstream = policy.upstream(&host).ok_or(Refusal::Upstream)?;
-    Ok((Arc::clone(group), Arc::clone(upstream), repository))
+    let upstream = policy.upstream(host).filter(|_| group.upstreams.contains(host)).ok_or(Refusal::Upstream)?;
+    may_pull_image(&group.allowed_images, &group.denied_images, host, repository).map_err(Refusal::Image)?;
+    Ok(upstream)
 }
 
 /// Adds authorization to the stack.
@@ -154,8 +165,9 @@ impl Authorizer {
         };
         let refusal = match grant(caller, &image, &self.control.policy()) {
             Ok((group, upstream, repository)) => {
-                let ImageRoute { name, resource, .. } = image;
-                let permitted = Permitted { group, upstream, repository, name, resource, read, head, _made_here: () };
+                let ImageRoute { asked, resource, .. } = image;
+                let permitted =
+                    Permitted { group, upstream, repository, name: asked, resource, read, head, _made_here: () };
                 return Ok(Granted::Pull(Box::new(permitted)));
             }
             Err(refusal) => refusal,
@@ -172,6 +184,7 @@ impl Authorizer {
                 Some(host) => format!("group {} may not pull from {host}", image.group),
                 None => format!("the default upstream of group {} is not there", image.group),
             }),
+            Refusal::Image(refused) => denied(refused.to_string()),
         };
         Err(refused)
     }

@@ -18,19 +18,25 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     metrics::Metrics,
+    mirror::Mirrors,
     respond::{Answer, Body},
     route::{Route, RouteError},
 };
 
 /// Opens the span, parses the route once for all further layers, and counts the answer.
 #[derive(Clone)]
-pub struct TraceLayer(pub Arc<Metrics>);
+pub struct TraceLayer {
+    /// Where answers are counted.
+    pub metrics: Arc<Metrics>,
+    /// Groups that names without one mean.
+    pub mirrors: Arc<Mirrors>,
+}
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner, metrics: Arc::clone(&self.0) }
+        Trace { inner, metrics: Arc::clone(&self.metrics), mirrors: Arc::clone(&self.mirrors) }
     }
 }
 
@@ -39,6 +45,7 @@ impl<S> Layer<S> for TraceLayer {
 pub struct Trace<S> {
     inner: S,
     metrics: Arc<Metrics>,
+    mirrors: Arc<Mirrors>,
 }
 
 /// The client's own trace context, where it sends one.
@@ -93,7 +100,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let route = Route::parse(request.method(), request.uri());
+        let mirror = self.mirrors.group_of(request.uri(), request.headers());
+        let route = Route::parse(request.method(), request.uri(), mirror);
         let label = route.as_ref().map_or("none", Route::label);
         // Warm pulls are the many, and a span costs more than finding what they ask for: at the usual level only
         // those that have to wait for something get one, from the flows.

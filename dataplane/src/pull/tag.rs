@@ -5,13 +5,14 @@ use std::sync::Arc;
 use roadstead_proto::{Digest, Reference, Tag};
 use tokio::time::timeout;
 
-use super::{Pull, Puller, control_failed};
+use super::{Pull, Puller, control_failed, references};
 use crate::{
     control::{
-        ControlClient, ControlError, RefusalReason, Refused, ServeManifest, TagOutcome, TagResolution, TagVerdict,
+        ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, ServeManifest, TagOutcome,
+        TagResolution, TagVerdict,
     },
     layers::Read,
-    respond::{Answer, CacheStatus, Code, Freshness, OciError},
+    respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
     upstream::{Accept, ManifestHead, Target, UpstreamError},
 };
 
@@ -28,22 +29,38 @@ impl Puller {
     pub(super) async fn manifest_by_tag(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
         let resolved =
             self.control.resolve_tag(&pull.wanted.repository, &tag).await.map_err(|error| control_failed(&error))?;
-        let is_cached = match resolved {
+        let cached = match resolved {
             TagResolution::Serve(serve) => return self.serve_tag(pull, &tag, &serve, CacheStatus::Hit).await,
             TagResolution::Refuse(refused) => return Err(OciError::from_refusal(&refused)),
-            TagResolution::Revalidate { cached } => cached.is_some(),
+            TagResolution::Fetch(digest) => return self.fetch_pinned(pull, digest).await,
+            TagResolution::Revalidate { cached } => cached,
         };
-        let checked = self.check(pull, &tag);
-        let checked = if is_cached {
-            match timeout(self.revalidate_timeout, checked).await {
-                Ok(checked) => checked?,
-                // The check goes on; this client has waited long enough for something that is here.
-                Err(_) => return self.serve_unconfirmed(pull, &tag).await,
-            }
-        } else {
-            checked.await?
-        };
-        self.decided(pull, tag, checked).await
+        if cached.is_none() {
+            return self.check_and_decide(pull, &tag, false).await;
+        }
+        match timeout(self.revalidate_timeout, self.check_and_decide(pull, &tag, true)).await {
+            Ok(answered) => answered,
+            // Checking, or fetching, goes on; this client has waited long enough for something that is here.
+            Err(_) => self.serve_unconfirmed(pull, &tag).await,
+        }
+    }
+
+    async fn check_and_decide(&self, pull: &Pull, tag: &Tag, is_cached: bool) -> Result<Answer, OciError> {
+        let checked = self.check(pull, tag).await?;
+        match checked.verdict.map_err(|error| control_failed(&error))? {
+            TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Revalidated).await,
+            TagVerdict::Refuse(refused) => Err(match checked.head {
+                Err(error) if !refused.is_ours() => OciError::from_upstream(&error, Code::ManifestUnknown),
+                _ => OciError::from_refusal(&refused),
+            }),
+            TagVerdict::Fetch(Some(digest)) => self.fetch_pinned(pull, digest).await,
+            TagVerdict::Fetch(None) => self.fetch_tag(pull, tag, checked.head.ok().flatten(), is_cached).await,
+        }
+    }
+
+    /// Fetches what a tag is to mean, whatever it means upstream.
+    async fn fetch_pinned(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
+        self.manifest_by_digest(pull, digest).await.map(Content::found_by_tag)
     }
 
     /// Asks upstream by HEAD and reports; concurrent pulls of the tag share that.
@@ -58,7 +75,7 @@ impl Puller {
                     control.report_tag(&target.repository_ref(), &asked, TagOutcome::Found(found.digest)).await
                 }
                 // A GET will tell.
-                Ok(None) => Ok(TagVerdict::Fetch),
+                Ok(None) => Ok(TagVerdict::Fetch(None)),
                 Err(error) => report_failure(&control, &target, &asked, error).await,
             };
             Checked { head, verdict: verdict.map_err(Arc::new) }
@@ -67,33 +84,37 @@ impl Puller {
         Ok(self.tag_checks.run(key, work).await?.0)
     }
 
-    async fn decided(&self, pull: &Pull, tag: Tag, checked: Checked) -> Result<Answer, OciError> {
-        match checked.verdict.map_err(|error| control_failed(&error))? {
-            TagVerdict::Serve(serve) => self.serve_tag(pull, &tag, &serve, CacheStatus::Revalidated).await,
-            TagVerdict::Refuse(refused) => Err(match checked.head {
-                Err(error) => OciError::from_upstream(&error, Code::ManifestUnknown),
-                Ok(_) => OciError::from_refusal(&refused),
-            }),
-            TagVerdict::Fetch => self.fetch_tag(pull, tag, checked.head.ok().flatten()).await,
-        }
-    }
-
-    /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none.
-    async fn fetch_tag(&self, pull: &Pull, tag: Tag, head: Option<ManifestHead>) -> Result<Answer, OciError> {
+    /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none. What is not
+    /// cached at all is described to a client that only wants to know. Where there is something to fall back on, it is fetched
+    /// first: who hears of the new digest will ask for it, and then there is no way back.
+    async fn fetch_tag(
+        &self,
+        pull: &Pull,
+        tag: &Tag,
+        head: Option<ManifestHead>,
+        is_cached: bool,
+    ) -> Result<Answer, OciError> {
         if pull.wanted.permitted.read == Read::Head
+            && !is_cached
             && let Some(ManifestHead { digest, size_bytes: Some(size), media_type: Some(media_type) }) = &head
         {
             return Ok(self.described(pull, digest, *size, media_type, false));
         }
+        let was_found = head.is_some();
         let reference = head.map_or_else(|| Reference::Tag(tag.clone()), |head| Reference::Digest(head.digest));
         let (fetched, role) = self.fetch_manifest(pull, reference, Some(tag.clone())).await?;
         let error = match fetched {
             Ok(fetched) => return Ok(self.arrived(pull, &fetched, role, false)),
             Err(error) => error,
         };
+        let outcome = match error.tag_outcome() {
+            // It has just said that it has the tag: whatever this is, the tag is not gone.
+            TagOutcome::NotFound if was_found => TagOutcome::Unavailable { kind: "contradiction", retry_after: None },
+            outcome => outcome,
+        };
         // What the tag meant before is better than nothing.
-        match self.control.report_tag(&pull.wanted.repository, &tag, error.tag_outcome()).await {
-            Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, &tag, &serve, CacheStatus::Stale).await,
+        match self.control.report_tag(&pull.wanted.repository, tag, outcome).await {
+            Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             _ => Err(error.to_answer()),
         }
     }
@@ -105,7 +126,7 @@ impl Puller {
         match decision.map_err(|error| control_failed(&error))? {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             TagVerdict::Refuse(refused) => Err(OciError::from_refusal(&refused)),
-            TagVerdict::Fetch => {
+            TagVerdict::Fetch(_) => {
                 let message = format!("{} did not answer in time", pull.target.host());
                 let reason = RefusalReason::UpstreamUnavailable;
                 Err(OciError::from_refusal(&Refused { reason, message, retry_after: None }))
@@ -121,38 +142,62 @@ impl Puller {
         status: CacheStatus,
     ) -> Result<Answer, OciError> {
         let status = if serve.stale.is_some() { CacheStatus::Stale } else { status };
-        if let Some(reason) = serve.stale {
-            tracing::warn!(%tag, ?reason, age_seconds = serve.age.as_secs(), upstream = %pull.target.host(), "serving a cached tag that could not be checked");
-        } else if let Some(answer) =
-            self.negotiated(pull, tag, &serve.manifest.digest, &serve.manifest.media_type).await?
-        {
-            return Ok(answer);
+        let (age_seconds, upstream) = (serve.age.as_secs(), pull.target.host());
+        match serve.stale {
+            Some(reason) if reason.is_trouble() => {
+                tracing::warn!(%tag, %upstream, age_seconds, reason = reason.as_str(), "serving a cached tag that could not be checked");
+            }
+            Some(reason) => {
+                tracing::info!(%tag, %upstream, age_seconds, reason = reason.as_str(), "serving a cached tag as it was");
+            }
+            None => {}
         }
         let freshness = Freshness { status, age: Some(serve.age), stale: serve.stale, immutable: false };
+        if !pull.wanted.accept().takes(&serve.manifest.media_type) {
+            let other = match status {
+                CacheStatus::Revalidated => self.negotiated(pull, tag, &serve.manifest).await?,
+                _ => self.picked(pull, &serve.manifest, freshness).await?,
+            };
+            if let Some(other) = other {
+                return Ok(other);
+            }
+        }
         self.linked_manifest(pull, &serve.manifest, Some(freshness)).await
     }
 
     /// What upstream has for a client that does not take what is cached: registries pick by `Accept`, say one
     /// platform's manifest instead of the index. `None` if upstream would send the same.
-    async fn negotiated(
-        &self,
-        pull: &Pull,
-        tag: &Tag,
-        cached: &Digest,
-        media_type: &str,
-    ) -> Result<Option<Answer>, OciError> {
+    async fn negotiated(&self, pull: &Pull, tag: &Tag, cached: &Link) -> Result<Option<Answer>, OciError> {
         let accept = pull.wanted.accept();
-        if accept.takes(media_type) {
-            return Ok(None);
-        }
         let reference = Reference::Tag(tag.clone());
         match self.upstream.head_manifest(&pull.target, &reference, Accept::Exactly(accept.lines())).await {
             Ok(Some(ManifestHead { digest, media_type: Some(offered), .. }))
-                if digest != *cached && accept.takes(&offered) =>
+                if digest != cached.digest && accept.takes(&offered) =>
             {
-                Box::pin(self.manifest_by_digest(pull, digest)).await.map(Some)
+                Box::pin(self.manifest_by_digest(pull, digest)).await.map(Content::found_by_tag).map(Some)
             }
             Err(error @ UpstreamError::NotFound { .. }) => Err(OciError::from_upstream(&error, Code::ManifestUnknown)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same where upstream is not to be asked about the tag: an index gives what it lists for linux/amd64, as
+    /// registries do. `None` if that is not to be had, or not what the client takes either.
+    async fn picked(&self, pull: &Pull, cached: &Link, freshness: Freshness) -> Result<Option<Answer>, OciError> {
+        let Some(blob) = self.open(&cached.digest).await? else { return Ok(None) };
+        let Ok(content) = blob.read_all().await else { return Ok(None) };
+        let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
+        let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
+        let Some(usual) = usual else { return Ok(None) };
+        let link = self.link(pull, &usual.digest).await?;
+        match link.filter(|link| !link.media_type.is_empty()) {
+            Some(link) if pull.wanted.accept().takes(&link.media_type) => {
+                self.linked_manifest(pull, &link, Some(freshness)).await.map(Some)
+            }
+            None if freshness.stale.is_none() => {
+                let fetched = Box::pin(self.manifest_by_digest(pull, usual.digest)).await;
+                Ok(fetched.ok().map(Content::found_by_tag))
+            }
             _ => Ok(None),
         }
     }

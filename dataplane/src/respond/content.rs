@@ -154,6 +154,12 @@ impl Content {
         }
     }
 
+    /// The same answer where it was a tag that was asked for: what it means may change.
+    pub fn found_by_tag(mut answer: Answer) -> Answer {
+        answer.headers_mut().insert(header::CACHE_CONTROL, ASK_AGAIN);
+        answer
+    }
+
     /// Answers a HEAD: what a GET would say, without the body.
     pub fn described(self, size: u64) -> Answer {
         let mut answer = Response::new(Body::default());
@@ -177,9 +183,12 @@ impl Content {
         // RFC 7234, section 5.5; HTTP has dropped the header, but people and tools still read it.
         let warning = match self.freshness.stale {
             None => return,
-            Some(StaleReason::Frozen) => "110 roadstead \"Response is Stale\"",
             Some(StaleReason::UpstreamUnavailable) => "111 roadstead \"Revalidation Failed: upstream unavailable\"",
             Some(StaleReason::RateLimited) => "111 roadstead \"Revalidation Failed: upstream pull limit\"",
+            Some(StaleReason::Frozen) => "110 roadstead \"Response is Stale: the group is frozen\"",
+            Some(StaleReason::Reserve) => "110 roadstead \"Response is Stale: upstream pull limit nearly reached\"",
+            Some(StaleReason::Missing) => "110 roadstead \"Response is Stale: the tag is gone upstream\"",
+            Some(StaleReason::Cooldown) => "110 roadstead \"Response is Stale: the tag moved and is cooling down\"",
         };
         headers.insert(header::WARNING, HeaderValue::from_static(warning));
     }

@@ -197,9 +197,13 @@ impl OciError {
             RefusalReason::UpstreamUnauthorized | RefusalReason::UpstreamForbidden => {
                 (StatusCode::FORBIDDEN, Code::Denied)
             }
-            RefusalReason::Frozen | RefusalReason::GroupUnavailable => (StatusCode::FORBIDDEN, Code::Denied),
+            RefusalReason::Frozen | RefusalReason::GroupUnavailable | RefusalReason::Denied => {
+                (StatusCode::FORBIDDEN, Code::Denied)
+            }
             RefusalReason::RateLimited => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
-            RefusalReason::UpstreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            RefusalReason::UpstreamUnavailable | RefusalReason::TooStale => {
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
+            }
         };
         Self::new(status, code, refused.message.clone())
             .with_retry_after(refused.retry_after.map(|wait| wait.as_secs()))
