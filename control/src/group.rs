@@ -120,6 +120,23 @@ impl GroupSettings {
         }
     }
 
+    /// The names of the settings that differ from `before`.
+    pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a new setting without an entry here does not compile.
+        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms } = self;
+        [
+            ("visibility", *visibility != before.visibility),
+            ("anonymous_pull", *anonymous_pull != before.anonymous_pull),
+            ("enabled", *enabled != before.enabled),
+            ("frozen", *frozen != before.frozen),
+            ("upstreams", *upstreams != before.upstreams),
+            ("max_age", *max_age_ms != before.max_age_ms),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
     /// Whether somebody who might pull under the settings `before` may not under these.
     pub fn admits_fewer_than(&self, before: &Self) -> bool {
         self.visibility < before.visibility || (before.anonymous_pull && !self.anonymous_pull)

@@ -2,16 +2,18 @@
 //! means now) and decides. It moves no image bytes.
 //!
 //! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
-//! [`purge`], [`group`], [`token`], [`upstream`], `auth::rotation`); `plane` is the use cases, one function per call;
+//! [`purge`], [`group`], [`member`], [`token`], [`upstream`], `auth::rotation`); `plane` is the use cases, one function per call;
 //! `store` the database; `api` the gRPC services; `watch` what nodes are told.
 
 pub mod access;
 mod api;
+pub mod audit;
 mod auth;
 mod clock;
 mod content;
 pub mod freshness;
 pub mod group;
+pub mod member;
 mod open;
 mod plane;
 pub mod pull_access;

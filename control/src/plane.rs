@@ -1,6 +1,7 @@
 //! What the control plane does, call by call: each use case is one function that reads, asks a rule, writes, and
 //! commits. It knows neither gRPC nor SQL; who may call is decided before.
 
+mod authorize;
 pub mod cache;
 pub mod first_start;
 pub mod garbage;
@@ -97,6 +98,14 @@ pub type PlaneResult<T> = Result<T, PlaneError>;
 impl PlaneError {
     fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation::new(field, message)])
+    }
+
+    fn no_token(id: &str) -> Self {
+        Self::NotFound {
+            what: "token",
+            name: id.to_owned(),
+            hint: "it may be revoked already; `token list` shows those there are",
+        }
     }
 
     fn no_group(path: &GroupPath) -> Self {

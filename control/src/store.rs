@@ -9,6 +9,7 @@
 //! SQL lives in the modules below, one per table or two, as functions over a connection that both kinds of
 //! transaction lend. It is written for SQLite and PostgreSQL alike.
 
+pub mod audit;
 pub mod changes;
 pub mod contents;
 pub mod credentials;
@@ -17,6 +18,7 @@ pub mod groups;
 pub mod inventory;
 pub mod keys;
 pub mod links;
+pub mod members;
 pub mod tags;
 pub mod tokens;
 pub mod upstreams;

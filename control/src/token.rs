@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use roadstead_proto::GroupPath;
 
-use crate::violation::Violation;
+use crate::{member::Role, violation::Violation};
 
 /// Most characters in the name of a token.
 pub const MAX_NAME_CHARS: usize = 255;
@@ -20,15 +20,31 @@ pub enum TokenKind {
     Group,
     /// A data-plane node's.
     Node,
+    /// A person's.
+    Personal,
+    /// A group's access token, which acts as a member.
+    GroupAccess,
+    /// A CI job's.
+    Job,
+    /// Another service's, for purging.
+    Service,
 }
 
 impl TokenKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Admin, Self::Group, Self::Node, Self::Personal, Self::GroupAccess, Self::Job, Self::Service];
+
     /// The word it is stored as.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Group => "group",
             Self::Node => "node",
+            Self::Personal => "personal",
+            Self::GroupAccess => "group_access",
+            Self::Job => "job",
+            Self::Service => "service",
         }
     }
 }
@@ -37,16 +53,11 @@ impl FromStr for TokenKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "admin" => Ok(Self::Admin),
-            "group" => Ok(Self::Group),
-            "node" => Ok(Self::Node),
-            _ => Err(()),
-        }
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
     }
 }
 
-/// What a group token may be used for.
+/// What a token may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Half of pulling.
@@ -104,9 +115,13 @@ pub struct Token {
     pub name: String,
     /// To sign in with.
     pub username: String,
-    /// Of a group token: the group's path.
+    /// Of a group's token of any kind: the group's path.
     pub group: Option<GroupPath>,
-    /// Of a group token: what it may be used for.
+    /// Of a personal token: the person.
+    pub user: Option<TokenUser>,
+    /// Of a group access token: as what it acts.
+    pub role: Option<Role>,
+    /// What it may be used for; administrators' and nodes' tokens have none.
     pub scopes: Vec<Scope>,
     /// When it was created.
     pub created_at_ms: i64,
@@ -114,6 +129,15 @@ pub struct Token {
     pub expires_at_ms: Option<i64>,
     /// When it was last used, coarsely.
     pub last_used_at_ms: Option<i64>,
+}
+
+/// Whose personal token it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenUser {
+    /// The user's id.
+    pub id: String,
+    /// The user's name.
+    pub name: String,
 }
 
 impl Token {

@@ -1,9 +1,9 @@
-//! Who is calling: turns the bearer token of a call into a [`Principal`], or ends the call.
+//! Who is calling: turns the bearer token of a call into an [`Actor`], or ends the call.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     middleware::Next,
     response::Response,
 };
@@ -12,7 +12,10 @@ use secrecy::SecretString;
 use tonic::Status;
 
 use super::status;
-use crate::{access::Principal, plane::Plane};
+use crate::{
+    access::{Actor, Principal},
+    plane::Plane,
+};
 
 /// Services of these packages need a token; health and reflection do not.
 const PROTECTED: &str = "/roadstead.";
@@ -27,11 +30,22 @@ pub async fn authenticate(State(plane): State<Arc<Plane>>, mut request: Request,
             Err(status) => Err(status),
         };
         match found {
-            Ok(principal) => request.extensions_mut().insert(principal),
+            Ok(principal) => {
+                let client_address = client_address(&request);
+                request.extensions_mut().insert(Actor { principal, client_address })
+            }
             Err(status) => return status.into_http(),
         };
     }
     next.run(request).await
+}
+
+/// Where the call comes from; the listener tells, if there is one.
+fn client_address(request: &Request) -> Option<String> {
+    request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(address)| address.ip().to_canonical().to_string())
 }
 
 fn bearer(headers: &HeaderMap) -> Result<SecretString, Status> {
@@ -53,7 +67,7 @@ async fn principal(plane: &Plane, token: &SecretString) -> Result<Principal, Sta
 }
 
 /// The caller, as found by the layer above.
-pub fn caller<T>(request: &tonic::Request<T>) -> Result<Principal, Status> {
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<Actor, Status> {
     // Without the layer nobody is anybody.
     request.extensions().get().cloned().ok_or_else(|| Status::unauthenticated("nobody was authenticated"))
 }

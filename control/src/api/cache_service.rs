@@ -48,7 +48,7 @@ impl CacheService for Cache {
     ) -> Result<Response<ListManifestsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::ReadGroup, "group_path", &request.group_path)?;
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let image = parse_optional("image", &request.image)?;
         let (after, size) = (page::after_position(&request.page_token)?, page::size(request.page_size)?);
         let found = self.0.manifests(&path, image.as_ref(), &after, size).await.map_err(from_plane)?;
@@ -60,7 +60,7 @@ impl CacheService for Cache {
     async fn list_blobs(&self, request: Request<ListBlobsRequest>) -> Result<Response<ListBlobsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::ReadGroup, "group_path", &request.group_path)?;
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let image = parse_optional("image", &request.image)?;
         let (after, size) = (page::after_position(&request.page_token)?, page::size(request.page_size)?);
         let found = self.0.blobs(&path, image.as_ref(), &after, size).await.map_err(from_plane)?;
@@ -70,7 +70,9 @@ impl CacheService for Cache {
     }
 
     async fn get_stats(&self, request: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
-        let path = allow_on(&caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)?;
+        let path =
+            allow_on(&self.0, &caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)
+                .await?;
         let (group, figures) = self.0.stats(&path).await.map_err(from_plane)?;
         Ok(Response::new(GetStatsResponse {
             images: figures.images,
@@ -85,7 +87,7 @@ impl CacheService for Cache {
     async fn purge_cache(&self, request: Request<PurgeCacheRequest>) -> Result<Response<PurgeCacheResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::PurgeGroup, "group_path", &request.group_path)?;
+        let path = allow_on(&self.0, &caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
         let image = parse_optional("image", &request.image)?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
         if tag.is_some() && image.is_none() {
@@ -99,7 +101,7 @@ impl CacheService for Cache {
             older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
             dry_run: request.dry_run,
         };
-        let purged = self.0.purge(&path, &purge).await.map_err(from_plane)?;
+        let purged = self.0.purge(&caller, &path, &purge).await.map_err(from_plane)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,

@@ -9,6 +9,7 @@ use tonic::Status;
 use super::status::{invalid_field, parse};
 use crate::{
     group::{Group, Visibility},
+    member::Role,
     plane::cache::CachedManifest,
     store::inventory::Item,
     token::{Token, TokenKind},
@@ -76,6 +77,10 @@ pub fn token(token: Token) -> v1::Token {
         TokenKind::Admin => v1::TokenKind::Admin,
         TokenKind::Group => v1::TokenKind::Group,
         TokenKind::Node => v1::TokenKind::Node,
+        TokenKind::Personal => v1::TokenKind::Personal,
+        TokenKind::GroupAccess => v1::TokenKind::GroupAccess,
+        TokenKind::Job => v1::TokenKind::Job,
+        TokenKind::Service => v1::TokenKind::Service,
     };
     v1::Token {
         id: token.id,
@@ -87,7 +92,16 @@ pub fn token(token: Token) -> v1::Token {
         created_at: Some(timestamp(token.created_at_ms)),
         expires_at: token.expires_at_ms.map(timestamp),
         last_used_at: token.last_used_at_ms.map(timestamp),
-        ..Default::default()
+        user: token.user.map(|user| user.name).unwrap_or_default(),
+        role: token.role.map_or(v1::Role::Unspecified, role).into(),
+    }
+}
+
+pub fn role(role: Role) -> v1::Role {
+    match role {
+        Role::Guest => v1::Role::Guest,
+        Role::Maintainer => v1::Role::Maintainer,
+        Role::Owner => v1::Role::Owner,
     }
 }
 

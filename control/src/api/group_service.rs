@@ -40,7 +40,7 @@ impl GroupService for Groups {
     ) -> Result<Response<CreateGroupResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::Administer, "path", &request.path)?;
+        let path = allow_on(&self.0, &caller, Action::Administer, "path", &request.path).await?;
         let upstreams = if request.upstreams.is_empty() {
             vec![parse("upstreams", UpstreamHost::DOCKER_HUB)?]
         } else {
@@ -54,12 +54,12 @@ impl GroupService for Groups {
             upstreams,
             max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?.unwrap_or(0),
         };
-        let group = self.0.create_group(path, settings).await.map_err(from_plane)?;
+        let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
-        let path = allow_on(&caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path)?;
+        let path = allow_on(&self.0, &caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path).await?;
         let group = self.0.group(&path).await.map_err(from_plane)?;
         Ok(Response::new(GetGroupResponse { group: Some(convert::group(group)) }))
     }
@@ -69,7 +69,7 @@ impl GroupService for Groups {
         allow(&caller, Action::ReadGroup)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.groups(caller.reach(), &after, size).await.map_err(from_plane)?;
+        let found = self.0.groups(&caller.principal.reach(), &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|group| group.path.as_str()));
         let groups = found.items.into_iter().map(convert::group).collect();
         Ok(Response::new(ListGroupsResponse { groups, next_page_token }))
@@ -81,7 +81,7 @@ impl GroupService for Groups {
     ) -> Result<Response<UpdateGroupResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::ChangeGroup, "path", &request.path)?;
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "path", &request.path).await?;
         let etag = match request.etag.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|_| invalid_field("etag", "must be the etag of a group, or empty"))?),
@@ -101,7 +101,7 @@ impl GroupService for Groups {
             upstreams: request.upstreams.map(|list| convert::hosts("upstreams", &list.hosts)).transpose()?,
             max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?,
         };
-        let group = self.0.update_group(&path, etag, change).await.map_err(from_plane)?;
+        let group = self.0.update_group(&caller, &path, etag, change).await.map_err(from_plane)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -109,8 +109,9 @@ impl GroupService for Groups {
         &self,
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
-        let path = allow_on(&caller(&request)?, Action::Administer, "path", &request.get_ref().path)?;
-        let links = self.0.delete_group(&path).await.map_err(from_plane)?;
+        let caller = caller(&request)?;
+        let path = allow_on(&self.0, &caller, Action::OwnGroup, "path", &request.get_ref().path).await?;
+        let links = self.0.delete_group(&caller, &path).await.map_err(from_plane)?;
         Ok(Response::new(DeleteGroupResponse { links: i64::try_from(links).unwrap_or(i64::MAX) }))
     }
 

@@ -6,8 +6,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use tracing::error;
 
 use crate::{
-    access::{Action, Denied, Principal},
-    plane::PlaneError,
+    access::{Action, Actor, Denied},
+    plane::{Plane, PlaneError},
     violation::Violation,
 };
 
@@ -45,19 +45,28 @@ pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
 
 /// The caller may not do that.
 pub fn denied(problem: Denied) -> Status {
-    Status::permission_denied(problem.to_string())
+    match problem {
+        Denied::NoSuchGroup { .. } => Status::not_found(problem.to_string()),
+        _ => Status::permission_denied(problem.to_string()),
+    }
 }
 
 /// Refuses callers who could do this to no group at all.
-pub fn allow(caller: &Principal, action: Action) -> Result<(), Status> {
-    caller.may(action).map_err(denied)
+pub fn allow(caller: &Actor, action: Action) -> Result<(), Status> {
+    caller.principal.may(action).map_err(denied)
 }
 
 /// The group that a request names, if the caller may do this to it, there or not.
-pub fn allow_on(caller: &Principal, action: Action, field: &str, path: &str) -> Result<GroupPath, Status> {
+pub async fn allow_on(
+    plane: &Plane,
+    caller: &Actor,
+    action: Action,
+    field: &str,
+    path: &str,
+) -> Result<GroupPath, Status> {
     allow(caller, action)?;
     let path = parse(field, path)?;
-    caller.may_on(action, &path).map_err(denied)?;
+    plane.authorize(caller, action, &path).await.map_err(from_plane)?;
     Ok(path)
 }
 

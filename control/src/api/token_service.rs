@@ -39,7 +39,7 @@ impl TokenService for Tokens {
         let request = request.into_inner();
         let owner = match request.owner {
             Some(Owner::GroupPath(path)) => {
-                TokenOwner::Group(allow_on(&caller, Action::ChangeGroup, "group_path", &path)?)
+                TokenOwner::Group(allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &path).await?)
             }
             Some(Owner::Node(true)) => {
                 allow(&caller, Action::Administer)?;
@@ -52,7 +52,7 @@ impl TokenService for Tokens {
         };
         let lifetime_ms = request.expires_in.map(|age| convert::duration_ms("expires_in", age)).transpose()?;
         let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
-        let (token, secret) = self.0.create_token(new).await.map_err(from_plane)?;
+        let (token, secret) = self.0.create_token(&caller, new).await.map_err(from_plane)?;
         Ok(Response::new(CreateTokenResponse {
             id: token.id,
             username: token.username,
@@ -68,7 +68,7 @@ impl TokenService for Tokens {
             allow(&caller, Action::Administer)?;
             None
         } else {
-            Some(allow_on(&caller, Action::ReadGroup, "group_path", &request.group_path)?)
+            Some(allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?)
         };
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
         let found = self.0.tokens(group.as_ref(), &after, size).await.map_err(from_plane)?;
@@ -87,7 +87,7 @@ impl TokenService for Tokens {
         if id.is_empty() {
             return Err(invalid_field("id", "required: the id of a token, as `token list` shows it"));
         }
-        self.0.revoke_token(caller.reach(), &id).await.map_err(from_plane)?;
+        self.0.revoke_token(&caller, &id).await.map_err(from_plane)?;
         Ok(Response::new(RevokeTokenResponse {}))
     }
 

@@ -34,10 +34,14 @@ impl UpstreamService for Upstreams {
         &self,
         request: Request<SetUpstreamRequest>,
     ) -> Result<Response<SetUpstreamResponse>, Status> {
-        allow(&caller(&request)?, Action::Administer)?;
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
         let request = request.into_inner();
-        let upstream =
-            self.0.set_upstream(&request.host, &request.url, &request.token_hosts).await.map_err(from_plane)?;
+        let upstream = self
+            .0
+            .set_upstream(&caller, &request.host, &request.url, &request.token_hosts)
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }
 
@@ -58,9 +62,10 @@ impl UpstreamService for Upstreams {
         &self,
         request: Request<DeleteUpstreamRequest>,
     ) -> Result<Response<DeleteUpstreamResponse>, Status> {
-        allow(&caller(&request)?, Action::Administer)?;
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
         let host: UpstreamHost = parse("host", &request.get_ref().host)?;
-        self.0.delete_upstream(&host).await.map_err(from_plane)?;
+        self.0.delete_upstream(&caller, &host).await.map_err(from_plane)?;
         Ok(Response::new(DeleteUpstreamResponse {}))
     }
 
@@ -70,11 +75,11 @@ impl UpstreamService for Upstreams {
     ) -> Result<Response<SetCredentialResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::ChangeGroup, "group_path", &request.group_path)?;
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
         let password = request.password.into();
         let updated_at_ms =
-            self.0.set_credential(&path, &host, &request.username, &password).await.map_err(from_plane)?;
+            self.0.set_credential(&caller, &path, &host, &request.username, &password).await.map_err(from_plane)?;
         Ok(Response::new(SetCredentialResponse {
             credential: Some(UpstreamCredential {
                 group_path: path.to_string(),
@@ -91,9 +96,9 @@ impl UpstreamService for Upstreams {
     ) -> Result<Response<DeleteCredentialResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&caller, Action::ChangeGroup, "group_path", &request.group_path)?;
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
-        self.0.delete_credential(&path, &host).await.map_err(from_plane)?;
+        self.0.delete_credential(&caller, &path, &host).await.map_err(from_plane)?;
         Ok(Response::new(DeleteCredentialResponse {}))
     }
 

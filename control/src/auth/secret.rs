@@ -22,6 +22,10 @@ fn prefix(kind: TokenKind) -> &'static str {
         TokenKind::Admin => "rs_adm_",
         TokenKind::Group => "rs_dep_",
         TokenKind::Node => "rs_node_",
+        TokenKind::Personal => "rs_per_",
+        TokenKind::GroupAccess => "rs_grp_",
+        TokenKind::Job => "rs_job_",
+        TokenKind::Service => "rs_svc_",
     }
 }
 
@@ -38,6 +42,10 @@ pub fn generate_username(kind: TokenKind) -> Result<String, getrandom::Error> {
         TokenKind::Admin => "admin",
         TokenKind::Group => "deploy",
         TokenKind::Node => "node",
+        TokenKind::Personal => "personal",
+        TokenKind::GroupAccess => "group",
+        TokenKind::Job => "job",
+        TokenKind::Service => "service",
     };
     Ok(format!("{name}-{}", random_digits(USERNAME_DIGITS)?.to_ascii_lowercase()))
 }
@@ -51,11 +59,7 @@ pub fn hash(secret: &SecretString) -> String {
 /// False spares the look-up of a mistyped one.
 pub fn is_plausible(secret: &SecretString) -> bool {
     let text = secret.expose_secret();
-    let Some(prefix) = [TokenKind::Admin, TokenKind::Group, TokenKind::Node]
-        .into_iter()
-        .map(prefix)
-        .find(|prefix| text.starts_with(prefix))
-    else {
+    let Some(prefix) = TokenKind::ALL.into_iter().map(prefix).find(|prefix| text.starts_with(prefix)) else {
         return true;
     };
     if text.len() != prefix.len() + RANDOM_DIGITS + CHECKSUM_DIGITS || !text.is_ascii() {
@@ -94,9 +98,15 @@ mod tests {
 
     #[test]
     fn secrets_have_the_promised_shape_and_never_repeat() {
-        for (kind, prefix) in
-            [(TokenKind::Admin, "rs_adm_"), (TokenKind::Group, "rs_dep_"), (TokenKind::Node, "rs_node_")]
-        {
+        for (kind, prefix) in [
+            (TokenKind::Admin, "rs_adm_"),
+            (TokenKind::Group, "rs_dep_"),
+            (TokenKind::Node, "rs_node_"),
+            (TokenKind::Personal, "rs_per_"),
+            (TokenKind::GroupAccess, "rs_grp_"),
+            (TokenKind::Job, "rs_job_"),
+            (TokenKind::Service, "rs_svc_"),
+        ] {
             let (a, b) = (generate(kind).unwrap(), generate(kind).unwrap());
             let text = a.expose_secret();
             assert!(text.starts_with(prefix) && text.len() == prefix.len() + 49, "{text}");

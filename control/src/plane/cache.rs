@@ -1,15 +1,18 @@
 //! What groups have cached: lists, figures, purge.
 
+use std::fmt;
+
 use roadstead_proto::{Digest, GroupPath, ImageName, RepositoryName, UpstreamHost};
 
 use super::{Page, Plane, PlaneResult, group_at};
 use crate::{
+    access::Actor,
     clock::millis,
     content::{ContentKind, GroupRepository},
     group::Group,
     purge::{self, Filter, Selection},
     store::{
-        StoreError, WriteTx,
+        StoreError, WriteTx, audit,
         changes::Subject,
         groups,
         inventory::{self, Figures, Item, Position},
@@ -54,6 +57,13 @@ pub struct Purged {
     pub blobs: i64,
     /// Bytes that the group no longer holds.
     pub bytes: i64,
+}
+
+impl fmt::Display for Purged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tags, manifests, blobs, bytes } = self;
+        write!(f, "{tags} tags, {manifests} manifests, {blobs} blobs, {bytes} bytes")
+    }
 }
 
 impl Plane {
@@ -106,7 +116,7 @@ impl Plane {
     }
 
     /// Removes a group's links as the rule of [`purge`] says. A dry run does the same and undoes it.
-    pub async fn purge(&self, path: &GroupPath, request: &PurgeRequest) -> PlaneResult<Purged> {
+    pub async fn purge(&self, actor: &Actor, path: &GroupPath, request: &PurgeRequest) -> PlaneResult<Purged> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
@@ -130,6 +140,9 @@ impl Plane {
         if !request.dry_run && purged != Purged::default() {
             let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
             groups::set_link_epoch(&mut tx, &group.id, epoch).await?;
+            let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
+            let done = actor.did("cache.purge", subject).of_group(&group.path).detail(purged.to_string());
+            audit::record(&mut tx, &done, now_ms).await?;
             tx.commit().await?;
         }
         Ok(purged)

@@ -99,6 +99,8 @@ async fn insert_admin_token(tx: &mut WriteTx, secret: &SecretString, now_ms: i64
         name: "administrator".into(),
         username: secret::generate_username(TokenKind::Admin)?,
         group: None,
+        user: None,
+        role: None,
         scopes: Vec::new(),
         created_at_ms: now_ms,
         expires_at_ms: None,

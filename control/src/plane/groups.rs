@@ -6,17 +6,21 @@ use roadstead_proto::{GroupPath, UpstreamHost};
 
 use super::{Page, Plane, PlaneError, PlaneResult, group_at, new_id};
 use crate::{
+    access::{Actor, Reach},
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
     group::{Group, GroupChange, GroupSettings},
-    store::{WriteTx, changes::Subject, credentials, groups, links, tags, tokens, upstreams},
+    store::{WriteTx, audit, changes::Subject, credentials, groups, links, tags, tokens, upstreams},
 };
 
 impl Plane {
     /// Creates a group.
-    pub async fn create_group(&self, path: GroupPath, settings: GroupSettings) -> PlaneResult<Group> {
+    pub async fn create_group(&self, actor: &Actor, path: GroupPath, settings: GroupSettings) -> PlaneResult<Group> {
+        let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         check(&mut tx, &settings).await?;
-        let group = insert_group(&mut tx, path, settings, self.clock.now_ms()).await?;
+        let group = insert_group(&mut tx, path, settings, now_ms).await?;
+        let done = actor.did("group.create", group.path.as_str()).of_group(&group.path);
+        audit::record(&mut tx, &done, now_ms).await?;
         tx.commit().await?;
         Ok(group)
     }
@@ -27,13 +31,19 @@ impl Plane {
     }
 
     /// Reads the groups that follow the path `after`.
-    pub async fn groups(&self, within: Option<&GroupPath>, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
-        let found = groups::page(&mut *self.store.read().await?, within, after, limit + 1).await?;
+    pub async fn groups(&self, reach: &Reach, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
+        let found = groups::page(&mut *self.store.read().await?, reach, after, limit + 1).await?;
         Ok(Page::cut(found, limit))
     }
 
     /// Changes a group, if it still has the etag (where one is given).
-    pub async fn update_group(&self, path: &GroupPath, etag: Option<i64>, change: GroupChange) -> PlaneResult<Group> {
+    pub async fn update_group(
+        &self,
+        actor: &Actor,
+        path: &GroupPath,
+        etag: Option<i64>,
+        change: GroupChange,
+    ) -> PlaneResult<Group> {
         let mut tx = self.store.write().await?;
         let mut group = group_at(&mut tx, path).await?;
         if etag.is_some_and(|etag| etag != group.etag) {
@@ -49,6 +59,8 @@ impl Plane {
                 group.access_epoch = group.etag;
                 groups::set_access_epoch(&mut tx, &group.id, group.access_epoch).await?;
             }
+            let done = actor.did("group.update", path.as_str()).of_group(path);
+            audit::record(&mut tx, &done.detail(settings.changes_since(&group.settings).join(", ")), now_ms).await?;
             group.settings = settings;
             groups::update(&mut tx, &group.id, &group.settings, group.etag, now_ms).await?;
             tx.commit().await?;
@@ -57,7 +69,7 @@ impl Plane {
     }
 
     /// Deletes a group with its tokens, credentials, tags and links. Answers how many links there were.
-    pub async fn delete_group(&self, path: &GroupPath) -> PlaneResult<u64> {
+    pub async fn delete_group(&self, actor: &Actor, path: &GroupPath) -> PlaneResult<u64> {
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
         let now_ms = self.clock.now_ms();
@@ -70,6 +82,8 @@ impl Plane {
         let removed = links::delete_of_group(&mut tx, &group.id, now_ms).await?;
         groups::delete(&mut tx, &group.id).await?;
         tx.changed(&Subject::Group(group.id), now_ms).await?;
+        let done = actor.did("group.delete", path.as_str()).of_group(path).detail(format!("{removed} links"));
+        audit::record(&mut tx, &done, now_ms).await?;
         tx.commit().await?;
         Ok(removed)
     }

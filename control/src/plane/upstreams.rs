@@ -5,7 +5,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Page, Plane, PlaneError, PlaneResult, group_at, group_with};
 use crate::{
+    access::Actor,
     store::{
+        audit,
         changes::Subject,
         credentials::{self, StoredCredential},
         groups, upstreams,
@@ -26,12 +28,20 @@ fn purpose(group_id: &str, host: &UpstreamHost) -> String {
 
 impl Plane {
     /// Adds an upstream or replaces its settings.
-    pub async fn set_upstream(&self, host: &str, url: &str, token_hosts: &[String]) -> PlaneResult<Upstream> {
+    pub async fn set_upstream(
+        &self,
+        actor: &Actor,
+        host: &str,
+        url: &str,
+        token_hosts: &[String],
+    ) -> PlaneResult<Upstream> {
         let now_ms = self.clock.now_ms();
         let upstream = Upstream::parse(host, url, token_hosts, now_ms).map_err(PlaneError::Invalid)?;
         let mut tx = self.store.write().await?;
         upstreams::put(&mut tx, &upstream).await?;
         tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
+        let done = actor.did("upstream.set", upstream.host.as_str()).detail(format!("url {}", upstream.url));
+        audit::record(&mut tx, &done, now_ms).await?;
         tx.commit().await?;
         Ok(upstream)
     }
@@ -43,7 +53,7 @@ impl Plane {
     }
 
     /// Removes an upstream and the groups' credentials for it; the built-in one falls back to its settings.
-    pub async fn delete_upstream(&self, host: &UpstreamHost) -> PlaneResult<()> {
+    pub async fn delete_upstream(&self, actor: &Actor, host: &UpstreamHost) -> PlaneResult<()> {
         let mut tx = self.store.write().await?;
         if upstreams::by_host(&mut tx, host.as_str()).await?.is_none() {
             return Err(PlaneError::NotFound {
@@ -69,12 +79,14 @@ impl Plane {
             groups::set_credential_epoch(&mut tx, &group_id, epoch).await?;
         }
         tx.changed(&Subject::Upstream(host.to_string()), now_ms).await?;
+        audit::record(&mut tx, &actor.did("upstream.delete", host.as_str()), now_ms).await?;
         Ok(tx.commit().await?)
     }
 
     /// Stores a group's credentials for an upstream, sealed. Answers when.
     pub async fn set_credential(
         &self,
+        actor: &Actor,
         path: &GroupPath,
         host: &UpstreamHost,
         username: &str,
@@ -94,12 +106,14 @@ impl Plane {
         credentials::put(&mut tx, &group.id, host.as_str(), &credential, now_ms).await?;
         let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
         groups::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+        let done = actor.did("upstream.login", host.as_str()).of_group(path).detail(format!("user name {username}"));
+        audit::record(&mut tx, &done, now_ms).await?;
         tx.commit().await?;
         Ok(now_ms)
     }
 
     /// Forgets a group's credentials for an upstream.
-    pub async fn delete_credential(&self, path: &GroupPath, host: &UpstreamHost) -> PlaneResult<()> {
+    pub async fn delete_credential(&self, actor: &Actor, path: &GroupPath, host: &UpstreamHost) -> PlaneResult<()> {
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
         if !credentials::delete(&mut tx, &group.id, host.as_str()).await? {
@@ -109,8 +123,10 @@ impl Plane {
                 hint: "store one with `upstream login`",
             });
         }
-        let epoch = tx.changed(&Subject::Group(group.id.clone()), self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
+        let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
         groups::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+        audit::record(&mut tx, &actor.did("upstream.logout", host.as_str()).of_group(path), now_ms).await?;
         Ok(tx.commit().await?)
     }
 

@@ -189,6 +189,8 @@ async fn optional_columns_come_back_as_they_were() {
         name: "ü \" '".into(),
         username: id.into(),
         group: None,
+        user: None,
+        role: None,
         scopes: vec![],
         created_at_ms: NOW,
         expires_at_ms,

@@ -4,7 +4,10 @@ use roadstead_proto::GroupPath;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreResult, parse};
-use crate::group::{Group, GroupSettings};
+use crate::{
+    access::Reach,
+    group::{Group, GroupSettings},
+};
 
 /// A `SELECT` of whole groups.
 macro_rules! select {
@@ -54,18 +57,13 @@ pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Group
     select!("WHERE id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
-/// Groups after the path `after`, in the order of their paths; only `within` and its subgroups, where that is given.
-pub async fn page(
-    db: &mut AnyConnection,
-    within: Option<&GroupPath>,
-    after: &str,
-    limit: i64,
-) -> StoreResult<Vec<Group>> {
-    let rows = match within {
-        None => {
+/// Groups within `reach` after the path `after`, in the order of their paths.
+pub async fn page(db: &mut AnyConnection, reach: &Reach, after: &str, limit: i64) -> StoreResult<Vec<Group>> {
+    let rows = match reach {
+        Reach::All => {
             select!("WHERE path > $1 ORDER BY path LIMIT $2").bind(after.to_owned()).bind(limit).fetch_all(db).await?
         }
-        Some(path) => {
+        Reach::Within(path) => {
             // '0' follows '/': everything that begins with "path/" lies between the two.
             select!("WHERE path > $1 AND (path = $2 OR (path > $3 AND path < $4)) ORDER BY path LIMIT $5")
                 .bind(after.to_owned())
@@ -75,6 +73,22 @@ pub async fn page(
                 .bind(limit)
                 .fetch_all(db)
                 .await?
+        }
+        Reach::MemberOf(user_id) => {
+            select!(
+                "WHERE path > $1 AND id IN (
+                     SELECT below.id FROM memberships
+                     JOIN groups AS own ON own.id = memberships.group_id
+                     JOIN groups AS below ON below.path = own.path
+                         OR (below.path > own.path || '/' AND below.path < own.path || '0')
+                     WHERE memberships.user_id = $2)
+                 ORDER BY path LIMIT $3"
+            )
+            .bind(after.to_owned())
+            .bind(user_id.clone())
+            .bind(limit)
+            .fetch_all(db)
+            .await?
         }
     };
     rows.iter().map(read).collect()

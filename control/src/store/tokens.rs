@@ -3,14 +3,18 @@
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreResult, parse};
-use crate::token::{Scope, Token};
+use crate::{
+    member::Role,
+    token::{Scope, Token, TokenUser},
+};
 
 /// A `SELECT` of whole tokens.
 macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
-            "SELECT tokens.id AS id, kind, name, username, path, scopes, tokens.created_at AS created_at, expires_at, \
-             last_used_at FROM tokens LEFT JOIN groups ON groups.id = tokens.group_id ",
+            "SELECT tokens.id AS id, kind, tokens.name AS name, username, path, user_id, users.name AS user_name, \
+             role, scopes, tokens.created_at AS created_at, expires_at, last_used_at FROM tokens \
+             LEFT JOIN groups ON groups.id = tokens.group_id LEFT JOIN users ON users.id = tokens.user_id ",
             $rest
         ))
     };
@@ -18,12 +22,15 @@ macro_rules! select {
 
 fn read(row: &AnyRow) -> StoreResult<Token> {
     let scopes: String = row.try_get("scopes")?;
+    let user: (Option<String>, Option<String>) = (row.try_get("user_id")?, row.try_get("user_name")?);
     Ok(Token {
         id: row.try_get("id")?,
         kind: parse("token kind", row.try_get("kind")?)?,
         name: row.try_get("name")?,
         username: row.try_get("username")?,
         group: row.try_get::<Option<String>, _>("path")?.map(|path| parse("group path", path)).transpose()?,
+        user: user.0.zip(user.1).map(|(id, name)| TokenUser { id, name }),
+        role: row.try_get::<Option<String>, _>("role")?.map(|role| parse("role", role)).transpose()?,
         scopes: scopes
             .split_ascii_whitespace()
             .map(|scope| parse("scope", scope.to_owned()))
@@ -42,14 +49,17 @@ pub async fn insert(
     secret_hash: &str,
 ) -> StoreResult<()> {
     sqlx::query(
-        "INSERT INTO tokens (id, kind, name, username, group_id, secret_hash, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO tokens
+             (id, kind, name, username, group_id, user_id, role, secret_hash, scopes, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(token.id.clone())
     .bind(token.kind.as_str())
     .bind(token.name.clone())
     .bind(token.username.clone())
     .bind(group_id.map(ToOwned::to_owned))
+    .bind(token.user.as_ref().map(|user| user.id.clone()))
+    .bind(token.role.map(Role::as_str))
     .bind(secret_hash.to_owned())
     .bind(token.scopes.iter().copied().map(Scope::as_str).collect::<Vec<_>>().join(" "))
     .bind(token.created_at_ms)

@@ -1,0 +1,93 @@
+//! What is recorded of changes and refusals: who did what to what, from where, and how it ended. Never a secret.
+//!
+//! A change is recorded in the transaction that makes it, so that neither is there without the other.
+
+use std::str::FromStr;
+
+use roadstead_proto::GroupPath;
+
+use crate::access::Actor;
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// The caller may not.
+    Refused,
+    /// It was tried and failed.
+    Failed,
+}
+
+impl Outcome {
+    /// The word it is stored as.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Done, Self::Refused, Self::Failed].into_iter().find(|outcome| outcome.as_str() == text).ok_or(())
+    }
+}
+
+/// One record, before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who, as [`Actor::describe`] says it.
+    pub actor: String,
+    /// From where; empty for what happens within the process.
+    pub client_address: String,
+    /// What: "group.create", "token.revoke", …
+    pub action: &'static str,
+    /// To what: a path, name, id or host.
+    pub subject: String,
+    /// Path of the group concerned; empty if none is.
+    pub group_path: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// More for the reader.
+    pub detail: String,
+}
+
+impl Actor {
+    /// The record that this actor did something.
+    pub fn did(&self, action: &'static str, subject: impl Into<String>) -> Entry {
+        Entry {
+            actor: self.describe(),
+            client_address: self.client_address.clone().unwrap_or_default(),
+            action,
+            subject: subject.into(),
+            group_path: String::new(),
+            outcome: Outcome::Done,
+            detail: String::new(),
+        }
+    }
+}
+
+impl Entry {
+    /// Names the group concerned.
+    pub fn of_group(mut self, path: &GroupPath) -> Self {
+        self.group_path = path.to_string();
+        self
+    }
+
+    /// Says more.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Ended otherwise than done.
+    pub fn ended(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+}
