@@ -8,6 +8,7 @@
 mod client;
 mod content;
 mod credential;
+mod errand;
 mod error;
 mod links;
 mod lookup;
@@ -27,6 +28,7 @@ mod tests;
 pub use client::{ControlClient, InvalidNodeToken};
 pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
 pub use credential::Credential;
+pub use errand::{Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};
 pub use error::ControlError;
 pub use policy::{GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey};
 pub use sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};

@@ -244,6 +244,14 @@ impl Fills {
         }
     }
 
+    /// Waits until the blob is not arriving any more: a fill that has just succeeded is committed and recorded then.
+    pub async fn wait_until_ended(&self, digest: &Digest) {
+        let running = self.table().get(digest).cloned();
+        if let Some(fill) = running {
+            fill.ended.cancelled().await;
+        }
+    }
+
     /// Whether the blob is just arriving.
     pub fn is_running(&self, digest: &Digest) -> bool {
         self.table().contains_key(digest)

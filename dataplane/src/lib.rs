@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod control;
+mod errands;
 mod fill;
 mod flight;
 mod garbage;

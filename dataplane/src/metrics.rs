@@ -149,6 +149,11 @@ impl Metrics {
         self.fills_ended.get_or_create(&FillLabels { outcome }).inc();
     }
 
+    /// For bodies that go to no client.
+    pub fn no_client() -> BodyBytes {
+        Arc::new(Counter::<u64>::default())
+    }
+
     /// The counter for bodies.
     pub fn client_bytes(&self) -> BodyBytes {
         Arc::clone(&self.client_bytes)

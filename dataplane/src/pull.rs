@@ -5,10 +5,13 @@ mod blob;
 mod fetch;
 mod link;
 mod manifest;
+mod prefetch;
 mod references;
 mod referrers;
 mod tag;
 mod tags;
+
+pub use prefetch::Reached;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +27,7 @@ use crate::{
         Read,
         authorize::{Granted, Permitted},
     },
-    metrics::Metrics,
+    metrics::{BodyBytes, Metrics},
     respond::{API_VERSION, Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
     route::Resource,
     storage::{BlobStore, StorageError, StoredBlob},
@@ -69,6 +72,8 @@ pub struct Parts {
 struct Wanted {
     permitted: Permitted,
     repository: RepositoryRef,
+    /// Nobody pulls: it is the control plane that wants it here.
+    is_errand: bool,
 }
 
 /// One pull on its way through a flow.
@@ -174,11 +179,19 @@ impl Puller {
         if wanted.permitted.read == Read::Head {
             return content.described(blob.size);
         }
-        content.stored(blob, &wanted.conditions(), self.metrics.client_bytes())
+        content.stored(blob, &wanted.conditions(), self.counter(wanted))
+    }
+
+    /// Counts the bytes of a body, if they go to a client.
+    fn counter(&self, wanted: &Wanted) -> BodyBytes {
+        if wanted.is_errand { Metrics::no_client() } else { self.metrics.client_bytes() }
     }
 
     /// Counts an answer with content; only GETs are pulls.
     fn count(&self, wanted: &Wanted, digest: &Digest, status: CacheStatus) {
+        if wanted.is_errand {
+            return;
+        }
         self.metrics.served(wanted.route(), status);
         if wanted.permitted.read == Read::Get {
             let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
@@ -200,7 +213,7 @@ impl Wanted {
             upstream: permitted.upstream.host.clone(),
             repository: permitted.repository.clone(),
         };
-        Self { permitted, repository }
+        Self { permitted, repository, is_errand: false }
     }
 
     fn route(&self) -> &'static str {

@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use crate::{
     config::{DataplaneConfig, StorageUrl},
     control::{ControlClient, InvalidNodeToken},
+    errands::Errands,
     fill::Fills,
     garbage,
     layers::{
@@ -69,6 +70,7 @@ pub struct Dataplane {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
+    errands: Arc<Errands>,
     metrics: Arc<Metrics>,
     stopping: CancellationToken,
     drain: Duration,
@@ -109,7 +111,7 @@ impl Dataplane {
                 max_control_outage: config.max_control_outage,
             })),
             sign_in: Arc::new(TokenService::new(Arc::clone(&control), mirrors, config.allow_anonymous_pulls)),
-            puller,
+            puller: Arc::clone(&puller),
         });
         let bounds = Bounds {
             connections: config.max_connections,
@@ -121,8 +123,9 @@ impl Dataplane {
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let stopping = CancellationToken::new();
+        let errands = Errands::new(Arc::clone(&control), puller, stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
-        Ok(Self { server, readiness, control, store, fills, metrics, stopping, drain: config.drain_timeout })
+        Ok(Self { server, readiness, control, store, fills, errands, metrics, stopping, drain: config.drain_timeout })
     }
 
     /// Where registry traffic is served.
@@ -143,6 +146,7 @@ impl Dataplane {
         let (client, stop_client) = (Arc::clone(&self.control), control.clone());
         tasks.spawn(async move { client.run(stop_client).await });
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
+        tasks.spawn(Arc::clone(&self.errands).run());
         tasks.spawn(garbage::collect(
             Arc::clone(&self.control),
             Arc::clone(&self.store),

@@ -29,6 +29,7 @@ use super::{
     ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef,
     ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
     credential::CredentialMemory,
+    errand::Offers,
     links::LinkCache,
     trace_context,
     translate::{self, Problem, Served},
@@ -50,6 +51,7 @@ pub struct ControlClient {
     pub(super) policy: ArcSwap<PolicySnapshot>,
     pub(super) has_snapshot: watch::Sender<bool>,
     pub(super) usage: UsageCounter,
+    pub(super) offers: Offers,
     authorization: MetadataValue<Ascii>,
     started: Instant,
     /// Milliseconds from `started` to the last word of the watch.
@@ -71,6 +73,7 @@ impl ControlClient {
             policy: ArcSwap::default(),
             has_snapshot: watch::Sender::new(false),
             usage: UsageCounter::new(),
+            offers: Offers::new(),
             authorization,
             started: Instant::now(),
             last_contact: AtomicU64::new(0),
@@ -266,7 +269,7 @@ impl ControlClient {
         request
     }
 
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         name: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,

@@ -1,7 +1,7 @@
 //! A control plane for tests: tells and answers what the test says, over an in-memory connection.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -51,6 +51,9 @@ pub(super) struct Script {
     pub(super) usage: Vec<pb::RecordUsageRequest>,
     /// How many usage reports are taken, but answered by an error.
     pub(super) usage_answers_lost: usize,
+    /// What can be claimed.
+    pub(super) errands: HashMap<String, pb::claim_errand_response::Errand>,
+    pub(super) errand_reports: Vec<pb::ReportErrandRequest>,
 }
 
 #[derive(Clone, Default)]
@@ -215,15 +218,21 @@ impl NodeService for Fake {
 
     async fn claim_errand(
         &self,
-        _: Request<pb::ClaimErrandRequest>,
+        request: Request<pb::ClaimErrandRequest>,
     ) -> Result<Response<pb::ClaimErrandResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let claimed = self.script(|script| script.errands.remove(&request.get_ref().id));
+        let errand = Some(claimed.ok_or_else(|| Status::not_found("no such errand"))?);
+        Ok(Response::new(pb::ClaimErrandResponse { errand }))
     }
 
     async fn report_errand(
         &self,
-        _: Request<pb::ReportErrandRequest>,
+        request: Request<pb::ReportErrandRequest>,
     ) -> Result<Response<pb::ReportErrandResponse>, Status> {
-        Err(Status::unimplemented(""))
+        if request.get_ref().id == "given up" {
+            return Err(Status::not_found("nobody waits"));
+        }
+        self.script(|script| script.errand_reports.push(request.into_inner()));
+        Ok(Response::new(pb::ReportErrandResponse {}))
     }
 }

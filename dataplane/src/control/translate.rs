@@ -61,7 +61,7 @@ pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
-fn host(text: &str) -> Result<UpstreamHost, Problem> {
+pub(super) fn host(text: &str) -> Result<UpstreamHost, Problem> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
@@ -127,7 +127,8 @@ pub(super) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> 
         Change::DeletedUpstreamHost(it) => host(&it).map(PolicyChange::UpstreamDeleted),
         Change::Keys(set) => keys(set.keys),
         Change::Revocation(it) => Ok(revocation(it)),
-        Change::Condition(_) | Change::Errand(_) => Err("not understood yet".into()),
+        Change::Condition(_) => Err("not understood yet".into()),
+        Change::Errand(_) => Err("an errand is no policy".into()),
     }
 }
 
@@ -168,6 +169,14 @@ pub(super) fn repository_to_pb(at: &RepositoryRef) -> pb::RepositoryRef {
         upstream: at.upstream.to_string(),
         repository: at.repository.to_string(),
     }
+}
+
+pub(super) fn repository(at: pb::RepositoryRef) -> Result<RepositoryRef, Problem> {
+    Ok(RepositoryRef {
+        group: at.group_id.as_str().into(),
+        upstream: host(&at.upstream)?,
+        repository: at.repository.parse().map_err(|error| format!("{error}"))?,
+    })
 }
 
 /// A manifest to serve, the links that came with it, and the epoch they were read at.

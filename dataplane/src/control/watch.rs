@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use roadstead_proto::node::v1::{self as pb, watch_response::Event};
+use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_response::Event};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -97,7 +97,10 @@ impl ControlClient {
             Event::Changes(changes) => {
                 let mut policy = PolicySnapshot::clone(&self.policy.load());
                 for change in changes.changes {
-                    policy = policy.with(translate::change(change)?);
+                    match change.change {
+                        Some(Change::Errand(pb::ErrandOffer { id })) => self.offers.put(id),
+                        _ => policy = policy.with(translate::change(change)?),
+                    }
                 }
                 self.policy.store(Arc::new(policy.at(revision)));
                 debug!(revision, "changes received from the control plane");

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::{StatusCode, request::Parts};
-use roadstead_proto::{ImageRefused, RepositoryName, UpstreamHost, may_pull_image};
+use http::{Request, StatusCode, request::Parts};
+use roadstead_proto::{GroupPath, ImageRefused, Reference, RepositoryName, UpstreamHost, may_pull_image};
 use tower::{Layer, Service};
 use tracing::{Span, info_span};
 
@@ -19,7 +19,7 @@ use super::{
     authenticate::{Authenticated, Authenticator, Caller},
 };
 use crate::{
-    control::{ControlClient, GroupPolicy, PolicySnapshot, UpstreamPolicy},
+    control::{ControlClient, GroupPolicy, PolicySnapshot, RepositoryRef, UpstreamPolicy},
     respond::{Answer, Code, OciError},
     route::{ImageRoute, Resource, Route},
 };
@@ -53,6 +53,27 @@ pub enum Granted {
     Pull(Box<Permitted>),
 }
 
+impl Permitted {
+    /// What the control plane itself wants fetched: it has checked who may want that. What the group may have counts here
+    /// as for every pull.
+    pub fn for_errand(policy: &PolicySnapshot, at: &RepositoryRef, reference: Reference) -> Result<Self, OciError> {
+        let gone = || OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, "there is no such group any more");
+        let group = Arc::clone(policy.group_by_id(&at.group).ok_or_else(gone)?);
+        let upstream = admit(&group, &at.upstream, &at.repository, policy)
+            .map_err(|refusal| refusal.denied(&group.path, Some(&at.upstream)))?;
+        Ok(Self {
+            upstream: Arc::clone(upstream),
+            group,
+            repository: at.repository.clone(),
+            name: at.to_string().into(),
+            resource: Resource::Manifest(reference),
+            read: Read::Get,
+            head: Request::new(()).into_parts().0,
+            _made_here: (),
+        })
+    }
+}
+
 impl Granted {
     /// The span that its flow runs in: the request's, where that has one.
     pub fn span(&self) -> Span {
@@ -77,6 +98,20 @@ enum Refusal {
     Upstream,
     /// The group's rules for images.
     Image(ImageRefused),
+}
+
+impl Refusal {
+    /// The answer to somebody whose token is good.
+    fn denied(self, group: &GroupPath, host: Option<&UpstreamHost>) -> OciError {
+        let message = match (self, host) {
+            (Self::InsufficientScope, _) => "this token is not good for this image".to_owned(),
+            (Self::Disabled, _) => format!("pulls are switched off for group {group}"),
+            (Self::Upstream, Some(host)) => format!("group {group} may not pull from {host}"),
+            (Self::Upstream, None) => format!("the default upstream of group {group} is not there"),
+            (Self::Image(refused), _) => refused.to_string(),
+        };
+        OciError::new(StatusCode::FORBIDDEN, Code::Denied, message)
+    }
 }
 
 /// Decides by the snapshot alone.
@@ -172,21 +207,11 @@ impl Authorizer {
             }
             Err(refusal) => refusal,
         };
-        let denied = |message| OciError::new(StatusCode::FORBIDDEN, Code::Denied, message);
-        let refused = match refusal {
-            Refusal::InsufficientScope => {
-                let message = format!("this token is not good for {}", image.name);
-                let route = Route::Image(image);
-                self.authenticator.unauthorized(&head, &route, Some("insufficient_scope"), &message)
-            }
-            Refusal::Disabled => denied(format!("pulls are switched off for group {}", image.group)),
-            Refusal::Upstream => denied(match image.image.host() {
-                Some(host) => format!("group {} may not pull from {host}", image.group),
-                None => format!("the default upstream of group {} is not there", image.group),
-            }),
-            Refusal::Image(refused) => denied(refused.to_string()),
-        };
-        Err(refused)
+        if refusal != Refusal::InsufficientScope {
+            return Err(refusal.denied(&image.group, image.image.host()));
+        }
+        let message = format!("this token is not good for {}", image.name);
+        Err(self.authenticator.unauthorized(&head, &Route::Image(image), Some("insufficient_scope"), &message))
     }
 }
 

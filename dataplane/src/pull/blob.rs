@@ -103,7 +103,7 @@ impl Puller {
         {
             return Ok(content.described(size));
         }
-        let counter = self.metrics.client_bytes();
+        let counter = self.counter(&pull.wanted);
         Ok(content.selected(size, &pull.wanted.conditions(), |start, end| {
             Body::followed(fill.follow(start, end)).counted(counter)
         }))

@@ -1,0 +1,239 @@
+//! Prefetching an image: what a pull of it would bring, by the same flows, with nobody waiting for the bytes. A prefetch is
+//! no pull: it is not counted as one, and nothing looks more recently used for it.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use roadstead_proto::{Digest, Reference};
+
+use super::{Pull, Puller, Wanted, references, storage_failed};
+use crate::{
+    control::{ContentKind, ErrandFailure, Prefetch, PrefetchProgress, Reference as Referenced},
+    layers::authorize::Permitted,
+    respond::{Answer, Code, OciError},
+    storage::StorageError,
+};
+
+/// Blobs of one image that are fetched at a time, as Docker does it.
+const BLOBS_AT_ONCE: usize = 3;
+/// How deep indexes may list indexes.
+const MAX_DEPTH: usize = 4;
+
+/// Why a prefetch failed.
+#[derive(Debug)]
+pub struct PrefetchFailed {
+    /// The kind of failure.
+    pub reason: ErrandFailure,
+    /// For people.
+    pub message: String,
+}
+
+impl From<OciError> for PrefetchFailed {
+    fn from(error: OciError) -> Self {
+        let reason = match error.status {
+            StatusCode::NOT_FOUND => ErrandFailure::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => ErrandFailure::Limit,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrandFailure::Refused,
+            _ => ErrandFailure::Unavailable,
+        };
+        Self { reason, message: error.message }
+    }
+}
+
+/// How far a prefetch is, for whoever wants to tell.
+#[derive(Debug, Default)]
+pub struct Reached(Mutex<PrefetchProgress>);
+
+impl Reached {
+    /// As it is now.
+    pub fn now(&self) -> PrefetchProgress {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut PrefetchProgress)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Puller {
+    /// Brings all of an image here. Dropping it starts nothing more; what is arriving arrives.
+    pub async fn prefetch(&self, prefetch: &Prefetch, reached: &Reached) -> Result<(), PrefetchFailed> {
+        let permitted =
+            Permitted::for_errand(&self.control.policy(), &prefetch.repository, prefetch.reference.clone())?;
+        let wanted = Wanted { is_errand: true, ..Wanted::new(permitted) };
+        let target = self.target(&wanted.permitted).await?;
+        let pull = Pull { wanted, target };
+        let answer = match prefetch.reference.clone() {
+            Reference::Tag(tag) => self.manifest_by_tag(&pull, tag).await?,
+            Reference::Digest(digest) => self.manifest_by_digest(&pull, digest).await?,
+        };
+        let first = checked(&answer)?;
+        reached.update(|progress| progress.digest = first.to_string());
+        let mut blobs = Vec::new();
+        let mut seen = HashSet::from([first]);
+        let mut manifests = vec![(first, 0, is_fetched(&answer))];
+        while let Some((digest, depth, fetched)) = manifests.pop() {
+            let listed = self.manifest_here(&digest, fetched, reached).await?;
+            let (children, content): (Vec<_>, Vec<_>) =
+                listed.into_iter().partition(|reference| reference.kind == ContentKind::Manifest);
+            blobs.extend(content.into_iter().filter(|blob| seen.insert(blob.digest)));
+            let chosen = chosen(&children, &prefetch.platforms);
+            if chosen.is_empty() && !children.is_empty() {
+                return Err(PrefetchFailed {
+                    reason: ErrandFailure::NotFound,
+                    message: format!("{} lists none of the platforms {}", digest, prefetch.platforms.join(", ")),
+                });
+            }
+            if depth == MAX_DEPTH && !chosen.is_empty() {
+                let message = format!("{digest} is an index below {MAX_DEPTH} others");
+                return Err(PrefetchFailed { reason: ErrandFailure::Unavailable, message });
+            }
+            for child in chosen.into_iter().filter(|child| seen.insert(child.digest)) {
+                let answer = self.manifest_by_digest(&pull, child.digest).await?;
+                manifests.push((child.digest, depth + 1, is_fetched(&answer)));
+            }
+        }
+        reached.update(|progress| progress.total_bytes += blobs.iter().map(|blob| blob.size_bytes).sum::<u64>());
+        stream::iter(blobs)
+            .map(|blob| self.blob_here(&pull, blob, reached))
+            .buffer_unordered(BLOBS_AT_ONCE)
+            .try_collect::<()>()
+            .await
+    }
+
+    /// Counts a manifest that is here now; what it refers to.
+    async fn manifest_here(
+        &self,
+        digest: &Digest,
+        fetched: bool,
+        reached: &Reached,
+    ) -> Result<Vec<Referenced>, PrefetchFailed> {
+        let lost = || PrefetchFailed {
+            reason: ErrandFailure::Unavailable,
+            message: format!("{digest} was removed while it was being fetched"),
+        };
+        let blob = self.open(digest).await?.ok_or_else(lost)?;
+        let content = blob.read_all().await.map_err(|error| {
+            PrefetchFailed::from(storage_failed(&StorageError::from_io(format!("read {digest}"), error)))
+        })?;
+        reached.update(|progress| {
+            progress.total_bytes += blob.size;
+            progress.cached_bytes += blob.size;
+            progress.fetched_bytes += if fetched { blob.size } else { 0 };
+            progress.objects += 1;
+        });
+        Ok(references::parse(&content).map(|parsed| parsed.references).unwrap_or_default())
+    }
+
+    /// Brings one blob here: waits until it is stored and linked, like a client that throws the bytes away.
+    async fn blob_here(&self, pull: &Pull, blob: Referenced, reached: &Reached) -> Result<(), PrefetchFailed> {
+        let answer = self.blob(pull, blob.digest).await?;
+        if is_fetched(&answer) {
+            let mut body = answer.into_body();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| PrefetchFailed {
+                    reason: ErrandFailure::Unavailable,
+                    message: format!("{}: {error}", blob.digest),
+                })?;
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                reached.update(|progress| {
+                    progress.cached_bytes += length;
+                    progress.fetched_bytes += length;
+                });
+            }
+            // Its last byte comes before the disk and the control plane have it.
+            self.fills.wait_until_ended(&blob.digest).await;
+        } else {
+            reached.update(|progress| progress.cached_bytes += blob.size_bytes);
+        }
+        reached.update(|progress| progress.objects += 1);
+        Ok(())
+    }
+}
+
+/// The digest of what a tag or digest meant, if upstream said so, and not only this cache.
+fn checked(answer: &Answer) -> Result<Digest, PrefetchFailed> {
+    let failed = |reason, message: &str| PrefetchFailed { reason, message: message.to_owned() };
+    let headers = answer.headers();
+    if word(headers, "x-cache") == "stale" {
+        return Err(match word(headers, "warning") {
+            limit if limit.contains("limit") => {
+                failed(ErrandFailure::Limit, "the pull limit of upstream does not allow it now; what is cached stays")
+            }
+            frozen if frozen.contains("frozen") => {
+                failed(ErrandFailure::Refused, "the group is frozen; what is cached stays")
+            }
+            gone if gone.contains("gone") => {
+                failed(ErrandFailure::NotFound, "upstream has the tag no more; what is cached stays")
+            }
+            held if held.contains("cooling") => return digest_of(headers),
+            _ => failed(ErrandFailure::Unavailable, "upstream cannot be asked; what is cached stays"),
+        });
+    }
+    digest_of(headers)
+}
+
+fn digest_of(headers: &HeaderMap) -> Result<Digest, PrefetchFailed> {
+    word(headers, "docker-content-digest").parse().map_err(|_| {
+        let message = "an answer without a digest";
+        PrefetchFailed::from(OciError::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, message))
+    })
+}
+
+fn word<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_fetched(answer: &Answer) -> bool {
+    matches!(word(answer.headers(), "x-cache"), "fill" | "join")
+}
+
+/// Those of an index's entries that are for one of `platforms`; all of them if none is said. `linux/arm64` is also for
+/// entries that name a variant of it.
+fn chosen<'a>(entries: &'a [Referenced], platforms: &[String]) -> Vec<&'a Referenced> {
+    let fits = |entry: &&Referenced| {
+        platforms.is_empty()
+            || platforms.iter().any(|wanted| {
+                entry
+                    .platform
+                    .strip_prefix(wanted.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    };
+    entries.iter().filter(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_proto::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn platforms_choose_entries_with_their_variants() {
+        let entry = |platform: &str| Referenced {
+            digest: Digest::of(Algorithm::Sha256, platform.as_bytes()),
+            kind: ContentKind::Manifest,
+            size_bytes: 1,
+            platform: platform.to_owned(),
+        };
+        let entries = ["linux/amd64", "linux/arm64/v8", "linux/arm/v7", "unknown/unknown", ""].map(entry);
+        for (platforms, expected) in [
+            (&[][..], &["linux/amd64", "linux/arm64/v8", "linux/arm/v7", "unknown/unknown", ""][..]),
+            (&["linux/amd64"], &["linux/amd64"]),
+            (&["linux/arm64"], &["linux/arm64/v8"]),
+            (&["linux/arm64/v8", "linux/amd64"], &["linux/amd64", "linux/arm64/v8"]),
+            (&["linux/arm"], &["linux/arm/v7"]),
+            (&["windows/amd64"], &[]),
+        ] {
+            let platforms: Vec<String> = platforms.iter().map(|&platform| platform.to_owned()).collect();
+            let found: Vec<&str> = chosen(&entries, &platforms).iter().map(|entry| entry.platform.as_str()).collect();
+            assert_eq!(found, expected, "{platforms:?}");
+        }
+    }
+}
