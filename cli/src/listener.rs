@@ -1,9 +1,10 @@
 //! Serving axum routers: the control port, the metrics port, and connections within the process.
-//! Bounds connections, request heads and silence; a stop lets calls under way finish for a while.
+//! Bounds connections, request heads and silence; a stop lets calls under way finish for a while. Requests that come over
+//! a port carry the peer's address as [`ConnectInfo`], so that audit and limits know whom they see.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -16,6 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::failure::Failure;
@@ -58,12 +60,15 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             () = stop.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((place, socket)) = accepted else { continue };
+        let Some((place, socket, peer)) = accepted else { continue };
         let (watcher, router) = (graceful.watcher(), router.clone());
         tokio::spawn(async move {
             // Protocol detection has no time limit of its own.
             if matches!(timeout(HEAD_TIMEOUT, socket.peek(&mut [0])).await, Ok(Ok(1))) {
-                let service = TowerToHyperService::new(router);
+                let service = TowerToHyperService::new(router.map_request(move |mut request: Request<_>| {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                    request
+                }));
                 let connection = http().serve_connection(TokioIo::new(socket), service).into_owned();
                 if let Err(error) = watcher.watch(connection).await {
                     debug!(%error, "connection ended");
@@ -98,13 +103,16 @@ pub async fn serve_one(
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream)> {
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, _)) => {
+        Ok((socket, peer)) => {
             // Small answers must not wait for more to come. Fails only where the peer is gone already.
             let _ = socket.set_nodelay(true);
-            Some((place, socket))
+            Some((place, socket, peer))
         }
         Err(error) => {
             warn!(%error, "cannot accept a connection");
@@ -124,4 +132,33 @@ fn http() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     http
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_carry_the_address_they_come_from() {
+        let router = Router::new().route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()));
+        let listener = bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, stop.clone()));
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            (socket.local_addr().unwrap().to_string(), answer)
+        });
+        let (own, answer) = asked.await.unwrap();
+        assert!(answer.ends_with(&format!("\r\n\r\n{own}")), "{answer}");
+        stop.cancel();
+        server.await.unwrap();
+    }
 }
