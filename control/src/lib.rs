@@ -7,6 +7,7 @@
 
 pub mod access;
 mod api;
+pub mod attempts;
 pub mod audit;
 mod auth;
 mod clock;
@@ -14,6 +15,7 @@ mod content;
 pub mod freshness;
 pub mod group;
 pub mod member;
+mod oidc;
 mod open;
 mod plane;
 pub mod pull_access;
