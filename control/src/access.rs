@@ -93,8 +93,10 @@ pub enum Action {
     ChangeSelf,
     /// Read a group: settings, members, cached content.
     ReadGroup,
-    /// Read who and what can get into a group: tokens, audit.
+    /// Read who and what can get into a group: tokens, trusts.
     ReviewGroup,
+    /// Read what was changed in a group, and who was refused.
+    AuditGroup,
     /// Change a group: settings, tokens, credentials.
     ChangeGroup,
     /// Purge a group's cache.
@@ -109,7 +111,7 @@ impl Action {
     /// The scopes of which one is needed, the least first.
     fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::ReadUpstreams | Self::ReadSelf | Self::ReadGroup | Self::ReviewGroup => &[Scope::ReadApi, Scope::Api],
+            Self::ReadUpstreams | Self::ReadSelf | Self::ReadGroup | Self::ReviewGroup | Self::AuditGroup => &[Scope::ReadApi, Scope::Api],
             Self::PurgeGroup => &[Scope::Purge, Scope::Api],
             Self::Administer | Self::ChangeSelf | Self::ChangeGroup | Self::OwnGroup | Self::ServeAsNode => {
                 &[Scope::Api]
@@ -122,7 +124,7 @@ impl Action {
         match self {
             Self::ReadGroup => Some(Role::Guest),
             Self::ReviewGroup | Self::ChangeGroup | Self::PurgeGroup => Some(Role::Maintainer),
-            Self::OwnGroup => Some(Role::Owner),
+            Self::OwnGroup | Self::AuditGroup => Some(Role::Owner),
             Self::Administer | Self::ReadUpstreams | Self::ReadSelf | Self::ChangeSelf | Self::ServeAsNode => None,
         }
     }

@@ -1,20 +1,21 @@
 //! The rule of the control port as tables.
 
 use Action::{
-    Administer, ChangeGroup, ChangeSelf, OwnGroup, PurgeGroup, ReadGroup, ReadSelf, ReadUpstreams, ReviewGroup,
+    Administer, AuditGroup, ChangeGroup, ChangeSelf, OwnGroup, PurgeGroup, ReadGroup, ReadSelf, ReadUpstreams, ReviewGroup,
     ServeAsNode,
 };
 use Visibility::{Internal, Private, Public};
 
 use super::*;
 
-const ALL: [Action; 10] = [
+const ALL: [Action; 11] = [
     Administer,
     ReadUpstreams,
     ReadSelf,
     ChangeSelf,
     ReadGroup,
     ReviewGroup,
+    AuditGroup,
     ChangeGroup,
     PurgeGroup,
     OwnGroup,
@@ -49,7 +50,7 @@ fn target(at: &str, visibility: Option<Visibility>, membership: Option<Role>) ->
 fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
     let api = [ReadUpstreams, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup];
     let read = [ReadUpstreams, ReadGroup, ReviewGroup];
-    let every = &ALL[..9];
+    let every = &ALL[..10];
     for (name, principal, membership, may) in [
         ("admin token", Principal::Admin, None, every),
         ("node", Principal::Node, None, &[ServeAsNode]),
@@ -65,7 +66,7 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
             "access owner, api",
             of_group("acme", Role::Owner, &[Scope::Api]),
             None,
-            &[ReadUpstreams, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup, OwnGroup],
+            &[ReadUpstreams, ReadGroup, ReviewGroup, AuditGroup, ChangeGroup, PurgeGroup, OwnGroup],
         ),
         ("access guest, api", of_group("acme", Role::Guest, &[Scope::Api]), None, &[ReadUpstreams, ReadGroup]),
         ("access guest, purge", of_group("acme", Role::Guest, &[Scope::Purge]), None, &[]),
@@ -76,19 +77,19 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
             "administrator, read_api",
             user(true, Some(&[Scope::ReadApi])),
             None,
-            &[ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup],
+            &[ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup, AuditGroup],
         ),
         (
             "owner, password",
             user(false, None),
             Some(Role::Owner),
-            &[ReadUpstreams, ReadSelf, ChangeSelf, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup, OwnGroup],
+            &[ReadUpstreams, ReadSelf, ChangeSelf, ReadGroup, ReviewGroup, AuditGroup, ChangeGroup, PurgeGroup, OwnGroup],
         ),
         (
             "owner, read_api",
             user(false, Some(&[Scope::ReadApi])),
             Some(Role::Owner),
-            &[ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup],
+            &[ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup, AuditGroup],
         ),
         ("owner, purge", user(false, Some(&[Scope::Purge])), Some(Role::Owner), &[PurgeGroup]),
         ("owner, pull", user(false, Some(&Scope::PULL)), Some(Role::Owner), &[]),
@@ -131,7 +132,7 @@ fn a_private_group_of_others_reads_like_one_that_is_not_there_and_other_groups_n
         of_group("other", Role::Owner, &[Scope::Api]),
         Principal::Service { token: held(&[Scope::Api, Scope::Purge]), group: Some(path("other")) },
     ] {
-        for action in [ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup, OwnGroup] {
+        for action in [ReadGroup, ReviewGroup, AuditGroup, ChangeGroup, PurgeGroup, OwnGroup] {
             let asked = |visibility| stranger.may_on(action, &target("acme", visibility, None)).unwrap_err();
             assert_eq!(asked(Some(Private)), asked(None));
             assert_eq!(asked(None).to_string(), "there is no group acme; `group list` shows those there are");

@@ -1,6 +1,7 @@
 //! The gRPC surface: every service translates a request, calls one use case of the plane, and translates the answer.
 //! Layers common to all of them (traces and metrics, authentication) stand in [`router`].
 
+mod audit_service;
 mod authenticate;
 mod cache_service;
 mod convert;
@@ -8,6 +9,7 @@ mod group_service;
 mod node_convert;
 mod node_service;
 mod observe;
+mod oidc_service;
 mod page;
 mod status;
 mod token_service;
@@ -22,8 +24,8 @@ use roadstead_proto::{
     DESCRIPTORS,
     node::v1::node_service_server::NodeServiceServer,
     v1::{
-        cache_service_server::CacheServiceServer, group_service_server::GroupServiceServer,
-        token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
+        audit_service_server::AuditServiceServer, cache_service_server::CacheServiceServer, group_service_server::GroupServiceServer,
+        oidc_service_server::OidcServiceServer, token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,8 @@ pub(crate) async fn router(
     health.set_serving::<TokenServiceServer<token_service::Tokens>>().await;
     health.set_serving::<UpstreamServiceServer<upstream_service::Upstreams>>().await;
     health.set_serving::<CacheServiceServer<cache_service::Cache>>().await;
+    health.set_serving::<OidcServiceServer<oidc_service::Oidc>>().await;
+    health.set_serving::<AuditServiceServer<audit_service::Audit>>().await;
     health.set_serving::<NodeServiceServer<node_service::Nodes>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -70,6 +74,8 @@ pub(crate) async fn router(
         .add_service(TokenServiceServer::new(token_service::Tokens::new(plane.clone())))
         .add_service(UpstreamServiceServer::new(upstream_service::Upstreams::new(plane.clone())))
         .add_service(CacheServiceServer::new(cache_service::Cache::new(plane.clone())))
+        .add_service(OidcServiceServer::new(oidc_service::Oidc::new(plane.clone())))
+        .add_service(AuditServiceServer::new(audit_service::Audit::new(plane.clone())))
         .add_service(NodeServiceServer::new(node));
     let router = services
         .prepare()

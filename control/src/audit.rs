@@ -9,7 +9,7 @@ use roadstead_proto::GroupPath;
 use crate::access::Actor;
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It was done.
     Done,
@@ -39,7 +39,7 @@ impl FromStr for Outcome {
 }
 
 /// One record, before it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Who, as [`Actor::describe`] says it.
     pub actor: String,
@@ -55,6 +55,42 @@ pub struct Entry {
     pub outcome: Outcome,
     /// More for the reader.
     pub detail: String,
+}
+
+/// One record, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// UUIDv7: its order is that of time.
+    pub id: String,
+    /// When.
+    pub at_ms: i64,
+    /// See [`Entry::actor`].
+    pub actor: String,
+    /// See [`Entry::client_address`].
+    pub client_address: String,
+    /// See [`Entry::action`].
+    pub action: String,
+    /// See [`Entry::subject`].
+    pub subject: String,
+    /// See [`Entry::group_path`].
+    pub group_path: String,
+    /// See [`Entry::outcome`].
+    pub outcome: Outcome,
+    /// See [`Entry::detail`].
+    pub detail: String,
+    /// How often it happened within a minute.
+    pub count: i64,
+}
+
+/// Which events to read.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Only those of this group and its subgroups.
+    pub group: Option<GroupPath>,
+    /// Only those at or after this time.
+    pub since_ms: i64,
+    /// Only those before this time.
+    pub until_ms: i64,
 }
 
 impl Actor {
@@ -83,6 +119,17 @@ impl Entry {
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
+    }
+
+    /// The record for what is beyond counting one by one: the same, by nobody in particular.
+    pub fn one_of_many(self) -> Self {
+        Self {
+            actor: "(many)".to_owned(),
+            client_address: String::new(),
+            subject: String::new(),
+            detail: "more than could be recorded one by one".to_owned(),
+            ..self
+        }
     }
 
     /// Ended otherwise than done.

@@ -17,9 +17,22 @@ mod token;
 mod trust;
 
 pub use self::{
-    discovery::FetchError,
     issuer::IssuerUrl,
     key_cache::{KeyCache, KeysUnavailable},
-    token::{IdToken, MAX_TOKEN_BYTES, TokenProblem, Unverified},
+    token::{IdToken, TokenProblem, Unverified},
     trust::{ClaimRule, MAX_TRUSTS, NewTrust, Trust},
 };
+
+/// Why an ID token signs nobody in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OidcRefused {
+    /// The token itself is no good.
+    #[error("this ID token is not accepted: {0}")]
+    Token(#[from] TokenProblem),
+    /// Its issuer is not trusted here.
+    #[error("no group here trusts the issuer of this ID token")]
+    Stranger,
+    /// Nobody trusts it.
+    #[error("no group here trusts this ID token: its audience or its claims fit no trust; see `oidc trust list`")]
+    NoTrust,
+}

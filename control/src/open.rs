@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::{
     api::ApiError,
+    attempts::Attempts,
     auth::{
         key_ring::KeyRing,
         rotation::MAX_TOKEN_LIFETIME_MS,
@@ -18,7 +19,8 @@ use crate::{
         secret,
     },
     clock::{Clock, millis},
-    plane::{Plane, PlaneError, first_start::AdminToken, last_used::LastUsed},
+    oidc::KeyCache,
+    plane::{Plane, PlaneError, audit::Refusals, first_start::AdminToken, last_used::LastUsed},
     store::{Store, StoreError},
     token::TokenKind,
 };
@@ -41,6 +43,8 @@ pub struct ControlConfig {
     pub registry_token_lifetime: Duration,
     /// How long content without links is kept.
     pub gc_grace: Duration,
+    /// How long audit events are kept.
+    pub audit_retention: Duration,
     /// The administrator's token at a first start; `None` makes one.
     pub admin_token: Option<SecretString>,
 }
@@ -53,6 +57,7 @@ impl ControlConfig {
             database_url: None,
             registry_token_lifetime: Duration::from_secs(15 * 60),
             gc_grace: Duration::from_secs(3600),
+            audit_retention: Duration::from_secs(400 * 24 * 3600),
             admin_token: None,
         }
     }
@@ -115,13 +120,17 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
     };
     let plane = Plane {
         store: Store::open(&url, clock.now_ms()).await?,
-        clock,
         sealer,
         keys: KeyRing::default(),
         registry_token_lifetime: config.registry_token_lifetime,
         gc_grace: config.gc_grace,
         embedded_node_token: secret::generate(TokenKind::Node).map_err(PlaneError::Random)?,
         last_used: LastUsed::default(),
+        issuer_keys: KeyCache::new(clock.clone()),
+        attempts: Attempts::default(),
+        refusals: Refusals::default(),
+        audit_retention: config.audit_retention,
+        clock,
     };
     let admin_token_file = config.data_dir.join(ADMIN_TOKEN_FILE);
     let keep = |secret: &SecretString| {

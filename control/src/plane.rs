@@ -1,12 +1,14 @@
 //! What the control plane does, call by call: each use case is one function that reads, asks a rule, writes, and
 //! commits. It knows neither gRPC nor SQL; who may call is decided before.
 
+pub mod audit;
 mod authorize;
 pub mod cache;
 pub mod first_start;
 pub mod garbage;
 pub mod groups;
 pub mod last_used;
+pub mod oidc;
 pub mod pulls;
 pub mod sign_in;
 pub mod tags;
@@ -21,12 +23,14 @@ use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 
 use crate::{
+    attempts::Attempts,
     auth::{
         key_ring::{KeyError, KeyRing},
         seal::{SealError, Sealer},
     },
     clock::Clock,
     group::Group,
+    oidc::{KeyCache, KeysUnavailable},
     store::{Store, StoreError},
     violation::Violation,
 };
@@ -42,6 +46,10 @@ pub struct Plane {
     /// What the node in this process signs in with; kept in memory only.
     pub(crate) embedded_node_token: SecretString,
     pub(crate) last_used: last_used::LastUsed,
+    pub(crate) issuer_keys: KeyCache,
+    pub(crate) attempts: Attempts,
+    pub(crate) refusals: audit::Refusals,
+    pub(crate) audit_retention: Duration,
 }
 
 /// Why a call was not done.
@@ -87,6 +95,9 @@ pub enum PlaneError {
     /// A registry token cannot be signed.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Whether an ID token is good cannot be told now.
+    #[error(transparent)]
+    Keys(#[from] KeysUnavailable),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),

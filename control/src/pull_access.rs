@@ -7,6 +7,7 @@ use roadstead_proto::GroupPath;
 
 use crate::{
     group::{self, Visibility},
+    oidc::OidcRefused,
     token::Scope,
 };
 
@@ -24,6 +25,11 @@ pub enum Identity {
         group: GroupPath,
         /// What it may be used for.
         scopes: Vec<Scope>,
+    },
+    /// A CI job with an ID token that groups trust.
+    Oidc {
+        /// The groups; at least one.
+        groups: Vec<GroupPath>,
     },
     /// Credentials that are no good.
     Unknown,
@@ -48,6 +54,9 @@ pub enum PullRefused {
     /// The credentials are no good.
     #[error("wrong user name or token, or the token is expired or revoked; make a new one with `token create`")]
     WrongCredentials,
+    /// An ID token is no good.
+    #[error(transparent)]
+    Oidc(#[from] OidcRefused),
     /// Credentials are needed.
     #[error("sign in first: `docker login` with a token of the group")]
     SignInNeeded,
@@ -79,7 +88,7 @@ pub fn may_sign_in(who: &Identity) -> Result<(), PullRefused> {
     match who {
         Identity::Unknown => Err(PullRefused::WrongCredentials),
         Identity::Anonymous { allowed: false } => Err(PullRefused::SignInNeeded),
-        Identity::Anonymous { allowed: true } => Ok(()),
+        Identity::Anonymous { allowed: true } | Identity::Oidc { .. } => Ok(()),
         Identity::DeployToken { scopes, .. } => has_pull_scopes(scopes),
     }
 }
@@ -101,6 +110,14 @@ pub fn may_pull(who: &Identity, path: &str, group: Option<&PulledGroup>) -> Resu
                 return Err(PullRefused::NotFound { path: path.to_owned() });
             }
             has_pull_scopes(scopes)?;
+        }
+        Identity::Oidc { groups } => {
+            let may_know = group.is_some_and(|group| {
+                group.visibility != Visibility::Private || groups.iter().any(|own| group::contains(own, &group.path))
+            });
+            if !may_know {
+                return Err(PullRefused::NotFound { path: path.to_owned() });
+            }
         }
     }
     match group {
@@ -134,7 +151,7 @@ mod tests {
         });
         match may_pull(who, "acme/ci", group.as_ref()) {
             Ok(()) => "ok",
-            Err(PullRefused::WrongCredentials) => "wrong",
+            Err(PullRefused::WrongCredentials | PullRefused::Oidc(_)) => "wrong",
             Err(PullRefused::SignInNeeded) => "sign in",
             Err(PullRefused::MissingScopes { .. }) => "scopes",
             Err(PullRefused::Disabled { .. }) => "disabled",
@@ -151,6 +168,8 @@ mod tests {
         let half = token("acme", &[Scope::ReadRegistry]);
         let api = token("acme", &[Scope::Api]);
         let half_other = token("other", &[Scope::WriteRegistry]);
+        let job = Identity::Oidc { groups: vec!["other".parse().unwrap(), "acme".parse().unwrap()] };
+        let other_job = Identity::Oidc { groups: vec!["other".parse().unwrap(), "acme/ci/deep".parse().unwrap()] };
         let anonymous = Identity::Anonymous { allowed: true };
         let barred = Identity::Anonymous { allowed: false };
         // columns: private, internal, public, public with anonymous pulls, that switched off, private off, no group
@@ -175,6 +194,8 @@ mod tests {
                 &half_other,
                 ["not found", "scopes", "scopes", "scopes", "scopes", "not found", "not found"],
             ),
+            ("job of the parent", &job, ["ok", "ok", "ok", "ok", "disabled", "disabled", "not found"]),
+            ("job of others", &other_job, ["not found", "ok", "ok", "ok", "disabled", "not found", "not found"]),
             ("anonymous", &anonymous, ["sign in", "sign in", "sign in", "ok", "disabled", "sign in", "sign in"]),
             ("anonymous, barred", &barred, ["sign in"; 7]),
             ("wrong", &Identity::Unknown, ["wrong"; 7]),

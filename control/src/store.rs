@@ -19,6 +19,7 @@ pub mod inventory;
 pub mod keys;
 pub mod links;
 pub mod members;
+pub mod oidc;
 pub mod tags;
 pub mod tokens;
 pub mod upstreams;

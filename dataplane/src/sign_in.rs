@@ -21,12 +21,12 @@ use crate::{
     server::Connection,
 };
 
-/// Longest form we read, in bytes.
-const MAX_FORM_BYTES: usize = 16 * 1024;
+/// Longest form we read, in bytes: the longest password with each byte escaped, and the rest.
+const MAX_FORM_BYTES: usize = 64 * 1024;
 /// How long a form may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(10);
 /// Longest user name and password, in bytes; an OIDC token is the longest password there is.
-const MAX_CREDENTIAL_BYTES: usize = 4096;
+const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 

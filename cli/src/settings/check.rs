@@ -22,6 +22,8 @@ use crate::failure::Failure;
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Longest life of a registry token: a node remembers revocations for as long.
 const LONGEST_REGISTRY_TOKEN: Duration = Duration::from_secs(86_400);
+/// Shortest time that audit events are kept: less is no audit.
+const SHORTEST_AUDIT: Duration = Duration::from_secs(86_400);
 /// Chooses the administrator's token at a first start.
 const ADMIN_TOKEN_VARIABLE: &str = "ROADSTEAD_ADMIN_TOKEN";
 
@@ -118,6 +120,7 @@ impl FactsFlags {
                 LONGEST_REGISTRY_TOKEN,
             )?,
             gc_grace: within("--gc-grace", self.gc_grace, Duration::ZERO, LONGEST)?,
+            audit_retention: within("--audit-retention", self.audit_retention, SHORTEST_AUDIT, LONGEST)?,
             admin_token,
         })
     }

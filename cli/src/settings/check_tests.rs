@@ -42,6 +42,7 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --registry-token-lifetime 0s", "--registry-token-lifetime 0s: must be at least 1s"),
         ("control --registry-token-lifetime 25h", "--registry-token-lifetime 1day 1h: must be at most 1day"),
         ("serve --gc-grace 100years", "--gc-grace "),
+        ("serve --audit-retention 1h", "--audit-retention 1h: must be at least 1day"),
         ("serve --max-control-outage 0s", "--max-control-outage 0s: must be at least 1s"),
         ("serve --upstream-connect-timeout 0s", "--upstream-connect-timeout 0s: must be at least 1ms"),
         ("serve --listen 127.0.0.1:7071", "--control-listen 127.0.0.1:7071: already taken by --listen 127.0.0.1:7071"),
@@ -93,6 +94,7 @@ fn the_defaults_are_the_contract_s() {
     assert_eq!(settings.process.data_dir, Path::new("./roadstead-data"));
     assert_eq!(settings.control.registry_token_lifetime, Duration::from_secs(15 * 60));
     assert_eq!(settings.control.gc_grace, Duration::from_secs(3600));
+    assert_eq!(settings.control.audit_retention, Duration::from_secs(400 * 86_400));
     assert_eq!(settings.dataplane.drain_timeout, Duration::from_secs(30));
     let StorageUrl::Local(blobs) = settings.dataplane.storage;
     assert_eq!(blobs, std::env::current_dir().unwrap().join("roadstead-data/blobs"));

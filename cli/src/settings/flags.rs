@@ -134,6 +134,10 @@ pub(super) struct FactsFlags {
     #[arg(long, env = "ROADSTEAD_GC_GRACE", default_value = "1h", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     pub gc_grace: Duration,
+    /// How long it is kept who changed what and who was refused
+    #[arg(long, env = "ROADSTEAD_AUDIT_RETENTION", default_value = "400d", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub audit_retention: Duration,
 }
 
 /// Flags of every server.

@@ -15,6 +15,11 @@ use crate::{
     token::{Token, TokenKind},
     upstream::Upstream,
 };
+use crate::{
+    audit::{Event, Outcome},
+    oidc::Trust,
+    store::oidc::StoredIssuer,
+};
 
 pub fn timestamp(ms: i64) -> Timestamp {
     let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
@@ -135,5 +140,41 @@ pub fn blob(item: Item) -> v1::Blob {
         size_bytes: item.size_bytes,
         cached_at: Some(timestamp(item.cached_at_ms)),
         last_pulled_at: item.last_pulled_at_ms.map(timestamp),
+    }
+}
+
+pub fn issuer(issuer: StoredIssuer) -> v1::OidcIssuer {
+    v1::OidcIssuer { url: issuer.url, created_at: Some(timestamp(issuer.created_at_ms)) }
+}
+
+pub fn trust(trust: Trust) -> v1::OidcTrust {
+    let claims = trust.claims.into_iter().map(|rule| v1::ClaimRule { claim: rule.claim, pattern: rule.pattern });
+    v1::OidcTrust {
+        id: trust.id,
+        group_path: trust.group.to_string(),
+        issuer: trust.issuer,
+        audience: trust.audience,
+        claims: claims.collect(),
+        created_at: Some(timestamp(trust.created_at_ms)),
+    }
+}
+
+pub fn event(event: Event) -> v1::AuditEvent {
+    let outcome = match event.outcome {
+        Outcome::Done => v1::AuditOutcome::Done,
+        Outcome::Refused => v1::AuditOutcome::Refused,
+        Outcome::Failed => v1::AuditOutcome::Failed,
+    };
+    v1::AuditEvent {
+        id: event.id,
+        at: Some(timestamp(event.at_ms)),
+        actor: event.actor,
+        client_address: event.client_address,
+        action: event.action,
+        subject: event.subject,
+        group_path: event.group_path,
+        outcome: outcome.into(),
+        detail: event.detail,
+        count: event.count,
     }
 }

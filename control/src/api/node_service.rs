@@ -212,7 +212,9 @@ impl NodeService for Nodes {
 
 fn refusal(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
-        PullRefused::WrongCredentials | PullRefused::SignInNeeded => SignInRefusal::Unauthenticated,
+        PullRefused::WrongCredentials | PullRefused::Oidc(_) | PullRefused::SignInNeeded => {
+            SignInRefusal::Unauthenticated
+        }
         PullRefused::MissingScopes { .. } | PullRefused::Disabled { .. } => SignInRefusal::Denied,
         PullRefused::NotFound { .. } => SignInRefusal::NotFound,
     };

@@ -24,6 +24,7 @@ pub fn from_plane(problem: PlaneError) -> Status {
             error!(error = %problem, "the database failed a call");
             Status::unavailable("the control plane's database is not available right now; try again")
         }
+        PlaneError::Keys(problem) => Status::unavailable(problem.to_string()),
         PlaneError::Store(_) | PlaneError::Seal(_) | PlaneError::Key(_) | PlaneError::Random(_) => {
             error!(error = %problem, "a call failed inside the control plane");
             Status::internal("the control plane failed inside; its log says why")

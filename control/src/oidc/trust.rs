@@ -1,5 +1,7 @@
 //! What a group trusts: tokens of an issuer, for an audience, whose claims fit rules.
 
+use std::fmt;
+
 use roadstead_proto::GroupPath;
 use serde_json::{Map, Value};
 
@@ -95,6 +97,13 @@ impl Trust {
             // Never without a rule, even if the database should say so.
             && !self.claims.is_empty()
             && self.claims.iter().all(|rule| rule.fits(&token.claims))
+    }
+}
+
+impl fmt::Display for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "issuer {}, audience {}", self.issuer, self.audience)?;
+        self.claims.iter().try_for_each(|rule| write!(f, ", {} = {}", rule.claim, rule.pattern))
     }
 }
 

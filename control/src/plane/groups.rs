@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use roadstead_proto::{GroupPath, UpstreamHost};
 
-use super::{Page, Plane, PlaneError, PlaneResult, group_at, new_id};
+use super::{Page, Plane, PlaneError, PlaneResult, group_at, new_id, oidc};
 use crate::{
     access::{Actor, Reach},
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
@@ -77,6 +77,7 @@ impl Plane {
             tokens::revoke(&mut tx, &token_id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
             tx.changed(&Subject::Revocation(token_id), now_ms).await?;
         }
+        oidc::end_of_group(&mut tx, &group.id, now_ms).await?;
         credentials::delete_of_group(&mut tx, &group.id).await?;
         tags::delete_of_group(&mut tx, &group.id).await?;
         let removed = links::delete_of_group(&mut tx, &group.id, now_ms).await?;

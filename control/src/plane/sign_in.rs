@@ -4,7 +4,7 @@ use roadstead_proto::{GroupPath, PROXY_INFIX};
 use secrecy::SecretString;
 use subtle::ConstantTimeEq as _;
 
-use super::{Plane, PlaneError, PlaneResult};
+use super::{Plane, PlaneError, PlaneResult, oidc::TrustedToken};
 use crate::{
     auth::registry_token::{ANONYMOUS, Access, Claims},
     pull_access::{self, Identity, PullRefused, PulledGroup},
@@ -16,6 +16,9 @@ use crate::{
 const MAX_SCOPES: usize = 10;
 /// Longest password that is looked at.
 const MAX_PASSWORD_BYTES: usize = 4096;
+
+/// User name of those who sign in with an ID token.
+const OIDC_USER: &str = "oidc";
 
 /// What somebody signs in with, and for what.
 pub struct SignIn {
@@ -49,6 +52,26 @@ pub struct SignedIn {
     pub issued_at_ms: i64,
 }
 
+/// Somebody who signs in: what the rule must know, and what the registry token will say.
+struct Signer {
+    who: Identity,
+    subject: String,
+    /// What the registry token ends with.
+    token_id: Option<String>,
+    expires_at_ms: Option<i64>,
+}
+
+impl Signer {
+    fn job(trusted: TrustedToken) -> Self {
+        Self {
+            subject: OIDC_USER.to_owned(),
+            token_id: trusted.trusts.first().map(|trust| trust.id.clone()),
+            expires_at_ms: Some(trusted.token.expires_at_ms),
+            who: Identity::Oidc { groups: trusted.trusts.into_iter().map(|trust| trust.group).collect() },
+        }
+    }
+}
+
 impl Plane {
     /// Issues a token for those of the scopes that the credentials are good for; if for none, answers why not for the
     /// first.
@@ -56,17 +79,37 @@ impl Plane {
         if request.scopes.len() > MAX_SCOPES {
             return Err(PlaneError::invalid("scopes", format!("at most {MAX_SCOPES}; ask for the rest separately")));
         }
-        let token = self.deploy_token(&request).await?;
-        let who = identity(&request, token.as_ref());
+        let signer = match self.signer(&request).await? {
+            Ok(signer) => signer,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let access = if request.scopes.is_empty() {
-            pull_access::may_sign_in(&who).map(|()| Vec::new())
+            pull_access::may_sign_in(&signer.who).map(|()| Vec::new())
         } else {
-            self.access(&who, &request.scopes).await?
+            self.access(&signer.who, &request.scopes).await?
         };
         match access {
-            Ok(access) => self.issue(token, access).map(Ok),
+            Ok(access) => self.issue(signer, access).map(Ok),
             Err(refused) => Ok(Err(refused)),
         }
+    }
+
+    /// Whose the credentials are.
+    async fn signer(&self, request: &SignIn) -> PlaneResult<Result<Signer, PullRefused>> {
+        if request.username == OIDC_USER {
+            return Ok(match self.trusted_token(&request.password).await? {
+                Ok(trusted) => Ok(Signer::job(trusted)),
+                Err(refused) => Err(refused.into()),
+            });
+        }
+        let token = self.deploy_token(request).await?;
+        let who = identity(request, token.as_ref());
+        Ok(Ok(match token {
+            Some(token) => {
+                Signer { who, subject: token.username, token_id: Some(token.id), expires_at_ms: token.expires_at_ms }
+            }
+            None => Signer { who, subject: ANONYMOUS.to_owned(), token_id: None, expires_at_ms: None },
+        }))
     }
 
     /// The live group token that user name and secret both belong to.
@@ -110,18 +153,14 @@ impl Plane {
         })
     }
 
-    fn issue(&self, token: Option<Token>, access: Vec<Access>) -> PlaneResult<SignedIn> {
+    fn issue(&self, signer: Signer, access: Vec<Access>) -> PlaneResult<SignedIn> {
         let now_ms = self.clock.now_ms();
         let mut lifetime_seconds = i64::try_from(self.registry_token_lifetime.as_secs()).unwrap_or(i64::MAX);
         // Never longer than what was signed in with: its expiry must not be outlived by what it was good for.
-        if let Some(expires) = token.as_ref().and_then(|token| token.expires_at_ms) {
+        if let Some(expires) = signer.expires_at_ms {
             lifetime_seconds = lifetime_seconds.min((expires - now_ms) / 1000).max(1);
         }
-        let (subject, token_id) = match token {
-            Some(token) => (token.username, Some(token.id)),
-            None => (ANONYMOUS.to_owned(), None),
-        };
-        let claims = Claims::new(subject, token_id, access, now_ms, lifetime_seconds);
+        let claims = Claims::new(signer.subject, signer.token_id, access, now_ms, lifetime_seconds);
         let token = self.keys.sign(&claims, now_ms)?;
         Ok(SignedIn { token, expires_in_seconds: lifetime_seconds, issued_at_ms: now_ms })
     }

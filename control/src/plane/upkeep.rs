@@ -44,12 +44,17 @@ impl Plane {
         if let Err(error) = self.write_last_used().await {
             warn!(%error, "cannot write when tokens were last used");
         }
+        if let Err(error) = self.write_repeats().await {
+            warn!(%error, "cannot write how often refusals repeated");
+        }
     }
 
     /// Does all of it now.
     pub async fn keep_up_once(&self) -> PlaneResult<()> {
         self.rotate_keys().await?;
         self.forget().await?;
+        self.prune_events().await?;
+        self.write_repeats().await?;
         self.write_last_used().await
     }
 

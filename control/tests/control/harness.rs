@@ -13,8 +13,8 @@ use roadstead_proto::{
     },
     v1::{
         CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
-        cache_service_client::CacheServiceClient, create_token_request::Owner,
-        group_service_client::GroupServiceClient, token_service_client::TokenServiceClient,
+        audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient, create_token_request::Owner,
+        group_service_client::GroupServiceClient, oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
         upstream_service_client::UpstreamServiceClient,
     },
 };
@@ -57,6 +57,8 @@ pub struct Client {
     pub tokens: TokenServiceClient<Called>,
     pub upstreams: UpstreamServiceClient<Called>,
     pub cache: CacheServiceClient<Called>,
+    pub oidc: OidcServiceClient<Called>,
+    pub audit: AuditServiceClient<Called>,
     pub node: NodeServiceClient<Called>,
 }
 
@@ -106,6 +108,8 @@ impl Plane {
             tokens: TokenServiceClient::new(called()),
             upstreams: UpstreamServiceClient::new(called()),
             cache: CacheServiceClient::new(called()),
+            oidc: OidcServiceClient::new(called()),
+            audit: AuditServiceClient::new(called()),
             node: NodeServiceClient::new(called()),
         }
     }
@@ -161,6 +165,7 @@ pub fn config(folder: &TempDir) -> ControlConfig {
         database_url: None,
         registry_token_lifetime: Duration::from_secs(900),
         gc_grace: Duration::from_secs(3600),
+        audit_retention: Duration::from_secs(400 * 24 * 3600),
         admin_token: None,
     }
 }

@@ -35,7 +35,7 @@ pub async fn sign_in(
 }
 
 /// What the watch tells first.
-async fn snapshot(node: &mut Client) -> PolicySnapshot {
+pub async fn snapshot(node: &mut Client) -> PolicySnapshot {
     let mut watch = node.node.watch(WatchRequest::default()).await.unwrap().into_inner();
     let Some(Event::Snapshot(snapshot)) = watch.message().await.unwrap().unwrap().event else { panic!("no snapshot") };
     snapshot
