@@ -111,7 +111,9 @@ impl Action {
     /// The scopes of which one is needed, the least first.
     fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::ReadUpstreams | Self::ReadSelf | Self::ReadGroup | Self::ReviewGroup | Self::AuditGroup => &[Scope::ReadApi, Scope::Api],
+            Self::ReadUpstreams | Self::ReadSelf | Self::ReadGroup | Self::ReviewGroup | Self::AuditGroup => {
+                &[Scope::ReadApi, Scope::Api]
+            }
             Self::PurgeGroup => &[Scope::Purge, Scope::Api],
             Self::Administer | Self::ChangeSelf | Self::ChangeGroup | Self::OwnGroup | Self::ServeAsNode => {
                 &[Scope::Api]

@@ -1,8 +1,8 @@
 //! The rule of the control port as tables.
 
 use Action::{
-    Administer, AuditGroup, ChangeGroup, ChangeSelf, OwnGroup, PurgeGroup, ReadGroup, ReadSelf, ReadUpstreams, ReviewGroup,
-    ServeAsNode,
+    Administer, AuditGroup, ChangeGroup, ChangeSelf, OwnGroup, PurgeGroup, ReadGroup, ReadSelf, ReadUpstreams,
+    ReviewGroup, ServeAsNode,
 };
 use Visibility::{Internal, Private, Public};
 
@@ -83,7 +83,17 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
             "owner, password",
             user(false, None),
             Some(Role::Owner),
-            &[ReadUpstreams, ReadSelf, ChangeSelf, ReadGroup, ReviewGroup, AuditGroup, ChangeGroup, PurgeGroup, OwnGroup],
+            &[
+                ReadUpstreams,
+                ReadSelf,
+                ChangeSelf,
+                ReadGroup,
+                ReviewGroup,
+                AuditGroup,
+                ChangeGroup,
+                PurgeGroup,
+                OwnGroup,
+            ],
         ),
         (
             "owner, read_api",

@@ -11,6 +11,7 @@ mod node_service;
 mod observe;
 mod oidc_service;
 mod page;
+mod refused_changes;
 mod status;
 mod token_service;
 mod upstream_service;
@@ -24,8 +25,9 @@ use roadstead_proto::{
     DESCRIPTORS,
     node::v1::node_service_server::NodeServiceServer,
     v1::{
-        audit_service_server::AuditServiceServer, cache_service_server::CacheServiceServer, group_service_server::GroupServiceServer,
-        oidc_service_server::OidcServiceServer, token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
+        audit_service_server::AuditServiceServer, cache_service_server::CacheServiceServer,
+        group_service_server::GroupServiceServer, oidc_service_server::OidcServiceServer,
+        token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -81,6 +83,7 @@ pub(crate) async fn router(
         .prepare()
         .into_axum_router()
         .route("/", get(greeting))
+        .layer(middleware::from_fn_with_state(plane.clone(), refused_changes::record))
         // Everything below knows who is calling; health, reflection and the greeting are for everybody.
         .layer(middleware::from_fn_with_state(plane, authenticate::authenticate))
         // Outermost: refused calls are traced and counted too.

@@ -96,6 +96,11 @@ impl Control {
         matches!(timeout(READY_TIMEOUT, self.plane.store.refresh_revision()).await, Ok(Ok(())))
     }
 
+    /// Does once, now, what [`Control::run`] does every half minute.
+    pub async fn keep_up_once(&self) -> Result<(), PlaneError> {
+        self.plane.keep_up_once().await
+    }
+
     /// The background work: rotates keys, forgets what is old, notices what other replicas changed. Returns after
     /// `shutdown`, when all watches have been told to end; calls under way are not affected.
     pub fn run(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {

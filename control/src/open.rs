@@ -11,7 +11,6 @@ use tracing::warn;
 
 use crate::{
     api::ApiError,
-    attempts::Attempts,
     auth::{
         key_ring::KeyRing,
         rotation::MAX_TOKEN_LIFETIME_MS,
@@ -127,7 +126,6 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         embedded_node_token: secret::generate(TokenKind::Node).map_err(PlaneError::Random)?,
         last_used: LastUsed::default(),
         issuer_keys: KeyCache::new(clock.clone()),
-        attempts: Attempts::default(),
         refusals: Refusals::default(),
         audit_retention: config.audit_retention,
         clock,

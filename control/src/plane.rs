@@ -23,7 +23,6 @@ use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 
 use crate::{
-    attempts::Attempts,
     auth::{
         key_ring::{KeyError, KeyRing},
         seal::{SealError, Sealer},
@@ -47,7 +46,6 @@ pub struct Plane {
     pub(crate) embedded_node_token: SecretString,
     pub(crate) last_used: last_used::LastUsed,
     pub(crate) issuer_keys: KeyCache,
-    pub(crate) attempts: Attempts,
     pub(crate) refusals: audit::Refusals,
     pub(crate) audit_retention: Duration,
 }

@@ -8,17 +8,17 @@ use tonic::Status;
 
 use super::status::{invalid_field, parse};
 use crate::{
+    audit::{Event, Outcome},
+    oidc::Trust,
+    store::oidc::StoredIssuer,
+};
+use crate::{
     group::{Group, Visibility},
     member::Role,
     plane::cache::CachedManifest,
     store::inventory::Item,
     token::{Token, TokenKind},
     upstream::Upstream,
-};
-use crate::{
-    audit::{Event, Outcome},
-    oidc::Trust,
-    store::oidc::StoredIssuer,
 };
 
 pub fn timestamp(ms: i64) -> Timestamp {

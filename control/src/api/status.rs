@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use tracing::error;
 
+use super::refused_changes;
 use crate::{
     access::{Action, Actor, Denied},
     plane::{Plane, PlaneError},
@@ -67,6 +68,7 @@ pub async fn allow_on(
 ) -> Result<GroupPath, Status> {
     allow(caller, action)?;
     let path = parse(field, path)?;
+    refused_changes::concerns(&path);
     plane.authorize(caller, action, &path).await.map_err(from_plane)?;
     Ok(path)
 }

@@ -93,7 +93,11 @@ mod tests {
             (&format!("https://{}.example", "a".repeat(250)), None),
         ] {
             let parsed = text.parse::<IssuerUrl>();
-            assert_eq!(parsed.as_ref().ok().map(|issuer| issuer.discovery().to_string()).as_deref(), discovery, "{text}");
+            assert_eq!(
+                parsed.as_ref().ok().map(|issuer| issuer.discovery().to_string()).as_deref(),
+                discovery,
+                "{text}"
+            );
             assert!(parsed.is_err() || parsed.is_ok_and(|issuer| issuer.as_str() == text));
         }
     }

@@ -132,12 +132,7 @@ impl<'a> Unverified<'a> {
             }
         }
         let audiences = audiences(self.claims.get("aud")).ok_or(TokenProblem::Claim("aud"))?;
-        Ok(IdToken {
-            issuer: self.issuer,
-            audiences,
-            expires_at_ms: expires.saturating_mul(1000),
-            claims: self.claims,
-        })
+        Ok(IdToken { issuer: self.issuer, audiences, expires_at_ms: expires.saturating_mul(1000), claims: self.claims })
     }
 }
 

@@ -107,8 +107,11 @@ fn attacks_on_the_signature_fail() {
     use TokenProblem::{Algorithm as Refused, NotAJwt, Signature, UnknownKey, WrongAlgorithm};
     let set = keys(&[RSA.jwk(), P256.jwk(), ED.jwk()]);
     // What an attacker could take for the secret of an HMAC: the public key, in each form that is public.
-    let public_keys =
-        [RSA.jwk().to_string(), RSA.jwk()["n"].as_str().unwrap().to_owned(), P256.jwk()["x"].as_str().unwrap().to_owned()];
+    let public_keys = [
+        RSA.jwk().to_string(),
+        RSA.jwk()["n"].as_str().unwrap().to_owned(),
+        P256.jwk()["x"].as_str().unwrap().to_owned(),
+    ];
     for secret in public_keys {
         let message = unsigned(&json!({ "alg": "HS256", "kid": "rsa" }), &good());
         let key = EncodingKey::from_secret(secret.as_bytes());
@@ -135,15 +138,27 @@ fn attacks_on_the_signature_fail() {
             RSA.sign_as(Algorithm::PS256, &header("PS256", "rsa"), &good()),
             WrongAlgorithm,
         ),
-        ("key in the header", STRANGER.sign(&json!({ "alg": "ES256", "kid": "x", "jwk": STRANGER.jwk() }), &good()), UnknownKey),
-        ("unknown critical extension", RSA.sign(&json!({ "alg": "RS256", "kid": "rsa", "crit": ["x"] }), &good()), NotAJwt),
+        (
+            "key in the header",
+            STRANGER.sign(&json!({ "alg": "ES256", "kid": "x", "jwk": STRANGER.jwk() }), &good()),
+            UnknownKey,
+        ),
+        (
+            "unknown critical extension",
+            RSA.sign(&json!({ "alg": "RS256", "kid": "rsa", "crit": ["x"] }), &good()),
+            NotAJwt,
+        ),
         ("an access token", RSA.sign(&json!({ "alg": "RS256", "kid": "rsa", "typ": "at+jwt" }), &good()), NotAJwt),
         ("four parts", format!("{}.x", RSA.sign(&header("RS256", "rsa"), &good())), NotAJwt),
         ("one part", "abc".into(), NotAJwt),
         ("nothing", String::new(), NotAJwt),
         ("no JSON", "YQ.YQ.YQ".into(), NotAJwt),
         ("a list", format!("{}.W10.YQ", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#)), NotAJwt),
-        ("oversized", RSA.sign(&header("RS256", "rsa"), &with("x", "y".repeat(MAX_TOKEN_BYTES).into())), TokenProblem::TooLong),
+        (
+            "oversized",
+            RSA.sign(&header("RS256", "rsa"), &with("x", "y".repeat(MAX_TOKEN_BYTES).into())),
+            TokenProblem::TooLong,
+        ),
     ] {
         assert_eq!(verify(&token, &set), Err(expected), "{what}");
     }

@@ -47,7 +47,11 @@ fn read(row: &AnyRow) -> StoreResult<Event> {
 
 /// Counts more repeats of what a record is of.
 pub async fn add_repeats(db: &mut AnyConnection, id: &str, times: i64) -> StoreResult<()> {
-    sqlx::query("UPDATE audit SET count = count + $2 WHERE id = $1").bind(id.to_owned()).bind(times).execute(db).await?;
+    sqlx::query("UPDATE audit SET count = count + $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(times)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

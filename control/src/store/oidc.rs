@@ -45,12 +45,11 @@ fn read_issuer(row: &AnyRow) -> StoreResult<StoredIssuer> {
 
 /// Allows an issuer. Answers false, and does nothing, if it is allowed already.
 pub async fn insert_issuer(db: &mut AnyConnection, issuer: &StoredIssuer) -> StoreResult<bool> {
-    let done =
-        sqlx::query("INSERT INTO oidc_issuers (url, created_at) VALUES ($1, $2) ON CONFLICT (url) DO NOTHING")
-            .bind(issuer.url.clone())
-            .bind(issuer.created_at_ms)
-            .execute(db)
-            .await?;
+    let done = sqlx::query("INSERT INTO oidc_issuers (url, created_at) VALUES ($1, $2) ON CONFLICT (url) DO NOTHING")
+        .bind(issuer.url.clone())
+        .bind(issuer.created_at_ms)
+        .execute(db)
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 

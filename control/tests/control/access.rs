@@ -16,7 +16,7 @@ async fn call_all(client: &mut Client, path: &str) -> Vec<(&'static str, Code)> 
     let named = |owner| v1::CreateTokenRequest { owner, name: "n".into(), ..Default::default() };
     let repository =
         || Some(node::RepositoryRef { upstream: "docker.io".into(), repository: "a".into(), ..Default::default() });
-    let Client { groups, tokens, upstreams, cache, node } = client;
+    let Client { groups, tokens, upstreams, cache, node, .. } = client;
     vec![
         ("GetGroup", code(groups.get_group(v1::GetGroupRequest { path: group_path() }).await)),
         ("ListGroups", code(groups.list_groups(v1::ListGroupsRequest::default()).await)),

@@ -13,9 +13,9 @@ use roadstead_proto::{
     },
     v1::{
         CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
-        audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient, create_token_request::Owner,
-        group_service_client::GroupServiceClient, oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
-        upstream_service_client::UpstreamServiceClient,
+        audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
+        create_token_request::Owner, group_service_client::GroupServiceClient, oidc_service_client::OidcServiceClient,
+        token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
     },
 };
 use secrecy::ExposeSecret as _;

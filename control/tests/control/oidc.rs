@@ -63,7 +63,10 @@ async fn a_trusted_id_token_signs_in_for_the_group_and_its_subgroups_and_what_it
     let mut node = plane.node();
     let token = signer.sign(&issuer.claims());
     let issued = sign_in(&mut node, ("oidc", &token), &["acme/ci"]).await.unwrap();
-    assert_eq!(issued.expires_in_seconds, 300, "the registry token would be good for 900 seconds, the ID token for 300");
+    assert_eq!(
+        issued.expires_in_seconds, 300,
+        "the registry token would be good for 900 seconds, the ID token for 300"
+    );
     let said = claims(&issued.token, &keys(&mut node).await).unwrap();
     assert_eq!((said.sub.as_str(), said.exp), ("oidc", START_MS / 1000 + 300));
     assert_eq!(said.access[0].group_id, sub.id);
@@ -235,8 +238,8 @@ async fn what_ends_a_trust_voids_what_was_issued_for_it_wherever_it_is_good() {
         let (plane, issuer, signer) = trusting().await;
         plane.group("acme/ci").await;
         let open = plane.public_group("open", false).await;
-        let trust = plane.admin().oidc.list_trusts(ListTrustsRequest { group_path: "acme".into(), ..Default::default() });
-        let trust = trust.await.unwrap().into_inner().trusts.remove(0);
+        let list = ListTrustsRequest { group_path: "acme".into(), ..Default::default() };
+        let trust = plane.admin().oidc.list_trusts(list).await.unwrap().into_inner().trusts.remove(0);
         let mut node = plane.node();
         let mut issued = Vec::new();
         for group in ["acme/ci", "open"] {
@@ -313,11 +316,8 @@ async fn issuers_and_trusts_are_listed_and_refused_as_the_contract_says() {
 #[tokio::test]
 async fn a_visible_group_does_not_open_its_trusts() {
     let (plane, _, _) = trusting().await;
-    let public = UpdateGroupRequest {
-        path: "acme".into(),
-        visibility: Some(Visibility::Public.into()),
-        ..Default::default()
-    };
+    let public =
+        UpdateGroupRequest { path: "acme".into(), visibility: Some(Visibility::Public.into()), ..Default::default() };
     plane.admin().groups.update_group(public).await.unwrap();
     plane.group("other").await;
     let mut stranger = plane.client(Some(&plane.token("other", &["api"]).await.token));
