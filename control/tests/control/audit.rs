@@ -73,7 +73,7 @@ async fn refused_and_failed_changes_are_recorded_and_repeats_counted() {
     let mut reads = plane.client(Some(&reader.token));
     let before = all(&plane).await.len();
     for _ in 0..3 {
-        let delete = DeleteGroupRequest { path: "acme".into(), ..Default::default() };
+        let delete = DeleteGroupRequest { path: "acme".into() };
         assert_eq!(reads.groups.delete_group(delete).await.unwrap_err().code(), Code::PermissionDenied);
     }
     let mut admin = plane.admin();

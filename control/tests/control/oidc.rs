@@ -255,7 +255,7 @@ async fn what_ends_a_trust_voids_what_was_issued_for_it_wherever_it_is_good() {
                 plane.admin().oidc.remove_issuer(request).await.map(|_| ())
             }
             _ => {
-                let request = DeleteGroupRequest { path: "acme".into(), ..Default::default() };
+                let request = DeleteGroupRequest { path: "acme".into() };
                 plane.admin().groups.delete_group(request).await.map(|_| ())
             }
         }
