@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::{mirror::Mirrors, tls::ServerTls, upstream::UpstreamTimeouts};
@@ -20,6 +21,8 @@ pub struct DataplaneConfig {
     pub tls: Option<ServerTls>,
     /// What clients see in the challenge; the request's own scheme and host if not set.
     pub external_url: Option<Url>,
+    /// Proxies in front whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Groups that image names without a group mean.
     pub mirrors: Mirrors,
     /// Where blobs are kept.
@@ -53,6 +56,7 @@ impl Default for DataplaneConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             tls: None,
             external_url: None,
+            trusted_proxies: Vec::new(),
             mirrors: Mirrors::default(),
             storage: StorageUrl::Local("roadstead-data/blobs".into()),
             allow_anonymous_pulls: true,

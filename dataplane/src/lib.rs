@@ -4,6 +4,7 @@
 //! Where to look: [`stack`] shows what a request passes, `pull` what happens to it then, `fill` how a blob is
 //! fetched once for everybody, `storage` where bytes are kept.
 
+mod client_address;
 pub mod config;
 pub mod control;
 mod errands;
@@ -15,6 +16,7 @@ mod metrics;
 mod mirror;
 mod pull;
 mod readiness;
+mod registry_url;
 mod respond;
 mod route;
 mod server;

@@ -7,6 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
 use secrecy::SecretString;
 use serde_json::json;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use crate::{
+    client_address::client_address,
     control::{ControlClient, PullScope, SignIn, SignInRefusal, SignInResult},
     mirror::Mirrors,
     respond::{Answer, Code, OciError, json as json_answer},
@@ -22,19 +24,26 @@ use crate::{
 };
 
 /// Longest form we read, in bytes: the longest password with each byte escaped, and the rest.
-const MAX_FORM_BYTES: usize = 64 * 1024;
+const MAX_FORM_BYTES: usize = 4 * MAX_PASSWORD_BYTES;
 /// How long a form may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(10);
-/// Longest user name and password, in bytes; an OIDC token is the longest password there is.
-const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
+/// Longest user name, in bytes.
+const MAX_USERNAME_BYTES: usize = 1024;
+/// Longest password, in bytes; an ID token of a CI system is the longest there is.
+const MAX_PASSWORD_BYTES: usize = 16 * 1024;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 
 /// Issues registry tokens, as the control plane decides.
 pub struct TokenService {
-    control: Arc<ControlClient>,
-    mirrors: Arc<Mirrors>,
-    allow_anonymous_pulls: bool,
+    /// Who decides.
+    pub control: Arc<ControlClient>,
+    /// Groups that scopes without one mean.
+    pub mirrors: Arc<Mirrors>,
+    /// Whether this node admits the anonymous, where the group does.
+    pub allow_anonymous_pulls: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What a client sent.
@@ -90,14 +99,10 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
 }
 
 impl TokenService {
-    /// Asks `control`; says there whether this node admits the anonymous. Scopes without a group are for that of `mirrors`.
-    pub fn new(control: Arc<ControlClient>, mirrors: Arc<Mirrors>, allow_anonymous_pulls: bool) -> Self {
-        Self { control, mirrors, allow_anonymous_pulls }
-    }
-
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Result<Answer, OciError> {
         let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
+        let client = peer.map(|peer| client_address(peer, request.headers(), &self.trusted_proxies));
         let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
         let asked = read(request).await?;
         match &asked.service {
@@ -107,19 +112,19 @@ impl TokenService {
             }
             _ => {}
         }
-        self.sign_in(asked, peer, mirror.as_ref()).await
+        self.sign_in(asked, client, mirror.as_ref()).await
     }
 
     async fn sign_in(
         &self,
         asked: Asked,
-        peer: Option<IpAddr>,
+        client: Option<IpAddr>,
         mirror: Option<&GroupPath>,
     ) -> Result<Answer, OciError> {
         if asked.scopes.len() > MAX_SCOPES {
             return Err(bad_request("too many scopes at once"));
         }
-        if asked.username.len().max(asked.password.len()) > MAX_CREDENTIAL_BYTES {
+        if asked.username.len() > MAX_USERNAME_BYTES || asked.password.len() > MAX_PASSWORD_BYTES {
             return Err(unauthorized("user name or password is too long"));
         }
         let scopes: Vec<PullScope> = asked
@@ -137,7 +142,7 @@ impl TokenService {
             password: SecretString::from(asked.password),
             scopes,
             anonymous_allowed: self.allow_anonymous_pulls,
-            client_address: peer.map(|ip| ip.to_canonical().to_string()).unwrap_or_default(),
+            client_address: client.map(|address| address.to_string()).unwrap_or_default(),
         };
         let refused = match self.control.sign_in(sign_in).await.map_err(|error| OciError::from_control(&error))? {
             SignInResult::Token(token) => {

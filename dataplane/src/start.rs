@@ -27,6 +27,7 @@ use crate::{
     metrics::Metrics,
     pull::{self, Puller},
     readiness::Readiness,
+    registry_url,
     server::{Bounds, Server},
     sign_in::TokenService,
     stack,
@@ -74,6 +75,7 @@ pub struct Dataplane {
     metrics: Arc<Metrics>,
     stopping: CancellationToken,
     drain: Duration,
+    registry_url: String,
 }
 
 impl Dataplane {
@@ -110,9 +112,15 @@ impl Dataplane {
                 authenticator,
                 max_control_outage: config.max_control_outage,
             })),
-            sign_in: Arc::new(TokenService::new(Arc::clone(&control), mirrors, config.allow_anonymous_pulls)),
+            sign_in: Arc::new(TokenService {
+                control: Arc::clone(&control),
+                mirrors,
+                allow_anonymous_pulls: config.allow_anonymous_pulls,
+                trusted_proxies: config.trusted_proxies,
+            }),
             puller: Arc::clone(&puller),
         });
+        let has_tls = config.tls.is_some();
         let bounds = Bounds {
             connections: config.max_connections,
             header: config.header_timeout,
@@ -122,10 +130,22 @@ impl Dataplane {
         let server = Server::bind(config.listen, config.tls.map(|tls| tls.0), bounds, stack, Arc::clone(&metrics))
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let errands = Errands::new(Arc::clone(&control), puller, stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
-        Ok(Self { server, readiness, control, store, fills, errands, metrics, stopping, drain: config.drain_timeout })
+        Ok(Self {
+            server,
+            readiness,
+            control,
+            store,
+            fills,
+            errands,
+            metrics,
+            stopping,
+            drain: config.drain_timeout,
+            registry_url,
+        })
     }
 
     /// Where registry traffic is served.
@@ -144,7 +164,8 @@ impl Dataplane {
         let tasks = TaskTracker::new();
         let control = CancellationToken::new();
         let (client, stop_client) = (Arc::clone(&self.control), control.clone());
-        tasks.spawn(async move { client.run(stop_client).await });
+        let registry_url = self.registry_url;
+        tasks.spawn(async move { client.run(&registry_url, stop_client).await });
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(Arc::clone(&self.errands).run());
         tasks.spawn(garbage::collect(
@@ -170,3 +191,7 @@ impl Dataplane {
         tasks.wait().await;
     }
 }
+
+#[cfg(test)]
+#[path = "registry_port_tests.rs"]
+mod tests;

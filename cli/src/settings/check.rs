@@ -80,6 +80,7 @@ impl RegistryFlags {
             listen: self.listen,
             tls,
             external_url: self.external_url.as_deref().map(external_url).transpose()?,
+            trusted_proxies: self.trusted_proxy,
             mirrors: Mirrors::new(self.mirror_group, self.mirror_host),
             storage: storage(self.storage.as_deref(), data_dir)?,
             allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),

@@ -75,6 +75,8 @@ fn what_clap_refuses_names_flag_and_value_too() {
         ("serve --mirror-host mirror.example", "--mirror-host", "mirror.example"),
         ("serve --mirror-host ho/st=acme", "--mirror-host", "ho/st=acme"),
         ("serve --mirror-host host=-acme", "--mirror-host", "host=-acme"),
+        ("serve --trusted-proxy proxy.example", "--trusted-proxy", "proxy.example"),
+        ("serve --trusted-proxy 10.0.0.0/33", "--trusted-proxy", "10.0.0.0/33"),
         ("dataplane --node-token x --control 127.0.0.1:7071", "--control", "127.0.0.1:7071"),
         ("dataplane", "--node-token", ""),
     ] {
@@ -112,6 +114,14 @@ fn anonymous_pulls_default_to_loopback_only() {
     ] {
         assert_eq!(serve(line).dataplane.allow_anonymous_pulls, allowed, "{line}");
     }
+}
+
+#[test]
+fn trusted_proxies_are_addresses_and_networks() {
+    let line = "serve --trusted-proxy 10.0.0.0/8,192.0.2.1 --trusted-proxy 2001:db8::/32";
+    let networks: Vec<_> = serve(line).dataplane.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    assert!(serve("serve").dataplane.trusted_proxies.is_empty());
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! The servers' flags. Every one has an environment variable `ROADSTEAD_<FLAG>`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use url::Url;
@@ -73,6 +78,9 @@ pub(super) struct RegistryFlags {
     /// What clients see in the auth challenge [default: the request's own scheme and Host]
     #[arg(long, env = "ROADSTEAD_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<String>,
+    /// A proxy in front (an address, or a network as CIDR) whose X-Forwarded-For names the client; may be repeated
+    #[arg(long, env = "ROADSTEAD_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxy: Vec<IpNet>,
     /// Answer bare names (`/v2/library/alpine/…`), as Docker Engine's registry-mirrors asks for them, from this group
     #[arg(long, env = "ROADSTEAD_MIRROR_GROUP", value_name = "PATH")]
     pub mirror_group: Option<GroupPath>,
@@ -176,6 +184,12 @@ fn mirror_host(text: &str) -> Result<(String, GroupPath), String> {
         return Err(format!("{host:?} is not a host name"));
     }
     Ok((host.to_owned(), path.parse().map_err(|error| format!("{error}"))?))
+}
+
+/// An address stands for itself alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse().map(|address: IpAddr| IpNet::from(address));
+    address.or_else(|_| text.parse()).map_err(|_| "expected ADDRESS or ADDRESS/BITS, for example 10.0.0.0/8".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

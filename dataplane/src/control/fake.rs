@@ -25,7 +25,7 @@ use tower::service_fn;
 use super::ControlClient;
 
 /// What a watch tells.
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Events, and then nothing more.
     Events(Vec<pb::WatchResponse>),
     /// Events, and then the end.
@@ -38,34 +38,38 @@ pub(super) enum Told {
 
 /// What the fake was asked, and what it is to answer.
 #[derive(Default)]
-pub(super) struct Script {
-    pub(super) watches: VecDeque<Told>,
-    pub(super) resumed_from: Vec<i64>,
-    pub(super) authorizations: Vec<String>,
-    pub(super) links: pb::GetLinksResponse,
-    pub(super) links_asked: usize,
-    pub(super) serve: Option<pb::ServeManifest>,
-    pub(super) recorded: pb::RecordLinkResponse,
-    pub(super) credential: pb::GetCredentialResponse,
-    pub(super) credentials_asked: usize,
-    pub(super) usage: Vec<pb::RecordUsageRequest>,
+pub(crate) struct Script {
+    pub(crate) watches: VecDeque<Told>,
+    pub(crate) resumed_from: Vec<i64>,
+    pub(crate) registry_urls: Vec<String>,
+    pub(crate) authorizations: Vec<String>,
+    pub(crate) links: pb::GetLinksResponse,
+    pub(crate) links_asked: usize,
+    pub(crate) serve: Option<pb::ServeManifest>,
+    pub(crate) recorded: pb::RecordLinkResponse,
+    pub(crate) credential: pb::GetCredentialResponse,
+    pub(crate) credentials_asked: usize,
+    pub(crate) sign_ins: Vec<pb::SignInRequest>,
+    pub(crate) sign_in: pb::SignInResponse,
+    pub(crate) usage: Vec<pb::RecordUsageRequest>,
     /// How many usage reports are taken, but answered by an error.
-    pub(super) usage_answers_lost: usize,
+    pub(crate) usage_answers_lost: usize,
     /// What can be claimed.
-    pub(super) errands: HashMap<String, pb::claim_errand_response::Errand>,
-    pub(super) errand_reports: Vec<pb::ReportErrandRequest>,
+    pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
+    pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Fake(pub(super) Arc<Mutex<Script>>);
+pub(crate) struct Fake(pub(crate) Arc<Mutex<Script>>);
 
 impl Fake {
     /// A client of the fake.
-    pub(super) fn client(&self) -> Arc<ControlClient> {
+    pub(crate) fn client(&self) -> Arc<ControlClient> {
         ControlClient::new(self.channel(), &"rs_node_x".into(), "node-1").unwrap()
     }
 
-    fn channel(&self) -> Channel {
+    /// A connection to the fake.
+    pub(crate) fn channel(&self) -> Channel {
         let (connections, incoming) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
         let server = Server::builder().add_service(NodeServiceServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(UnboundedReceiverStream::new(incoming)));
@@ -80,12 +84,12 @@ impl Fake {
     }
 
     /// Looks at the script, or changes it.
-    pub(super) fn script<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
+    pub(crate) fn script<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
         look(&mut self.0.lock().unwrap())
     }
 }
 
-pub(super) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64) -> pb::GroupPolicy {
+pub(crate) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64) -> pb::GroupPolicy {
     pb::GroupPolicy {
         id: id.to_owned(),
         path: path.to_owned(),
@@ -100,7 +104,7 @@ pub(super) fn group(id: &str, path: &str, link_epoch: i64, credential_epoch: i64
     }
 }
 
-pub(super) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::WatchResponse {
+pub(crate) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::WatchResponse {
     let upstream = pb::UpstreamPolicy {
         host: "docker.io".to_owned(),
         url: "https://registry-1.docker.io".to_owned(),
@@ -118,7 +122,7 @@ pub(super) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::Watch
     pb::WatchResponse { revision, event: Some(Event::Snapshot(snapshot)) }
 }
 
-pub(super) fn changes(revision: i64, changes: Vec<pb::policy_change::Change>) -> pb::WatchResponse {
+pub(crate) fn changes(revision: i64, changes: Vec<pb::policy_change::Change>) -> pb::WatchResponse {
     let changes = changes.into_iter().map(|change| pb::PolicyChange { change: Some(change) }).collect();
     pb::WatchResponse { revision, event: Some(Event::Changes(pb::PolicyChanges { changes })) }
 }
@@ -132,6 +136,7 @@ impl NodeService for Fake {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Events>, Status> {
         let told = self.script(|script| {
             script.resumed_from.push(request.get_ref().resume_revision);
+            script.registry_urls.push(request.get_ref().registry_url.clone());
             let authorization = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
             script.authorizations.push(authorization.unwrap_or_default().to_owned());
             script.watches.pop_front()
@@ -145,8 +150,11 @@ impl NodeService for Fake {
         Ok(Response::new(events))
     }
 
-    async fn sign_in(&self, _: Request<pb::SignInRequest>) -> Result<Response<pb::SignInResponse>, Status> {
-        Err(Status::unavailable("not here"))
+    async fn sign_in(&self, request: Request<pb::SignInRequest>) -> Result<Response<pb::SignInResponse>, Status> {
+        Ok(Response::new(self.script(|script| {
+            script.sign_ins.push(request.into_inner());
+            script.sign_in.clone()
+        })))
     }
 
     async fn resolve_tag(&self, _: Request<pb::ResolveTagRequest>) -> Result<Response<pb::ResolveTagResponse>, Status> {

@@ -43,6 +43,8 @@ pub struct GroupPolicy {
     pub id: GroupId,
     /// Its path.
     pub path: GroupPath,
+    /// Paths that it had before; good for pulls until another group has them.
+    pub old_paths: Vec<GroupPath>,
     /// False: refuse every pull.
     pub enabled: bool,
     /// True: anonymous registry tokens are good for this group.
@@ -92,12 +94,14 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A token that was revoked, or has gone with its group.
+/// A token that was revoked or has gone with its group, or a user who may do less than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Its id, as registry tokens carry it.
-    pub token_id: String,
-    /// After this time no registry token issued for it can be good any more.
+    /// The token's or the user's id, as registry tokens carry it.
+    pub id: String,
+    /// Registry tokens that carry a lower epoch with this id are void; `None`: all are.
+    pub before_epoch: Option<i64>,
+    /// After this time no registry token that this voids can be good any more.
     pub forget_after: SystemTime,
 }
 
@@ -114,8 +118,15 @@ pub enum PolicyChange {
     UpstreamDeleted(UpstreamHost),
     /// These are all keys there are.
     Keys(Vec<VerifyingKey>),
-    /// One more token is revoked.
+    /// One more token is revoked, or one more user's registry tokens are.
     Revoked(Revocation),
+}
+
+/// What is void of an id, and how long that matters.
+#[derive(Clone, Copy, Debug)]
+struct Revoked {
+    before_epoch: Option<i64>,
+    forget_after: SystemTime,
 }
 
 /// All that a node knows, at one revision. Immutable; a change makes a new one that shares what stayed.
@@ -124,9 +135,10 @@ pub struct PolicySnapshot {
     revision: i64,
     groups: HashMap<GroupId, Arc<GroupPolicy>>,
     groups_by_path: HashMap<GroupPath, Arc<GroupPolicy>>,
+    groups_by_old_path: HashMap<GroupPath, Arc<GroupPolicy>>,
     upstreams: HashMap<UpstreamHost, Arc<UpstreamPolicy>>,
     keys: Arc<HashMap<String, VerifyingKey>>,
-    revocations: HashMap<Arc<str>, SystemTime>,
+    revocations: HashMap<Arc<str>, Revoked>,
 }
 
 impl PolicySnapshot {
@@ -135,9 +147,9 @@ impl PolicySnapshot {
         self.revision
     }
 
-    /// The group at a path.
+    /// The group at a path; if there is none, the one that was there before it was renamed.
     pub fn group(&self, path: &GroupPath) -> Option<&Arc<GroupPolicy>> {
-        self.groups_by_path.get(path)
+        self.groups_by_path.get(path).or_else(|| self.groups_by_old_path.get(path))
     }
 
     /// The group with an id.
@@ -157,16 +169,16 @@ impl PolicySnapshot {
         (!is_void).then_some(&key.key)
     }
 
-    /// Whether the token with this id is revoked.
-    pub fn is_revoked(&self, token_id: &str) -> bool {
-        self.revocations.contains_key(token_id)
+    /// Whether registry tokens that carry this token's or user's id with this epoch (tokens have none: 0) are void.
+    pub fn is_revoked(&self, id: &str, epoch: i64) -> bool {
+        self.revocations.get(id).is_some_and(|revoked| revoked.before_epoch.is_none_or(|least| epoch < least))
     }
 
     /// The same at another revision, without the revocations that can matter no more.
     #[must_use]
     pub fn at(mut self, revision: i64) -> Self {
         let now = SystemTime::now();
-        self.revocations.retain(|_, forget_after| *forget_after > now);
+        self.revocations.retain(|_, revoked| revoked.forget_after > now);
         self.revision = revision;
         self
     }
@@ -186,96 +198,39 @@ impl PolicySnapshot {
             PolicyChange::Keys(keys) => {
                 self.keys = Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect());
             }
-            PolicyChange::Revoked(Revocation { token_id, forget_after }) => {
-                self.revocations.insert(token_id.into(), forget_after);
-            }
+            PolicyChange::Revoked(revocation) => self.revoke(revocation),
         }
         self
     }
 
+    /// Keeps the stricter of two revocations of one id, and for as long as either matters.
+    fn revoke(&mut self, Revocation { id, before_epoch, forget_after }: Revocation) {
+        let new = Revoked { before_epoch, forget_after };
+        let entry = self.revocations.entry(id.into()).or_insert(new);
+        entry.before_epoch = entry.before_epoch.zip(before_epoch).map(|(old, new)| old.max(new));
+        entry.forget_after = entry.forget_after.max(forget_after);
+    }
+
     fn put_group(&mut self, group: GroupPolicy) {
-        // A renamed group is no longer found at its old path.
+        // A renamed group is found at its old path only for as long as it says so.
         self.drop_group(&group.id);
         let group = Arc::new(group);
+        for path in &group.old_paths {
+            self.groups_by_old_path.insert(path.clone(), Arc::clone(&group));
+        }
         self.groups_by_path.insert(group.path.clone(), Arc::clone(&group));
         self.groups.insert(group.id.clone(), group);
     }
 
     fn drop_group(&mut self, id: &GroupId) {
         let Some(gone) = self.groups.remove(id) else { return };
-        // Another group may have taken the path over meanwhile.
-        if self.groups_by_path.get(&gone.path).is_some_and(|there| there.id == gone.id) {
-            self.groups_by_path.remove(&gone.path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn group(id: &str, path: &str) -> GroupPolicy {
-        GroupPolicy {
-            id: id.into(),
-            path: path.parse().unwrap(),
-            enabled: true,
-            anonymous_pull: false,
-            upstreams: vec!["docker.io".parse().unwrap()],
-            link_epoch: 1,
-            credential_epoch: 1,
-            access_epoch: 1,
-            frozen: false,
-            allowed_images: Vec::new(),
-            denied_images: Vec::new(),
-        }
-    }
-
-    fn found(snapshot: &PolicySnapshot, path: &str) -> Option<String> {
-        snapshot.group(&path.parse().unwrap()).map(|group| group.id.to_string())
-    }
-
-    #[test]
-    fn groups_are_found_where_they_are_now() {
-        let one = PolicySnapshot::default().with(PolicyChange::Group(group("g1", "acme")));
-        let renamed = one.clone().with(PolicyChange::Group(group("g1", "umbrella")));
-        assert_eq!((found(&renamed, "acme"), found(&renamed, "umbrella")), (None, Some("g1".to_owned())));
-        let taken_over = renamed.with(PolicyChange::Group(group("g2", "acme")));
-        let deleted = taken_over.with(PolicyChange::GroupDeleted("g1".into()));
-        assert_eq!((found(&deleted, "acme"), found(&deleted, "umbrella")), (Some("g2".to_owned()), None));
-        assert_eq!(found(&one, "acme"), Some("g1".to_owned()), "a snapshot never changes");
-    }
-
-    #[test]
-    fn a_path_that_was_taken_over_stays_with_its_new_owner() {
-        let snapshot = PolicySnapshot::default()
-            .with(PolicyChange::Group(group("old", "acme")))
-            .with(PolicyChange::Group(group("new", "acme")))
-            .with(PolicyChange::GroupDeleted("old".into()));
-        assert_eq!(found(&snapshot, "acme"), Some("new".to_owned()));
-    }
-
-    #[test]
-    fn keys_void_by_their_time_and_revocations_stay_until_theirs() {
-        let now = SystemTime::now();
-        let key = |id: &str, not_after| VerifyingKey {
-            id: id.to_owned(),
-            key: DecodingKey::from_ed_der(&[0; 32]),
-            not_after,
+        // Another group may have taken a path over meanwhile.
+        let forget = |map: &mut HashMap<GroupPath, Arc<GroupPolicy>>, path: &GroupPath| {
+            if map.get(path).is_some_and(|there| there.id == gone.id) {
+                map.remove(path);
+            }
         };
-        let (past, future) = (now - Duration::from_secs(5), now + Duration::from_secs(60));
-        let revoked =
-            |id: &str, forget_after| PolicyChange::Revoked(Revocation { token_id: id.to_owned(), forget_after });
-        let snapshot = PolicySnapshot::default()
-            .with(PolicyChange::Keys(vec![key("now", None), key("old", Some(future)), key("void", Some(past))]))
-            .with(revoked("t1", past))
-            .with(revoked("t2", future))
-            .with(revoked("t3", future))
-            .at(2);
-        let known = ["now", "old", "void", "none"].map(|id| snapshot.key(id).is_some());
-        assert_eq!(known, [true, true, false, false]);
-        assert_eq!(["t1", "t2", "t3", "t4"].map(|id| snapshot.is_revoked(id)), [false, true, true, false]);
-        assert!(snapshot.with(PolicyChange::Keys(vec![])).key("now").is_none());
+        forget(&mut self.groups_by_path, &gone.path);
+        gone.old_paths.iter().for_each(|path| forget(&mut self.groups_by_old_path, path));
     }
 }

@@ -2,6 +2,7 @@
 
 mod errands;
 mod memory;
+mod policy;
 mod usage;
 mod watch;
 
@@ -13,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ControlClient, RepositoryRef};
 
+/// Where the client says that it is reached.
+const REGISTRY_URL: &str = "https://images.example";
+
 /// Runs a client until the token is cancelled.
 fn run(client: &Arc<ControlClient>) -> (CancellationToken, JoinHandle<()>) {
     let (client, stop) = (Arc::clone(client), CancellationToken::new());
     let stopped = stop.clone();
-    (stop, tokio::spawn(async move { client.run(stopped).await }))
+    (stop, tokio::spawn(async move { client.run(REGISTRY_URL, stopped).await }))
 }
 
 /// Waits until something has come true.

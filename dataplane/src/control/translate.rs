@@ -66,8 +66,10 @@ pub(super) fn host(text: &str) -> Result<UpstreamHost, Problem> {
 }
 
 fn group(group: pb::GroupPolicy) -> Result<GroupPolicy, Problem> {
+    let path = |text: &str| text.parse().map_err(|error| format!("group {}: {error}", group.id));
     Ok(GroupPolicy {
-        path: group.path.parse().map_err(|error| format!("group {}: {error}", group.id))?,
+        path: path(&group.path)?,
+        old_paths: group.old_paths.iter().map(|old| path(old)).collect::<Result<_, _>>()?,
         id: group.id.as_str().into(),
         enabled: group.enabled,
         anonymous_pull: group.anonymous_pull,
@@ -105,8 +107,9 @@ fn keys(all: Vec<pb::PublicKey>) -> Result<PolicyChange, Problem> {
 }
 
 fn revocation(revocation: pb::Revocation) -> PolicyChange {
-    let forget_after = time(revocation.forget_after_ms);
-    PolicyChange::Revoked(Revocation { token_id: revocation.token_id, forget_after })
+    let pb::Revocation { token_id: id, forget_after_ms, user_epoch } = revocation;
+    let before_epoch = (user_epoch != 0).then_some(user_epoch);
+    PolicyChange::Revoked(Revocation { id, before_epoch, forget_after: time(forget_after_ms) })
 }
 
 /// The changes that lead from nothing to a snapshot. Parts that make no sense are errors of their own, so that one

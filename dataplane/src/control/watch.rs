@@ -27,16 +27,17 @@ const CALL: &str = "Watch";
 impl ControlClient {
     /// Follows the control plane and reports usage until `stop`; returns after the last report. Must run for the
     /// client to know anything. If it is dropped, what is known stays, and pulls not yet reported are lost.
-    pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(stop.run_until_cancelled(self.follow_for_ever()), self.report_usage(&stop));
+    /// `registry_url` is where clients reach this node; empty if that is not known.
+    pub async fn run(&self, registry_url: &str, stop: CancellationToken) {
+        tokio::join!(stop.run_until_cancelled(self.follow_for_ever(registry_url)), self.report_usage(&stop));
     }
 
-    async fn follow_for_ever(&self) {
+    async fn follow_for_ever(&self, registry_url: &str) {
         let mut pause = FIRST_PAUSE;
         let mut resume = self.policy.load().revision();
         loop {
             let mut heard = false;
-            let error = self.follow(resume, &mut heard).await;
+            let error = self.follow(registry_url, resume, &mut heard).await;
             if heard {
                 pause = FIRST_PAUSE;
             }
@@ -49,12 +50,12 @@ impl ControlClient {
     }
 
     /// Opens the watch and takes what it tells until it ends, which is always an error.
-    async fn follow(&self, resume_revision: i64, heard: &mut bool) -> ControlError {
+    async fn follow(&self, registry_url: &str, resume_revision: i64, heard: &mut bool) -> ControlError {
         let request = self.request(pb::WatchRequest {
             node_name: self.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resume_revision,
-            registry_url: String::new(),
+            registry_url: registry_url.to_owned(),
         });
         let mut service = self.service.clone();
         let mut events = match timeout(OPEN_TIME, service.watch(request)).await {

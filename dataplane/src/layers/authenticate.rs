@@ -21,9 +21,9 @@ use url::Url;
 use super::Routed;
 use crate::{
     control::{ControlClient, PolicySnapshot},
+    registry_url,
     respond::{Answer, Code, OciError},
     route::Route,
-    server::Connection,
 };
 
 /// Longest registry token we look at, in bytes; one that names ten images is a quarter of that.
@@ -42,9 +42,15 @@ pub struct Caller {
     pub sub: String,
     /// Seconds since 1970.
     exp: u64,
-    /// The token that was signed in with; nothing for anonymous callers.
+    /// The token that was signed in with, if it was one.
     #[serde(default)]
-    pub token_id: Option<String>,
+    token_id: Option<String>,
+    /// The user who signed in, or whom the token is of, if there is one.
+    #[serde(default)]
+    user_id: Option<String>,
+    /// The user's epoch when the token was issued: it goes up when the user may do less.
+    #[serde(default)]
+    user_epoch: i64,
     /// What the caller may do.
     #[serde(default)]
     pub access: Vec<Access>,
@@ -67,7 +73,13 @@ pub struct Access {
 impl Caller {
     /// Whether the caller did not sign in.
     pub const fn is_anonymous(&self) -> bool {
-        self.token_id.is_none()
+        self.token_id.is_none() && self.user_id.is_none()
+    }
+
+    /// Whether what this was issued for is void by now.
+    fn is_revoked(&self, policy: &PolicySnapshot) -> bool {
+        let is_void = |id: &Option<String>, epoch| id.as_deref().is_some_and(|id| policy.is_revoked(id, epoch));
+        is_void(&self.token_id, 0) || is_void(&self.user_id, self.user_epoch)
     }
 }
 
@@ -120,16 +132,12 @@ impl Authenticator {
             }
         };
         let expired = caller.exp + EXPIRY_LEEWAY_SECONDS < now;
-        let revoked = caller.token_id.as_deref().is_some_and(|id| policy.is_revoked(id));
-        if expired || revoked { Err(Refusal::Invalid) } else { Ok(caller) }
+        if expired || caller.is_revoked(&policy) { Err(Refusal::Invalid) } else { Ok(caller) }
     }
 
     /// The challenge that tells a client where to sign in, and what for.
     pub fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
-        let base = match &self.external_url {
-            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => own_address(head)?,
-        };
+        let base = registry_url::of_request(self.external_url.as_ref(), head)?;
         let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
         if let Route::Image(image) = route {
             text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
@@ -146,16 +154,6 @@ impl Authenticator {
         refused.challenge = self.challenge(head, route, error);
         refused
     }
-}
-
-/// The request's own scheme and host, if the host is one.
-fn own_address(head: &Parts) -> Option<String> {
-    let host = match head.uri.authority() {
-        Some(authority) => authority.clone(),
-        None => head.headers.get(header::HOST)?.to_str().ok()?.parse().ok()?,
-    };
-    let scheme = head.extensions.get::<Connection>().map_or("http", Connection::scheme);
-    Some(format!("{scheme}://{host}"))
 }
 
 fn verify(token: &str, policy: &PolicySnapshot) -> Option<Caller> {

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::{
     super::fake::{Fake, Told, changes, group, snapshot},
-    run, until,
+    REGISTRY_URL, run, until,
 };
 
 #[tokio::test(start_paused = true)]
@@ -29,12 +29,13 @@ async fn a_snapshot_and_changes_make_the_policy() {
     assert_eq!(policy.group(&"acme".parse().unwrap()).unwrap().id.as_str(), "g1");
     assert!(policy.key("k1").is_some() && policy.upstream(&"docker.io".parse().unwrap()).is_some());
     assert_eq!(fake.script(|script| script.authorizations.clone()), ["Bearer rs_node_x"]);
+    assert_eq!(fake.script(|script| script.registry_urls.clone()), [REGISTRY_URL]);
     let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after_ms: i64::MAX, user_epoch: 0 };
     let renamed = Change::Group(group("g1", "umbrella", 2, 1));
     tell.send(changes(9, vec![renamed, Change::Revocation(revoked)])).unwrap();
     until(|| client.policy().revision() == 9).await;
     let policy = client.policy();
-    assert!(policy.group(&"acme".parse().unwrap()).is_none() && policy.is_revoked("t1"));
+    assert!(policy.group(&"acme".parse().unwrap()).is_none() && policy.is_revoked("t1", 0));
     assert_eq!(policy.group(&"umbrella".parse().unwrap()).unwrap().link_epoch, 2);
 }
 
