@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::{
     control::{ControlClient, Credential, Errand, ErrandFailure, ErrandReport, Prefetch},
     pull::{Puller, Reached},
+    upstream::{UpstreamClient, UpstreamError},
 };
 
 /// Most prefetches at a time on one node; each fetches a few blobs at once.
@@ -31,14 +32,20 @@ const LAST_WORDS: u32 = 5;
 pub struct Errands {
     control: Arc<ControlClient>,
     puller: Arc<Puller>,
+    upstream: Arc<UpstreamClient>,
     turns: Semaphore,
     stop: CancellationToken,
 }
 
 impl Errands {
     /// Does errands until `stop`.
-    pub fn new(control: Arc<ControlClient>, puller: Arc<Puller>, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { control, puller, turns: Semaphore::new(MAX_PREFETCHES), stop })
+    pub fn new(
+        control: Arc<ControlClient>,
+        puller: Arc<Puller>,
+        upstream: Arc<UpstreamClient>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self { control, puller, upstream, turns: Semaphore::new(MAX_PREFETCHES), stop })
     }
 
     /// Takes on what is offered until the stop; returns when every errand has had its last word.
@@ -85,8 +92,16 @@ impl Errands {
         let Some(policy) = self.control.policy().upstream(upstream).cloned() else {
             return ErrandReport::Failed(ErrandFailure::NotFound, format!("there is no upstream {upstream}"));
         };
-        let message = format!("this node cannot try credentials of {} at {} yet", credential.username(), policy.host);
-        ErrandReport::Failed(ErrandFailure::Unavailable, message)
+        let error = match self.upstream.verify_credential(&policy, Arc::clone(credential)).await {
+            Ok(()) => return ErrandReport::CredentialGood,
+            Err(error) => error,
+        };
+        let reason = match &error {
+            error if error.is_refusal() => ErrandFailure::Refused,
+            UpstreamError::RateLimited { .. } => ErrandFailure::Limit,
+            _ => ErrandFailure::Unavailable,
+        };
+        ErrandReport::Failed(reason, error.to_string())
     }
 
     /// `None` if nobody waits for it any more.

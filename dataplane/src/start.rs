@@ -95,7 +95,7 @@ impl Dataplane {
         let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), Arc::clone(&metrics));
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),
-            upstream,
+            upstream: Arc::clone(&upstream),
             store: Arc::clone(&store),
             fills: Arc::clone(&fills),
             metrics: Arc::clone(&metrics),
@@ -132,7 +132,7 @@ impl Dataplane {
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
-        let errands = Errands::new(Arc::clone(&control), puller, stopping.clone());
+        let errands = Errands::new(Arc::clone(&control), puller, upstream, stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
         Ok(Self {
             server,

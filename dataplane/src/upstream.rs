@@ -6,10 +6,13 @@
 //! callers decide on. Verifying digests and resuming broken downloads stay with the callers.
 
 mod accept;
+mod address;
 mod authorization;
 mod body;
 mod challenge;
 mod client;
+mod connections;
+mod destination;
 mod error;
 mod exchange;
 mod fetch;
@@ -19,6 +22,7 @@ mod redirect;
 mod target;
 mod token;
 mod token_service;
+mod verify;
 
 #[cfg(test)]
 mod fake;

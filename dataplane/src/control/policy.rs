@@ -75,6 +75,12 @@ pub struct UpstreamPolicy {
     /// Hosts (with their port where it is not the scheme's own), besides the URL's, whose token services may be
     /// given credentials.
     pub token_hosts: Vec<String>,
+    /// Certificates, PEM, that are trusted besides the public ones; empty if there are none.
+    pub ca_pem: String,
+    /// Hosts at addresses that are not public that it may redirect to.
+    pub redirect_hosts: Vec<String>,
+    /// Share of the pull limit, in percent, that is kept for what is not cached.
+    pub reserve_percent: u8,
 }
 
 /// A key that registry tokens may be signed with.

@@ -93,7 +93,14 @@ fn upstream(upstream: pb::UpstreamPolicy) -> Result<UpstreamPolicy, Problem> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(format!("URL of {} is neither http nor https", upstream.host));
     }
-    Ok(UpstreamPolicy { host: host(&upstream.host)?, url, token_hosts: upstream.token_hosts })
+    Ok(UpstreamPolicy {
+        host: host(&upstream.host)?,
+        url,
+        token_hosts: upstream.token_hosts,
+        ca_pem: upstream.ca_pem,
+        redirect_hosts: upstream.redirect_hosts,
+        reserve_percent: u8::try_from(upstream.reserve_percent.clamp(0, 100)).unwrap_or_default(),
+    })
 }
 
 fn key(key: pb::PublicKey) -> Result<VerifyingKey, Problem> {

@@ -100,6 +100,8 @@ impl ControlClient {
                 for change in changes.changes {
                     match change.change {
                         Some(Change::Errand(pb::ErrandOffer { id })) => self.offers.put(id),
+                        // Not followed by this version.
+                        Some(Change::Condition(_)) => {}
                         _ => policy = policy.with(translate::change(change)?),
                     }
                 }

@@ -92,31 +92,18 @@ impl Authorizer {
         bearer: &Bearer,
         refused: Option<&Arc<Token>>,
     ) -> Result<Arc<Token>, UpstreamError> {
-        let upstream = target.host().clone();
-        let untrusted = |problem: &str| UpstreamError::TokenService {
-            upstream: target.host().clone(),
-            problem: problem.to_owned(),
-            status: None,
-            retry_after: None,
-        };
-        let mut realm: Url = bearer.realm.parse().map_err(|_| untrusted("its address is no URL"))?;
-        // An upstream must not choose the credentials that are sent.
-        let cleared = realm.set_username("").and_then(|()| realm.set_password(None));
-        let credential = match (cleared, token_service::trust(&target.upstream, &realm)) {
-            (Err(()), _) | (_, Trust::Nothing) => return Err(untrusted("its address is not a safe one")),
-            (_, Trust::Credentials) => target.credential.clone(),
-            (_, Trust::Anonymous) => None,
-        };
+        let (realm, trust) = token_service::realm(&target.upstream, bearer)?;
+        let credential = target.credential.clone().filter(|_| trust == Trust::Credentials);
         let scope = bearer.scope.clone().unwrap_or_else(|| target.repository.pull_scope());
         let bearer = Bearer { scope: Some(scope), ..bearer.clone() };
         let id = credential.as_ref().map(|credential| *credential.id());
-        let key = TokenKey { upstream: upstream.clone(), bearer: bearer.clone(), credential: id };
-        let exchange = self.exchange.clone();
+        let key = TokenKey { upstream: target.host().clone(), bearer: bearer.clone(), credential: id };
+        let (exchange, upstream) = (self.exchange.clone(), Arc::clone(&target.upstream));
         let withheld = target.credential.is_some() && credential.is_none();
         let fetch = move || {
             if withheld {
                 let realm = realm.host_str().unwrap_or_default();
-                warn!(%upstream, realm, "credentials are kept from a token service that is not the upstream's own");
+                warn!(upstream = %upstream.host, realm, "credentials are kept from a token service that is not the upstream's own");
             }
             token_service::fetch(exchange, upstream, realm, bearer, credential)
         };

@@ -1,25 +1,19 @@
 //! The client itself: its limits, and how one operation is sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Client, redirect::Policy};
 
 use super::{
     Target, UpstreamError, UpstreamMetrics,
     authorization::Authorizer,
     challenge::Challenge,
+    connections::Connections,
+    destination::{Lookup, system_lookup},
     exchange::{Ask, Exchange, within},
     metrics::RequestKind,
     redirect::Answer,
 };
-
-/// How long an idle connection is kept; most registries close theirs after one minute or more.
-const CONNECTION_IDLE: Duration = Duration::from_secs(50);
-/// Most idle connections kept for one host.
-const IDLE_CONNECTIONS: usize = 32;
-/// Most header fields of an answer.
-const MAX_HEADERS: usize = 200;
 
 /// How long upstreams may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +48,24 @@ pub struct UpstreamSetupError(#[from] reqwest::Error);
 /// The client of upstream registries. Keeps connections, challenges and tokens.
 pub struct UpstreamClient {
     pub(super) exchange: Exchange,
-    authorizer: Authorizer,
+    pub(super) authorizer: Authorizer,
 }
 
 impl UpstreamClient {
     /// Trusts the system's certificates; takes proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, …).
     pub fn new(timeouts: UpstreamTimeouts, metrics: UpstreamMetrics) -> Result<Self, UpstreamSetupError> {
-        let http = Client::builder()
-            .http1_only()
-            .http1_max_headers(MAX_HEADERS)
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(timeouts.connect)
-            .pool_idle_timeout(CONNECTION_IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .user_agent(concat!("roadstead/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        let exchange = Exchange { http, timeouts, metrics };
+        Self::with_lookup(timeouts, metrics, system_lookup())
+    }
+
+    /// The same with names that mean what `lookup` says.
+    pub(super) fn with_lookup(
+        timeouts: UpstreamTimeouts,
+        metrics: UpstreamMetrics,
+        lookup: Lookup,
+    ) -> Result<Self, UpstreamSetupError> {
+        let connections = Arc::new(Connections::new(timeouts, lookup));
+        connections.check()?;
+        let exchange = Exchange { connections, timeouts, metrics };
         Ok(Self { authorizer: Authorizer::new(exchange.clone()), exchange })
     }
 
@@ -90,14 +85,15 @@ impl UpstreamClient {
         }
         let ask = Ask { kind, method, url, headers };
         let sent = self.authorizer.expected(target).await?;
-        let answer = self.exchange.follow(target, ask.clone(), sent.as_ref().map(|sent| &sent.header)).await?;
+        let answer =
+            self.exchange.follow(&target.upstream, ask.clone(), sent.as_ref().map(|sent| &sent.header)).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.from_upstream {
             return Ok(answer);
         }
         let challenge = Challenge::choose(answer.response.headers());
         self.exchange.discard(target.host(), answer.response).await;
         let renewed = self.authorizer.demanded(target, challenge, sent.as_ref()).await?;
-        self.exchange.follow(target, ask, Some(&renewed.header)).await
+        self.exchange.follow(&target.upstream, ask, Some(&renewed.header)).await
     }
 
     /// Bounds a whole operation by its time limit.

@@ -4,6 +4,7 @@ use std::{error::Error, time::Duration};
 
 use roadstead_proto::UpstreamHost;
 
+use super::destination::UnsafeAddress;
 use crate::control::TagOutcome;
 
 /// An upstream gave no answer, or none that can be used.
@@ -89,6 +90,14 @@ pub enum UpstreamError {
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
+    /// A redirect, or its token service's address, leads into a network that it is not in.
+    #[error("{upstream} sends us to {host}, which is at an address that is not public, and not listed for it")]
+    UnsafeAddress {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// Where to.
+        host: String,
+    },
     /// The answer is larger than we take.
     #[error("the answer of {upstream} is larger than {limit_bytes} bytes")]
     TooLarge {
@@ -113,13 +122,20 @@ impl UpstreamError {
         Self::Cut { upstream, reason: "the body ended early".to_owned() }
     }
 
+    /// It sends us where we do not go.
+    pub(super) fn unsafe_address(upstream: &UpstreamHost, address: &UnsafeAddress) -> Self {
+        Self::UnsafeAddress { upstream: upstream.clone(), host: address.host.clone() }
+    }
+
     /// Tells what went wrong below HTTP.
     pub(super) fn from_transport(upstream: &UpstreamHost, error: reqwest::Error) -> Self {
         let upstream = upstream.clone();
         // The URL may carry a signature, and says nothing that the log line does not say anyway.
         let error = error.without_url();
         let reason = innermost(&error).to_string();
-        if is_tls(&error) {
+        if let Some(UnsafeAddress { host }) = innermost(&error).downcast_ref() {
+            Self::UnsafeAddress { upstream, host: host.clone() }
+        } else if is_tls(&error) {
             Self::Tls { upstream, reason }
         } else if error.is_connect() && error.is_timeout() {
             Self::Timeout { upstream, phase: "connect" }
@@ -144,6 +160,7 @@ impl UpstreamError {
             Self::Timeout { phase, .. } => format!("no answer in time ({phase})"),
             Self::Connect { reason, .. } | Self::Tls { reason, .. } | Self::Cut { reason, .. } => reason.clone(),
             Self::TooLarge { limit_bytes, .. } => format!("its answer is larger than {limit_bytes} bytes"),
+            Self::UnsafeAddress { host, .. } => format!("{host} is at an address that is not public, and not listed"),
             Self::BadAnswer { problem, .. } => problem.clone(),
             Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::TokenService { .. } => return self,
         };
@@ -163,6 +180,7 @@ impl UpstreamError {
             | Self::RateLimited { upstream, .. }
             | Self::Status { upstream, .. }
             | Self::TokenService { upstream, .. }
+            | Self::UnsafeAddress { upstream, .. }
             | Self::TooLarge { upstream, .. }
             | Self::BadAnswer { upstream, .. } => upstream,
         }
@@ -182,6 +200,7 @@ impl UpstreamError {
             Self::Status { status: 500..=599, .. } => "status_5xx",
             Self::Status { .. } => "status_4xx",
             Self::TokenService { .. } => "token_service",
+            Self::UnsafeAddress { .. } => "unsafe_address",
             Self::TooLarge { .. } => "too_large",
             Self::BadAnswer { .. } => "bad_answer",
         }
@@ -231,7 +250,9 @@ impl UpstreamError {
             Self::NotFound { .. } => TagOutcome::NotFound,
             Self::Unauthorized { .. } => TagOutcome::Refused { status: 401 },
             Self::Forbidden { .. } => TagOutcome::Refused { status: 403 },
-            Self::RateLimited { retry_after, .. } => TagOutcome::RateLimited { retry_after: *retry_after },
+            Self::RateLimited { retry_after, .. } | Self::TokenService { status: Some(429), retry_after, .. } => {
+                TagOutcome::RateLimited { retry_after: *retry_after }
+            }
             _ => TagOutcome::Unavailable { kind: self.kind(), retry_after: self.retry_after() },
         }
     }

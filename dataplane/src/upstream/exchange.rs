@@ -1,21 +1,24 @@
 //! One HTTP request and its answer's headers: bounded in time, traced, counted. No redirects, no authorization.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, Method};
-use reqwest::{Client, Response};
+use reqwest::Response;
 use roadstead_proto::UpstreamHost;
 use tokio::time::timeout;
 use tracing::{Instrument, Span, debug, field::Empty, info_span};
 use url::Url;
 
-use super::{UpstreamError, UpstreamMetrics, UpstreamTimeouts, metrics::RequestKind};
-use crate::control::trace_context;
+use super::{UpstreamError, UpstreamMetrics, UpstreamTimeouts, connections::Connections, metrics::RequestKind};
+use crate::control::{UpstreamPolicy, trace_context};
 
 /// Sends requests to upstreams, their token services, and where they redirect to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Exchange {
-    pub(super) http: Client,
+    pub(super) connections: Arc<Connections>,
     pub(super) timeouts: UpstreamTimeouts,
     pub(super) metrics: UpstreamMetrics,
 }
@@ -31,7 +34,7 @@ pub(super) struct Ask {
 
 impl Exchange {
     /// Sends a request on behalf of `upstream`. An answer of any status is a success here.
-    pub(super) async fn send(&self, upstream: &UpstreamHost, ask: Ask) -> Result<Response, UpstreamError> {
+    pub(super) async fn send(&self, upstream: &Arc<UpstreamPolicy>, ask: Ask) -> Result<Response, UpstreamError> {
         let span = info_span!(
             "upstream",
             http.request.method = %ask.method,
@@ -61,10 +64,14 @@ impl Exchange {
         .await
     }
 
-    async fn attempt(&self, upstream: &UpstreamHost, ask: Ask) -> Result<Response, UpstreamError> {
+    async fn attempt(&self, policy: &Arc<UpstreamPolicy>, ask: Ask) -> Result<Response, UpstreamError> {
+        let upstream = &policy.host;
+        let connection = self.connections.to(policy)?;
+        let checked = connection.destinations.check(&ask.url).await;
+        checked.map_err(|unsafe_address| UpstreamError::unsafe_address(upstream, &unsafe_address))?;
         let mut headers = ask.headers;
         trace_context::inject(&mut headers);
-        let answer = self.http.request(ask.method, ask.url).headers(headers).send();
+        let answer = connection.http.request(ask.method, ask.url).headers(headers).send();
         match timeout(self.timeouts.first_byte, answer).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(UpstreamError::from_transport(upstream, error)),

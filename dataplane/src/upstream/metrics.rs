@@ -16,6 +16,7 @@ pub(super) enum RequestKind {
     Token,
     Tags,
     Referrers,
+    Ping,
 }
 
 impl RequestKind {
@@ -28,6 +29,7 @@ impl RequestKind {
             Self::Token => "token",
             Self::Tags => "tags",
             Self::Referrers => "referrers",
+            Self::Ping => "ping",
         }
     }
 }

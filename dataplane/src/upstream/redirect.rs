@@ -1,13 +1,16 @@
 //! Following redirects by hand, so that credentials stay where they belong.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::Response;
 use url::Url;
 
 use super::{
-    Target, UpstreamError,
+    UpstreamError,
     exchange::{Ask, Exchange},
 };
+use crate::control::UpstreamPolicy;
 
 /// Most redirects that are followed; registries use one, seldom two.
 const MAX_REDIRECTS: usize = 5;
@@ -23,13 +26,13 @@ impl Exchange {
     /// port) and nowhere else.
     pub(super) async fn follow(
         &self,
-        target: &Target,
+        policy: &Arc<UpstreamPolicy>,
         mut ask: Ask,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, UpstreamError> {
-        let upstream = target.host();
+        let upstream = &policy.host;
         for _ in 0..=MAX_REDIRECTS {
-            let from_upstream = ask.url.origin() == target.upstream.url.origin();
+            let from_upstream = ask.url.origin() == policy.url.origin();
             let mut hop = ask.clone();
             match authorization {
                 Some(authorization) if from_upstream => {
@@ -37,7 +40,7 @@ impl Exchange {
                 }
                 _ => {}
             }
-            let response = self.send(upstream, hop).await?;
+            let response = self.send(policy, hop).await?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, from_upstream });
             }

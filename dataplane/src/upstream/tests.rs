@@ -3,6 +3,7 @@
 mod answers;
 mod credentials;
 mod tokens;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,12 +26,21 @@ fn client() -> UpstreamClient {
     UpstreamClient::new(timeouts, UpstreamMetrics::default()).unwrap()
 }
 
+fn policy(url: &str) -> UpstreamPolicy {
+    UpstreamPolicy {
+        host: "docker.io".parse().unwrap(),
+        url: url.parse().unwrap(),
+        token_hosts: vec![],
+        ca_pem: String::new(),
+        redirect_hosts: vec![],
+        reserve_percent: 10,
+    }
+}
+
 fn target(url: &str, credential: Option<(&str, &str)>) -> Target {
-    let upstream =
-        UpstreamPolicy { host: "docker.io".parse().unwrap(), url: url.parse().unwrap(), token_hosts: vec![] };
     Target {
         group: "g1".into(),
-        upstream: Arc::new(upstream),
+        upstream: Arc::new(policy(url)),
         repository: "library/alpine".parse().unwrap(),
         credential: credential.map(|(name, secret)| Arc::new(Credential::new(name.to_owned(), secret.into()))),
     }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use roadstead_proto::UpstreamHost;
 use serde::Deserialize;
 use url::Url;
 
@@ -64,26 +63,44 @@ pub(super) fn trust(upstream: &UpstreamPolicy, realm: &Url) -> Trust {
     }
 }
 
+/// Where a challenge sends us for a token, and what that place may be told.
+pub(super) fn realm(upstream: &UpstreamPolicy, bearer: &Bearer) -> Result<(Url, Trust), UpstreamError> {
+    let unusable = |problem: &str| UpstreamError::TokenService {
+        upstream: upstream.host.clone(),
+        problem: problem.to_owned(),
+        status: None,
+        retry_after: None,
+    };
+    let mut realm: Url = bearer.realm.parse().map_err(|_| unusable("its address is no URL"))?;
+    // An upstream must not choose the credentials that are sent.
+    let cleared = realm.set_username("").and_then(|()| realm.set_password(None));
+    match (cleared, trust(upstream, &realm)) {
+        (Err(()), _) | (_, Trust::Nothing) => Err(unusable("its address is not a safe one")),
+        (Ok(()), trust) => Ok((realm, trust)),
+    }
+}
+
 /// Fetches a token. `credential` is sent as it is: whether it may be is the caller's to know, by [`trust`].
 pub(super) async fn fetch(
     exchange: Exchange,
-    upstream: UpstreamHost,
+    upstream: Arc<UpstreamPolicy>,
     realm: Url,
     bearer: Bearer,
     credential: Option<Arc<Credential>>,
 ) -> Result<Token, UpstreamError> {
     let limit = exchange.timeouts.whole;
     let asking = ask(&exchange, &upstream, realm, &bearer, credential.as_deref());
-    within(limit, &upstream, asking).await.map_err(UpstreamError::at_token_service)
+    within(limit, &upstream.host, asking).await.map_err(UpstreamError::at_token_service)
 }
 
 async fn ask(
     exchange: &Exchange,
-    upstream: &UpstreamHost,
+    policy: &Arc<UpstreamPolicy>,
     mut url: Url,
     bearer: &Bearer,
     credential: Option<&Credential>,
 ) -> Result<Token, UpstreamError> {
+    let upstream = &policy.host;
     let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
     {
         let mut query = url.query_pairs_mut();
@@ -102,7 +119,7 @@ async fn ask(
     }
     let ask = Ask { kind: RequestKind::Token, method: Method::GET, url, headers };
     // A redirect is followed nowhere: it would take the credentials along.
-    let response = check_status(exchange.send(upstream, ask).await?, upstream, true)?;
+    let response = check_status(exchange.send(policy, ask).await?, upstream, true)?;
     let body = exchange.whole(upstream, response, MAX_ANSWER_BYTES).await?;
     read(&body).map_err(|problem| UpstreamError::BadAnswer { upstream: upstream.clone(), problem: problem.to_owned() })
 }
@@ -125,7 +142,14 @@ mod tests {
 
     fn upstream(url: &str) -> UpstreamPolicy {
         let token_hosts = vec!["auth.docker.io".to_owned(), "tokens.example:8443".to_owned()];
-        UpstreamPolicy { host: "docker.io".parse().unwrap(), url: url.parse().unwrap(), token_hosts }
+        UpstreamPolicy {
+            host: "docker.io".parse().unwrap(),
+            url: url.parse().unwrap(),
+            token_hosts,
+            ca_pem: String::new(),
+            redirect_hosts: Vec::new(),
+            reserve_percent: 10,
+        }
     }
 
     #[test]

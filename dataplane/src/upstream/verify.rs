@@ -1,0 +1,75 @@
+//! Trying credentials, as `docker login` does: without any pull, and without what is remembered of earlier ones.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::{
+    UpstreamClient, UpstreamError,
+    authorization::basic,
+    challenge::Challenge,
+    exchange::{Ask, within},
+    fetch::check_status,
+    metrics::RequestKind,
+    redirect::Answer,
+    token_service::{self, Trust},
+};
+use crate::control::{Credential, UpstreamPolicy};
+
+impl UpstreamClient {
+    /// Asks `upstream` whether it takes `credential`. Good also where it asks nobody who they are.
+    pub async fn verify_credential(
+        &self,
+        upstream: &Arc<UpstreamPolicy>,
+        credential: Arc<Credential>,
+    ) -> Result<(), UpstreamError> {
+        within(self.exchange.timeouts.whole, &upstream.host, self.try_credential(upstream, credential)).await
+    }
+
+    async fn try_credential(
+        &self,
+        upstream: &Arc<UpstreamPolicy>,
+        credential: Arc<Credential>,
+    ) -> Result<(), UpstreamError> {
+        let asked = self.ping(upstream, None).await?;
+        if asked.response.status() != StatusCode::UNAUTHORIZED {
+            return check_status(asked.response, &upstream.host, asked.from_upstream).map(drop);
+        }
+        let challenge = Challenge::choose(asked.response.headers());
+        self.exchange.discard(&upstream.host, asked.response).await;
+        let authorization = match challenge.filter(|_| asked.from_upstream) {
+            None => return Err(UpstreamError::Unauthorized { upstream: upstream.host.clone() }),
+            Some(Challenge::Basic) => basic(&upstream.host, &credential)?,
+            Some(Challenge::Bearer(bearer)) => {
+                let (realm, trust) = token_service::realm(upstream, &bearer)?;
+                if trust != Trust::Credentials {
+                    return Err(UpstreamError::TokenService {
+                        upstream: upstream.host.clone(),
+                        problem: format!(
+                            "{} is not listed among the upstream's token hosts, so it is not given credentials",
+                            realm.host_str().unwrap_or_default()
+                        ),
+                        status: None,
+                        retry_after: None,
+                    });
+                }
+                let (exchange, policy) = (self.exchange.clone(), Arc::clone(upstream));
+                token_service::fetch(exchange, policy, realm, bearer, Some(credential)).await?.header.clone()
+            }
+        };
+        let answered = self.ping(upstream, Some(&authorization)).await?;
+        check_status(answered.response, &upstream.host, answered.from_upstream).map(drop)
+    }
+
+    async fn ping(
+        &self,
+        upstream: &Arc<UpstreamPolicy>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, UpstreamError> {
+        let mut url = upstream.url.clone();
+        let path = format!("{}/v2/", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        let ask = Ask { kind: RequestKind::Ping, method: Method::GET, url, headers: HeaderMap::new() };
+        self.exchange.follow(upstream, ask, authorization).await
+    }
+}
