@@ -109,6 +109,19 @@ impl Actor {
 }
 
 impl Entry {
+    /// The record of what the server did by itself.
+    pub fn by_server(action: &'static str, subject: impl Into<String>) -> Self {
+        Self {
+            actor: "server".to_owned(),
+            client_address: String::new(),
+            action,
+            subject: subject.into(),
+            group_path: String::new(),
+            outcome: Outcome::Done,
+            detail: String::new(),
+        }
+    }
+
     /// Names the group concerned.
     pub fn of_group(mut self, path: &GroupPath) -> Self {
         self.group_path = path.to_string();

@@ -8,6 +8,8 @@ use crate::violation::Violation;
 
 /// Longest time that a tag may be served without asking upstream, in milliseconds: 30 days.
 pub const MAX_MAX_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
+/// How long links may be kept without a pull, in milliseconds: a day to ten years.
+pub const RETENTION_MS: std::ops::RangeInclusive<i64> = 24 * 3600 * 1000..=3650 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.
 pub const MAX_UPSTREAMS: usize = 50;
 
@@ -61,6 +63,8 @@ pub struct GroupSettings {
     pub upstreams: Vec<UpstreamHost>,
     /// How long a tag is served without asking upstream, in milliseconds.
     pub max_age_ms: i64,
+    /// After how long without a pull links are removed, in milliseconds; 0 keeps them.
+    pub retention_ms: i64,
 }
 
 /// A group as it is stored.
@@ -105,6 +109,8 @@ pub struct GroupChange {
     pub upstreams: Option<Vec<UpstreamHost>>,
     /// See [`GroupSettings::max_age_ms`].
     pub max_age_ms: Option<i64>,
+    /// See [`GroupSettings::retention_ms`].
+    pub retention_ms: Option<i64>,
 }
 
 impl GroupSettings {
@@ -117,13 +123,14 @@ impl GroupSettings {
             frozen: change.frozen.unwrap_or(self.frozen),
             upstreams: change.upstreams.unwrap_or_else(|| self.upstreams.clone()),
             max_age_ms: change.max_age_ms.unwrap_or(self.max_age_ms),
+            retention_ms: change.retention_ms.unwrap_or(self.retention_ms),
         }
     }
 
     /// The names of the settings that differ from `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
         // Taken apart, so that a new setting without an entry here does not compile.
-        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms } = self;
+        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms } = self;
         [
             ("visibility", *visibility != before.visibility),
             ("anonymous_pull", *anonymous_pull != before.anonymous_pull),
@@ -131,6 +138,7 @@ impl GroupSettings {
             ("frozen", *frozen != before.frozen),
             ("upstreams", *upstreams != before.upstreams),
             ("max_age", *max_age_ms != before.max_age_ms),
+            ("retention", *retention_ms != before.retention_ms),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -153,6 +161,9 @@ impl GroupSettings {
         }
         if !(0..=MAX_MAX_AGE_MS).contains(&self.max_age_ms) {
             found.push(Violation::new("max_age", "must be between 0 and 30 days"));
+        }
+        if self.retention_ms != 0 && !RETENTION_MS.contains(&self.retention_ms) {
+            found.push(Violation::new("retention", "must be 0, or between 1 and 3650 days"));
         }
         if self.upstreams.is_empty() || self.upstreams.len() > MAX_UPSTREAMS {
             found.push(Violation::new("upstreams", format!("a group uses 1 to {MAX_UPSTREAMS} upstreams")));
@@ -188,6 +199,7 @@ mod tests {
             frozen: false,
             upstreams: vec!["docker.io".parse().unwrap()],
             max_age_ms: 0,
+            retention_ms: 0,
         }
     }
 
@@ -206,6 +218,10 @@ mod tests {
             (GroupChange { max_age_ms: Some(MAX_MAX_AGE_MS), ..change() }, None),
             (GroupChange { max_age_ms: Some(MAX_MAX_AGE_MS + 1), ..change() }, Some("max_age")),
             (GroupChange { max_age_ms: Some(-1), ..change() }, Some("max_age")),
+            (GroupChange { retention_ms: Some(*RETENTION_MS.start()), ..change() }, None),
+            (GroupChange { retention_ms: Some(*RETENTION_MS.end()), ..change() }, None),
+            (GroupChange { retention_ms: Some(*RETENTION_MS.start() - 1), ..change() }, Some("retention")),
+            (GroupChange { retention_ms: Some(*RETENTION_MS.end() + 1), ..change() }, Some("retention")),
             (GroupChange { upstreams: Some(vec![]), ..change() }, Some("upstreams")),
             (GroupChange { upstreams: Some(vec![quay]), ..change() }, Some("upstreams")),
             (GroupChange { upstreams: Some(vec![hub.clone(), hub.clone()]), ..change() }, Some("upstreams")),

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::AtomicI64,
     time::Duration,
 };
 
@@ -127,6 +128,7 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         last_used: LastUsed::default(),
         issuer_keys: KeyCache::new(clock.clone()),
         refusals: Refusals::default(),
+        retained_at_ms: AtomicI64::default(),
         audit_retention: config.audit_retention,
         clock,
     };

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod last_used;
 pub mod oidc;
 pub mod pulls;
+pub mod retention;
 pub mod sign_in;
 pub mod tags;
 pub mod tokens;
@@ -17,7 +18,7 @@ pub mod upkeep;
 pub mod upstreams;
 pub mod usage;
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicI64, time::Duration};
 
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
@@ -47,6 +48,8 @@ pub struct Plane {
     pub(crate) last_used: last_used::LastUsed,
     pub(crate) issuer_keys: KeyCache,
     pub(crate) refusals: audit::Refusals,
+    /// When links were last removed for their age.
+    pub(crate) retained_at_ms: AtomicI64,
     pub(crate) audit_retention: Duration,
 }
 

@@ -70,6 +70,7 @@ pub fn group(group: Group) -> v1::Group {
         frozen: settings.frozen,
         upstreams: settings.upstreams.iter().map(ToString::to_string).collect(),
         max_age: Some(duration(settings.max_age_ms)),
+        retention: Some(duration(settings.retention_ms)),
         etag: group.etag.to_string(),
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),

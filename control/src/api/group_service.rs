@@ -53,6 +53,7 @@ impl GroupService for Groups {
             frozen: false,
             upstreams,
             max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?.unwrap_or(0),
+            retention_ms: 0,
         };
         let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
@@ -100,6 +101,7 @@ impl GroupService for Groups {
             frozen: request.frozen,
             upstreams: request.upstreams.map(|list| convert::hosts("upstreams", &list.hosts)).transpose()?,
             max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?,
+            retention_ms: request.retention.map(|age| convert::duration_ms("retention", age)).transpose()?,
         };
         let group = self.0.update_group(&caller, &path, etag, change).await.map_err(from_plane)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))

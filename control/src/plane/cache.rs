@@ -168,7 +168,7 @@ async fn purge_group(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResu
 }
 
 /// What the filter takes of each repository; one of them is in memory at a time.
-async fn purge_places(
+pub(super) async fn purge_places(
     tx: &mut WriteTx,
     places: &[GroupRepository],
     filter: &Filter,

@@ -88,6 +88,7 @@ async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> 
         frozen: false,
         upstreams: vec![hub.host],
         max_age_ms: 0,
+        retention_ms: 0,
     };
     insert_group(tx, path, settings, now_ms).await.map(|_| ())
 }

@@ -54,6 +54,7 @@ impl Plane {
         self.rotate_keys().await?;
         self.forget().await?;
         self.prune_events().await?;
+        self.retain().await?;
         self.write_repeats().await?;
         self.write_last_used().await
     }

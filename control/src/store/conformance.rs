@@ -43,6 +43,7 @@ fn group(path: &str) -> Group {
             frozen: true,
             upstreams: vec!["docker.io".parse().unwrap(), "quay.io:443".parse().unwrap()],
             max_age_ms: 5,
+            retention_ms: 7,
         },
         etag: 1,
         link_epoch: 2,

@@ -13,7 +13,7 @@ use crate::{
 macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
-            "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag, link_epoch, \
+            "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
              credential_epoch, access_epoch, hits, misses, created_at, updated_at FROM groups ",
             $rest
         ))
@@ -35,6 +35,7 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
                 .map(|host| parse("upstream host", host.to_owned()))
                 .collect::<StoreResult<_>>()?,
             max_age_ms: row.try_get("max_age_ms")?,
+            retention_ms: row.try_get("retention_ms")?,
         },
         etag: row.try_get("etag")?,
         link_epoch: row.try_get("link_epoch")?,
@@ -99,13 +100,18 @@ pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
     select!("ORDER BY path").fetch_all(db).await?.iter().map(read).collect()
 }
 
+/// Those groups whose links are removed when nobody pulls by them.
+pub async fn with_retention(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
+    select!("WHERE retention_ms > 0 ORDER BY path").fetch_all(db).await?.iter().map(read).collect()
+}
+
 /// Adds a group. Answers false, and does nothing, if the path is taken.
 pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> {
     let settings = &group.settings;
     let done = sqlx::query(
         "INSERT INTO groups (id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag,
-             link_epoch, credential_epoch, access_epoch, hits, misses, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (path) DO NOTHING",
+             link_epoch, credential_epoch, access_epoch, hits, misses, created_at, updated_at, retention_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT (path) DO NOTHING",
     )
     .bind(group.id.clone())
     .bind(group.path.as_str().to_owned())
@@ -123,6 +129,7 @@ pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> 
     .bind(group.misses)
     .bind(group.created_at_ms)
     .bind(group.updated_at_ms)
+    .bind(settings.retention_ms)
     .execute(&mut *db)
     .await?;
     if done.rows_affected() == 0 {
@@ -142,7 +149,7 @@ pub async fn update(
 ) -> StoreResult<()> {
     sqlx::query(
         "UPDATE groups SET visibility = $2, anonymous_pull = $3, enabled = $4, frozen = $5, upstreams = $6,
-             max_age_ms = $7, etag = $8, updated_at = $9 WHERE id = $1",
+             max_age_ms = $7, etag = $8, updated_at = $9, retention_ms = $10 WHERE id = $1",
     )
     .bind(id.to_owned())
     .bind(settings.visibility.as_str())
@@ -153,6 +160,7 @@ pub async fn update(
     .bind(settings.max_age_ms)
     .bind(etag)
     .bind(now_ms)
+    .bind(settings.retention_ms)
     .execute(&mut *db)
     .await?;
     put_upstreams(db, id, settings).await
