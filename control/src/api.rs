@@ -5,14 +5,18 @@ mod audit_service;
 mod authenticate;
 mod cache_service;
 mod convert;
+mod errand_convert;
 mod group_service;
+mod limit_metrics;
 mod node_convert;
 mod node_service;
 mod observe;
 mod oidc_service;
 mod page;
+mod prefetch_stream;
 mod refused_changes;
 mod status;
+mod tag_rules;
 mod token_service;
 mod upstream_service;
 mod watch_stream;
@@ -55,6 +59,7 @@ pub(crate) async fn router(
     metrics: &mut Registry,
 ) -> Result<(Router, HealthReporter), ApiError> {
     let observer = Arc::new(Observer::new(metrics)?);
+    limit_metrics::register(plane.clone(), metrics);
     let node = node_service::Nodes::new(plane.clone(), stop, observer.watchers());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GroupServiceServer<group_service::Groups>>().await;

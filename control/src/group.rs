@@ -2,9 +2,12 @@
 
 use std::str::FromStr;
 
-use roadstead_proto::{GroupPath, UpstreamHost};
+use roadstead_proto::{GroupPath, ImagePattern, UpstreamHost};
 
-use crate::violation::Violation;
+use crate::{
+    tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
+    violation::Violation,
+};
 
 /// Longest time that a tag may be served without asking upstream, in milliseconds: 30 days.
 pub const MAX_MAX_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -65,6 +68,10 @@ pub struct GroupSettings {
     pub max_age_ms: i64,
     /// After how long without a pull links are removed, in milliseconds; 0 keeps them.
     pub retention_ms: i64,
+    /// What else goes for tags.
+    pub tags: TagSettings,
+    /// Which images may be pulled.
+    pub images: ImageRules,
 }
 
 /// A group as it is stored.
@@ -111,6 +118,18 @@ pub struct GroupChange {
     pub max_age_ms: Option<i64>,
     /// See [`GroupSettings::retention_ms`].
     pub retention_ms: Option<i64>,
+    /// See [`TagSettings::max_stale_ms`].
+    pub max_stale_ms: Option<i64>,
+    /// See [`TagSettings::cooldown_ms`].
+    pub cooldown_ms: Option<i64>,
+    /// See [`TagSettings::missing_tag`].
+    pub missing_tag: Option<MissingTag>,
+    /// Replaces all of [`TagSettings::rules`].
+    pub tag_rules: Option<Vec<TagRule>>,
+    /// Replaces all of [`ImageRules::allowed`].
+    pub allowed_images: Option<Vec<ImagePattern>>,
+    /// Replaces all of [`ImageRules::denied`].
+    pub denied_images: Option<Vec<ImagePattern>>,
 }
 
 impl GroupSettings {
@@ -124,13 +143,26 @@ impl GroupSettings {
             upstreams: change.upstreams.unwrap_or_else(|| self.upstreams.clone()),
             max_age_ms: change.max_age_ms.unwrap_or(self.max_age_ms),
             retention_ms: change.retention_ms.unwrap_or(self.retention_ms),
+            tags: TagSettings {
+                max_stale_ms: change.max_stale_ms.unwrap_or(self.tags.max_stale_ms),
+                cooldown_ms: change.cooldown_ms.unwrap_or(self.tags.cooldown_ms),
+                missing_tag: change.missing_tag.unwrap_or(self.tags.missing_tag),
+                rules: change.tag_rules.unwrap_or_else(|| self.tags.rules.clone()),
+            },
+            images: ImageRules {
+                allowed: change.allowed_images.unwrap_or_else(|| self.images.allowed.clone()),
+                denied: change.denied_images.unwrap_or_else(|| self.images.denied.clone()),
+            },
         }
     }
 
     /// The names of the settings that differ from `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
         // Taken apart, so that a new setting without an entry here does not compile.
-        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms } = self;
+        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, tags, images } =
+            self;
+        let TagSettings { max_stale_ms, cooldown_ms, missing_tag, rules } = tags;
+        let ImageRules { allowed, denied } = images;
         [
             ("visibility", *visibility != before.visibility),
             ("anonymous_pull", *anonymous_pull != before.anonymous_pull),
@@ -139,6 +171,12 @@ impl GroupSettings {
             ("upstreams", *upstreams != before.upstreams),
             ("max_age", *max_age_ms != before.max_age_ms),
             ("retention", *retention_ms != before.retention_ms),
+            ("max_stale", *max_stale_ms != before.tags.max_stale_ms),
+            ("cooldown", *cooldown_ms != before.tags.cooldown_ms),
+            ("missing_tag", *missing_tag != before.tags.missing_tag),
+            ("tag_rules", *rules != before.tags.rules),
+            ("allowed_images", *allowed != before.images.allowed),
+            ("denied_images", *denied != before.images.denied),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -178,6 +216,8 @@ impl GroupSettings {
                 ));
             }
         }
+        found.extend(self.tags.violations());
+        found.extend(self.images.violations());
         found
     }
 }
@@ -200,6 +240,8 @@ mod tests {
             upstreams: vec!["docker.io".parse().unwrap()],
             max_age_ms: 0,
             retention_ms: 0,
+            tags: TagSettings::default(),
+            images: ImageRules::default(),
         }
     }
 
@@ -222,6 +264,8 @@ mod tests {
             (GroupChange { retention_ms: Some(*RETENTION_MS.end()), ..change() }, None),
             (GroupChange { retention_ms: Some(*RETENTION_MS.start() - 1), ..change() }, Some("retention")),
             (GroupChange { retention_ms: Some(*RETENTION_MS.end() + 1), ..change() }, Some("retention")),
+            (GroupChange { max_stale_ms: Some(-1), ..change() }, Some("max_stale")),
+            (GroupChange { denied_images: Some(vec!["a:b".parse().unwrap()]), ..change() }, Some("denied_images")),
             (GroupChange { upstreams: Some(vec![]), ..change() }, Some("upstreams")),
             (GroupChange { upstreams: Some(vec![quay]), ..change() }, Some("upstreams")),
             (GroupChange { upstreams: Some(vec![hub.clone(), hub.clone()]), ..change() }, Some("upstreams")),

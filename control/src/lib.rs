@@ -2,7 +2,8 @@
 //! means now) and decides. It moves no image bytes.
 //!
 //! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
-//! [`purge`], [`group`], [`member`], [`token`], [`upstream`], `auth::rotation`); `plane` is the use cases, one function per call;
+//! [`purge`], [`group`], [`member`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
+//! `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
 //! `store` the database; `api` the gRPC services; `watch` what nodes are told.
 
 pub mod access;
@@ -12,6 +13,7 @@ pub mod audit;
 mod auth;
 mod clock;
 mod content;
+mod errands;
 pub mod freshness;
 pub mod group;
 pub mod member;
@@ -19,10 +21,14 @@ mod oidc;
 mod open;
 mod plane;
 pub mod pull_access;
+pub mod pull_limit;
 pub mod purge;
+pub mod schedule;
 mod store;
+pub mod tag_settings;
 pub mod token;
 pub mod upstream;
+pub mod upstream_status;
 mod violation;
 mod watch;
 
@@ -44,6 +50,7 @@ pub use self::{
     },
     clock::Clock,
     content::ContentKind,
+    errands::ErrandError,
     open::{ControlConfig, FirstStart, OpenError},
     plane::PlaneError,
     store::StoreError,

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
         secret,
     },
     clock::{Clock, millis},
+    errands::Errands,
     oidc::KeyCache,
     plane::{Plane, PlaneError, audit::Refusals, first_start::AdminToken, last_used::LastUsed},
     store::{Store, StoreError},
@@ -130,6 +133,9 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         refusals: Refusals::default(),
         retained_at_ms: AtomicI64::default(),
         audit_retention: config.audit_retention,
+        errands: Errands::default(),
+        schedules_changed: Notify::default(),
+        conditions_shown: ArcSwap::default(),
         clock,
     };
     let admin_token_file = config.data_dir.join(ADMIN_TOKEN_FILE);

@@ -4,24 +4,31 @@
 pub mod audit;
 mod authorize;
 pub mod cache;
+pub mod errands;
 pub mod first_start;
 pub mod garbage;
 pub mod groups;
 pub mod last_used;
+pub mod limits;
 pub mod oidc;
 pub mod pulls;
 pub mod retention;
+pub mod schedules;
 pub mod sign_in;
+pub mod tag_meanings;
 pub mod tags;
 pub mod tokens;
 pub mod upkeep;
+pub mod upstream_reports;
 pub mod upstreams;
 pub mod usage;
 
 use std::{sync::atomic::AtomicI64, time::Duration};
 
+use arc_swap::ArcSwap;
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use crate::{
     auth::{
@@ -29,8 +36,10 @@ use crate::{
         seal::{SealError, Sealer},
     },
     clock::Clock,
+    errands::{ErrandError, Errands},
     group::Group,
     oidc::{KeyCache, KeysUnavailable},
+    pull_limit::Condition,
     store::{Store, StoreError},
     violation::Violation,
 };
@@ -51,6 +60,11 @@ pub struct Plane {
     /// When links were last removed for their age.
     pub(crate) retained_at_ms: AtomicI64,
     pub(crate) audit_retention: Duration,
+    pub(crate) errands: Errands,
+    /// There is a new schedule.
+    pub(crate) schedules_changed: Notify,
+    /// What is known of upstreams, as the metrics show it.
+    pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
 }
 
 /// Why a call was not done.
@@ -87,6 +101,9 @@ pub enum PlaneError {
     /// The caller may not do that to this object, whether or not it is there.
     #[error(transparent)]
     Denied(#[from] crate::access::Denied),
+    /// What only a node could do was not done.
+    #[error(transparent)]
+    Errand(#[from] ErrandError),
     /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),

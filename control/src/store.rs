@@ -11,6 +11,7 @@
 
 pub mod audit;
 pub mod changes;
+pub mod conditions;
 pub mod contents;
 pub mod credentials;
 pub mod garbage;
@@ -20,8 +21,12 @@ pub mod keys;
 pub mod links;
 pub mod members;
 pub mod oidc;
+pub mod schedules;
+pub mod tag_history;
+pub mod tag_rules;
 pub mod tags;
 pub mod tokens;
+pub mod upstream_health;
 pub mod upstreams;
 pub mod usage;
 

@@ -13,10 +13,11 @@ use crate::{
     auth::key_ring::StoredKey,
     group::Group,
     plane::{Plane, PlaneResult},
+    pull_limit::Condition,
     store::{
         ReadTx,
         changes::{self, Subject},
-        groups, keys, tokens, upstreams,
+        conditions, groups, keys, tokens, upstreams,
     },
     upstream::Upstream,
 };
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub keys: Vec<StoredKey>,
     /// Token id, and until when to remember that it was revoked.
     pub revocations: Vec<(String, i64)>,
+    /// What is known of upstreams.
+    pub conditions: Vec<Condition>,
 }
 
 /// One change.
@@ -72,6 +75,10 @@ pub enum Change {
     Keys(Vec<StoredKey>),
     /// A token was revoked: its id, and until when to remember it.
     Revocation(String, i64),
+    /// What is known of an upstream has changed.
+    Condition(Condition),
+    /// There is an errand with this id. Not part of what is stored.
+    Errand(String),
 }
 
 /// Sends events until the watcher goes, `stop` is cancelled, or the database fails (the last thing sent is the error).
@@ -82,6 +89,7 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let mut revisions = plane.store.revisions();
+    let (mut waiting, mut offers) = plane.errands.offers();
     let mut have = resume_revision;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
@@ -94,11 +102,25 @@ pub async fn watch(
         if events.send(next).await.is_err() || failed {
             return;
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = events.closed() => return,
-            // Either a change, or time for a sign of life: both mean to look.
-            _ = timeout(HEARTBEAT, revisions.changed()) => {}
+        loop {
+            let offered: Vec<_> = waiting.drain(..).map(Change::Errand).collect();
+            if !offered.is_empty()
+                && events.send(Ok(Event { revision: have, what: What::Changes(offered) })).await.is_err()
+            {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = events.closed() => return,
+                // Errands are beside the revisions: nothing else is new.
+                offer = offers.recv() => match offer {
+                    Ok(id) => waiting.push(id),
+                    // So many at once that some were missed: those that still wait are all there is to know.
+                    Err(_) => (waiting, offers) = plane.errands.offers(),
+                },
+                // Either a change, or time for a sign of life: both mean to look.
+                _ = timeout(HEARTBEAT, revisions.changed()) => break,
+            }
         }
     }
 }
@@ -108,7 +130,7 @@ async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
     let revision = changes::current_revision(&mut tx).await?;
     let missed = if have == 0 { None } else { changes::since(&mut tx, have).await? };
     let what = match missed {
-        None => What::Snapshot(Box::new(snapshot(&mut tx).await?)),
+        None => What::Snapshot(Box::new(snapshot(&mut tx, plane.clock.now_ms()).await?)),
         Some(subjects) if subjects.is_empty() => What::Heartbeat,
         Some(subjects) => {
             let mut told = Vec::with_capacity(subjects.len());
@@ -121,8 +143,10 @@ async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
     Ok(Event { revision, what })
 }
 
-async fn snapshot(tx: &mut ReadTx) -> PlaneResult<Snapshot> {
+async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> PlaneResult<Snapshot> {
+    let conditions = conditions::all(tx).await?.into_iter().filter(|condition| condition.matters(now_ms)).collect();
     Ok(Snapshot {
+        conditions,
         groups: groups::all(tx).await?,
         upstreams: upstreams::all(tx).await?,
         keys: keys::all(tx).await?,
@@ -146,5 +170,12 @@ async fn change(tx: &mut ReadTx, subject: Subject) -> PlaneResult<Option<Change>
             Some(forget_after_ms) => Change::Revocation(id, forget_after_ms),
             None => return Ok(None),
         },
+        Subject::Condition(key) => {
+            let (upstream, username, source) = Condition::parts(&key);
+            match conditions::get(tx, upstream, username, source).await? {
+                Some(condition) => Change::Condition(condition),
+                None => return Ok(None),
+            }
+        }
     }))
 }

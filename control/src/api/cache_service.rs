@@ -3,10 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use roadstead_proto::{
-    Tag,
+    Digest, ImageName, Reference, Tag,
     v1::{
-        GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse, ListManifestsRequest,
-        ListManifestsResponse, PurgeCacheRequest, PurgeCacheResponse, cache_service_server::CacheService,
+        CreatePrefetchScheduleRequest, CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest,
+        DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse,
+        ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse,
+        ListTagHistoryRequest, ListTagHistoryResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest,
+        PurgeCacheRequest, PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, cache_service_server::CacheService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -14,11 +17,12 @@ use tonic::{Request, Response, Status};
 use super::{
     authenticate::caller,
     convert, page,
-    status::{allow_on, from_plane, invalid_field, parse_optional},
+    prefetch_stream::{self, PrefetchStream},
+    status::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
 };
 use crate::{
     access::Action,
-    plane::{Plane, cache::PurgeRequest},
+    plane::{Plane, cache::PurgeRequest, schedules::no_schedule},
     store::inventory::{Item, Position},
 };
 
@@ -41,7 +45,8 @@ fn position(item: &Item) -> Position {
 
 #[tonic::async_trait]
 impl CacheService for Cache {
-    type PrefetchImageStream = tokio_stream::Empty<Result<roadstead_proto::v1::PrefetchImageResponse, Status>>;
+    type PrefetchImageStream = PrefetchStream;
+
     async fn list_manifests(
         &self,
         request: Request<ListManifestsRequest>,
@@ -112,50 +117,146 @@ impl CacheService for Cache {
 
     async fn list_tag_history(
         &self,
-        _: Request<roadstead_proto::v1::ListTagHistoryRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListTagHistoryResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<ListTagHistoryRequest>,
+    ) -> Result<Response<ListTagHistoryResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        let found = self.0.tag_history(&path, &image, &tag).await.map_err(from_plane)?;
+        let sightings = found.into_iter().map(convert::sighting).collect();
+        Ok(Response::new(ListTagHistoryResponse { sightings }))
     }
 
-    async fn pin_tag(
-        &self,
-        _: Request<roadstead_proto::v1::PinTagRequest>,
-    ) -> Result<Response<roadstead_proto::v1::PinTagResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn pin_tag(&self, request: Request<PinTagRequest>) -> Result<Response<PinTagResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        let digest: Digest = parse("digest", &request.digest)?;
+        self.0.pin_tag(&caller, &path, &image, &tag, &digest).await.map_err(from_plane)?;
+        Ok(Response::new(PinTagResponse {}))
     }
 
-    async fn unpin_tag(
-        &self,
-        _: Request<roadstead_proto::v1::UnpinTagRequest>,
-    ) -> Result<Response<roadstead_proto::v1::UnpinTagResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn create_prefetch_schedule(
-        &self,
-        _: Request<roadstead_proto::v1::CreatePrefetchScheduleRequest>,
-    ) -> Result<Response<roadstead_proto::v1::CreatePrefetchScheduleResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn list_prefetch_schedules(
-        &self,
-        _: Request<roadstead_proto::v1::ListPrefetchSchedulesRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListPrefetchSchedulesResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn delete_prefetch_schedule(
-        &self,
-        _: Request<roadstead_proto::v1::DeletePrefetchScheduleRequest>,
-    ) -> Result<Response<roadstead_proto::v1::DeletePrefetchScheduleResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn unpin_tag(&self, request: Request<UnpinTagRequest>) -> Result<Response<UnpinTagResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        self.0.unpin_tag(&caller, &path, &image, &tag).await.map_err(from_plane)?;
+        Ok(Response::new(UnpinTagResponse {}))
     }
 
     async fn prefetch_image(
         &self,
-        _: Request<roadstead_proto::v1::PrefetchImageRequest>,
+        request: Request<PrefetchImageRequest>,
     ) -> Result<Response<Self::PrefetchImageStream>, Status> {
-        Err(Status::unimplemented(""))
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, reference) = image_reference(&request.image)?;
+        let waiting =
+            self.0.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_plane)?;
+        Ok(Response::new(prefetch_stream::stream(waiting)))
+    }
+
+    async fn create_prefetch_schedule(
+        &self,
+        request: Request<CreatePrefetchScheduleRequest>,
+    ) -> Result<Response<CreatePrefetchScheduleResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, reference) = image_reference(&request.image)?;
+        let Reference::Tag(tag) = reference else {
+            return Err(invalid_field("image", "a digest never changes: prefetch it once, or name a tag"));
+        };
+        let every = request.every.ok_or_else(|| invalid_field("every", "required: five minutes to 30 days"))?;
+        let every_ms = convert::duration_ms("every", every)?;
+        let made = self.0.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
+        let schedule = made.map_err(from_plane)?;
+        Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
+    }
+
+    async fn list_prefetch_schedules(
+        &self,
+        request: Request<ListPrefetchSchedulesRequest>,
+    ) -> Result<Response<ListPrefetchSchedulesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.schedules(&path, &after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|schedule| schedule.id.as_str()));
+        let schedules = found.items.into_iter().map(convert::schedule).collect();
+        Ok(Response::new(ListPrefetchSchedulesResponse { schedules, next_page_token }))
+    }
+
+    async fn delete_prefetch_schedule(
+        &self,
+        request: Request<DeletePrefetchScheduleRequest>,
+    ) -> Result<Response<DeletePrefetchScheduleResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeGroup)?;
+        let id = request.into_inner().id;
+        if id.is_empty() {
+            return Err(invalid_field("id", "required: the id of a schedule"));
+        }
+        // One of another group looks like one that is not there.
+        let missing = || from_plane(no_schedule(&id));
+        let schedule = self.0.schedule(&id).await.map_err(from_plane)?.ok_or_else(missing)?;
+        if self.0.authorize(&caller, Action::ChangeGroup, &schedule.group).await.is_err() {
+            return Err(missing());
+        }
+        self.0.delete_schedule(&caller, &id).await.map_err(from_plane)?;
+        Ok(Response::new(DeletePrefetchScheduleResponse {}))
+    }
+}
+
+/// A required image, without tag or digest.
+fn image(field: &str, text: &str) -> Result<ImageName, Status> {
+    if text.is_empty() {
+        Err(invalid_field(field, "required: an image, as in alpine or ghcr.io/org/app"))
+    } else {
+        parse(field, text)
+    }
+}
+
+/// An image with its tag or digest: "alpine:3.20", "alpine@sha256:…"; without either, "latest".
+fn image_reference(text: &str) -> Result<(ImageName, Reference), Status> {
+    if let Some((name, digest)) = text.split_once('@') {
+        return Ok((image("image", name)?, Reference::Digest(parse("image", digest)?)));
+    }
+    // A colon before a slash is of a port.
+    let name_from = text.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match text[name_from..].find(':') {
+        Some(colon) => (&text[..name_from + colon], &text[name_from + colon + 1..]),
+        None => (text, "latest"),
+    };
+    Ok((image("image", name)?, Reference::Tag(parse("image", tag)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_come_with_tag_or_digest_or_mean_latest() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, expected) in [
+            ("alpine".to_owned(), Some("alpine latest".to_owned())),
+            ("alpine:3.20".to_owned(), Some("alpine 3.20".to_owned())),
+            ("reg:5000/a/b".to_owned(), Some("reg:5000/a/b latest".to_owned())),
+            ("reg:5000/a/b:v1".to_owned(), Some("reg:5000/a/b v1".to_owned())),
+            (format!("ghcr.io/a/b@{digest}"), Some(format!("ghcr.io/a/b {digest}"))),
+            (String::new(), None),
+            ("alpine:".to_owned(), None),
+            ("alpine:a b".to_owned(), None),
+            ("alpine@sha256:1".to_owned(), None),
+            ("Alpine".to_owned(), None),
+        ] {
+            let got = image_reference(&text).ok().map(|(image, reference)| format!("{image} {reference}"));
+            assert_eq!(got, expected, "{text}");
+        }
     }
 }

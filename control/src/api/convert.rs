@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
-use roadstead_proto::{UpstreamHost, v1};
-use tonic::Status;
+use roadstead_proto::{GroupPath, UpstreamHost, v1};
 
-use super::status::{invalid_field, parse};
+use super::{
+    status::{invalid_field, parse},
+    tag_rules,
+};
 use crate::{
     audit::{Event, Outcome},
     oidc::Trust,
@@ -15,10 +17,13 @@ use crate::{
 use crate::{
     group::{Group, Visibility},
     member::Role,
-    plane::cache::CachedManifest,
+    plane::{cache::CachedManifest, tag_meanings::TagSighting},
+    pull_limit::Condition,
+    schedule::Schedule,
     store::inventory::Item,
     token::{Token, TokenKind},
     upstream::Upstream,
+    upstream_status::{Health, Status},
 };
 
 pub fn timestamp(ms: i64) -> Timestamp {
@@ -27,19 +32,19 @@ pub fn timestamp(ms: i64) -> Timestamp {
 }
 
 /// A duration of a request, in milliseconds.
-pub fn duration_ms(field: &str, duration: prost_types::Duration) -> Result<i64, Status> {
+pub fn duration_ms(field: &str, duration: prost_types::Duration) -> Result<i64, tonic::Status> {
     let bad = || invalid_field(field, "must be a duration that is not negative");
     let duration = Duration::try_from(duration).map_err(|_| bad())?;
     i64::try_from(duration.as_millis()).map_err(|_| bad())
 }
 
-fn duration(ms: i64) -> prost_types::Duration {
+pub fn duration(ms: i64) -> prost_types::Duration {
     let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
     prost_types::Duration { seconds: ms.div_euclid(1000), nanos }
 }
 
 /// A visibility of a request; `None` if nothing is said.
-pub fn visibility(value: i32) -> Result<Option<Visibility>, Status> {
+pub fn visibility(value: i32) -> Result<Option<Visibility>, tonic::Status> {
     match v1::Visibility::try_from(value) {
         Ok(v1::Visibility::Unspecified) => Ok(None),
         Ok(v1::Visibility::Private) => Ok(Some(Visibility::Private)),
@@ -50,7 +55,7 @@ pub fn visibility(value: i32) -> Result<Option<Visibility>, Status> {
 }
 
 /// A list of upstreams of a request.
-pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, Status> {
+pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, tonic::Status> {
     hosts.iter().map(|host| parse(field, host)).collect()
 }
 
@@ -71,6 +76,12 @@ pub fn group(group: Group) -> v1::Group {
         upstreams: settings.upstreams.iter().map(ToString::to_string).collect(),
         max_age: Some(duration(settings.max_age_ms)),
         retention: Some(duration(settings.retention_ms)),
+        max_stale: Some(duration(settings.tags.max_stale_ms)),
+        cooldown: Some(duration(settings.tags.cooldown_ms)),
+        missing_tag: tag_rules::missing(Some(settings.tags.missing_tag)),
+        tag_rules: settings.tags.rules.iter().map(tag_rules::rule).collect(),
+        allowed_images: settings.images.allowed.iter().map(ToString::to_string).collect(),
+        denied_images: settings.images.denied.iter().map(ToString::to_string).collect(),
         etag: group.etag.to_string(),
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
@@ -117,7 +128,9 @@ pub fn upstream(upstream: Upstream) -> v1::Upstream {
         url: upstream.url,
         token_hosts: upstream.token_hosts,
         updated_at: upstream.updated_at_ms.map(timestamp),
-        ..Default::default()
+        ca_pem: upstream.ca_pem,
+        redirect_hosts: upstream.redirect_hosts,
+        reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
     }
 }
 
@@ -177,5 +190,62 @@ pub fn event(event: Event) -> v1::AuditEvent {
         outcome: outcome.into(),
         detail: event.detail,
         count: event.count,
+    }
+}
+
+pub fn sighting(sighting: TagSighting) -> v1::TagSighting {
+    v1::TagSighting {
+        digest: sighting.digest.to_string(),
+        first_seen_at: Some(timestamp(sighting.first_seen_ms)),
+        last_seen_at: Some(timestamp(sighting.last_seen_ms)),
+        cached: sighting.cached,
+        served: sighting.served,
+        pinned: sighting.pinned,
+    }
+}
+
+pub fn schedule(schedule: Schedule) -> v1::PrefetchSchedule {
+    v1::PrefetchSchedule {
+        id: schedule.id,
+        group_path: schedule.group.to_string(),
+        image: format!("{}:{}", schedule.place, schedule.tag),
+        platforms: schedule.platforms,
+        every: Some(duration(schedule.every_ms)),
+        last_run_at: schedule.last_run_at_ms.map(timestamp),
+        last_error: schedule.last_error,
+    }
+}
+
+/// How an upstream is doing for one set of credentials.
+pub fn status(host: String, username: String, status: Status) -> v1::UpstreamStatus {
+    let known = |at_ms: i64| (at_ms > 0).then(|| timestamp(at_ms));
+    let health = match status.health {
+        Health::Unknown => v1::UpstreamHealth::Unspecified,
+        Health::Good => v1::UpstreamHealth::Good,
+        Health::Failing => v1::UpstreamHealth::Failing,
+        Health::Open => v1::UpstreamHealth::Open,
+    };
+    let limit = |condition: Condition| {
+        let window_ms = (condition.window_seconds > 0).then(|| condition.window_ms());
+        v1::PullLimit {
+            limit: condition.limit,
+            remaining: condition.remaining,
+            window: window_ms.map(duration),
+            source: condition.source,
+            seen_at: Some(timestamp(condition.seen_at_ms)),
+            resets_at: window_ms.map(|ms| timestamp(condition.seen_at_ms.saturating_add(ms))),
+        }
+    };
+    let spent = |(group, pulls): (GroupPath, i64)| v1::PullSpend { group_path: group.to_string(), pulls };
+    v1::UpstreamStatus {
+        host,
+        username,
+        health: health.into(),
+        last_error: status.last_error,
+        last_failed_at: known(status.last_failed_at_ms),
+        last_answered_at: known(status.last_answered_at_ms),
+        paused_until: known(status.paused_until_ms),
+        limits: status.limits.into_iter().map(limit).collect(),
+        spent: status.spent.into_iter().map(spent).collect(),
     }
 }

@@ -6,8 +6,8 @@ use roadstead_proto::{
     UpstreamHost,
     v1::{
         CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
-        GetGroupResponse, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
-        group_service_server::GroupService,
+        GetGroupResponse, ImagePatterns, ListGroupsRequest, ListGroupsResponse, MissingTag, UpdateGroupRequest,
+        UpdateGroupResponse, group_service_server::GroupService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -15,12 +15,15 @@ use tonic::{Request, Response, Status};
 use super::{
     authenticate::caller,
     convert, page,
-    status::{allow, allow_on, from_plane, invalid_field, parse},
+    status::{allow, allow_on, from_plane, invalid, invalid_field, parse},
+    tag_rules,
 };
 use crate::{
     access::Action,
     group::{GroupChange, GroupSettings, Visibility},
     plane::Plane,
+    tag_settings::{ImageRules, TagSettings},
+    violation::Violation,
 };
 
 /// The service.
@@ -54,6 +57,8 @@ impl GroupService for Groups {
             upstreams,
             max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?.unwrap_or(0),
             retention_ms: 0,
+            tags: TagSettings::default(),
+            images: ImageRules::default(),
         };
         let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
@@ -94,15 +99,31 @@ impl GroupService for Groups {
                     invalid_field("visibility", "must be private, internal or public; or leave it out")
                 })?),
             };
+        let mut wrong = Vec::new();
+        let patterns = |field: &str, list: Option<ImagePatterns>, wrong: &mut Vec<Violation>| {
+            list.map(|list| tag_rules::patterns_in(field, &list.patterns, wrong))
+        };
         let change = GroupChange {
             visibility,
             anonymous_pull: request.anonymous_pull,
             enabled: request.enabled,
             frozen: request.frozen,
             upstreams: request.upstreams.map(|list| convert::hosts("upstreams", &list.hosts)).transpose()?,
-            max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?,
-            retention_ms: request.retention.map(|age| convert::duration_ms("retention", age)).transpose()?,
+            retention_ms: tag_rules::duration_in("retention", request.retention, &mut wrong),
+            max_age_ms: tag_rules::duration_in("max_age", request.max_age, &mut wrong),
+            max_stale_ms: tag_rules::duration_in("max_stale", request.max_stale, &mut wrong),
+            cooldown_ms: tag_rules::duration_in("cooldown", request.cooldown, &mut wrong),
+            missing_tag: request.missing_tag.and_then(|value| tag_rules::missing_in("missing_tag", value, &mut wrong)),
+            tag_rules: request.tag_rules.map(|list| tag_rules::rules_in(list.rules, &mut wrong)),
+            allowed_images: patterns("allowed_images", request.allowed_images, &mut wrong),
+            denied_images: patterns("denied_images", request.denied_images, &mut wrong),
         };
+        if request.missing_tag == Some(MissingTag::Unspecified.into()) {
+            wrong.push(Violation::new("missing_tag", "must be gone or keep; or leave it out"));
+        }
+        if !wrong.is_empty() {
+            return Err(invalid(wrong));
+        }
         let group = self.0.update_group(&caller, &path, etag, change).await.map_err(from_plane)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
     }

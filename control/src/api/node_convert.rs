@@ -4,14 +4,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use roadstead_proto::{Digest, Tag, node::v1};
 use tonic::Status;
 
-use super::status::{invalid, invalid_field, parse};
+use super::{
+    errand_convert,
+    status::{invalid, invalid_field, parse},
+};
 use crate::{
     auth::key_ring::StoredKey,
     content::{ContentKind, GroupRepository, Link, Reference},
     freshness::{Outcome, Refusal, Stale},
     group::Group,
     plane::{
-        tags::{Served, TagAnswer, UpstreamSaid},
+        tags::{Served, TagAnswer, TagRefusal, UpstreamSaid},
         usage::Usage,
     },
     upstream::Upstream,
@@ -120,6 +123,9 @@ pub fn serve(served: Served) -> v1::ServeManifest {
         Some(Stale::UpstreamUnavailable) => v1::StaleReason::UpstreamUnavailable,
         Some(Stale::RateLimited) => v1::StaleReason::RateLimited,
         Some(Stale::Frozen) => v1::StaleReason::Frozen,
+        Some(Stale::Reserve) => v1::StaleReason::Reserve,
+        Some(Stale::Missing) => v1::StaleReason::Missing,
+        Some(Stale::Cooldown) => v1::StaleReason::Cooldown,
     };
     v1::ServeManifest {
         manifest: Some(link(served.manifest)),
@@ -130,37 +136,67 @@ pub fn serve(served: Served) -> v1::ServeManifest {
     }
 }
 
-fn refuse(place: &GroupRepository, tag: &Tag, reason: Option<Refusal>, retry_after_seconds: i64) -> v1::Refuse {
+fn refuse(place: &GroupRepository, tag: &Tag, reason: TagRefusal, retry_after_seconds: i64) -> v1::Refuse {
     use v1::RefusalReason as Reason;
     let image = format!("{place}:{tag}");
     let host = &place.upstream;
-    let (reason, message) = match reason {
-        None => (Reason::GroupUnavailable, format!("the group is gone, or may not use upstream {host}")),
-        Some(Refusal::GroupDisabled) => (
+    let refusal = match reason {
+        TagRefusal::NoGroup => {
+            let message = format!("the group is gone, or may not use upstream {host}");
+            return v1::Refuse { reason: Reason::GroupUnavailable.into(), message, retry_after_seconds };
+        }
+        TagRefusal::Denied(refused) => {
+            return v1::Refuse { reason: Reason::Denied.into(), message: refused.to_string(), retry_after_seconds };
+        }
+        TagRefusal::Rule(refusal) => refusal,
+    };
+    let (reason, message) = match refusal {
+        Refusal::GroupDisabled => (
             Reason::GroupUnavailable,
             "the dependency proxy of this group is switched off; a maintainer can switch it on".to_owned(),
         ),
-        Some(Refusal::NotFound) => (Reason::NotFound, format!("upstream has no {image}")),
-        Some(Refusal::UpstreamUnauthorized) => (
+        Refusal::Denied => (Reason::Denied, format!("image {place} may not be pulled in this group")),
+        Refusal::NotFound => (Reason::NotFound, format!("upstream has no {image}")),
+        Refusal::UpstreamUnauthorized => (
             Reason::UpstreamUnauthorized,
             format!(
                 "{host} wants credentials for {image}, or other ones; a maintainer can store some with `upstream login`"
             ),
         ),
-        Some(Refusal::UpstreamForbidden) => {
+        Refusal::UpstreamForbidden => {
             (Reason::UpstreamForbidden, format!("{host} forbids the group's credentials to pull {image}"))
         }
-        Some(Refusal::RateLimited) => {
+        Refusal::RateLimited => {
             (Reason::RateLimited, format!("the pull limit of {host} is reached and {image} is not cached"))
         }
-        Some(Refusal::UpstreamUnavailable) => {
+        Refusal::UpstreamUnavailable => {
             (Reason::UpstreamUnavailable, format!("{host} cannot be asked right now and {image} is not cached"))
         }
-        Some(Refusal::Frozen) => {
+        Refusal::TooStale { age_ms, max_stale_ms } => (
+            Reason::TooStale,
+            format!(
+                "{host} cannot be asked right now, and it confirmed {image} last {} ago, which is longer than the {} that \
+                 this group allows; a maintainer can allow more with `group update --max-stale`",
+                roughly(age_ms),
+                roughly(max_stale_ms)
+            ),
+        ),
+        Refusal::Frozen => {
             (Reason::Frozen, format!("the group is frozen and {image} is not cached; a maintainer can unfreeze it"))
         }
     };
     v1::Refuse { reason: reason.into(), message, retry_after_seconds }
+}
+
+/// A time as people say it: "8 days", "90 minutes".
+fn roughly(ms: i64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// What to do about a pull, before upstream is asked.
@@ -172,7 +208,8 @@ pub fn resolve_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> 
         TagAnswer::Revalidate { cached: digest } => {
             Decision::Revalidate(v1::Revalidate { cached_digest: cached(digest) })
         }
-        TagAnswer::Fetch => Decision::Revalidate(v1::Revalidate { cached_digest: String::new() }),
+        TagAnswer::Fetch { digest: None } => Decision::Revalidate(v1::Revalidate { cached_digest: String::new() }),
+        TagAnswer::Fetch { digest } => Decision::Fetch(v1::FetchManifest { digest: cached(digest) }),
         TagAnswer::Refuse { reason, retry_after_seconds } => {
             Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
         }
@@ -185,7 +222,11 @@ pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v
     use v1::report_tag_response::Decision;
     let decision = match answer {
         TagAnswer::Serve(served) => Decision::Serve(serve(served)),
-        TagAnswer::Revalidate { .. } | TagAnswer::Fetch => Decision::Fetch(v1::FetchManifest::default()),
+        TagAnswer::Revalidate { .. } => Decision::Fetch(v1::FetchManifest::default()),
+        TagAnswer::Fetch { digest } => {
+            let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+            Decision::Fetch(v1::FetchManifest { digest })
+        }
         TagAnswer::Refuse { reason, retry_after_seconds } => {
             Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
         }
@@ -204,6 +245,8 @@ fn group(group: Group) -> v1::GroupPolicy {
         credential_epoch: group.credential_epoch,
         access_epoch: group.access_epoch,
         frozen: group.settings.frozen,
+        allowed_images: group.settings.images.allowed.iter().map(ToString::to_string).collect(),
+        denied_images: group.settings.images.denied.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
 }
@@ -213,7 +256,9 @@ fn upstream(upstream: Upstream) -> v1::UpstreamPolicy {
         host: upstream.host.to_string(),
         url: upstream.url,
         token_hosts: upstream.token_hosts,
-        ..Default::default()
+        ca_pem: upstream.ca_pem,
+        redirect_hosts: upstream.redirect_hosts,
+        reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
     }
 }
 
@@ -237,7 +282,7 @@ fn snapshot(revision: i64, snapshot: Snapshot) -> Result<v1::PolicySnapshot, Sta
         upstreams: snapshot.upstreams.into_iter().map(upstream).collect(),
         keys: keys(snapshot.keys)?,
         revocations: snapshot.revocations.into_iter().map(revocation).collect(),
-        conditions: Vec::new(),
+        conditions: snapshot.conditions.into_iter().map(errand_convert::condition).collect(),
     })
 }
 
@@ -250,6 +295,8 @@ fn change(told: Change) -> Result<v1::PolicyChange, Status> {
         Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host),
         Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
         Change::Revocation(id, forget_after_ms) => Told::Revocation(revocation((id, forget_after_ms))),
+        Change::Condition(changed) => Told::Condition(errand_convert::condition(changed)),
+        Change::Errand(id) => Told::Errand(v1::ErrandOffer { id }),
     };
     Ok(v1::PolicyChange { change: Some(change) })
 }

@@ -6,11 +6,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
     Tag, UpstreamHost,
     node::v1::{
-        ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest,
-        GetCredentialResponse, GetLinksRequest, GetLinksResponse, RecordLinkRequest, RecordLinkResponse,
-        RecordUsageRequest, RecordUsageResponse, RegistryToken, ReportTagRequest, ReportTagResponse, ResolveTagRequest,
-        ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
-        node_service_server::NodeService, sign_in_response,
+        ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest,
+        ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse,
+        RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
+        ReportErrandRequest, ReportErrandResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest,
+        ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest,
+        SignInResponse, WatchRequest, node_service_server::NodeService, sign_in_response,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -21,7 +22,7 @@ use tracing::{Instrument as _, info};
 
 use super::{
     authenticate::caller,
-    node_convert as convert,
+    errand_convert, node_convert as convert,
     status::{allow, from_plane, parse, parse_optional},
     watch_stream::WatchStream,
 };
@@ -190,24 +191,39 @@ impl NodeService for Nodes {
 
     async fn report_upstreams(
         &self,
-        _: Request<roadstead_proto::node::v1::ReportUpstreamsRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ReportUpstreamsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<ReportUpstreamsRequest>,
+    ) -> Result<Response<ReportUpstreamsResponse>, Status> {
+        let request = from_node(request)?;
+        let reports = request.reports.into_iter().map(errand_convert::report_in).collect::<Result<Vec<_>, Status>>()?;
+        let node = errand_convert::node_name(&request.node_name);
+        self.plane.report_upstreams(&request.batch_id, &node, reports).await.map_err(from_plane)?;
+        Ok(Response::new(ReportUpstreamsResponse {}))
     }
 
     async fn claim_errand(
         &self,
-        _: Request<roadstead_proto::node::v1::ClaimErrandRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ClaimErrandResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<ClaimErrandRequest>,
+    ) -> Result<Response<ClaimErrandResponse>, Status> {
+        let request = from_node(request)?;
+        let errand = self.plane.errands.claim(&request.id).ok_or_else(nobody_waits)?;
+        Ok(Response::new(errand_convert::errand(errand)))
     }
 
     async fn report_errand(
         &self,
-        _: Request<roadstead_proto::node::v1::ReportErrandRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ReportErrandResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<ReportErrandRequest>,
+    ) -> Result<Response<ReportErrandResponse>, Status> {
+        let request = from_node(request)?;
+        let report = errand_convert::errand_report(request.report)?;
+        if !self.plane.errands.report(&request.id, report) {
+            return Err(nobody_waits());
+        }
+        Ok(Response::new(ReportErrandResponse {}))
     }
+}
+
+fn nobody_waits() -> Status {
+    Status::not_found("another node has this errand, or nobody waits for it any more: give it up")
 }
 
 fn refusal(refused: &PullRefused) -> SignInRefused {

@@ -8,6 +8,7 @@ use tracing::error;
 use super::refused_changes;
 use crate::{
     access::{Action, Actor, Denied},
+    errands::ErrandError,
     plane::{Plane, PlaneError},
     violation::Violation,
 };
@@ -21,6 +22,7 @@ pub fn from_plane(problem: PlaneError) -> Status {
         PlaneError::Precondition(message) => Status::failed_precondition(message),
         PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
         PlaneError::Denied(problem) => denied(problem),
+        PlaneError::Errand(problem) => errand(problem),
         PlaneError::Store(problem) if problem.retryable() => {
             error!(error = %problem, "the database failed a call");
             Status::unavailable("the control plane's database is not available right now; try again")
@@ -30,6 +32,17 @@ pub fn from_plane(problem: PlaneError) -> Status {
             error!(error = %problem, "a call failed inside the control plane");
             Status::internal("the control plane failed inside; its log says why")
         }
+    }
+}
+
+/// Why a node did not do what only a node can do.
+pub fn errand(problem: ErrandError) -> Status {
+    let message = problem.to_string();
+    match problem {
+        ErrandError::NoNode | ErrandError::Refused(_) => Status::failed_precondition(message),
+        ErrandError::Silent | ErrandError::Unavailable(_) => Status::unavailable(message),
+        ErrandError::NotFound(_) => Status::not_found(message),
+        ErrandError::Limit(_) | ErrandError::TooMany => Status::resource_exhausted(message),
     }
 }
 

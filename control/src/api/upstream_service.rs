@@ -6,8 +6,9 @@ use roadstead_proto::{
     UpstreamHost,
     v1::{
         DeleteCredentialRequest, DeleteCredentialResponse, DeleteUpstreamRequest, DeleteUpstreamResponse,
-        ListUpstreamsRequest, ListUpstreamsResponse, SetCredentialRequest, SetCredentialResponse, SetUpstreamRequest,
-        SetUpstreamResponse, UpstreamCredential, upstream_service_server::UpstreamService,
+        ListUpstreamStatusesRequest, ListUpstreamStatusesResponse, ListUpstreamsRequest, ListUpstreamsResponse,
+        SetCredentialRequest, SetCredentialResponse, SetUpstreamRequest, SetUpstreamResponse, UpstreamCredential,
+        upstream_service_server::UpstreamService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -17,7 +18,7 @@ use super::{
     convert, page,
     status::{allow, allow_on, from_plane, parse},
 };
-use crate::{access::Action, plane::Plane};
+use crate::{access::Action, plane::Plane, upstream::UpstreamRequest};
 
 /// The service.
 pub struct Upstreams(Arc<Plane>);
@@ -37,11 +38,15 @@ impl UpstreamService for Upstreams {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let request = request.into_inner();
-        let upstream = self
-            .0
-            .set_upstream(&caller, &request.host, &request.url, &request.token_hosts)
-            .await
-            .map_err(from_plane)?;
+        let asked = UpstreamRequest {
+            host: &request.host,
+            url: &request.url,
+            token_hosts: &request.token_hosts,
+            ca_pem: &request.ca_pem,
+            redirect_hosts: &request.redirect_hosts,
+            reserve_percent: request.reserve_percent.map(i64::from),
+        };
+        let upstream = self.0.set_upstream(&caller, asked).await.map_err(from_plane)?;
         Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }
 
@@ -78,8 +83,9 @@ impl UpstreamService for Upstreams {
         let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
         let password = request.password.into();
+        let (username, verify) = (&request.username, !request.skip_verification);
         let updated_at_ms =
-            self.0.set_credential(&caller, &path, &host, &request.username, &password).await.map_err(from_plane)?;
+            self.0.set_credential(&caller, &path, &host, username, &password, verify).await.map_err(from_plane)?;
         Ok(Response::new(SetCredentialResponse {
             credential: Some(UpstreamCredential {
                 group_path: path.to_string(),
@@ -104,8 +110,18 @@ impl UpstreamService for Upstreams {
 
     async fn list_upstream_statuses(
         &self,
-        _: Request<roadstead_proto::v1::ListUpstreamStatusesRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListUpstreamStatusesResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<ListUpstreamStatusesRequest>,
+    ) -> Result<Response<ListUpstreamStatusesResponse>, Status> {
+        let caller = caller(&request)?;
+        let group_path = request.into_inner().group_path;
+        let group = if group_path.is_empty() {
+            allow(&caller, Action::Administer)?;
+            None
+        } else {
+            Some(allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &group_path).await?)
+        };
+        let found = self.0.upstream_statuses(group.as_ref()).await.map_err(from_plane)?;
+        let statuses = found.into_iter().map(|((host, username), found)| convert::status(host, username, found));
+        Ok(Response::new(ListUpstreamStatusesResponse { statuses: statuses.collect() }))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         changes::Subject,
         groups,
         inventory::{self, Figures, Item, Position},
-        links, tags,
+        links, tag_history, tags,
     },
 };
 
@@ -115,7 +115,8 @@ impl Plane {
         Ok((group, figures))
     }
 
-    /// Removes a group's links as the rule of [`purge`] says. A dry run does the same and undoes it.
+    /// Removes a group's links as the rule of [`purge`] says. A dry run does the same and undoes it. The history of tags goes
+    /// with whole images and with the whole cache, not with single tags and digests; pins are settings and stay.
     pub async fn purge(&self, actor: &Actor, path: &GroupPath, request: &PurgeRequest) -> PlaneResult<Purged> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
@@ -131,22 +132,27 @@ impl Plane {
                 let places = inventory::repositories(&mut tx, &group.id).await?;
                 purge_places(&mut tx, &places, &filter, now_ms).await?
             }
-            Some(image) => {
-                let (upstream, repository) = resolve(&group, image)?;
-                let place = GroupRepository { group_id: group.id.clone(), upstream, repository };
-                purge_places(&mut tx, &[place], &filter, now_ms).await?
-            }
+            Some(image) => purge_places(&mut tx, &[place_of(&group, image)?], &filter, now_ms).await?,
         };
-        if !request.dry_run && purged != Purged::default() {
+        if request.dry_run {
+            return Ok(purged);
+        }
+        if purged != Purged::default() {
             let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
             groups::set_link_epoch(&mut tx, &group.id, epoch).await?;
             let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
             let done = actor.did("cache.purge", subject).of_group(&group.path).detail(purged.to_string());
             audit::record(&mut tx, &done, now_ms).await?;
-            tx.commit().await?;
         }
+        tx.commit().await?;
         Ok(purged)
     }
+}
+
+/// An image as the group names it.
+pub(super) fn place_of(group: &Group, image: &ImageName) -> PlaneResult<GroupRepository> {
+    let (upstream, repository) = resolve(group, image)?;
+    Ok(GroupRepository { group_id: group.id.clone(), upstream, repository })
 }
 
 fn resolve(group: &Group, image: &ImageName) -> PlaneResult<(UpstreamHost, RepositoryName)> {
@@ -163,6 +169,7 @@ async fn purge_group(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResu
     let bytes = inventory::figures(tx, group_id).await?.bytes;
     let (manifests, blobs) = inventory::count_links(tx, group_id).await?;
     let tags = tags::delete_of_group(tx, group_id).await?;
+    tag_history::forget_group(tx, group_id).await?;
     links::delete_of_group(tx, group_id, now_ms).await?;
     Ok(Purged { tags: i64::try_from(tags).unwrap_or(i64::MAX), manifests, blobs, bytes })
 }
@@ -184,6 +191,7 @@ pub(super) async fn purge_places(
         }
         if filter.takes_all() {
             tags::delete_meaningless(tx, place).await?;
+            tag_history::forget(tx, place).await?;
         }
         for digest in &digests {
             links::delete(tx, place, digest, now_ms).await?;

@@ -7,6 +7,7 @@ use crate::{
     auth::secret,
     group::{GroupSettings, Visibility},
     store::{WriteTx, changes::Subject, tokens, upstreams},
+    tag_settings::{ImageRules, TagSettings},
     token::{Token, TokenKind},
     upstream::Upstream,
 };
@@ -89,6 +90,8 @@ async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> 
         upstreams: vec![hub.host],
         max_age_ms: 0,
         retention_ms: 0,
+        tags: TagSettings::default(),
+        images: ImageRules::default(),
     };
     insert_group(tx, path, settings, now_ms).await.map(|_| ())
 }

@@ -2,11 +2,10 @@
 
 use roadstead_proto::{Digest, Tag};
 
-use super::{Plane, PlaneError, PlaneResult, garbage::CLAIM_LIFETIME_MS, group_with};
+use super::{Plane, PlaneError, PlaneResult, garbage::CLAIM_LIFETIME_MS, group_with, tags::manifest_linked};
 use crate::{
     content::{ContentKind, GroupRepository, Link, Reference},
-    freshness::{Sighting, TagRecord},
-    store::{contents, links, tags},
+    store::{contents, links},
 };
 
 /// Most references of one manifest.
@@ -57,11 +56,7 @@ impl Plane {
         let mut referenced = Vec::new();
         if link.kind == ContentKind::Manifest {
             contents::put_references(&mut tx, &link.digest, references).await?;
-            if let Some(tag) = tag {
-                let sighting = Some(Sighting { digest: link.digest, at_ms: now_ms });
-                tags::put(&mut tx, place, tag, &TagRecord { cached: sighting, seen: sighting }, now_ms).await?;
-            }
-            tags::promote(&mut tx, place, &link.digest).await?;
+            manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
             referenced = links::referenced(&mut tx, place, &link.digest).await?;
         }
         tx.commit().await?;

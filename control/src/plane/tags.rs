@@ -1,13 +1,13 @@
 //! Pulls by tag: what is known goes into the rule of [`freshness`], what comes out is recorded and answered.
 
-use roadstead_proto::{Digest, Tag};
+use roadstead_proto::{Digest, ImageRefused, Tag, may_pull_image};
 
-use super::{Plane, PlaneResult};
+use super::{Plane, PlaneResult, limits};
 use crate::{
     content::{ContentKind, GroupRepository, Link},
-    freshness::{self, Decision, Outcome, RecordChange, Refusal, Stale, TagPolicy},
+    freshness::{self, Decision, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy, UpstreamState},
     group::Group,
-    store::{StoreError, WriteTx, groups, links, tags},
+    store::{StoreError, WriteTx, groups, links, tag_history, tags},
 };
 
 /// What to do about a pull by tag, with what that needs.
@@ -20,15 +20,29 @@ pub enum TagAnswer {
         /// What is cached.
         cached: Option<Digest>,
     },
-    /// Fetch what upstream has.
-    Fetch,
+    /// Fetch.
+    Fetch {
+        /// Only this; `None` means what the tag means upstream.
+        digest: Option<Digest>,
+    },
     /// Refuse.
     Refuse {
-        /// Why; `None` if the group is not there.
-        reason: Option<Refusal>,
+        /// Why.
+        reason: TagRefusal,
         /// Seconds to wait; 0 if not known.
         retry_after_seconds: i64,
     },
+}
+
+/// Why a pull by tag is refused.
+#[derive(Debug)]
+pub enum TagRefusal {
+    /// The group is not there, or may not use the upstream.
+    NoGroup,
+    /// The group's rules do not let the image be pulled.
+    Denied(ImageRefused),
+    /// Anything else.
+    Rule(Refusal),
 }
 
 /// A manifest to serve, and the links of the same moment.
@@ -58,34 +72,80 @@ pub enum UpstreamSaid {
 impl Plane {
     /// A pull by tag, before upstream is asked.
     pub async fn resolve_tag(&self, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
+        let now_ms = self.clock.now_ms();
         let mut tx = self.store.read().await?;
-        let Some(group) = usable_group(&mut tx, place).await? else { return Ok(no_group()) };
-        let record = tags::get(&mut tx, place, tag).await?;
-        let decision = freshness::resolve(policy(&group), &record, self.clock.now_ms());
-        answer(&mut tx, place, &group, decision).await
+        let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
+        let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
+        answer(&mut tx, place, &known.group, decision).await
     }
 
     /// A pull by tag, after upstream was asked.
     pub async fn report_tag(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
-        let now_ms = self.clock.now_ms();
+        // Most checks find nothing new, and those need not wait for a turn to write.
+        let mut tx = self.store.read().await?;
+        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
+        if change == RecordChange::Keep {
+            return Ok(decided);
+        }
+        drop(tx);
         let mut tx = self.store.write().await?;
-        let Some(group) = usable_group(&mut tx, place).await? else { return Ok(no_group()) };
+        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
+        // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
+        if let Err(error) = note(tx, place, tag, change, self.clock.now_ms()).await {
+            tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
+        }
+        Ok(decided)
+    }
+
+    async fn decide(
+        &self,
+        db: &mut sqlx::AnyConnection,
+        place: &GroupRepository,
+        tag: &Tag,
+        said: UpstreamSaid,
+    ) -> PlaneResult<(TagAnswer, RecordChange)> {
+        let now_ms = self.clock.now_ms();
+        let Some(known) = known(db, place, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
         let outcome = match said {
             UpstreamSaid::Other(outcome) => outcome,
             UpstreamSaid::Found(digest) => {
-                let link = links::find(&mut tx, place, &digest).await?;
-                Outcome::Found { digest, linked: link.is_some_and(|link| link.kind == ContentKind::Manifest) }
+                let link = links::find(db, place, &digest).await?;
+                Outcome::Found {
+                    digest,
+                    linked: link.is_some_and(|link| link.kind == ContentKind::Manifest),
+                    first_seen_ms: tag_history::first_seen(db, place, tag, &digest).await?,
+                }
             }
         };
-        let record = tags::get(&mut tx, place, tag).await?;
-        let (decision, change) = freshness::report(policy(&group), &record, outcome, now_ms);
-        let answer = answer(&mut tx, place, &group, decision).await?;
-        // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
-        if let Err(error) = note(tx, place, tag, change, now_ms).await {
-            tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
-        }
-        Ok(answer)
+        let (decision, change) = freshness::report(known.policy, &known.facts, known.upstream, outcome, now_ms);
+        Ok((answer(db, place, &known.group, decision).await?, change))
     }
+}
+
+/// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
+/// was seen before.
+pub(super) async fn manifest_linked(
+    tx: &mut WriteTx,
+    place: &GroupRepository,
+    digest: Digest,
+    tag: Option<&Tag>,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    if let Some(tag) = tag
+        && let Some(known) = known(tx, place, tag, now_ms).await?
+    {
+        let first_seen_ms = tag_history::first_seen(tx, place, tag, &digest).await?;
+        let outcome = Outcome::Found { digest, linked: true, first_seen_ms };
+        let (_, change) = freshness::report(known.policy, &known.facts, UpstreamState::default(), outcome, now_ms);
+        put(tx, place, tag, change, now_ms).await?;
+    }
+    for tag in tags::awaiting(tx, place, &digest).await? {
+        let Some(known) = known(tx, place, &tag, now_ms).await? else { break };
+        let first_seen_ms = tag_history::first_seen(tx, place, &tag, &digest).await?;
+        let change = freshness::promote(known.policy, &known.facts, first_seen_ms, now_ms);
+        put(tx, place, &tag, change, now_ms).await?;
+    }
+    Ok(())
 }
 
 async fn note(
@@ -95,26 +155,86 @@ async fn note(
     change: RecordChange,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    match change {
-        RecordChange::Keep => return Ok(()),
-        RecordChange::Put(record) => tags::put(&mut tx, place, tag, &record, now_ms).await?,
-        RecordChange::Drop => tags::delete(&mut tx, place, tag.as_str()).await?,
-    }
+    put(&mut tx, place, tag, change, now_ms).await?;
     tx.commit().await
 }
 
-fn policy(group: &Group) -> TagPolicy {
-    TagPolicy { enabled: group.settings.enabled, frozen: group.settings.frozen, max_age_ms: group.settings.max_age_ms }
+async fn put(
+    tx: &mut WriteTx,
+    place: &GroupRepository,
+    tag: &Tag,
+    change: RecordChange,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let before = tags::get(tx, place, tag).await?.seen;
+    let after = match change {
+        RecordChange::Keep => return Ok(()),
+        RecordChange::Put(record) => {
+            tags::put(tx, place, tag, &record, now_ms).await?;
+            record.seen
+        }
+        RecordChange::Drop => {
+            tags::delete(tx, place, tag.as_str()).await?;
+            None
+        }
+    };
+    let meant = |sighting: Option<Sighting>| sighting.map(|sighting| sighting.digest);
+    if meant(before) != meant(after) {
+        for sighting in before.into_iter().chain(after) {
+            tag_history::note(tx, place, tag, sighting).await?;
+        }
+    }
+    Ok(())
 }
 
-/// The group, if it is there and may use that upstream: a node may not have heard of a change yet.
-async fn usable_group(db: &mut sqlx::AnyConnection, place: &GroupRepository) -> PlaneResult<Option<Group>> {
+/// What the rule looks at, for one tag of a group.
+pub(super) struct Known {
+    pub(super) group: Group,
+    pub(super) policy: TagPolicy,
+    pub(super) facts: TagFacts,
+    pub(super) upstream: UpstreamState,
+}
+
+/// All of it; `None` if the group is not there or may not use that upstream: a node may not have heard of a change yet.
+pub(super) async fn known(
+    db: &mut sqlx::AnyConnection,
+    place: &GroupRepository,
+    tag: &Tag,
+    now_ms: i64,
+) -> PlaneResult<Option<Known>> {
     let group = groups::by_id(db, &place.group_id).await?;
-    Ok(group.filter(|group| group.settings.upstreams.contains(&place.upstream)))
+    let Some(group) = group.filter(|group| group.settings.upstreams.contains(&place.upstream)) else { return Ok(None) };
+    let settings = &group.settings;
+    let policy = TagPolicy {
+        enabled: settings.enabled,
+        allowed: refused(&group, place).is_none(),
+        frozen: settings.frozen,
+        ..settings.tags.policy_for(settings.max_age_ms, &place.upstream, &place.repository, tag)
+    };
+    let record = tags::get(db, place, tag).await?;
+    let older = match record.cached {
+        None if policy.cooldown_ms > 0 => {
+            let meanings = tag_history::all(db, place, tag).await?.into_iter();
+            meanings
+                .filter(|meaning| meaning.cached && record.seen.is_none_or(|seen| seen.digest != meaning.digest))
+                .map(|meaning| Sighting { digest: meaning.digest, at_ms: meaning.last_seen_ms })
+                .next()
+        }
+        _ => None,
+    };
+    let pin = tag_history::pinned(db, place, tag).await?;
+    let upstream = limits::state(db, &place.group_id, &place.upstream, now_ms).await?;
+    Ok(Some(Known { group, policy, facts: TagFacts { record, pin, older }, upstream }))
+}
+
+/// Why the group's rules do not let an image be pulled, if they do not.
+pub(super) fn refused(group: &Group, place: &GroupRepository) -> Option<ImageRefused> {
+    let rules = &group.settings.images;
+    may_pull_image(&rules.allowed, &rules.denied, &place.upstream, &place.repository).err()
 }
 
 fn no_group() -> TagAnswer {
-    TagAnswer::Refuse { reason: None, retry_after_seconds: 0 }
+    TagAnswer::Refuse { reason: TagRefusal::NoGroup, retry_after_seconds: 0 }
 }
 
 async fn answer(
@@ -125,9 +245,13 @@ async fn answer(
 ) -> PlaneResult<TagAnswer> {
     Ok(match decision {
         Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
-        Decision::Fetch => TagAnswer::Fetch,
+        Decision::Fetch { digest } => TagAnswer::Fetch { digest },
         Decision::Refuse { reason, retry_after_seconds } => {
-            TagAnswer::Refuse { reason: Some(reason), retry_after_seconds }
+            let reason = match (reason, refused(group, place)) {
+                (Refusal::Denied, Some(refused)) => TagRefusal::Denied(refused),
+                (reason, _) => TagRefusal::Rule(reason),
+            };
+            TagAnswer::Refuse { reason, retry_after_seconds }
         }
         Decision::Serve { digest, age_ms, stale } => match links::find(db, place, &digest).await? {
             Some(manifest) => TagAnswer::Serve(Served {
@@ -138,7 +262,7 @@ async fn answer(
                 stale,
             }),
             // Read in the same transaction as the record, which counts as cached only with a link.
-            None => TagAnswer::Fetch,
+            None => TagAnswer::Fetch { digest: None },
         },
     })
 }

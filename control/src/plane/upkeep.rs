@@ -25,6 +25,16 @@ const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
 impl Plane {
     /// Does all of it until `stop`, and once more at the end.
     pub async fn keep_up(&self, stop: CancellationToken) {
+        tokio::join!(self.run_schedules(&stop), self.tick(&stop));
+        if let Err(error) = self.write_last_used().await {
+            warn!(%error, "cannot write when tokens were last used");
+        }
+        if let Err(error) = self.write_repeats().await {
+            warn!(%error, "cannot write how often refusals repeated");
+        }
+    }
+
+    async fn tick(&self, stop: &CancellationToken) {
         let ticks = |period| {
             let mut ticks = interval_at(Instant::now() + period, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,19 +43,13 @@ impl Plane {
         let (mut poll, mut upkeep) = (ticks(REVISION_POLL), ticks(UPKEEP));
         loop {
             let (done, step) = tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return,
                 _ = poll.tick() => (self.store.refresh_revision().await.map_err(Into::into), "look for changes"),
                 _ = upkeep.tick() => (self.keep_up_once().await, "do the upkeep"),
             };
             if let Err(error) = done {
                 warn!(%error, "cannot {step}; trying again");
             }
-        }
-        if let Err(error) = self.write_last_used().await {
-            warn!(%error, "cannot write when tokens were last used");
-        }
-        if let Err(error) = self.write_repeats().await {
-            warn!(%error, "cannot write how often refusals repeated");
         }
     }
 
@@ -56,6 +60,7 @@ impl Plane {
         self.prune_events().await?;
         self.retain().await?;
         self.write_repeats().await?;
+        self.keep_conditions().await?;
         self.write_last_used().await
     }
 

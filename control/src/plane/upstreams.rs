@@ -6,13 +6,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{Page, Plane, PlaneError, PlaneResult, group_at, group_with};
 use crate::{
     access::Actor,
+    group::Group,
     store::{
         audit,
         changes::Subject,
+        conditions,
         credentials::{self, StoredCredential},
         groups, upstreams,
     },
-    upstream::Upstream,
+    upstream::{Upstream, UpstreamRequest},
     violation::Violation,
 };
 
@@ -28,15 +30,9 @@ fn purpose(group_id: &str, host: &UpstreamHost) -> String {
 
 impl Plane {
     /// Adds an upstream or replaces its settings.
-    pub async fn set_upstream(
-        &self,
-        actor: &Actor,
-        host: &str,
-        url: &str,
-        token_hosts: &[String],
-    ) -> PlaneResult<Upstream> {
+    pub async fn set_upstream(&self, actor: &Actor, request: UpstreamRequest<'_>) -> PlaneResult<Upstream> {
         let now_ms = self.clock.now_ms();
-        let upstream = Upstream::parse(host, url, token_hosts, now_ms).map_err(PlaneError::Invalid)?;
+        let upstream = Upstream::parse(request, now_ms).map_err(PlaneError::Invalid)?;
         let mut tx = self.store.write().await?;
         upstreams::put(&mut tx, &upstream).await?;
         tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
@@ -71,6 +67,7 @@ impl Plane {
                     )));
                 }
                 upstreams::delete(&mut tx, host.as_str()).await?;
+                conditions::delete_of_upstream(&mut tx, host.as_str()).await?;
             }
         }
         let now_ms = self.clock.now_ms();
@@ -83,7 +80,7 @@ impl Plane {
         Ok(tx.commit().await?)
     }
 
-    /// Stores a group's credentials for an upstream, sealed. Answers when.
+    /// Stores a group's credentials for an upstream, sealed, after a node has tried them where that is asked for. Answers when.
     pub async fn set_credential(
         &self,
         actor: &Actor,
@@ -91,16 +88,18 @@ impl Plane {
         host: &UpstreamHost,
         username: &str,
         password: &SecretString,
+        verify: bool,
     ) -> PlaneResult<i64> {
         check_credential(username, password)?;
+        if verify {
+            may_use(&group_at(&mut *self.store.read().await?, path).await?, host)?;
+            // No transaction is held meanwhile: upstream may take its time.
+            self.verify_credential(host, username, password).await?;
+        }
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
-        if !group.settings.upstreams.contains(host) {
-            return Err(PlaneError::Precondition(format!(
-                "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
-            )));
-        }
+        may_use(&group, host)?;
         let sealed_password = self.sealer.seal(&purpose(&group.id, host), password.expose_secret().as_bytes())?;
         let credential = StoredCredential { username: username.to_owned(), sealed_password };
         credentials::put(&mut tx, &group.id, host.as_str(), &credential, now_ms).await?;
@@ -148,6 +147,16 @@ impl Plane {
             .to_owned();
         Ok((Some((stored.username, password.into())), group.credential_epoch))
     }
+}
+
+fn may_use(group: &Group, host: &UpstreamHost) -> PlaneResult<()> {
+    if group.settings.upstreams.contains(host) {
+        return Ok(());
+    }
+    let path = &group.path;
+    Err(PlaneError::Precondition(format!(
+        "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
+    )))
 }
 
 fn check_credential(username: &str, password: &SecretString) -> PlaneResult<()> {

@@ -30,9 +30,7 @@ pub struct Usage {
 impl Plane {
     /// Counts a batch, once.
     pub async fn record_usage(&self, batch_id: &str, entries: &[Usage]) -> PlaneResult<()> {
-        if batch_id.is_empty() || batch_id.len() > MAX_BATCH_ID_CHARS {
-            return Err(PlaneError::invalid("batch_id", format!("required: at most {MAX_BATCH_ID_CHARS} characters")));
-        }
+        check_batch_id(batch_id)?;
         if entries.len() > MAX_ENTRIES {
             return Err(PlaneError::invalid("usage", format!("at most {MAX_ENTRIES} entries; send more batches")));
         }
@@ -53,4 +51,12 @@ impl Plane {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// Whether a batch can be told from others.
+pub(super) fn check_batch_id(batch_id: &str) -> PlaneResult<()> {
+    if batch_id.is_empty() || batch_id.len() > MAX_BATCH_ID_CHARS {
+        return Err(PlaneError::invalid("batch_id", format!("required: at most {MAX_BATCH_ID_CHARS} characters")));
+    }
+    Ok(())
 }

@@ -15,6 +15,8 @@ pub enum Subject {
     Keys,
     /// The token with this id, which was revoked.
     Revocation(String),
+    /// What is known of an upstream, by the key of that.
+    Condition(String),
 }
 
 impl Subject {
@@ -24,6 +26,7 @@ impl Subject {
             Self::Upstream(host) => ("upstream", host),
             Self::Keys => ("keys", ""),
             Self::Revocation(id) => ("revocation", id),
+            Self::Condition(key) => ("condition", key),
         }
     }
 }
@@ -84,6 +87,7 @@ pub async fn since(db: &mut AnyConnection, revision: i64) -> StoreResult<Option<
                 "upstream" => Ok(Subject::Upstream(subject)),
                 "keys" => Ok(Subject::Keys),
                 "revocation" => Ok(Subject::Revocation(subject)),
+                "condition" => Ok(Subject::Condition(subject)),
                 _ => Err(StoreError::Corrupt { what: "kind of change", value: kind }),
             }
         })

@@ -16,6 +16,7 @@ use crate::{
     content::{ContentKind, GroupRepository, Link},
     freshness::{Sighting, TagRecord},
     group::{Group, GroupSettings, Visibility},
+    tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
     token::{Token, TokenKind},
 };
 
@@ -44,6 +45,23 @@ fn group(path: &str) -> Group {
             upstreams: vec!["docker.io".parse().unwrap(), "quay.io:443".parse().unwrap()],
             max_age_ms: 5,
             retention_ms: 7,
+            tags: TagSettings {
+                max_stale_ms: 8,
+                cooldown_ms: 9,
+                missing_tag: MissingTag::Keep,
+                rules: vec![TagRule {
+                    pattern: "alpine:3.*".parse().unwrap(),
+                    max_age_ms: Some(1),
+                    max_stale_ms: None,
+                    cooldown_ms: Some(0),
+                    missing_tag: Some(MissingTag::Gone),
+                    immutable: Some(false),
+                }],
+            },
+            images: ImageRules {
+                allowed: vec!["docker.io/*".parse().unwrap(), "quay.io/*".parse().unwrap()],
+                denied: vec!["*miner*".parse().unwrap()],
+            },
         },
         etag: 1,
         link_epoch: 2,
@@ -213,9 +231,9 @@ async fn a_tag_counts_as_cached_only_while_its_manifest_is_linked() {
     let mut tx = store.write().await.unwrap();
     groups::insert(&mut tx, &group).await.unwrap();
     let sighting = Some(Sighting { digest: digest("m"), at_ms: NOW });
-    let record = TagRecord { cached: sighting, seen: sighting };
+    let record = TagRecord { cached: sighting, seen: sighting, checked_at_ms: NOW - 1 };
     tags::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
-    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, seen: sighting });
+    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, ..record });
     let manifest = link("m", ContentKind::Manifest);
     assert!(contents::put(&mut tx, &manifest, 0).await.unwrap());
     links::put(&mut tx, &place, &manifest, NOW).await.unwrap();

@@ -1,12 +1,13 @@
 //! Groups.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, ImagePattern};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{StoreResult, parse};
+use super::{StoreResult, parse, tag_rules};
 use crate::{
     access::Reach,
     group::{Group, GroupSettings},
+    tag_settings::{ImageRules, TagSettings},
 };
 
 /// A `SELECT` of whole groups.
@@ -14,7 +15,8 @@ macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
             "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
-             credential_epoch, access_epoch, hits, misses, created_at, updated_at FROM groups ",
+             credential_epoch, access_epoch, hits, misses, created_at, updated_at, max_stale_ms, cooldown_ms, \
+             missing_tag, tag_rules, allowed_images, denied_images FROM groups ",
             $rest
         ))
     };
@@ -36,6 +38,16 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
                 .collect::<StoreResult<_>>()?,
             max_age_ms: row.try_get("max_age_ms")?,
             retention_ms: row.try_get("retention_ms")?,
+            tags: TagSettings {
+                max_stale_ms: row.try_get("max_stale_ms")?,
+                cooldown_ms: row.try_get("cooldown_ms")?,
+                missing_tag: parse("meaning of missing tags", row.try_get("missing_tag")?)?,
+                rules: tag_rules::read(row.try_get("tag_rules")?)?,
+            },
+            images: ImageRules {
+                allowed: patterns(row.try_get("allowed_images")?)?,
+                denied: patterns(row.try_get("denied_images")?)?,
+            },
         },
         etag: row.try_get("etag")?,
         link_epoch: row.try_get("link_epoch")?,
@@ -46,6 +58,10 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
         created_at_ms: row.try_get("created_at")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
+}
+
+fn patterns(list: String) -> StoreResult<Vec<ImagePattern>> {
+    list.split_ascii_whitespace().map(|pattern| parse("pattern of images", pattern.to_owned())).collect()
 }
 
 /// The group at this path.
@@ -136,6 +152,7 @@ pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> 
         return Ok(false);
     }
     put_upstreams(db, &group.id, settings).await?;
+    put_tag_settings(db, &group.id, settings).await?;
     Ok(true)
 }
 
@@ -163,7 +180,27 @@ pub async fn update(
     .bind(settings.retention_ms)
     .execute(&mut *db)
     .await?;
-    put_upstreams(db, id, settings).await
+    put_upstreams(db, id, settings).await?;
+    put_tag_settings(db, id, settings).await
+}
+
+async fn put_tag_settings(db: &mut AnyConnection, id: &str, settings: &GroupSettings) -> StoreResult<()> {
+    let TagSettings { max_stale_ms, cooldown_ms, missing_tag, rules } = &settings.tags;
+    let list = |patterns: &[ImagePattern]| patterns.iter().map(ImagePattern::as_str).collect::<Vec<_>>().join(" ");
+    sqlx::query(
+        "UPDATE groups SET max_stale_ms = $2, cooldown_ms = $3, missing_tag = $4, tag_rules = $5, allowed_images = $6,
+             denied_images = $7 WHERE id = $1",
+    )
+    .bind(id.to_owned())
+    .bind(*max_stale_ms)
+    .bind(*cooldown_ms)
+    .bind(missing_tag.as_str())
+    .bind(tag_rules::write(rules)?)
+    .bind(list(&settings.images.allowed))
+    .bind(list(&settings.images.denied))
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Notes the revision of a removal of links.

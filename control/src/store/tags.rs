@@ -13,7 +13,7 @@ use crate::{
 pub async fn get(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<TagRecord> {
     let row = at(
         place,
-        "SELECT COALESCE(links.digest, '') AS digest, confirmed_at, seen_digest, seen_at FROM tags
+        "SELECT COALESCE(links.digest, '') AS digest, confirmed_at, seen_digest, seen_at, checked_at FROM tags
          LEFT JOIN links ON links.group_id = tags.group_id AND links.upstream = tags.upstream
              AND links.repository = tags.repository AND links.digest = tags.digest AND links.kind = 'manifest'
          WHERE tags.group_id = $1 AND tags.upstream = $2 AND tags.repository = $3 AND tag = $4",
@@ -25,6 +25,7 @@ pub async fn get(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> 
     Ok(TagRecord {
         cached: sighting(row.try_get("digest")?, row.try_get("confirmed_at")?)?,
         seen: sighting(row.try_get("seen_digest")?, row.try_get("seen_at")?)?,
+        checked_at_ms: row.try_get("checked_at")?,
     })
 }
 
@@ -47,10 +48,11 @@ pub async fn put(
     let ((digest, confirmed_at), (seen_digest, seen_at)) = (columns(record.cached), columns(record.seen));
     at(
         place,
-        "INSERT INTO tags (group_id, upstream, repository, tag, digest, confirmed_at, seen_digest, seen_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        "INSERT INTO tags (group_id, upstream, repository, tag, digest, confirmed_at, seen_digest, seen_at, created_at,
+             checked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (group_id, upstream, repository, tag)
-         DO UPDATE SET digest = $5, confirmed_at = $6, seen_digest = $7, seen_at = $8",
+         DO UPDATE SET digest = $5, confirmed_at = $6, seen_digest = $7, seen_at = $8, checked_at = $10",
     )
     .bind(tag.as_str().to_owned())
     .bind(digest)
@@ -58,6 +60,7 @@ pub async fn put(
     .bind(seen_digest)
     .bind(seen_at)
     .bind(now_ms)
+    .bind(record.checked_at_ms)
     .execute(db)
     .await?;
     Ok(())
@@ -72,17 +75,17 @@ pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, tag: &str) 
     Ok(())
 }
 
-/// Lets every tag of the repository that upstream last said means `digest`, which can now be served, mean it here too.
-pub async fn promote(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<()> {
-    at(
+/// Tags of the repository that upstream last said means `digest`, and that do not mean it here yet.
+pub async fn awaiting(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<Vec<Tag>> {
+    let rows = at(
         place,
-        "UPDATE tags SET digest = seen_digest, confirmed_at = seen_at
+        "SELECT tag FROM tags
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND seen_digest = $4 AND digest <> seen_digest",
     )
     .bind(digest.to_string())
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    rows.iter().map(|row| parse("tag", row.try_get(0)?)).collect()
 }
 
 /// Removes all tags of a group, whether or not they mean something. Answers how many meant something.

@@ -8,16 +8,25 @@ use crate::upstream::Upstream;
 /// A `SELECT` of whole upstreams.
 macro_rules! select {
     ($rest:literal) => {
-        sqlx::query(concat!("SELECT host, url, token_hosts, updated_at FROM upstreams ", $rest))
+        sqlx::query(concat!(
+            "SELECT host, url, token_hosts, ca_pem, redirect_hosts, reserve_percent, updated_at FROM upstreams ",
+            $rest
+        ))
     };
 }
 
 fn read(row: &AnyRow) -> StoreResult<Upstream> {
-    let token_hosts: String = row.try_get("token_hosts")?;
+    let hosts = |column: &str| -> StoreResult<Vec<String>> {
+        let list: String = row.try_get(column)?;
+        Ok(list.split_ascii_whitespace().map(ToOwned::to_owned).collect())
+    };
     Ok(Upstream {
         host: parse("upstream host", row.try_get("host")?)?,
         url: row.try_get("url")?,
-        token_hosts: token_hosts.split_ascii_whitespace().map(ToOwned::to_owned).collect(),
+        token_hosts: hosts("token_hosts")?,
+        ca_pem: row.try_get("ca_pem")?,
+        redirect_hosts: hosts("redirect_hosts")?,
+        reserve_percent: row.try_get("reserve_percent")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
 }
@@ -42,12 +51,17 @@ pub async fn by_host(db: &mut AnyConnection, host: &str) -> StoreResult<Option<U
 /// Adds an upstream or replaces its settings.
 pub async fn put(db: &mut AnyConnection, upstream: &Upstream) -> StoreResult<()> {
     sqlx::query(
-        "INSERT INTO upstreams (host, url, token_hosts, updated_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (host) DO UPDATE SET url = $2, token_hosts = $3, updated_at = $4",
+        "INSERT INTO upstreams (host, url, token_hosts, ca_pem, redirect_hosts, reserve_percent, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (host) DO UPDATE SET
+             url = $2, token_hosts = $3, ca_pem = $4, redirect_hosts = $5, reserve_percent = $6, updated_at = $7",
     )
     .bind(upstream.host.as_str().to_owned())
     .bind(upstream.url.clone())
     .bind(upstream.token_hosts.join(" "))
+    .bind(upstream.ca_pem.clone())
+    .bind(upstream.redirect_hosts.join(" "))
+    .bind(upstream.reserve_percent)
     .bind(upstream.updated_at_ms)
     .execute(db)
     .await?;

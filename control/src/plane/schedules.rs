@@ -1,0 +1,156 @@
+//! Prefetch schedules: kept, and run when they are due, one at a time, by whichever replica comes first.
+
+use std::time::Duration;
+
+use roadstead_proto::{GroupPath, ImageName, Tag};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Page, Plane, PlaneError, PlaneResult,
+    cache::place_of,
+    errands::{check_platforms, may_prefetch},
+    group_at, group_with, new_id,
+};
+use crate::{
+    access::Actor,
+    schedule::{MAX_EVERY_MS, MAX_SCHEDULES, MIN_EVERY_MS, Schedule},
+    store::{audit, schedules},
+};
+
+/// How often schedules that are due are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+/// Most characters of an error that are kept.
+const MAX_ERROR_CHARS: usize = 500;
+
+impl Plane {
+    /// Adds a schedule; it runs at once for the first time.
+    pub async fn create_schedule(
+        &self,
+        actor: &Actor,
+        path: &GroupPath,
+        image: &ImageName,
+        tag: Tag,
+        platforms: Vec<String>,
+        every_ms: i64,
+    ) -> PlaneResult<Schedule> {
+        check_platforms(&platforms)?;
+        if !(MIN_EVERY_MS..=MAX_EVERY_MS).contains(&every_ms) {
+            return Err(PlaneError::invalid("every", "must be between five minutes and 30 days"));
+        }
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        let place = place_of(&group, image)?;
+        may_prefetch(&group, &place)?;
+        if schedules::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
+            return Err(PlaneError::Precondition(format!(
+                "group {path} has {MAX_SCHEDULES} schedules, which is the most; delete one first"
+            )));
+        }
+        let schedule = Schedule {
+            id: new_id(),
+            group: group.path,
+            place,
+            tag,
+            platforms,
+            every_ms,
+            due_at_ms: now_ms,
+            last_run_at_ms: None,
+            last_error: String::new(),
+        };
+        schedules::insert(&mut tx, &schedule, now_ms).await?;
+        audit::record(&mut tx, &record(actor, "prefetch.schedule", &schedule), now_ms).await?;
+        tx.commit().await?;
+        self.schedules_changed.notify_one();
+        Ok(schedule)
+    }
+
+    /// A group's schedules after the id `after`.
+    pub async fn schedules(&self, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Schedule>> {
+        let mut tx = self.store.read().await?;
+        let group = group_at(&mut tx, path).await?;
+        Ok(Page::cut(schedules::page(&mut tx, &group.id, after, limit + 1).await?, limit))
+    }
+
+    /// The schedule with this id.
+    pub async fn schedule(&self, id: &str) -> PlaneResult<Option<Schedule>> {
+        Ok(schedules::by_id(&mut *self.store.read().await?, id).await?)
+    }
+
+    /// Ends a schedule.
+    pub async fn delete_schedule(&self, actor: &Actor, id: &str) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        let schedule = schedules::by_id(&mut tx, id).await?.ok_or_else(|| no_schedule(id))?;
+        schedules::delete(&mut tx, id).await?;
+        audit::record(&mut tx, &record(actor, "prefetch.unschedule", &schedule), self.clock.now_ms()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Runs schedules as they are due, until `stop`; a run under way is given up then.
+    pub(super) async fn run_schedules(&self, stop: &CancellationToken) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = looks.tick() => {}
+                () = self.schedules_changed.notified() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                done = self.run_due_schedules() => if let Err(error) = done {
+                    warn!(%error, "cannot run schedules; trying again");
+                }
+            }
+        }
+    }
+
+    async fn run_due_schedules(&self) -> PlaneResult<()> {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let Some(schedule) = schedules::due(&mut *self.store.read().await?, now_ms).await? else { return Ok(()) };
+            let mut tx = self.store.write().await?;
+            let ours = schedules::begin(&mut tx, &schedule, now_ms).await?;
+            tx.commit().await?;
+            if !ours {
+                continue;
+            }
+            let image = format!("{}:{}", schedule.place, schedule.tag);
+            let error = match self.run_schedule(&schedule).await {
+                Ok(()) => {
+                    info!(group.path = %schedule.group, image, "fetched an image by schedule");
+                    String::new()
+                }
+                Err(error) => {
+                    info!(group.path = %schedule.group, image, %error, "could not fetch an image by schedule");
+                    error.to_string().chars().take(MAX_ERROR_CHARS).collect()
+                }
+            };
+            let mut tx = self.store.write().await?;
+            schedules::end(&mut tx, &schedule.id, &error).await?;
+            tx.commit().await?;
+        }
+    }
+
+    async fn run_schedule(&self, schedule: &Schedule) -> PlaneResult<()> {
+        let group = group_with(&mut *self.store.read().await?, &schedule.place.group_id).await?;
+        let (place, tag) = (schedule.place.clone(), schedule.tag.to_string());
+        let waiting = self.start_prefetch(&group, place, tag, schedule.platforms.clone()).await?;
+        Ok(waiting.end().await?)
+    }
+}
+
+/// The refusal that says there is no such schedule.
+pub fn no_schedule(id: &str) -> PlaneError {
+    PlaneError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
+}
+
+fn record(actor: &Actor, action: &'static str, schedule: &Schedule) -> crate::audit::Entry {
+    let seconds = schedule.every_ms / 1000;
+    actor
+        .did(action, format!("{}:{}", schedule.place, schedule.tag))
+        .of_group(&schedule.group)
+        .detail(format!("schedule {}, every {seconds} seconds", schedule.id))
+}
