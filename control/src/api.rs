@@ -15,6 +15,7 @@ mod oidc_service;
 mod page;
 mod prefetch_stream;
 mod refused_changes;
+mod rest;
 mod status;
 mod tag_rules;
 mod token_service;
@@ -89,8 +90,11 @@ pub(crate) async fn router(
         .into_axum_router()
         .route("/", get(greeting))
         .layer(middleware::from_fn_with_state(plane.clone(), refused_changes::record))
-        // Everything below knows who is calling; health, reflection and the greeting are for everybody.
+        .merge(rest::router(plane.clone()))
+        // Everything below knows who is calling; health, reflection, descriptions and the greeting are for everybody.
         .layer(middleware::from_fn_with_state(plane, authenticate::authenticate))
+        // Before that: GitLab's way to say who is calling.
+        .layer(middleware::from_fn(rest::caller::tell))
         // Outermost: refused calls are traced and counted too.
         .layer(middleware::from_fn_with_state(observer, observe::observe));
     Ok((router, health))
@@ -100,5 +104,6 @@ pub(crate) async fn router(
 async fn greeting() -> impl IntoResponse {
     "This is the control port of Roadstead, a pull-through cache for container images.\n\
      It speaks gRPC; `grpcurl -plaintext HOST:PORT list` shows the services, and `roadstead --help` the commands\n\
-     that use them. Images are pulled from the registry port, not from here.\n"
+     that use them. GET /openapi.json describes the REST calls for scripts written against GitLab.\n\
+     Images are pulled from the registry port, not from here.\n"
 }

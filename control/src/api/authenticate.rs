@@ -17,14 +17,14 @@ use crate::{
     plane::Plane,
 };
 
-/// Services of these packages need a token; health and reflection do not.
-const PROTECTED: &str = "/roadstead.";
+/// Services of these packages, and REST calls, need a token; health and reflection do not.
+const PROTECTED: [&str; 2] = ["/roadstead.", super::rest::caller::PREFIX];
 /// Longest token that is looked up, in bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Lets calls of our own services pass only with a good token, and notes whose it is.
 pub async fn authenticate(State(plane): State<Arc<Plane>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with(PROTECTED) {
+    if PROTECTED.iter().any(|prefix| request.uri().path().starts_with(prefix)) {
         let found = match bearer(request.headers()) {
             Ok(token) => principal(&plane, &token).await,
             Err(status) => Err(status),

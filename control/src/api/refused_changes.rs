@@ -63,17 +63,40 @@ pub async fn record(State(plane): State<Arc<Plane>>, request: Request, next: Nex
     let (Some((_, action)), Some(actor)) = (change, request.extensions().get::<Actor>().cloned()) else {
         return next.run(request).await;
     };
-    let (response, group) = CONCERNED
-        .scope(RefCell::default(), async {
-            let response = next.run(request).await;
-            (response, CONCERNED.with(RefCell::take))
-        })
-        .await;
-    let status = Status::from_header_map(response.headers());
-    if let Some(entry) = status.and_then(|status| entry(&actor, action, group.as_ref(), &status)) {
-        plane.refused(entry).await;
+    let (response, group) = noting_group(next.run(request)).await;
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        tell(&plane, &actor, action, group.as_ref(), &status).await;
     }
     response
+}
+
+/// The same for a call that does not come by gRPC.
+pub async fn recorded<T>(
+    plane: &Plane,
+    actor: &Actor,
+    action: &'static str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let (answer, group) = noting_group(call).await;
+    if let Err(status) = &answer {
+        tell(plane, actor, action, group.as_ref(), status).await;
+    }
+    answer
+}
+
+/// Runs a call, and answers with it which group it concerned.
+async fn noting_group<T>(call: impl Future<Output = T>) -> (T, Option<GroupPath>) {
+    let call = async {
+        let answer = call.await;
+        (answer, CONCERNED.with(RefCell::take))
+    };
+    CONCERNED.scope(RefCell::default(), call).await
+}
+
+async fn tell(plane: &Plane, actor: &Actor, action: &'static str, group: Option<&GroupPath>, status: &Status) {
+    if let Some(entry) = entry(actor, action, group, status) {
+        plane.refused(entry).await;
+    }
 }
 
 fn entry(actor: &Actor, action: &'static str, group: Option<&GroupPath>, status: &Status) -> Option<Entry> {

@@ -79,9 +79,12 @@ pub async fn allow_on(
     field: &str,
     path: &str,
 ) -> Result<GroupPath, Status> {
+    // Noted first, so that the record of a refusal names the group whatever the refusal is for.
+    if let Ok(path) = path.parse() {
+        refused_changes::concerns(&path);
+    }
     allow(caller, action)?;
     let path = parse(field, path)?;
-    refused_changes::concerns(&path);
     plane.authorize(caller, action, &path).await.map_err(from_plane)?;
     Ok(path)
 }

@@ -30,6 +30,12 @@ impl Plane {
         group_at(&mut *self.store.read().await?, path).await
     }
 
+    /// Path of the group with this id or else, whether it is there or not, at this path.
+    pub async fn path_of_group(&self, id_or_path: &str) -> PlaneResult<String> {
+        let found = groups::by_id(&mut *self.store.read().await?, id_or_path).await?;
+        Ok(found.map_or_else(|| id_or_path.to_owned(), |group| group.path.to_string()))
+    }
+
     /// Reads the groups that follow the path `after`.
     pub async fn groups(&self, reach: &Reach, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
         let found = groups::page(&mut *self.store.read().await?, reach, after, limit + 1).await?;

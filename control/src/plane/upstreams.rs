@@ -129,6 +129,12 @@ impl Plane {
         Ok(tx.commit().await?)
     }
 
+    /// The user name of a group's credentials for an upstream; `None` if it has none.
+    pub async fn credential_username(&self, group_id: &str, host: &UpstreamHost) -> PlaneResult<Option<String>> {
+        let stored = credentials::get(&mut *self.store.read().await?, group_id, host.as_str()).await?;
+        Ok(stored.map(|stored| stored.username))
+    }
+
     /// A group's credentials for an upstream (user name and password), and the epoch of that answer.
     pub async fn credential(
         &self,

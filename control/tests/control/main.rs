@@ -15,6 +15,7 @@ mod keys;
 mod observe;
 mod oidc;
 mod pulls;
+mod rest;
 mod retention;
 mod sign_in;
 mod start;

@@ -1,0 +1,109 @@
+//! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the
+//! same services that gRPC callers use. What it answers is described at `/openapi.json`, which is made of the handlers.
+//!
+//! It guarantees that nothing can be done here that the gRPC call behind it would refuse, and leaves everything that GitLab
+//! has no call for to gRPC.
+
+mod cache;
+pub mod caller;
+mod refusal;
+mod settings;
+
+use std::sync::Arc;
+
+use axum::{Json, Router, routing::get};
+use tonic::{Request, Status};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    cache_service::Cache, group_service::Groups, refused_changes, status::from_plane, upstream_service::Upstreams,
+};
+use crate::{access::Actor, plane::Plane};
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct Shim(Arc<Services>);
+
+struct Services {
+    plane: Arc<Plane>,
+    groups: Groups,
+    upstreams: Upstreams,
+    cache: Cache,
+}
+
+impl Shim {
+    /// A call of a service, by this caller.
+    fn request<T>(actor: &Actor, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(actor.clone());
+        request
+    }
+
+    /// Path of the group that a URL names by id or path, there or not.
+    async fn group_path(&self, id: &str) -> Result<String, Status> {
+        self.0.plane.path_of_group(id).await.map_err(from_plane)
+    }
+
+    /// A call that changes something: recorded where it is refused, as over gRPC.
+    async fn changing<T>(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        refused_changes::recorded(&self.0.plane, actor, action, call).await
+    }
+}
+
+/// The description, to which the handlers add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Roadstead: REST calls as GitLab's Dependency Proxy has them",
+        description = "For scripts that were written against GitLab. Everything else is gRPC, on the same port.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    security(("private_token" = []), ("bearer" = [])),
+    modifiers(&Credentials),
+)]
+struct Description;
+
+/// How callers say who they are.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let components = description.components.get_or_insert_default();
+        let header = ApiKey::Header(ApiKeyValue::new("PRIVATE-TOKEN"));
+        components.add_security_scheme("private_token", SecurityScheme::ApiKey(header));
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The routes, and their description at `/openapi.json`. Callers are known by then, see [`caller::tell`].
+pub fn router(plane: Arc<Plane>) -> Router {
+    let services = Services {
+        groups: Groups::new(plane.clone()),
+        upstreams: Upstreams::new(plane.clone()),
+        cache: Cache::new(plane.clone()),
+        plane,
+    };
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(cache::purge))
+        .routes(routes!(settings::read, settings::change))
+        .with_state(Shim(Arc::new(services)))
+        .split_for_parts();
+    let description = Arc::new(description);
+    router.method_not_allowed_fallback(refusal::no_such_method).route(
+        "/openapi.json",
+        get(move || {
+            let description = description.clone();
+            async move { Json((*description).clone()) }
+        }),
+    )
+}
