@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cache::CacheCommand, completions::Completions, group::GroupCommand, token::TokenCommand,
-        upstream::UpstreamCommand,
+        audit::AuditCommand, cache::CacheCommand, ci_env::CiEnv, completions::Completions, group::GroupCommand,
+        member::MemberCommand, mirror_config::MirrorConfig, oidc::OidcCommand, token::TokenCommand,
+        upstream::UpstreamCommand, user::UserCommand,
     },
     settings::{ControlFlags, DataplaneFlags, ServeFlags},
 };
@@ -40,8 +41,14 @@ pub enum Command {
     Control(ControlFlags),
     Dataplane(DataplaneFlags),
     Group(GroupCommand),
+    User(UserCommand),
+    Member(MemberCommand),
     Token(TokenCommand),
+    Oidc(OidcCommand),
     Upstream(UpstreamCommand),
     Cache(CacheCommand),
+    CiEnv(CiEnv),
+    MirrorConfig(MirrorConfig),
+    Audit(AuditCommand),
     Completions(Completions),
 }

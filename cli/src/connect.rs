@@ -1,12 +1,14 @@
 //! How admin commands reach the control plane: its address, the API token, and what its refusals mean for the person
 //! who typed the command.
 
+mod credential;
+mod pages;
 mod refusal;
 mod token;
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -17,13 +19,13 @@ use url::Url;
 
 use crate::{failure::Failure, output::Format};
 
+use credential::Credential;
+pub use pages::{all_pages, first_pages};
+
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer; the longest calls, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Items asked for in one page.
-pub const PAGE_SIZE: i32 = 200;
-
 /// What every admin command takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AdminFlags {
@@ -56,37 +58,54 @@ pub struct AdminFlags {
     pub output: Format,
 }
 
-/// A connection to the control plane, with a token.
-#[derive(Clone)]
+/// A connection to the control plane, with a credential.
 pub struct Session {
     /// Where it leads.
     pub control: Url,
+    /// How to print answers.
+    pub output: Format,
     channel: Channel,
-    bearer: Bearer,
-    token_source: String,
+    header: Authorization,
+    credential: Credential,
 }
 
 /// What the generated clients run over.
-pub type AdminChannel = InterceptedService<Channel, Bearer>;
+pub type AdminChannel = InterceptedService<Channel, Authorization>;
 
 impl AdminFlags {
-    /// Finds the token and prepares the connection, which is made with the first call.
-    pub fn connect(&self) -> Result<Session, Failure> {
-        let found = token::find(self.token.as_ref(), &self.data_dir)?;
-        let mut header: MetadataValue<Ascii> =
-            format!("Bearer {}", found.secret.expose_secret()).parse().map_err(|_| {
-                Failure::usage(format_args!(
-                    "the token from {} is not one: it has characters that no token has",
-                    found.source
-                ))
-            })?;
-        header.set_sensitive(true);
-        let endpoint = endpoint(&self.control)?.timeout(CALL_TIMEOUT);
-        Ok(Session {
+    /// Runs what a command does at the control plane, with the API token, and says what a refused call means.
+    pub async fn call(&self, command: impl AsyncFnOnce(&Session) -> Result<(), CallError>) -> Result<(), Failure> {
+        self.call_with(Credential::Token(token::find(self.token.as_ref(), &self.data_dir)?), command).await
+    }
+
+    /// The same as a person who signs in with a password.
+    pub async fn call_as(
+        &self,
+        user: &str,
+        password: SecretString,
+        command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
+    ) -> Result<(), Failure> {
+        self.call_with(Credential::Password { user: user.to_owned(), password }, command).await
+    }
+
+    /// The connection is made with the first call.
+    async fn call_with(
+        &self,
+        credential: Credential,
+        command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
+    ) -> Result<(), Failure> {
+        let session = Session {
             control: self.control.clone(),
-            channel: endpoint.connect_lazy(),
-            bearer: Bearer(header),
-            token_source: found.source,
+            output: self.output,
+            channel: endpoint(&self.control)?.timeout(CALL_TIMEOUT).connect_lazy(),
+            header: Authorization(credential.header()?),
+            credential,
+        };
+        command(&session).await.map_err(|error| match error {
+            CallError::Refused(status) => {
+                Failure::failed(refusal::explain(&status, &self.control, &session.credential))
+            }
+            CallError::Failed(failure) => failure,
         })
     }
 }
@@ -94,15 +113,7 @@ impl AdminFlags {
 impl Session {
     /// The channel for a client.
     pub fn channel(&self) -> AdminChannel {
-        InterceptedService::new(self.channel.clone(), self.bearer.clone())
-    }
-
-    /// Says what a refused call means for the person who typed the command.
-    pub fn settle(&self, result: Result<(), CallError>) -> Result<(), Failure> {
-        result.map_err(|error| match error {
-            CallError::Refused(status) => Failure::failed(refusal::explain(&status, &self.control, &self.token_source)),
-            CallError::Failed(failure) => failure,
-        })
+        InterceptedService::new(self.channel.clone(), self.header.clone())
     }
 }
 
@@ -127,11 +138,11 @@ impl From<Failure> for CallError {
     }
 }
 
-/// Adds the token to every call.
+/// Adds the credential to every call.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Authorization(MetadataValue<Ascii>);
 
-impl Interceptor for Bearer {
+impl Interceptor for Authorization {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
@@ -166,23 +177,6 @@ pub fn control_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Follows a list to its last page. `page` takes a page token and gives items and the next token.
-pub async fn all_pages<T, F>(mut page: impl FnMut(String) -> F) -> Result<Vec<T>, Status>
-where
-    F: Future<Output = Result<(Vec<T>, String), Status>>,
-{
-    let mut items = Vec::new();
-    let mut token = String::new();
-    loop {
-        let (more, next) = page(token).await?;
-        items.extend(more);
-        if next.is_empty() {
-            return Ok(items);
-        }
-        token = next;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,14 +189,5 @@ mod tests {
         for bad in ["", "127.0.0.1:7071", "ftp://h", "http://u:p@h", "http://h/x", "http://h?x", "unix:///x"] {
             assert!(control_url(bad).is_err(), "{bad}");
         }
-    }
-
-    #[tokio::test]
-    async fn lists_are_followed_to_their_last_page() {
-        let items = all_pages(|token| async move {
-            let at = token.parse::<i32>().unwrap_or(0);
-            Ok((vec![at, at + 1], if at < 4 { (at + 2).to_string() } else { String::new() }))
-        });
-        assert_eq!(items.await.unwrap(), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -35,9 +35,15 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Control(flags) => commands::control::run(flags),
         Command::Dataplane(flags) => commands::dataplane::run(flags),
         Command::Group(group) => block_on(group.run()),
+        Command::User(user) => block_on(user.run()),
+        Command::Member(member) => block_on(member.run()),
         Command::Token(token) => block_on(token.run()),
+        Command::Oidc(oidc) => block_on(oidc.run()),
         Command::Upstream(upstream) => block_on(upstream.run()),
         Command::Cache(cache) => block_on(cache.run()),
+        Command::CiEnv(ci_env) => block_on(ci_env.run()),
+        Command::MirrorConfig(mirror_config) => block_on(mirror_config.run()),
+        Command::Audit(audit) => block_on(audit.run()),
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -22,15 +22,42 @@ fn wrong_usage_is_exit_code_2_and_leaves_stdout_alone() {
     for (line, says) in [
         ("frobnicate", "frobnicate"),
         ("group", "create"),
-        ("group update acme", "--frozen"),
+        ("group update acme --token x", "--frozen"),
         ("group delete acme", "--yes"),
         ("group create acme --visibility secret", "--visibility"),
         ("token create --name ci", "--group"),
         ("token create --name ci --group acme --node", "--node"),
         ("token create --name ci --node --scope api", "--scope"),
         ("token create --name ci --group acme --scope everything", "--scope"),
+        ("token create --name ci --user alice --kind deploy --token x", "--kind"),
+        ("token create --name ci --group acme --password-stdin --token x", "--user"),
+        ("token list --group acme --user alice", "--user"),
+        ("user create alice --token x", "--password-stdin"),
+        ("user create alice --password s3cret", "--password"),
+        ("user update alice", "--disabled"),
+        ("user delete alice", "--yes"),
+        ("member add acme alice", "--role"),
+        ("member add acme alice --role king", "king"),
+        ("group create acme --retention soon", "--retention"),
+        ("group update acme --allow a --no-allow", "--no-allow"),
+        ("group rule set acme alpine", "--immutable"),
+        ("oidc trust add acme --issuer https://i --audience a", "--claim"),
+        ("oidc trust add acme --issuer https://i --audience a --claim sub", "CLAIM=PATTERN"),
+        ("audit list --since yesterday", "--since"),
+        ("audit list --limit 0", "--limit"),
+        ("ci-env a//b", "a//b"),
+        ("ci-env acme --registry proxy.example", "--registry"),
+        ("ci-env acme --format csh", "csh"),
+        ("mirror-config acme", "--for"),
+        ("mirror-config acme --for docker --upstream ghcr.io", "--upstream ghcr.io"),
+        ("upstream set ghcr.io --url https://ghcr.io --reserve 95%", "--reserve"),
+        ("upstream set ghcr.io --url https://ghcr.io --ca-file /no/ca.pem --token x", "--ca-file /no/ca.pem"),
+        ("cache pin acme alpine sha256:00", "IMAGE:TAG"),
+        ("cache pin acme alpine:3", "DIGEST"),
+        ("cache history acme alpine", "IMAGE:TAG"),
+        ("cache prefetch acme alpine --every often", "--every"),
         ("token create --name ci --group acme --expires-in soon", "--expires-in"),
-        ("upstream login acme docker.io --username me", "--password-stdin"),
+        ("upstream login acme docker.io --username me --token x", "--password-stdin"),
         ("cache purge acme --tag latest", "--image"),
         ("group list --control 127.0.0.1:7071", "--control"),
         ("group list -o yaml", "yaml"),
@@ -88,9 +115,40 @@ fn completions_know_the_commands_in_every_shell() {
 #[test]
 fn help_shows_every_command_with_examples() {
     let help = run_line("--help").stdout;
-    for name in ["serve", "control", "dataplane", "group", "token", "upstream", "cache", "completions"] {
+    for name in [
+        "serve",
+        "control",
+        "dataplane",
+        "group",
+        "user",
+        "member",
+        "token",
+        "oidc",
+        "upstream",
+        "cache",
+        "ci-env",
+        "mirror-config",
+        "audit",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {name}")), "{name} is missing: {help}");
         let own = run_line(&format!("{name} --help"));
         assert!(own.code == Some(0) && own.stdout.contains("Example"), "{name}: {own:?}");
     }
+}
+
+#[test]
+fn a_mirror_s_file_needs_no_server_where_the_registry_is_given() {
+    let line = "mirror-config acme --for containerd --registry https://proxy.example:8443";
+    let done = run_line(line);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    assert!(done.stdout.starts_with("# To be installed as /etc/containerd/certs.d/docker.io/hosts.toml\n"), "{done:?}");
+    assert!(done.stdout.contains("\n\nserver = \"https://registry-1.docker.io\"\n"), "{done:?}");
+    let json = run_line(&format!("{line} -o json")).json();
+    assert!(json["content"].as_str().unwrap().starts_with("server = ") && json["needs"].is_array(), "{json}");
+
+    // JSON files know no comments: what else is needed goes to stderr.
+    let docker = run_line("mirror-config acme --for docker --registry http://127.0.0.1:7070");
+    assert_eq!(docker.stdout, "{\n  \"registry-mirrors\": [\"http://127.0.0.1:7070\"]\n}\n");
+    assert!(docker.stderr.contains("--mirror-group acme") && docker.stderr.contains("Only this machine"), "{docker:?}");
 }

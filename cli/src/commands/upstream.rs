@@ -1,28 +1,32 @@
-//! `roadstead upstream`: registries to pull from, and groups' credentials for them.
+//! `roadstead upstream`: registries to pull from, groups' credentials for them, and how they are doing.
+
+mod set;
+mod status;
 
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    DeleteCredentialRequest, DeleteUpstreamRequest, ListUpstreamsRequest, SetCredentialRequest, SetUpstreamRequest,
-    Upstream, UpstreamCredential, upstream_service_client::UpstreamServiceClient,
+    DeleteCredentialRequest, DeleteUpstreamRequest, ListUpstreamStatusesRequest, ListUpstreamsRequest,
+    SetCredentialRequest, UpstreamCredential, upstream_service_client::UpstreamServiceClient,
 };
 use secrecy::ExposeSecret;
 
-use super::password_from_stdin;
+use self::set::{Set, details, table};
+use super::password;
 use crate::{
-    connect::{AdminChannel, AdminFlags, CallError, PAGE_SIZE, all_pages},
+    connect::{AdminFlags, CallError, Session, all_pages},
     failure::Failure,
-    output::{Details, Format, Table, human},
 };
 
-/// Set upstream registries, and sign groups in to them
+/// Set upstream registries, sign groups in to them, and see how they are doing
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead upstream set ghcr.io --url https://ghcr.io
   roadstead upstream set docker.io --url https://mirror.example --token-host auth.example
   roadstead upstream login acme docker.io --username bot --password-stdin < password.txt
-  roadstead upstream logout acme docker.io")]
+  roadstead upstream logout acme docker.io
+  roadstead upstream status")]
 pub struct UpstreamCommand {
     #[command(subcommand)]
     action: Action,
@@ -32,17 +36,7 @@ pub struct UpstreamCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Add an upstream or change where it is
-    Set {
-        /// How image names refer to it: docker.io, ghcr.io, registry.example:5000
-        host: String,
-        /// Where it is
-        #[arg(long)]
-        url: String,
-        /// Host, besides the URL's own, whose token service may be given credentials; repeat for more
-        #[arg(long = "token-host", value_name = "HOST")]
-        token_hosts: Vec<String>,
-    },
+    Set(Set),
     /// List upstreams
     List,
     /// Remove an upstream and the credentials groups have for it
@@ -50,7 +44,9 @@ enum Action {
         /// The upstream's host
         host: String,
     },
-    /// Store a group's credentials for an upstream, encrypted
+    /// Store a group's credentials for an upstream, encrypted, once they were tried there
+    #[command(after_help = "Example:
+  roadstead upstream login acme docker.io --username bot --password-stdin < password.txt")]
     Login {
         /// Path of the group
         path: String,
@@ -59,9 +55,12 @@ enum Action {
         /// User name at the upstream
         #[arg(long, short)]
         username: String,
-        /// Read the password or access token from stdin
-        #[arg(long, required = true)]
+        /// Read the password or access token from stdin [default: ask for it on the terminal]
+        #[arg(long)]
         password_stdin: bool,
+        /// Store them without trying them
+        #[arg(long)]
+        no_verify: bool,
     },
     /// Forget a group's credentials for an upstream
     Logout {
@@ -70,35 +69,37 @@ enum Action {
         /// The upstream's host
         host: String,
     },
+    /// Show health and pull limits of upstreams, by credentials, and which groups spent what
+    #[command(after_help = "Examples:
+  roadstead upstream status
+  roadstead upstream status --group acme -o json")]
+    Status {
+        /// Only what this group uses [default: all, which takes an administrator]
+        #[arg(long, value_name = "PATH")]
+        group: Option<String>,
+    },
 }
 
 impl UpstreamCommand {
     /// Calls the control plane and prints its answer.
     pub async fn run(self) -> Result<(), Failure> {
-        let session = self.admin.connect()?;
-        let upstreams = UpstreamServiceClient::new(session.channel());
-        session.settle(self.action.run(upstreams, self.admin.output).await)
+        self.admin.call(async |session| self.action.run(session).await).await
     }
 }
 
 impl Action {
-    async fn run(self, mut upstreams: UpstreamServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    async fn run(self, session: &Session) -> Result<(), CallError> {
+        let mut upstreams = UpstreamServiceClient::new(session.channel());
+        let output = session.output;
         match self {
-            Self::Set { host, url, token_hosts } => {
-                let request = SetUpstreamRequest { host, url, token_hosts, ..Default::default() };
-                let answer = upstreams.set_upstream(request).await?.into_inner();
+            Self::Set(set) => {
+                let answer = upstreams.set_upstream(set.request()?).await?.into_inner();
                 output.answer(&answer, || details(answer.upstream.as_ref()))?;
             }
             Self::List => {
-                let items = all_pages(|page_token| {
-                    let mut upstreams = upstreams.clone();
-                    async move {
-                        let request = ListUpstreamsRequest { page_size: PAGE_SIZE, page_token };
-                        let page = upstreams.list_upstreams(request).await?.into_inner();
-                        Ok((page.upstreams, page.next_page_token))
-                    }
-                })
-                .await?;
+                let items =
+                    all_pages(ListUpstreamsRequest::default(), async |page| upstreams.list_upstreams(page).await)
+                        .await?;
                 output.list(&items, "No upstreams.", |upstreams| table(upstreams, SystemTime::now()))?;
             }
             Self::Delete { host } => {
@@ -106,69 +107,38 @@ impl Action {
                 let answer = upstreams.delete_upstream(request).await?.into_inner();
                 output.done(&answer, format_args!("Deleted upstream {host} and the groups' credentials for it."))?;
             }
-            Self::Login { path, host, username, password_stdin: _ } => {
-                let password = password_from_stdin()?.expose_secret().to_owned();
-                let request =
-                    SetCredentialRequest { group_path: path, host, username, password, skip_verification: false };
+            Self::Login { path, host, username, password_stdin, no_verify } => {
+                let password = password::existing(password_stdin, &format!("{username} at {host}"))?;
+                let request = SetCredentialRequest {
+                    group_path: path,
+                    host,
+                    username,
+                    password: password.expose_secret().to_owned(),
+                    skip_verification: no_verify,
+                };
                 let answer = upstreams.set_credential(request).await?.into_inner();
-                output.done(&answer, stored(answer.credential.as_ref()))?;
+                output.done(&answer, stored(answer.credential.as_ref(), no_verify))?;
             }
             Self::Logout { path, host } => {
                 let request = DeleteCredentialRequest { group_path: path.clone(), host: host.clone() };
                 let answer = upstreams.delete_credential(request).await?.into_inner();
                 output.done(&answer, format_args!("Group {path} has no credentials for {host} any more."))?;
             }
+            Self::Status { group } => {
+                let request = ListUpstreamStatusesRequest { group_path: group.unwrap_or_default() };
+                let answer = upstreams.list_upstream_statuses(request).await?.into_inner();
+                output.list(&answer.statuses, "Nothing is known of any upstream yet: none was asked.", |statuses| {
+                    status::table(statuses, SystemTime::now())
+                })?;
+            }
         }
         Ok(())
     }
 }
 
-fn stored(credential: Option<&UpstreamCredential>) -> String {
+fn stored(credential: Option<&UpstreamCredential>, untried: bool) -> String {
     let Some(UpstreamCredential { group_path, host, username, .. }) = credential else { return "Stored.".to_owned() };
-    format!("Group {group_path} pulls from {host} as {username}. The password was stored, not tried.")
-}
-
-fn token_hosts(upstream: &Upstream, separator: &str) -> String {
-    if upstream.token_hosts.is_empty() { "-".to_owned() } else { upstream.token_hosts.join(separator) }
-}
-
-fn details(upstream: Option<&Upstream>) -> Details {
-    let Some(upstream) = upstream else { return Details::default() };
-    Details::default()
-        .with("Host", &upstream.host)
-        .with("URL", &upstream.url)
-        .with("Token hosts", token_hosts(upstream, ", "))
-        .with("Updated", human::absolute(upstream.updated_at.as_ref(), "built in"))
-}
-
-fn table(upstreams: &[Upstream], now: SystemTime) -> Table {
-    Table::new(["HOST", "URL", "TOKEN HOSTS", "UPDATED"], upstreams, |upstream| {
-        [
-            upstream.host.clone(),
-            upstream.url.clone(),
-            token_hosts(upstream, ","),
-            human::relative(upstream.updated_at.as_ref(), now, "built in"),
-        ]
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_upstreams_reads_well() {
-        let hub = Upstream {
-            host: "docker.io".into(),
-            url: "https://registry-1.docker.io".into(),
-            token_hosts: vec!["auth.docker.io".into()],
-            updated_at: None,
-            ..Default::default()
-        };
-        assert_eq!(
-            table(&[hub], SystemTime::UNIX_EPOCH).to_string(),
-            "HOST        URL                            TOKEN HOSTS      UPDATED\n\
-             docker.io   https://registry-1.docker.io   auth.docker.io   built in\n"
-        );
-    }
+    let tried =
+        if untried { "The password was stored, not tried." } else { "The password was tried there and stored." };
+    format!("Group {group_path} pulls from {host} as {username}. {tried}")
 }

@@ -6,10 +6,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use url::Url;
 
+use super::credential::Credential;
 use crate::output::plain;
 
 /// Explains a status to the person who typed the command.
-pub fn explain(status: &Status, control: &Url, token_source: &str) -> String {
+pub fn explain(status: &Status, control: &Url, credential: &Credential) -> String {
     let control = control.as_str().trim_end_matches('/');
     let said = plain(status.message());
     if let Some(cause) = local_cause(status) {
@@ -24,10 +25,11 @@ pub fn explain(status: &Status, control: &Url, token_source: &str) -> String {
         return format!("what answers at {control} is no control plane; is --control right?");
     }
     match status.code() {
-        Code::Unauthenticated => format!(
-            "the control plane at {control} does not accept the token from {token_source}: {said}; give a good one with --token"
-        ),
-        Code::PermissionDenied => format!("{said}; the token from {token_source} may not do this"),
+        Code::Unauthenticated => {
+            let next = credential.next_step();
+            format!("the control plane at {control} does not accept {credential}: {said}; {next}")
+        }
+        Code::PermissionDenied => format!("{said}; {credential} may not do this"),
         Code::InvalidArgument => format!("{said}{}", violations(status)),
         Code::DeadlineExceeded | Code::Cancelled => {
             format!("the control plane at {control} did not answer in time; whether it did what was asked is unknown")
@@ -75,9 +77,11 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::connect::token::Found;
 
     fn said(status: &Status) -> String {
-        explain(status, &Url::parse("http://127.0.0.1:7071").unwrap(), "ROADSTEAD_TOKEN")
+        let credential = Credential::Token(Found { secret: "x".into(), source: "ROADSTEAD_TOKEN".into() });
+        explain(status, &Url::parse("http://127.0.0.1:7071").unwrap(), &credential)
     }
 
     #[test]
@@ -102,6 +106,16 @@ mod tests {
             said(&Status::unauthenticated("unknown token")),
             "the control plane at http://127.0.0.1:7071 does not accept the token from ROADSTEAD_TOKEN: unknown token; \
              give a good one with --token"
+        );
+    }
+
+    #[test]
+    fn a_bad_password_is_named_by_whose_it_is() {
+        let credential = Credential::Password { user: "alice".into(), password: "s3cret".into() };
+        let control = Url::parse("http://127.0.0.1:7071").unwrap();
+        assert_eq!(
+            explain(&Status::unauthenticated("wrong"), &control, &credential),
+            "the control plane at http://127.0.0.1:7071 does not accept the password of alice: wrong; check both"
         );
     }
 

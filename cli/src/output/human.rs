@@ -51,10 +51,30 @@ pub fn absolute(time: Option<&Timestamp>, absent: &str) -> String {
         .map_or_else(|| absent.to_owned(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// "1h 30m"; `none` for nothing or zero.
+/// "90d", "1h 30m": as `--max-age` and its like are given; `none` for nothing or zero.
 pub fn duration(duration: Option<&prost_types::Duration>, none: &str) -> String {
     let duration = duration.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default();
-    if duration.is_zero() { none.to_owned() } else { humantime::format_duration(duration).to_string() }
+    let seconds = duration.as_secs();
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (u64::from(duration.subsec_millis()), "ms"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if parts.is_empty() { none.to_owned() } else { parts.join(" ") }
+}
+
+/// "yes" or "no".
+pub fn yes_no(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+/// The text, or "-" where there is none.
+pub fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
 /// "1 tag", "2 tags".
@@ -117,8 +137,15 @@ mod tests {
 
     #[test]
     fn durations_are_spelled_as_they_are_given() {
-        assert_eq!(duration(Some(&prost_types::Duration { seconds: 5400, nanos: 0 }), "-"), "1h 30m");
-        assert_eq!(duration(Some(&prost_types::Duration { seconds: 0, nanos: 0 }), "-"), "-");
+        for (seconds, nanos, text) in [
+            (5400, 0, "1h 30m"),
+            (90 * 86_400, 0, "90d"),
+            (86_400 * 7 + 61, 0, "7d 1m 1s"),
+            (1, 500_000_000, "1s 500ms"),
+            (0, 0, "-"),
+        ] {
+            assert_eq!(duration(Some(&prost_types::Duration { seconds, nanos }), "-"), text);
+        }
         assert_eq!(duration(None, "-"), "-");
     }
 

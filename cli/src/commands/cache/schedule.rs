@@ -1,0 +1,121 @@
+//! `roadstead cache schedule`: what is prefetched again and again.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use roadstead_proto::v1::{
+    DeletePrefetchScheduleRequest, ListPrefetchSchedulesRequest, PrefetchSchedule,
+    cache_service_client::CacheServiceClient,
+};
+
+use crate::{
+    connect::{AdminChannel, CallError, all_pages},
+    output::{Details, Format, Table, human},
+};
+
+/// List and delete schedules of prefetches; `cache prefetch --every` makes them
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead cache schedule list acme
+  roadstead cache schedule delete 01920c3e-0000-7000-8000-000000000000")]
+pub struct ScheduleCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List a group's schedules, with how their last runs ended
+    List {
+        /// Path of the group
+        path: String,
+    },
+    /// End a schedule; what is cached stays
+    Delete {
+        /// The schedule's id (see `cache schedule list`)
+        id: String,
+    },
+}
+
+impl ScheduleCommand {
+    /// Calls the control plane and prints its answer.
+    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        match self.action {
+            Action::List { path } => {
+                let request = ListPrefetchSchedulesRequest { group_path: path, ..Default::default() };
+                let items = all_pages(request, async |page| cache.list_prefetch_schedules(page).await).await?;
+                output.list(&items, "No schedules.", |schedules| table(schedules, SystemTime::now()))?;
+            }
+            Action::Delete { id } => {
+                let request = DeletePrefetchScheduleRequest { id: id.clone() };
+                let answer = cache.delete_prefetch_schedule(request).await?.into_inner();
+                output.done(&answer, format_args!("Deleted schedule {id}."))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn platforms(schedule: &PrefetchSchedule) -> String {
+    if schedule.platforms.is_empty() { "all".to_owned() } else { schedule.platforms.join(",") }
+}
+
+fn last_result(schedule: &PrefetchSchedule) -> String {
+    match (&schedule.last_run_at, schedule.last_error.as_str()) {
+        (None, _) => "-".to_owned(),
+        (Some(_), "") => "done".to_owned(),
+        (Some(_), error) => error.to_owned(),
+    }
+}
+
+/// A schedule as it was made.
+pub fn details(schedule: Option<&PrefetchSchedule>) -> Details {
+    let Some(schedule) = schedule else { return Details::default() };
+    Details::default()
+        .with("ID", &schedule.id)
+        .with("Group", &schedule.group_path)
+        .with("Image", &schedule.image)
+        .with("Platforms", platforms(schedule))
+        .with("Every", human::duration(schedule.every.as_ref(), "-"))
+}
+
+fn table(schedules: &[PrefetchSchedule], now: SystemTime) -> Table {
+    Table::new(["ID", "IMAGE", "PLATFORMS", "EVERY", "LAST RUN", "RESULT"], schedules, |schedule| {
+        [
+            schedule.id.clone(),
+            schedule.image.clone(),
+            platforms(schedule),
+            human::duration(schedule.every.as_ref(), "-"),
+            human::relative(schedule.last_run_at.as_ref(), now, "never"),
+            last_result(schedule),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{Duration, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn schedules_read_well() {
+        let schedule = |last_run_at: Option<Timestamp>, last_error: &str| PrefetchSchedule {
+            id: "0190".into(),
+            image: "docker.io/library/alpine:3".into(),
+            every: Some(Duration { seconds: 21_600, nanos: 0 }),
+            last_run_at,
+            last_error: last_error.into(),
+            ..Default::default()
+        };
+        let run = Some(Timestamp { seconds: -3600, nanos: 0 });
+        let schedules = [schedule(None, ""), schedule(run, ""), schedule(run, "no node is there")];
+        assert_eq!(
+            table(&schedules, SystemTime::UNIX_EPOCH).to_string(),
+            "ID     IMAGE                        PLATFORMS   EVERY   LAST RUN     RESULT\n\
+             0190   docker.io/library/alpine:3   all         6h      never        -\n\
+             0190   docker.io/library/alpine:3   all         6h      1 hour ago   done\n\
+             0190   docker.io/library/alpine:3   all         6h      1 hour ago   no node is there\n"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! `roadstead cache history|pin|unpin`: what a tag has meant, and holding it to one of that.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use roadstead_proto::{
+    Digest,
+    v1::{
+        ListTagHistoryRequest, PinTagRequest, TagSighting, UnpinTagRequest, cache_service_client::CacheServiceClient,
+    },
+};
+
+use super::content::short_digest;
+use crate::{
+    commands::spelling::{ImageTag, image_tag},
+    connect::{AdminChannel, CallError},
+    failure::Failure,
+    output::{Format, Table, human},
+};
+
+/// List the digests that a tag has had, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead cache history acme alpine:3.20
+  roadstead cache history acme ghcr.io/org/app:latest --no-trunc")]
+pub struct History {
+    /// Path of the group
+    path: String,
+    /// The image and its tag: alpine:3.20, ghcr.io/org/app:latest
+    #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
+    tag: ImageTag,
+    /// Show digests in full
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+/// Fix a tag to a digest: it is served as that, and upstream is not asked
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead cache pin acme alpine:3.20 sha256:…          # one that `cache history --no-trunc` shows, or any other
+  roadstead cache pin acme alpine:3.20 --previous        # back to what it was before")]
+pub struct Pin {
+    /// Path of the group
+    path: String,
+    /// The image and its tag
+    #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
+    tag: ImageTag,
+    /// What the tag is to mean
+    #[arg(required_unless_present = "previous", conflicts_with = "previous")]
+    digest: Option<Digest>,
+    /// What the tag meant before it meant what it is served as now
+    #[arg(long)]
+    previous: bool,
+}
+
+/// Let a tag follow upstream again
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  roadstead cache unpin acme alpine:3.20")]
+pub struct Unpin {
+    /// Path of the group
+    path: String,
+    /// The image and its tag
+    #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
+    tag: ImageTag,
+}
+
+impl History {
+    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        let sightings = sightings(&mut cache, &self.path, &self.tag).await?;
+        let none = format!("Group {} has not seen {} yet.", self.path, self.tag);
+        Ok(output.list(&sightings, &none, |sightings| table(sightings, self.no_trunc, SystemTime::now()))?)
+    }
+}
+
+impl Pin {
+    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        let Self { path, tag, digest, .. } = self;
+        let digest = match digest {
+            Some(digest) => digest.to_string(),
+            None => previous(&sightings(&mut cache, &path, &tag).await?).map(str::to_owned).ok_or_else(|| {
+                Failure::failed(format_args!(
+                    "{tag} has meant nothing else in group {path} before; see `roadstead cache history {path} {tag}`"
+                ))
+            })?,
+        };
+        let ImageTag { image, tag: name } = tag.clone();
+        let request = PinTagRequest { group_path: path.clone(), image, tag: name, digest: digest.clone() };
+        let answer = cache.pin_tag(request).await?.into_inner();
+        Ok(output.done(&answer, format_args!("Group {path} serves {tag} as {digest} until it is unpinned."))?)
+    }
+}
+
+impl Unpin {
+    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        let Self { path, tag } = self;
+        let ImageTag { image, tag: name } = tag.clone();
+        let request = UnpinTagRequest { group_path: path.clone(), image, tag: name };
+        let answer = cache.unpin_tag(request).await?.into_inner();
+        Ok(output.done(&answer, format_args!("In group {path} {tag} follows upstream again."))?)
+    }
+}
+
+async fn sightings(
+    cache: &mut CacheServiceClient<AdminChannel>,
+    path: &str,
+    tag: &ImageTag,
+) -> Result<Vec<TagSighting>, CallError> {
+    let ImageTag { image, tag } = tag.clone();
+    let request = ListTagHistoryRequest { group_path: path.to_owned(), image, tag };
+    Ok(cache.list_tag_history(request).await?.into_inner().sightings)
+}
+
+/// What came before what is served now; the newest where nothing is served.
+fn previous(newest_first: &[TagSighting]) -> Option<&str> {
+    let older = newest_first.iter().position(|sighting| sighting.served).map_or(0, |served| served + 1);
+    newest_first.get(older).map(|sighting| sighting.digest.as_str())
+}
+
+fn table(sightings: &[TagSighting], full_digests: bool, now: SystemTime) -> Table {
+    Table::new(["DIGEST", "FIRST SEEN", "LAST SEEN", "CACHED", "STATE"], sightings, |sighting| {
+        let state = match (sighting.pinned, sighting.served) {
+            (true, _) => "pinned",
+            (false, true) => "served",
+            (false, false) => "-",
+        };
+        [
+            if full_digests { sighting.digest.clone() } else { short_digest(&sighting.digest) },
+            human::relative(sighting.first_seen_at.as_ref(), now, "-"),
+            human::relative(sighting.last_seen_at.as_ref(), now, "-"),
+            human::yes_no(sighting.cached).to_owned(),
+            state.to_owned(),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    fn sighting(digest: &str, served: bool) -> TagSighting {
+        TagSighting { digest: digest.into(), served, ..Default::default() }
+    }
+
+    #[test]
+    fn the_previous_digest_is_older_than_the_one_that_is_served() {
+        let history = |served: usize| -> Vec<_> {
+            ["c", "b", "a"].iter().enumerate().map(|(at, digest)| sighting(digest, at == served)).collect()
+        };
+        assert_eq!(previous(&history(0)), Some("b"));
+        assert_eq!(previous(&history(1)), Some("a"), "rolled back once already");
+        assert_eq!(previous(&history(2)), None, "there is nothing older");
+        assert_eq!(previous(&history(9)), Some("c"), "nothing is served");
+        assert_eq!(previous(&[]), None);
+    }
+
+    #[test]
+    fn a_history_reads_well() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let pinned = TagSighting {
+            pinned: true,
+            cached: true,
+            first_seen_at: Some(Timestamp { seconds: -7200, nanos: 0 }),
+            last_seen_at: Some(Timestamp::default()),
+            ..sighting(&digest, true)
+        };
+        assert_eq!(
+            table(&[pinned.clone(), sighting("x", true)], false, SystemTime::UNIX_EPOCH).to_string(),
+            "DIGEST                FIRST SEEN    LAST SEEN   CACHED   STATE\n\
+             sha256:0123456789ab   2 hours ago   just now    yes      pinned\n\
+             x                     -             -           no       served\n"
+        );
+        assert!(table(&[pinned], true, SystemTime::UNIX_EPOCH).to_string().contains(&digest));
+    }
+}

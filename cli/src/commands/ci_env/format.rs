@@ -1,0 +1,138 @@
+//! CI variables as shells and CI systems read them.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use roadstead_proto::v1::{CreateJobTokenResponse, GetImagePrefixResponse};
+
+use crate::failure::Failure;
+
+/// The variable that is a secret.
+const PASSWORD: &str = "CI_DEPENDENCY_PROXY_PASSWORD";
+
+/// Who reads the variables.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CiFormat {
+    /// Lines for `eval` in a POSIX shell
+    Shell,
+    /// NAME=VALUE lines, as GitLab's dotenv reports and `docker run --env-file` take them
+    Dotenv,
+    /// YAML with `variables:`, for GitLab CI
+    Gitlab,
+    /// NAME=VALUE lines for "$GITHUB_ENV", and on stderr the command that masks the password in logs
+    Github,
+}
+
+/// Names and values, none of which has a control character: they end no line early.
+pub struct Variables([(&'static str, String); 5]);
+
+impl Variables {
+    /// The variables; an answer that could smuggle in others is refused.
+    pub fn new(prefix: &GetImagePrefixResponse, token: &CreateJobTokenResponse) -> Result<Self, Failure> {
+        let variables = [
+            ("CI_DEPENDENCY_PROXY_SERVER", prefix.server.clone()),
+            ("CI_DEPENDENCY_PROXY_USER", token.username.clone()),
+            (PASSWORD, token.token.clone()),
+            ("CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX", prefix.group_image_prefix.clone()),
+            ("CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX", prefix.direct_group_image_prefix.clone()),
+        ];
+        match variables.iter().find(|(_, value)| value.is_empty() || value.contains(char::is_control)) {
+            Some((name, _)) => Err(Failure::failed(format_args!("the control plane gave no usable value for {name}"))),
+            None => Ok(Self(variables)),
+        }
+    }
+
+    /// The file, or the lines.
+    pub fn written(&self, format: CiFormat) -> String {
+        let mut text = if matches!(format, CiFormat::Gitlab) { "variables:\n".to_owned() } else { String::new() };
+        for (name, value) in &self.0 {
+            let _ = match format {
+                CiFormat::Shell => writeln!(text, "export {name}='{}'", value.replace('\'', r"'\''")),
+                CiFormat::Dotenv | CiFormat::Github => writeln!(text, "{name}={value}"),
+                // In double quotes as JSON has them, which YAML takes; `$` would name another variable.
+                CiFormat::Gitlab => {
+                    writeln!(text, "  {name}: {}", serde_json::Value::from(value.replace('$', "$$")))
+                }
+            };
+        }
+        text
+    }
+
+    /// What hides the password in the log of whoever runs the command. The runner reads it from stderr too, and stdout goes
+    /// to a file.
+    pub fn mask(&self, format: CiFormat) -> Option<String> {
+        let (_, password) = self.0.iter().find(|(name, _)| *name == PASSWORD)?;
+        matches!(format, CiFormat::Github).then(|| format!("::add-mask::{}", password.replace('%', "%25")))
+    }
+
+    /// One JSON object.
+    pub fn json(&self) -> Result<String, Failure> {
+        let object: serde_json::Map<_, _> =
+            self.0.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+        serde_json::to_string_pretty(&object)
+            .map_err(|error| Failure::failed(format_args!("cannot print the variables as JSON: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(user: &str, password: &str) -> Result<Variables, Failure> {
+        let prefix = GetImagePrefixResponse {
+            registry_url: "https://proxy.example:8443".into(),
+            server: "proxy.example:8443".into(),
+            group_image_prefix: "proxy.example:8443/acme/dependency_proxy/containers".into(),
+            direct_group_image_prefix: "proxy.example:8443/acme/backend/dependency_proxy/containers".into(),
+        };
+        let token = CreateJobTokenResponse { username: user.into(), token: password.into(), ..Default::default() };
+        Variables::new(&prefix, &token)
+    }
+
+    #[test]
+    fn each_format_is_what_its_reader_takes() {
+        let variables = variables("job-1", "rs_job_x").unwrap();
+        let lines = "CI_DEPENDENCY_PROXY_SERVER=proxy.example:8443\n\
+             CI_DEPENDENCY_PROXY_USER=job-1\n\
+             CI_DEPENDENCY_PROXY_PASSWORD=rs_job_x\n\
+             CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX=proxy.example:8443/acme/dependency_proxy/containers\n\
+             CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX=proxy.example:8443/acme/backend/dependency_proxy/containers\n";
+        assert_eq!(variables.written(CiFormat::Dotenv), lines);
+        assert_eq!(variables.written(CiFormat::Github), lines);
+        assert_eq!(variables.mask(CiFormat::Github).as_deref(), Some("::add-mask::rs_job_x"));
+        assert_eq!(variables.mask(CiFormat::Shell), None);
+        assert_eq!(
+            variables.written(CiFormat::Shell),
+            "export CI_DEPENDENCY_PROXY_SERVER='proxy.example:8443'\n\
+             export CI_DEPENDENCY_PROXY_USER='job-1'\n\
+             export CI_DEPENDENCY_PROXY_PASSWORD='rs_job_x'\n\
+             export CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX='proxy.example:8443/acme/dependency_proxy/containers'\n\
+             export CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX='proxy.example:8443/acme/backend/dependency_proxy/containers'\n"
+        );
+        assert_eq!(
+            variables.written(CiFormat::Gitlab),
+            "variables:\n  \
+             CI_DEPENDENCY_PROXY_SERVER: \"proxy.example:8443\"\n  \
+             CI_DEPENDENCY_PROXY_USER: \"job-1\"\n  \
+             CI_DEPENDENCY_PROXY_PASSWORD: \"rs_job_x\"\n  \
+             CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX: \"proxy.example:8443/acme/dependency_proxy/containers\"\n  \
+             CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX: \"proxy.example:8443/acme/backend/dependency_proxy/containers\"\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&variables.json().unwrap()).unwrap();
+        assert_eq!(json["CI_DEPENDENCY_PROXY_PASSWORD"], "rs_job_x");
+        assert_eq!(json.as_object().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn values_cannot_break_out_of_their_quotes() {
+        let odd = variables("a'b", "c\"$d%e").unwrap();
+        let shell = odd.written(CiFormat::Shell);
+        assert!(shell.contains("_USER='a'\\''b'\n") && shell.contains("_PASSWORD='c\"$d%e'\n"), "{shell}");
+        assert!(odd.written(CiFormat::Gitlab).contains("_PASSWORD: \"c\\\"$$d%e\"\n"));
+        assert_eq!(odd.mask(CiFormat::Github).as_deref(), Some("::add-mask::c\"$d%25e"));
+        for bad in ["", "a\nPATH=/tmp", "a\r"] {
+            let failure = variables("job-1", bad).err().unwrap();
+            assert!(failure.to_string().ends_with("no usable value for CI_DEPENDENCY_PROXY_PASSWORD"), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `roadstead group rule`: exceptions from a group's freshness settings for some tags. The RPC knows the list as a whole;
+//! these commands read it, change it and write it back only if nobody else did meanwhile, otherwise they begin anew.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use roadstead_proto::v1::{
+    GetGroupRequest, Group, MissingTag as ProtoMissingTag, TagRule, TagRules, UpdateGroupRequest, UpdateGroupResponse,
+    group_service_client::GroupServiceClient,
+};
+use tonic::Code;
+
+use super::{
+    settings::MissingTag,
+    show::{details, rules},
+};
+use crate::{
+    commands::spelling::{duration, duration_or_off, to_proto},
+    connect::{AdminChannel, CallError},
+    failure::Failure,
+    output::Format,
+};
+
+/// How often to begin anew while others change the group.
+const ATTEMPTS: usize = 8;
+
+/// Set rules for some of a group's tags
+///
+/// The first rule that fits a tag and says something about a setting decides it; what none says is the group's.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead group rule set acme 'docker.io/library/alpine:3.*' --immutable
+  roadstead group rule set acme 'ghcr.io/acme/*' --max-age 0s --cooldown off --first
+  roadstead group rule list acme
+  roadstead group rule delete acme 'ghcr.io/acme/*'")]
+pub struct RuleCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Set(Set),
+    /// List a group's rules in their order
+    List {
+        /// Path of the group
+        path: String,
+    },
+    /// Delete a rule
+    Delete {
+        /// Path of the group
+        path: String,
+        /// The rule's pattern, as `group rule list` shows it
+        pattern: String,
+    },
+}
+
+/// Add a rule, or replace the one that has the same pattern
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  roadstead group rule set acme 'docker.io/library/*:latest' --cooldown 24h --missing-tag keep")]
+struct Set {
+    /// Path of the group
+    path: String,
+    /// Which tags: 'docker.io/library/alpine:3.*'; `*` stands for any characters, and without a tag all are meant
+    pattern: String,
+    #[command(flatten)]
+    says: Says,
+    /// Put the rule before all others [default: where it was, or last]
+    #[arg(long)]
+    first: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Says {
+    /// How long such a tag is served without asking upstream whether it moved; 0s asks every time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_age: Option<Duration>,
+    /// How long such a tag may be served while upstream cannot be asked
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_stale: Option<Duration>,
+    /// How long such a tag keeps its old meaning after it moved upstream; off follows at once
+    #[arg(long, value_name = "DURATION|off", value_parser = duration_or_off)]
+    cooldown: Option<Duration>,
+    /// What it means that upstream has such a tag no more
+    #[arg(long, value_enum)]
+    missing_tag: Option<MissingTag>,
+    /// Whether such a tag never moves: once cached, upstream is not asked about it again
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    immutable: Option<bool>,
+}
+
+impl RuleCommand {
+    /// Calls the control plane and prints its answer.
+    pub async fn run(self, groups: &mut GroupServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        match self.action {
+            Action::Set(set) => {
+                let (path, first) = (set.path.clone(), set.first);
+                let rule = TagRule::from(set);
+                let answer = change(groups, &path, |list| {
+                    put(list, rule.clone(), first);
+                    Ok(())
+                })
+                .await?;
+                output.answer(&answer, || details(answer.group.as_ref()))?;
+            }
+            Action::List { path } => {
+                let group = get(groups, &path).await?;
+                output.list(&group.tag_rules, "No rules.", rules)?;
+            }
+            Action::Delete { path, pattern } => {
+                let answer = change(groups, &path, |list| {
+                    let count = list.len();
+                    list.retain(|rule| rule.pattern != pattern);
+                    if list.len() < count {
+                        return Ok(());
+                    }
+                    let message = format!(
+                        "group {path} has no rule with the pattern {pattern}; see `roadstead group rule list {path}`"
+                    );
+                    Err(Failure::failed(message))
+                })
+                .await?;
+                output.done(&answer, format_args!("Deleted the rule {pattern} of group {path}."))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn get(groups: &mut GroupServiceClient<AdminChannel>, path: &str) -> Result<Group, CallError> {
+    let answer = groups.get_group(GetGroupRequest { path: path.to_owned() }).await?.into_inner();
+    answer.group.ok_or_else(|| Failure::failed(format_args!("the control plane told nothing of group {path}")).into())
+}
+
+async fn change(
+    groups: &mut GroupServiceClient<AdminChannel>,
+    path: &str,
+    edit: impl Fn(&mut Vec<TagRule>) -> Result<(), Failure>,
+) -> Result<UpdateGroupResponse, CallError> {
+    for _ in 0..ATTEMPTS {
+        let Group { etag, tag_rules: mut rules, .. } = get(groups, path).await?;
+        edit(&mut rules)?;
+        let request = UpdateGroupRequest {
+            path: path.to_owned(),
+            etag,
+            tag_rules: Some(TagRules { rules }),
+            ..Default::default()
+        };
+        match groups.update_group(request).await {
+            Err(status) if status.code() == Code::Aborted => {}
+            answer => return Ok(answer?.into_inner()),
+        }
+    }
+    Err(Failure::failed(format_args!("others keep changing group {path}; nothing was changed, try again")).into())
+}
+
+/// Puts a rule in the place of the one with its pattern; otherwise, or if it is to be the first, at an end.
+fn put(rules: &mut Vec<TagRule>, rule: TagRule, first: bool) {
+    let place = rules.iter().position(|other| other.pattern == rule.pattern);
+    if let Some(place) = place {
+        rules.remove(place);
+    }
+    let place = if first { 0 } else { place.unwrap_or(rules.len()) };
+    rules.insert(place, rule);
+}
+
+impl From<Set> for TagRule {
+    fn from(Set { pattern, says, .. }: Set) -> Self {
+        Self {
+            pattern,
+            max_age: says.max_age.map(to_proto),
+            max_stale: says.max_stale.map(to_proto),
+            cooldown: says.cooldown.map(to_proto),
+            missing_tag: says.missing_tag.map_or(ProtoMissingTag::Unspecified, ProtoMissingTag::from).into(),
+            immutable: says.immutable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_keeps_its_place_unless_it_is_to_be_the_first() {
+        let rule = |pattern: &str| TagRule { pattern: pattern.into(), ..TagRule::default() };
+        for (pattern, first, expected) in
+            [("b", false, "a b c"), ("d", false, "a b c d"), ("b", true, "b a c"), ("d", true, "d a b c")]
+        {
+            let mut rules = vec![rule("a"), rule("b"), rule("c")];
+            put(&mut rules, TagRule { immutable: Some(true), ..rule(pattern) }, first);
+            let patterns: Vec<_> = rules.iter().map(|rule| rule.pattern.as_str()).collect();
+            assert_eq!(patterns.join(" "), expected);
+            assert!(rules.iter().all(|rule| (rule.pattern == pattern) == (rule.immutable == Some(true))));
+        }
+    }
+}

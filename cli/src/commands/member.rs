@@ -1,0 +1,125 @@
+//! `roadstead member`: who belongs to which group, and as what.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use roadstead_proto::v1::{
+    ListMembersRequest, Member, RemoveMemberRequest, Role as ProtoRole, SetMemberRequest,
+    member_service_client::MemberServiceClient,
+};
+
+use super::spelling::{Role, role as role_name};
+use crate::{
+    connect::{AdminFlags, CallError, Session, all_pages},
+    failure::Failure,
+    output::{Details, Table, human},
+};
+
+/// Give users roles in groups
+///
+/// A role holds in the group and in its subgroups: guests pull, maintainers change settings, tokens and cache, owners
+/// change members and delete the group.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead member add acme alice --role maintainer
+  roadstead member list acme/backend
+  roadstead member remove acme alice")]
+pub struct MemberCommand {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    admin: AdminFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a user a member of a group, or change the role that the user has there
+    Add {
+        /// Path of the group
+        path: String,
+        /// Name of the user
+        user: String,
+        /// What the user may do there
+        #[arg(long, value_enum)]
+        role: Role,
+    },
+    /// List a group's members and those it has from the groups above it
+    List {
+        /// Path of the group
+        path: String,
+    },
+    /// Remove a user from a group; a role from a group above stays
+    Remove {
+        /// Path of the group
+        path: String,
+        /// Name of the user
+        user: String,
+    },
+}
+
+impl MemberCommand {
+    /// Calls the control plane and prints its answer.
+    pub async fn run(self) -> Result<(), Failure> {
+        self.admin.call(async |session| self.action.run(session).await).await
+    }
+}
+
+impl Action {
+    async fn run(self, session: &Session) -> Result<(), CallError> {
+        let mut members = MemberServiceClient::new(session.channel());
+        let output = session.output;
+        match self {
+            Self::Add { path, user, role } => {
+                let request = SetMemberRequest { group_path: path, user, role: ProtoRole::from(role).into() };
+                let answer = members.set_member(request).await?.into_inner();
+                output.answer(&answer, || details(answer.member.as_ref()))?;
+            }
+            Self::List { path } => {
+                let request = ListMembersRequest { group_path: path, ..Default::default() };
+                let items = all_pages(request, async |page| members.list_members(page).await).await?;
+                output.list(&items, "No members.", |members| table(members, SystemTime::now()))?;
+            }
+            Self::Remove { path, user } => {
+                let request = RemoveMemberRequest { group_path: path.clone(), user: user.clone() };
+                let answer = members.remove_member(request).await?.into_inner();
+                output.done(&answer, format_args!("Removed {user} from group {path}."))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn details(member: Option<&Member>) -> Details {
+    let Some(member) = member else { return Details::default() };
+    Details::default()
+        .with("User", &member.user)
+        .with("Role", role_name(member.role()))
+        .with("Group", &member.group_path)
+        .with("Since", human::absolute(member.added_at.as_ref(), "-"))
+}
+
+fn table(members: &[Member], now: SystemTime) -> Table {
+    Table::new(["USER", "ROLE", "FROM GROUP", "SINCE"], members, |member| {
+        [
+            member.user.clone(),
+            role_name(member.role()).to_owned(),
+            member.group_path.clone(),
+            human::relative(member.added_at.as_ref(), now, "-"),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_show_which_group_gives_the_role() {
+        let member =
+            Member { user: "alice".into(), role: ProtoRole::Owner.into(), group_path: "acme".into(), added_at: None };
+        assert_eq!(
+            table(&[member], SystemTime::UNIX_EPOCH).to_string(),
+            "USER    ROLE    FROM GROUP   SINCE\nalice   owner   acme         -\n"
+        );
+    }
+}

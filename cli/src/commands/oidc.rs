@@ -1,0 +1,221 @@
+//! `roadstead oidc`: CI systems whose ID tokens are taken as sign-in.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use roadstead_proto::v1::{
+    AddIssuerRequest, ClaimRule, CreateTrustRequest, DeleteTrustRequest, ListIssuersRequest, ListTrustsRequest,
+    OidcIssuer, OidcTrust, RemoveIssuerRequest, oidc_service_client::OidcServiceClient,
+};
+
+use super::spelling::claim;
+use crate::{
+    connect::{AdminChannel, AdminFlags, CallError, Session, all_pages},
+    failure::Failure,
+    output::{Details, Format, Table, human},
+};
+
+/// Let CI jobs pull without secrets, by the ID tokens of their CI system
+///
+/// An administrator allows an issuer, once; a group then trusts its tokens, as far as their audience and claims fit. Jobs sign
+/// in with user `oidc` and the ID token as the password.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead oidc issuer add https://gitlab.example.com
+  roadstead oidc trust add acme --issuer https://gitlab.example.com --audience https://proxy.example.com \\
+      --claim 'project_path=acme/*' --claim ref_protected=true
+  roadstead oidc trust list acme")]
+pub struct OidcCommand {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    admin: AdminFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Allow issuers: keys are fetched from nowhere else
+    #[command(subcommand)]
+    Issuer(Issuer),
+    /// Let groups trust an issuer's tokens
+    #[command(subcommand)]
+    Trust(Trust),
+}
+
+#[derive(Debug, Subcommand)]
+enum Issuer {
+    /// Allow an issuer
+    #[command(after_help = "Examples:
+  roadstead oidc issuer add https://gitlab.example.com
+  roadstead oidc issuer add https://token.actions.githubusercontent.com")]
+    Add {
+        /// The issuer, exactly as its tokens name it in `iss`
+        url: String,
+    },
+    /// List the issuers that are allowed
+    List,
+    /// Forget an issuer, and every group's trust in it
+    Remove {
+        /// The issuer's URL
+        url: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Trust {
+    /// Let a group trust an issuer's tokens
+    #[command(after_help = "Examples:
+  roadstead oidc trust add acme --issuer https://gitlab.example.com --audience https://proxy.example.com \\
+      --claim 'project_path=acme/*'
+  roadstead oidc trust add acme --issuer https://token.actions.githubusercontent.com \\
+      --audience https://proxy.example.com --claim 'repository=acme/*'")]
+    Add {
+        /// Path of the group
+        path: String,
+        /// URL of an issuer that is allowed
+        #[arg(long, value_name = "URL")]
+        issuer: String,
+        /// What a token must name in `aud`
+        #[arg(long)]
+        audience: String,
+        /// A claim that a token must carry, with a pattern of its value (`*` stands for any characters); repeat for more,
+        /// all must fit
+        #[arg(long = "claim", value_name = "CLAIM=PATTERN", value_parser = claim, required = true)]
+        claims: Vec<ClaimRule>,
+    },
+    /// List what a group trusts
+    List {
+        /// Path of the group
+        path: String,
+    },
+    /// End a trust
+    Delete {
+        /// The trust's id (see `oidc trust list`)
+        id: String,
+    },
+}
+
+impl OidcCommand {
+    /// Calls the control plane and prints its answer.
+    pub async fn run(self) -> Result<(), Failure> {
+        self.admin.call(async |session| self.action.run(session).await).await
+    }
+}
+
+impl Action {
+    async fn run(self, session: &Session) -> Result<(), CallError> {
+        let oidc = OidcServiceClient::new(session.channel());
+        match self {
+            Self::Issuer(issuer) => issuer.run(oidc, session.output).await,
+            Self::Trust(trust) => trust.run(oidc, session.output).await,
+        }
+    }
+}
+
+impl Issuer {
+    async fn run(self, mut oidc: OidcServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        match self {
+            Self::Add { url } => {
+                let answer = oidc.add_issuer(AddIssuerRequest { url }).await?.into_inner();
+                output.answer(&answer, || {
+                    let issuer = answer.issuer.clone().unwrap_or_default();
+                    Details::default()
+                        .with("Issuer", issuer.url)
+                        .with("Added", human::absolute(issuer.created_at.as_ref(), "-"))
+                })?;
+            }
+            Self::List => {
+                let items =
+                    all_pages(ListIssuersRequest::default(), async |page| oidc.list_issuers(page).await).await?;
+                output.list(&items, "No issuers.", |issuers| issuer_table(issuers, SystemTime::now()))?;
+            }
+            Self::Remove { url } => {
+                let answer = oidc.remove_issuer(RemoveIssuerRequest { url: url.clone() }).await?.into_inner();
+                output.done(&answer, format_args!("Forgot issuer {url} and every group's trust in it."))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Trust {
+    async fn run(self, mut oidc: OidcServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+        match self {
+            Self::Add { path, issuer, audience, claims } => {
+                let request = CreateTrustRequest { group_path: path, issuer, audience, claims };
+                let answer = oidc.create_trust(request).await?.into_inner();
+                output.answer(&answer, || trust_details(answer.trust.as_ref()))?;
+            }
+            Self::List { path } => {
+                let request = ListTrustsRequest { group_path: path, ..Default::default() };
+                let items = all_pages(request, async |page| oidc.list_trusts(page).await).await?;
+                output.list(&items, "No trusts.", |trusts| trust_table(trusts, SystemTime::now()))?;
+            }
+            Self::Delete { id } => {
+                let answer = oidc.delete_trust(DeleteTrustRequest { id: id.clone() }).await?.into_inner();
+                output.done(&answer, format_args!("Ended trust {id}."))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn claims(trust: &OidcTrust, separator: &str) -> String {
+    let rules: Vec<String> = trust.claims.iter().map(|rule| format!("{}={}", rule.claim, rule.pattern)).collect();
+    rules.join(separator)
+}
+
+fn issuer_table(issuers: &[OidcIssuer], now: SystemTime) -> Table {
+    Table::new(["ISSUER", "ADDED"], issuers, |issuer| {
+        [issuer.url.clone(), human::relative(issuer.created_at.as_ref(), now, "-")]
+    })
+}
+
+fn trust_details(trust: Option<&OidcTrust>) -> Details {
+    let Some(trust) = trust else { return Details::default() };
+    Details::default()
+        .with("ID", &trust.id)
+        .with("Group", &trust.group_path)
+        .with("Issuer", &trust.issuer)
+        .with("Audience", &trust.audience)
+        .with("Claims", claims(trust, ", "))
+        .with("Created", human::absolute(trust.created_at.as_ref(), "-"))
+}
+
+fn trust_table(trusts: &[OidcTrust], now: SystemTime) -> Table {
+    Table::new(["ID", "GROUP", "ISSUER", "AUDIENCE", "CLAIMS", "CREATED"], trusts, |trust| {
+        [
+            trust.id.clone(),
+            trust.group_path.clone(),
+            trust.issuer.clone(),
+            trust.audience.clone(),
+            claims(trust, " "),
+            human::relative(trust.created_at.as_ref(), now, "-"),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusts_show_all_their_claims() {
+        let trust = OidcTrust {
+            id: "0190".into(),
+            group_path: "acme".into(),
+            issuer: "https://gitlab.example".into(),
+            audience: "proxy".into(),
+            claims: vec![claim("project_path=acme/*").unwrap(), claim("ref_protected=true").unwrap()],
+            created_at: None,
+        };
+        assert_eq!(
+            trust_table(std::slice::from_ref(&trust), SystemTime::UNIX_EPOCH).to_string(),
+            "ID     GROUP   ISSUER                   AUDIENCE   CLAIMS                                   CREATED\n\
+             0190   acme    https://gitlab.example   proxy      project_path=acme/* ref_protected=true   -\n"
+        );
+        assert!(
+            trust_details(Some(&trust)).to_string().contains("Claims:     project_path=acme/*, ref_protected=true\n")
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Where a password comes from: stdin, or a question on the terminal that does not show the answer. Never the command
+//! line, which other users of the machine can read.
+
+use std::io::{IsTerminal, Read};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::failure::Failure;
+
+/// Most bytes that a password may have; the control plane takes no more either.
+const MAX_PASSWORD_BYTES: u64 = 4096;
+
+/// A password that exists: from stdin where `--password-stdin` was given, otherwise asked for.
+pub fn existing(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
+    if from_stdin { read(std::io::stdin().lock()) } else { ask(&format!("Password of {of}: ")) }
+}
+
+/// A new password: asked for twice, so that a slip of the finger locks nobody out.
+pub fn new(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
+    let first = existing(from_stdin, of)?;
+    if !from_stdin && ask("Once more: ")?.expose_secret() != first.expose_secret() {
+        return Err(Failure::failed("the two passwords differ; nothing was changed"));
+    }
+    Ok(first)
+}
+
+fn ask(question: &str) -> Result<SecretString, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("the password is missing: give --password-stdin where nobody can be asked"));
+    }
+    let unreadable = |error| Failure::failed(format_args!("cannot read the password from the terminal: {error}"));
+    let password = rpassword::prompt_password(question).map_err(unreadable)?;
+    if password.is_empty() { Err(Failure::failed("no password was given")) } else { Ok(password.into()) }
+}
+
+/// Reads a secret to the end of its source, without the line's end.
+fn read(input: impl Read) -> Result<SecretString, Failure> {
+    let mut text = String::new();
+    let unreadable = |error| Failure::failed(format_args!("cannot read the password from stdin: {error}"));
+    input.take(MAX_PASSWORD_BYTES + 2).read_to_string(&mut text).map_err(unreadable)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(Failure::usage("--password-stdin: stdin holds no password"));
+    }
+    if password.len() as u64 > MAX_PASSWORD_BYTES {
+        return Err(Failure::usage(format_args!("--password-stdin: longer than {MAX_PASSWORD_BYTES} bytes")));
+    }
+    Ok(password.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_ends_before_its_line_does() {
+        for (input, password) in
+            [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), ("s3 cret", "s3 cret"), ("a\n\n", "a\n")]
+        {
+            assert_eq!(read(input.as_bytes()).unwrap().expose_secret(), password);
+        }
+        let long = "x".repeat(4097);
+        for bad in ["", "\n", &long] {
+            assert!(read(bad.as_bytes()).is_err());
+        }
+        assert!(read(&[0xff, 0xfe][..]).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! How values are spelled on the command line: durations, shares, claims, times, images with tags, roles.
+
+use std::time::{Duration, SystemTime};
+
+use roadstead_proto::v1::{ClaimRule, Role as ProtoRole};
+
+/// What a member may do
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Pull, and read the group
+    Guest,
+    /// Change settings, credentials and tokens, and purge
+    Maintainer,
+    /// Change members, rename and delete the group, create subgroups
+    Owner,
+}
+
+impl From<Role> for ProtoRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Guest => Self::Guest,
+            Role::Maintainer => Self::Maintainer,
+            Role::Owner => Self::Owner,
+        }
+    }
+}
+
+/// What people call a role.
+pub fn role(role: ProtoRole) -> &'static str {
+    match role {
+        ProtoRole::Guest => "guest",
+        ProtoRole::Maintainer => "maintainer",
+        ProtoRole::Owner => "owner",
+        ProtoRole::Unspecified => "-",
+    }
+}
+
+/// Reads a duration such as "30d", "15m", "1h 30m".
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; expected for example 30d, 15m or 1h30m"))
+}
+
+/// Reads a duration, or "off", which is zero.
+pub fn duration_or_off(text: &str) -> Result<Duration, String> {
+    if text == "off" { Ok(Duration::ZERO) } else { duration(text).map_err(|error| format!("{error}, or off")) }
+}
+
+/// The duration for a request; longer than 10,000 years (protobuf's limit) is refused by the control plane.
+pub fn to_proto(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// Reads a share such as "10%".
+pub fn percent(text: &str) -> Result<i32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse() {
+        Ok(percent @ 0..=90) if number.bytes().all(|byte| byte.is_ascii_digit()) => Ok(percent),
+        _ => Err("expected 0% to 90%, for example 10%".to_owned()),
+    }
+}
+
+/// Reads `CLAIM=PATTERN`.
+pub fn claim(text: &str) -> Result<ClaimRule, String> {
+    match text.split_once('=') {
+        Some((claim, pattern)) if !claim.is_empty() && !pattern.is_empty() => {
+            Ok(ClaimRule { claim: claim.to_owned(), pattern: pattern.to_owned() })
+        }
+        _ => Err("expected CLAIM=PATTERN, for example project_path=acme/*".to_owned()),
+    }
+}
+
+/// Reads a time: how long ago ("24h"), or a date and time of UTC, as RFC 3339 has it.
+pub fn moment(text: &str) -> Result<SystemTime, String> {
+    at(text, SystemTime::now())
+}
+
+fn at(text: &str, now: SystemTime) -> Result<SystemTime, String> {
+    let expected = || "expected how long ago (24h, 7d) or a time in UTC (2026-11-22T21:30:00Z, 2026-11-22)".to_owned();
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return now.checked_sub(ago).ok_or_else(expected);
+    }
+    let midnight = if text.len() == "2026-11-22".len() { "T00:00:00Z" } else { "" };
+    humantime::parse_rfc3339_weak(&format!("{text}{midnight}")).map_err(|_| expected())
+}
+
+/// An image and one of its tags: "alpine:3.20".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageTag {
+    pub image: String,
+    pub tag: String,
+}
+
+impl std::fmt::Display for ImageTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.image, self.tag)
+    }
+}
+
+/// Reads `IMAGE:TAG`. What comes before the tag is for the control plane to judge.
+pub fn image_tag(text: &str) -> Result<ImageTag, String> {
+    let expected = "expected IMAGE:TAG, for example alpine:3.20 or ghcr.io/org/app:v1";
+    if text.contains('@') {
+        return Err(format!("a digest has no place here; {expected}"));
+    }
+    // A colon before a slash belongs to a host's port.
+    match text.rsplit_once(':') {
+        Some((image, tag)) if !image.is_empty() && !tag.contains('/') => match tag.parse::<roadstead_proto::Tag>() {
+            Ok(tag) => Ok(ImageTag { image: image.to_owned(), tag: tag.as_str().to_owned() }),
+            Err(error) => Err(format!("{tag:?}: {error}; {expected}")),
+        },
+        _ => Err(format!("the tag is missing; {expected}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("30d", 30 * 86_400), ("15m", 900), ("1h30m", 5400), ("90s", 90), ("2 h", 7200)] {
+            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
+            assert_eq!(duration_or_off(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for bad in ["", "30", "-5m", "soon", "1x", "off"] {
+            assert!(duration(bad).unwrap_err().contains("expected for example 30d"), "{bad}");
+        }
+        assert_eq!(duration_or_off("off"), Ok(Duration::ZERO));
+        assert!(duration_or_off("never").unwrap_err().ends_with("or off"));
+        assert_eq!(to_proto(Duration::from_millis(1500)), prost_types::Duration { seconds: 1, nanos: 500_000_000 });
+    }
+
+    #[test]
+    fn shares_are_percent() {
+        assert_eq!((percent("10%"), percent("0"), percent("90%")), (Ok(10), Ok(0), Ok(90)));
+        for bad in ["", "%", "-1%", "+5%", "91%", "0.1", "10%%", "ten"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn claims_have_a_name_and_a_pattern() {
+        let rule = |claim: &str, pattern: &str| ClaimRule { claim: claim.into(), pattern: pattern.into() };
+        assert_eq!(claim("project_path=acme/*"), Ok(rule("project_path", "acme/*")));
+        assert_eq!(claim("sub=repo:a/b:ref=x"), Ok(rule("sub", "repo:a/b:ref=x")));
+        for bad in ["", "sub", "=x", "sub="] {
+            assert!(claim(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_so_long_ago_or_of_utc() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_795_383_000);
+        for (text, seconds) in [
+            ("24h", 1_795_383_000 - 86_400),
+            ("2026-11-22T21:30:00Z", 1_795_383_000),
+            ("2026-11-22 21:30:00", 1_795_383_000),
+            ("2026-11-22", 1_795_383_000 - 21 * 3600 - 1800),
+        ] {
+            assert_eq!(at(text, now), Ok(UNIX_EPOCH + Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "yesterday", "2026-13-01", "22.11.2026", "2026-11-22T21:30:00+02:00", "éé-é-é"] {
+            assert!(at(bad, now).unwrap_err().starts_with("expected how long ago"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_image_s_tag_is_told_from_its_host_s_port() {
+        for (text, image, tag) in [
+            ("alpine:3.20", "alpine", "3.20"),
+            ("registry.example:5000/a/b:v1", "registry.example:5000/a/b", "v1"),
+            ("docker.io/library/alpine:latest", "docker.io/library/alpine", "latest"),
+        ] {
+            assert_eq!(image_tag(text).unwrap(), ImageTag { image: image.into(), tag: tag.into() });
+        }
+        for bad in ["", "alpine", ":3", "alpine:", "registry.example:5000/a", "alpine@sha256:00", "alpine:a b"] {
+            assert!(image_tag(bad).unwrap_err().contains("expected IMAGE:TAG"), "{bad}");
+        }
+    }
+}

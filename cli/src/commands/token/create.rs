@@ -1,0 +1,297 @@
+//! `roadstead token create`: every kind of token that lasts.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use roadstead_proto::v1::{
+    CreateTokenRequest, CreateTokenResponse, Role as ProtoRole, TokenKind, create_token_request::Owner,
+    token_service_client::TokenServiceClient,
+};
+use url::Url;
+
+use crate::{
+    commands::{
+        registry,
+        spelling::{Role, duration, to_proto},
+    },
+    connect::{AdminChannel, CallError, Session},
+    failure::Failure,
+    output::{Details, Format, human},
+};
+
+/// Create a token; its secret is shown this once
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead token create --group acme --name ci --expires-in 30d
+  roadstead token create --group acme --kind access --role maintainer --scope api --name automation
+  roadstead token create --group acme --kind service --name purger
+  roadstead token create --user alice --name laptop --password-stdin < password.txt
+  roadstead token create --service --name purge-everything
+  roadstead token create --node --name node-1")]
+pub struct Create {
+    #[command(flatten)]
+    owner: OwnerFlags,
+    /// What kind of token of the group [default: deploy]
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// As what kind of member an access token acts
+    #[arg(long, value_enum, required_if_eq("kind", "access"))]
+    role: Option<Role>,
+    /// What you call it
+    #[arg(long)]
+    name: String,
+    /// What it may do; repeat for more [default: read_registry and write_registry, which pulls need]
+    #[arg(long = "scope", value_enum, value_delimiter = ',', conflicts_with_all = ["node", "service"])]
+    scopes: Vec<Scope>,
+    /// How long it works, for example 30d [default: until it is revoked]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    expires_in: Option<Duration>,
+    /// Sign in as --user with the password on stdin, to make a first token without having one
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct OwnerFlags {
+    /// A token of this group, good for its subgroups too
+    #[arg(long, value_name = "PATH")]
+    group: Option<String>,
+    /// A personal token of this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// A token for a data-plane node
+    #[arg(long)]
+    node: bool,
+    /// A token for another service, which may purge every group and do nothing else
+    #[arg(long)]
+    service: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A user name and a secret, to pull with
+    Deploy,
+    /// Acts as a member of the group with a role of its own
+    Access,
+    /// Purges the group, and nothing else
+    Service,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Scope {
+    /// Pull; needs write_registry too
+    ReadRegistry,
+    /// Pull; needs read_registry too
+    WriteRegistry,
+    /// Read settings and cache through the API
+    ReadApi,
+    /// Change settings through the API
+    Api,
+    /// Purge the cache
+    Purge,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ReadRegistry => "read_registry",
+            Self::WriteRegistry => "write_registry",
+            Self::ReadApi => "read_api",
+            Self::Api => "api",
+            Self::Purge => "purge",
+        }
+    }
+}
+
+/// What a new token is good for, as far as the hint goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Pull,
+    Api,
+    Node,
+}
+
+impl Create {
+    /// Whose password is on stdin, if it is. Refuses what contradicts itself: clap does not ask for a flag that another
+    /// one excludes.
+    pub fn signs_in_as(&self) -> Result<Option<String>, Failure> {
+        if self.kind.is_some() && self.owner.group.is_none() {
+            return Err(Failure::usage("--kind is for tokens of a --group; other tokens have one kind each"));
+        }
+        if self.role.is_some() && self.kind != Some(Kind::Access) {
+            return Err(Failure::usage("--role is for tokens of --kind access; other tokens have none"));
+        }
+        if self.password_stdin && self.owner.user.is_none() {
+            return Err(Failure::usage(
+                "--password-stdin is the password of --user; other tokens are made with --token",
+            ));
+        }
+        Ok(self.owner.user.clone().filter(|_| self.password_stdin))
+    }
+
+    /// Calls the control plane and prints its answer, with how to use the token for people.
+    pub async fn run(self, mut tokens: TokenServiceClient<AdminChannel>, session: &Session) -> Result<(), CallError> {
+        let purpose = self.purpose();
+        let answer = tokens.create_token(CreateTokenRequest::from(self)).await?.into_inner();
+        session.output.answer(&answer, || details(&answer))?;
+        if session.output == Format::Table {
+            eprintln!("{}", hint(&answer, purpose, &session.control));
+        }
+        Ok(())
+    }
+
+    fn purpose(&self) -> Use {
+        let pulls = self.scopes.is_empty() || self.scopes.iter().any(|scope| scope.name().ends_with("_registry"));
+        match self.owner.node {
+            true => Use::Node,
+            false if pulls && !self.owner.service && self.kind != Some(Kind::Service) => Use::Pull,
+            false => Use::Api,
+        }
+    }
+}
+
+impl From<Create> for CreateTokenRequest {
+    fn from(create: Create) -> Self {
+        let owner = match create.owner {
+            OwnerFlags { group: Some(path), .. } => Owner::GroupPath(path),
+            OwnerFlags { user: Some(name), .. } => Owner::User(name),
+            OwnerFlags { service: true, .. } => Owner::Service(true),
+            OwnerFlags { node, .. } => Owner::Node(node),
+        };
+        let kind = match create.kind {
+            None if matches!(owner, Owner::GroupPath(_)) => TokenKind::Group,
+            Some(Kind::Deploy) => TokenKind::Group,
+            Some(Kind::Access) => TokenKind::GroupAccess,
+            Some(Kind::Service) => TokenKind::Service,
+            None => TokenKind::Unspecified,
+        };
+        Self {
+            owner: Some(owner),
+            name: create.name,
+            scopes: create.scopes.into_iter().map(|scope| scope.name().to_owned()).collect(),
+            expires_in: create.expires_in.map(to_proto),
+            kind: kind.into(),
+            role: create.role.map_or(ProtoRole::Unspecified, ProtoRole::from).into(),
+        }
+    }
+}
+
+fn details(answer: &CreateTokenResponse) -> Details {
+    Details::default()
+        .with("ID", &answer.id)
+        .with("Username", &answer.username)
+        .with("Token", &answer.token)
+        .with("Expires", human::absolute(answer.expires_at.as_ref(), "never"))
+}
+
+fn hint(answer: &CreateTokenResponse, purpose: Use, control: &Url) -> String {
+    let url = control.as_str().trim_end_matches('/');
+    let next = match purpose {
+        Use::Node => {
+            let token = &answer.token;
+            format!("Start a node with it:\n  ROADSTEAD_NODE_TOKEN={token} roadstead dataplane --control {url}")
+        }
+        Use::Pull => format!(
+            "Sign in with it (the token is the password):\n  docker login --username {} {}",
+            answer.username,
+            registry::guess(control)
+        ),
+        Use::Api => format!("Use it as ROADSTEAD_TOKEN, or as `Authorization: Bearer …` at {url}."),
+    };
+    format!("\nKeep the token now: it is not shown again. {next}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        create: Create,
+    }
+
+    fn parse(line: &str) -> Result<Create, clap::Error> {
+        Line::try_parse_from(["x", "--name", "n"].into_iter().chain(line.split(' '))).map(|line| line.create)
+    }
+
+    #[test]
+    fn every_kind_of_token_has_its_request() {
+        let request = |owner, kind: TokenKind, role: ProtoRole, scopes: &[&str]| CreateTokenRequest {
+            owner: Some(owner),
+            name: "n".into(),
+            kind: kind.into(),
+            role: role.into(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            expires_in: None,
+        };
+        let (acme, none) = (Owner::GroupPath("acme".into()), ProtoRole::Unspecified);
+        for (line, purpose, expected) in [
+            ("--group acme", Use::Pull, request(acme.clone(), TokenKind::Group, none, &[])),
+            (
+                "--group acme --scope purge,read_api",
+                Use::Api,
+                request(acme.clone(), TokenKind::Group, none, &["purge", "read_api"]),
+            ),
+            (
+                "--group acme --kind access --role owner --scope api",
+                Use::Api,
+                request(acme.clone(), TokenKind::GroupAccess, ProtoRole::Owner, &["api"]),
+            ),
+            ("--group acme --kind service", Use::Api, request(acme, TokenKind::Service, none, &[])),
+            ("--user alice", Use::Pull, request(Owner::User("alice".into()), TokenKind::Unspecified, none, &[])),
+            ("--service", Use::Api, request(Owner::Service(true), TokenKind::Unspecified, none, &[])),
+            ("--node", Use::Node, request(Owner::Node(true), TokenKind::Unspecified, none, &[])),
+        ] {
+            let create = parse(line).unwrap();
+            assert_eq!(create.signs_in_as().unwrap(), None);
+            assert_eq!(create.purpose(), purpose, "{line}");
+            assert_eq!(CreateTokenRequest::from(create), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_wrong_usage() {
+        for line in [
+            "--group acme --user alice",
+            "--group acme --kind access",
+            "--group acme --role owner",
+            "--user alice --kind deploy",
+            "--service --scope purge",
+            "--group acme --password-stdin",
+        ] {
+            let refused = parse(line).map_or(true, |create| create.signs_in_as().is_err());
+            assert!(refused, "{line}");
+        }
+        assert_eq!(parse("--user alice --password-stdin").unwrap().signs_in_as().unwrap(), Some("alice".to_owned()));
+    }
+
+    #[test]
+    fn a_new_token_comes_with_the_way_to_use_it() {
+        let control = Url::parse("http://127.0.0.1:7071").unwrap();
+        let answer = CreateTokenResponse {
+            id: "0190".into(),
+            username: "u1".into(),
+            token: "rs_dep_x".into(),
+            expires_at: None,
+        };
+        assert_eq!(
+            details(&answer).to_string(),
+            "ID:         0190\nUsername:   u1\nToken:      rs_dep_x\nExpires:    never\n"
+        );
+        assert!(hint(&answer, Use::Pull, &control).ends_with("docker login --username u1 127.0.0.1:7070"));
+        assert!(hint(&answer, Use::Node, &control).ends_with("roadstead dataplane --control http://127.0.0.1:7071"));
+        assert!(hint(&answer, Use::Api, &control).ends_with("at http://127.0.0.1:7071."));
+    }
+
+    #[test]
+    fn scopes_are_spelled_as_the_contract_has_them() {
+        for scope in Scope::value_variants() {
+            assert_eq!(scope.to_possible_value().unwrap().get_name(), scope.name());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How upstreams are doing, as people read it: a line for each upstream, credentials and pull limit.
+
+use std::time::SystemTime;
+
+use roadstead_proto::v1::{PullLimit, UpstreamHealth, UpstreamStatus};
+
+use crate::output::{Table, human};
+
+/// The statuses; an upstream that tells no pull limit has a line all the same.
+pub fn table(statuses: &[UpstreamStatus], now: SystemTime) -> Table {
+    let lines: Vec<(&UpstreamStatus, Option<&PullLimit>, bool)> = statuses
+        .iter()
+        .flat_map(|status| {
+            let others = status.limits.iter().skip(1).map(move |limit| (status, Some(limit), false));
+            std::iter::once((status, status.limits.first(), true)).chain(others)
+        })
+        .collect();
+    let header = ["HOST", "USER", "HEALTH", "REMAINING", "LIMIT", "COUNTED FOR", "RESETS", "PAUSED", "SPENT BY"];
+    Table::new(header, &lines, |(status, limit, is_first)| {
+        let first = |text: String| if *is_first { text } else { String::new() };
+        let of_limit = |text: &dyn Fn(&PullLimit) -> String| limit.map_or_else(|| "-".to_owned(), text);
+        [
+            first(status.host.clone()),
+            first(human::or_dash(&status.username)),
+            first(health(status, now)),
+            of_limit(&|limit| limit.remaining.to_string()),
+            of_limit(&|limit| match human::duration(limit.window.as_ref(), "") {
+                window if window.is_empty() => limit.limit.to_string(),
+                window => format!("{} in {window}", limit.limit),
+            }),
+            of_limit(&|limit| human::or_dash(&limit.source)),
+            of_limit(&|limit| human::relative(limit.resets_at.as_ref(), now, "-")),
+            first(human::relative(status.paused_until.as_ref(), now, "no")),
+            first(spent(status)),
+        ]
+    })
+}
+
+/// The state, with what failed last and when where something did.
+fn health(status: &UpstreamStatus, now: SystemTime) -> String {
+    let state = match status.health() {
+        UpstreamHealth::Good => "good",
+        UpstreamHealth::Failing => "failing",
+        UpstreamHealth::Open => "left alone",
+        UpstreamHealth::Unspecified => "unknown",
+    };
+    if status.last_error.is_empty() || status.health() == UpstreamHealth::Good {
+        return state.to_owned();
+    }
+    format!("{state} ({} {})", status.last_error, human::relative(status.last_failed_at.as_ref(), now, "before"))
+}
+
+fn spent(status: &UpstreamStatus) -> String {
+    let groups: Vec<String> =
+        status.spent.iter().map(|spend| format!("{} {}", spend.group_path, spend.pulls)).collect();
+    human::or_dash(&groups.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{Duration, Timestamp};
+    use roadstead_proto::v1::PullSpend;
+
+    use super::*;
+
+    #[test]
+    fn every_limit_has_its_line() {
+        let limit = |remaining, source: &str| PullLimit {
+            limit: 100,
+            remaining,
+            window: Some(Duration { seconds: 21_600, nanos: 0 }),
+            source: source.into(),
+            resets_at: Some(Timestamp { seconds: 3600, nanos: 0 }),
+            ..Default::default()
+        };
+        let spend = |group: &str, pulls| PullSpend { group_path: group.into(), pulls };
+        let hub = UpstreamStatus {
+            host: "docker.io".into(),
+            health: UpstreamHealth::Good.into(),
+            limits: vec![limit(76, "192.0.2.1"), limit(3, "192.0.2.2")],
+            spent: vec![spend("acme", 20), spend("ops/ci", 4)],
+            ..Default::default()
+        };
+        let ghcr = UpstreamStatus {
+            host: "ghcr.io".into(),
+            username: "bot".into(),
+            health: UpstreamHealth::Open.into(),
+            last_error: "connect".into(),
+            last_failed_at: Some(Timestamp { seconds: -60, nanos: 0 }),
+            paused_until: Some(Timestamp { seconds: 120, nanos: 0 }),
+            ..Default::default()
+        };
+        assert_eq!(
+            table(&[hub, ghcr], SystemTime::UNIX_EPOCH).to_string(),
+            "HOST        USER   HEALTH                              REMAINING   LIMIT       COUNTED FOR   RESETS      PAUSED         SPENT BY\n\
+             docker.io   -      good                                76          100 in 6h   192.0.2.1     in 1 hour   no             acme 20, ops/ci 4\n                                                       \
+             3           100 in 6h   192.0.2.2     in 1 hour\n\
+             ghcr.io     bot    left alone (connect 1 minute ago)   -           -           -             -           in 2 minutes   -\n"
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! Following lists from page to page.
+
+use roadstead_proto::v1::{
+    AuditEvent, Group, ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse,
+    ListIssuersRequest, ListIssuersResponse, ListManifestsRequest, ListManifestsResponse, ListMembersRequest,
+    ListMembersResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTokensRequest,
+    ListTokensResponse, ListTrustsRequest, ListTrustsResponse, ListUpstreamsRequest, ListUpstreamsResponse,
+    ListUsersRequest, ListUsersResponse, Manifest, Member, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream,
+    User,
+};
+use tonic::{Response, Status};
+
+/// Items asked for in one page.
+const PAGE_SIZE: usize = 200;
+
+/// A request for one page of a list.
+pub trait Listing: Clone {
+    /// Its answer.
+    type Page;
+    /// What the list has.
+    type Item;
+
+    /// The same request for the page that `token` names, and at most `size` items.
+    fn page(self, size: i32, token: String) -> Self;
+    /// The items of an answer, and the name of the next page: empty after the last.
+    fn items(page: Self::Page) -> (Vec<Self::Item>, String);
+}
+
+macro_rules! listings {
+    ($($request:ident => $page:ident { $items:ident: $item:ident },)*) => {$(
+        impl Listing for $request {
+            type Page = $page;
+            type Item = $item;
+
+            fn page(self, page_size: i32, page_token: String) -> Self {
+                // A request that has nothing but its page is given whole.
+                #[allow(clippy::needless_update, reason = "requests differ in what else they have")]
+                Self { page_size, page_token, ..self }
+            }
+
+            fn items(page: $page) -> (Vec<$item>, String) {
+                (page.$items, page.next_page_token)
+            }
+        }
+    )*};
+}
+
+listings! {
+    ListEventsRequest => ListEventsResponse { events: AuditEvent },
+    ListGroupsRequest => ListGroupsResponse { groups: Group },
+    ListIssuersRequest => ListIssuersResponse { issuers: OidcIssuer },
+    ListManifestsRequest => ListManifestsResponse { manifests: Manifest },
+    ListMembersRequest => ListMembersResponse { members: Member },
+    ListPrefetchSchedulesRequest => ListPrefetchSchedulesResponse { schedules: PrefetchSchedule },
+    ListTokensRequest => ListTokensResponse { tokens: Token },
+    ListTrustsRequest => ListTrustsResponse { trusts: OidcTrust },
+    ListUpstreamsRequest => ListUpstreamsResponse { upstreams: Upstream },
+    ListUsersRequest => ListUsersResponse { users: User },
+}
+
+/// Follows a list to its last page. `call` asks for one page.
+pub async fn all_pages<L: Listing>(
+    request: L,
+    call: impl AsyncFnMut(L) -> Result<Response<L::Page>, Status>,
+) -> Result<Vec<L::Item>, Status> {
+    Ok(first_pages(request, usize::MAX, call).await?.0)
+}
+
+/// Follows a list until there are `limit` items; tells whether there are more.
+pub async fn first_pages<L: Listing>(
+    request: L,
+    limit: usize,
+    mut call: impl AsyncFnMut(L) -> Result<Response<L::Page>, Status>,
+) -> Result<(Vec<L::Item>, bool), Status> {
+    let mut items = Vec::new();
+    let mut token = String::new();
+    loop {
+        let size = i32::try_from(PAGE_SIZE.min(limit - items.len())).unwrap_or(i32::MAX);
+        let (more, next) = L::items(call(request.clone().page(size, token)).await?.into_inner());
+        items.extend(more);
+        if next.is_empty() || items.len() >= limit {
+            let is_cut = !next.is_empty() || items.len() > limit;
+            items.truncate(limit);
+            return Ok((items, is_cut));
+        }
+        token = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seven users, two a page at most.
+    async fn list(request: ListUsersRequest) -> Result<Response<ListUsersResponse>, Status> {
+        let from = request.page_token.parse::<usize>().unwrap_or(0);
+        let to = (from + 2.min(request.page_size as usize)).min(7);
+        let users = (from..to).map(|at| User { name: at.to_string(), ..User::default() }).collect();
+        let next_page_token = if to < 7 { to.to_string() } else { String::new() };
+        Ok(Response::new(ListUsersResponse { users, next_page_token }))
+    }
+
+    #[tokio::test]
+    async fn lists_are_followed_to_their_last_page() {
+        let users = all_pages(ListUsersRequest::default(), list).await.unwrap();
+        let names: Vec<_> = users.into_iter().map(|user| user.name).collect();
+        assert_eq!(names, ["0", "1", "2", "3", "4", "5", "6"]);
+    }
+
+    #[tokio::test]
+    async fn a_limit_ends_it_earlier_and_says_so() {
+        for (limit, count, is_cut) in [(1, 1, true), (3, 3, true), (6, 6, true), (7, 7, false), (8, 7, false)] {
+            let (users, cut) = first_pages(ListUsersRequest::default(), limit, list).await.unwrap();
+            assert_eq!((users.len(), cut), (count, is_cut), "{limit}");
+        }
+    }
+}
