@@ -83,14 +83,19 @@ impl Actor {
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Anything that concerns the whole installation: create top-level groups, set upstreams, make users and node tokens.
+    /// Anything that concerns the whole installation: create top-level groups, set upstreams, make users and node
+    /// tokens.
     Administer,
+    /// Read what concerns the whole installation: users, all tokens.
+    ReadEverything,
     /// Read what is the same for everybody: the list of upstreams.
     ReadUpstreams,
     /// Read oneself, as a person.
     ReadSelf,
-    /// Change what is one's own, as a person: password, personal tokens.
+    /// Change what is one's own, as a person: personal tokens.
     ChangeSelf,
+    /// Change one's own password.
+    ChangePassword,
     /// Read a group: settings, members, cached content.
     ReadGroup,
     /// Read who and what can get into a group: tokens, trusts.
@@ -111,13 +116,19 @@ impl Action {
     /// The scopes of which one is needed, the least first.
     fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::ReadUpstreams | Self::ReadSelf | Self::ReadGroup | Self::ReviewGroup | Self::AuditGroup => {
-                &[Scope::ReadApi, Scope::Api]
-            }
+            Self::ReadEverything
+            | Self::ReadUpstreams
+            | Self::ReadSelf
+            | Self::ReadGroup
+            | Self::ReviewGroup
+            | Self::AuditGroup => &[Scope::ReadApi, Scope::Api],
             Self::PurgeGroup => &[Scope::Purge, Scope::Api],
-            Self::Administer | Self::ChangeSelf | Self::ChangeGroup | Self::OwnGroup | Self::ServeAsNode => {
-                &[Scope::Api]
-            }
+            Self::Administer
+            | Self::ChangeSelf
+            | Self::ChangePassword
+            | Self::ChangeGroup
+            | Self::OwnGroup
+            | Self::ServeAsNode => &[Scope::Api],
         }
     }
 
@@ -127,7 +138,13 @@ impl Action {
             Self::ReadGroup => Some(Role::Guest),
             Self::ReviewGroup | Self::ChangeGroup | Self::PurgeGroup => Some(Role::Maintainer),
             Self::OwnGroup | Self::AuditGroup => Some(Role::Owner),
-            Self::Administer | Self::ReadUpstreams | Self::ReadSelf | Self::ChangeSelf | Self::ServeAsNode => None,
+            Self::Administer
+            | Self::ReadEverything
+            | Self::ReadUpstreams
+            | Self::ReadSelf
+            | Self::ChangeSelf
+            | Self::ChangePassword
+            | Self::ServeAsNode => None,
         }
     }
 }
@@ -155,6 +172,9 @@ pub enum Denied {
     /// Only people may.
     #[error("this needs a user: sign in with a personal token, or with name and password")]
     NeedsUser,
+    /// Only the present password will do.
+    #[error("a token cannot change the password of its user; sign in with name and password")]
+    NeedsPassword,
     /// The token lacks a scope.
     #[error("this token lacks the scope {}", needs.as_str())]
     NeedsScope {
@@ -230,10 +250,13 @@ impl Principal {
             (_, Action::ServeAsNode) => return Err(Denied::NeedsNode),
             (Self::Node, _) => return Err(Denied::NeedsAdmin),
             (Self::Job { .. }, _) => return Err(Denied::JobToken),
-            (Self::Group { .. } | Self::Service { .. }, Action::ReadSelf | Action::ChangeSelf) => {
-                return Err(Denied::NeedsUser);
-            }
-            (_, Action::Administer) if !self.is_admin() => return Err(Denied::NeedsAdmin),
+            (
+                Self::Group { .. } | Self::Service { .. },
+                Action::ReadSelf | Action::ChangeSelf | Action::ChangePassword,
+            ) => return Err(Denied::NeedsUser),
+            // Otherwise whoever finds a token could take the whole account over.
+            (Self::User { token: Some(_), .. }, Action::ChangePassword) => return Err(Denied::NeedsPassword),
+            (_, Action::Administer | Action::ReadEverything) if !self.is_admin() => return Err(Denied::NeedsAdmin),
             _ => {}
         }
         match self.token() {

@@ -1,15 +1,17 @@
 //! The rule of the control port as tables.
 
 use Action::{
-    Administer, AuditGroup, ChangeGroup, ChangeSelf, OwnGroup, PurgeGroup, ReadGroup, ReadSelf, ReadUpstreams,
-    ReviewGroup, ServeAsNode,
+    Administer, AuditGroup, ChangeGroup, ChangePassword, ChangeSelf, OwnGroup, PurgeGroup, ReadEverything, ReadGroup,
+    ReadSelf, ReadUpstreams, ReviewGroup, ServeAsNode,
 };
 use Visibility::{Internal, Private, Public};
 
 use super::*;
 
-const ALL: [Action; 11] = [
+const ALL: [Action; 13] = [
+    ChangePassword,
     Administer,
+    ReadEverything,
     ReadUpstreams,
     ReadSelf,
     ChangeSelf,
@@ -50,7 +52,7 @@ fn target(at: &str, visibility: Option<Visibility>, membership: Option<Role>) ->
 fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
     let api = [ReadUpstreams, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup];
     let read = [ReadUpstreams, ReadGroup, ReviewGroup];
-    let every = &ALL[..10];
+    let every = &ALL[..12];
     for (name, principal, membership, may) in [
         ("admin token", Principal::Admin, None, every),
         ("node", Principal::Node, None, &[ServeAsNode]),
@@ -72,12 +74,12 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
         ("access guest, purge", of_group("acme", Role::Guest, &[Scope::Purge]), None, &[]),
         ("owner of the parent", of_group("ac", Role::Owner, &[Scope::Api]), None, &[ReadUpstreams]),
         ("administrator, password", user(true, None), None, every),
-        ("administrator, api", user(true, Some(&[Scope::Api])), None, every),
+        ("administrator, api", user(true, Some(&[Scope::Api])), None, &ALL[1..12]),
         (
             "administrator, read_api",
             user(true, Some(&[Scope::ReadApi])),
             None,
-            &[ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup, AuditGroup],
+            &[ReadEverything, ReadUpstreams, ReadSelf, ReadGroup, ReviewGroup, AuditGroup],
         ),
         (
             "owner, password",
@@ -87,6 +89,7 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
                 ReadUpstreams,
                 ReadSelf,
                 ChangeSelf,
+                ChangePassword,
                 ReadGroup,
                 ReviewGroup,
                 AuditGroup,
@@ -109,9 +112,14 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
             Some(Role::Maintainer),
             &[ReadUpstreams, ReadSelf, ChangeSelf, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup],
         ),
-        ("guest, password", user(false, None), Some(Role::Guest), &[ReadUpstreams, ReadSelf, ChangeSelf, ReadGroup]),
+        (
+            "guest, password",
+            user(false, None),
+            Some(Role::Guest),
+            &[ReadUpstreams, ReadSelf, ChangeSelf, ChangePassword, ReadGroup],
+        ),
         ("guest, purge", user(false, Some(&[Scope::Purge])), Some(Role::Guest), &[]),
-        ("no member", user(false, None), None, &[ReadUpstreams, ReadSelf, ChangeSelf]),
+        ("no member", user(false, None), None, &[ReadUpstreams, ReadSelf, ChangeSelf, ChangePassword]),
     ] {
         let target = target("acme", Some(Private), membership);
         for action in ALL {
@@ -175,6 +183,12 @@ fn what_the_credentials_lack_is_told_before_the_group_is_looked_at() {
         (user(false, Some(&[Scope::ReadApi])), PurgeGroup, "this token lacks the scope purge"),
         (user(true, Some(&[Scope::ReadApi])), Administer, "this token lacks the scope api"),
         (user(false, None), Administer, "this needs an administrator"),
+        (user(false, None), ReadEverything, "this needs an administrator"),
+        (
+            user(true, Some(&[Scope::Api])),
+            ChangePassword,
+            "a token cannot change the password of its user; sign in with name and password",
+        ),
         (service(None), ReadSelf, "this needs a user: sign in with a personal token, or with name and password"),
         (
             Principal::Job { token: held(&[Scope::Api]) },

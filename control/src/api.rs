@@ -8,6 +8,7 @@ mod convert;
 mod errand_convert;
 mod group_service;
 mod limit_metrics;
+mod member_service;
 mod node_convert;
 mod node_service;
 mod observe;
@@ -20,6 +21,7 @@ mod status;
 mod tag_rules;
 mod token_service;
 mod upstream_service;
+mod user_service;
 mod watch_stream;
 
 use std::sync::Arc;
@@ -31,8 +33,9 @@ use roadstead_proto::{
     node::v1::node_service_server::NodeServiceServer,
     v1::{
         audit_service_server::AuditServiceServer, cache_service_server::CacheServiceServer,
-        group_service_server::GroupServiceServer, oidc_service_server::OidcServiceServer,
-        token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
+        group_service_server::GroupServiceServer, member_service_server::MemberServiceServer,
+        oidc_service_server::OidcServiceServer, token_service_server::TokenServiceServer,
+        upstream_service_server::UpstreamServiceServer, user_service_server::UserServiceServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -64,6 +67,8 @@ pub(crate) async fn router(
     let node = node_service::Nodes::new(plane.clone(), stop, observer.watchers());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GroupServiceServer<group_service::Groups>>().await;
+    health.set_serving::<UserServiceServer<user_service::Users>>().await;
+    health.set_serving::<MemberServiceServer<member_service::Members>>().await;
     health.set_serving::<TokenServiceServer<token_service::Tokens>>().await;
     health.set_serving::<UpstreamServiceServer<upstream_service::Upstreams>>().await;
     health.set_serving::<CacheServiceServer<cache_service::Cache>>().await;
@@ -79,6 +84,8 @@ pub(crate) async fn router(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(GroupServiceServer::new(group_service::Groups::new(plane.clone())))
+        .add_service(UserServiceServer::new(user_service::Users::new(plane.clone())))
+        .add_service(MemberServiceServer::new(member_service::Members::new(plane.clone())))
         .add_service(TokenServiceServer::new(token_service::Tokens::new(plane.clone())))
         .add_service(UpstreamServiceServer::new(upstream_service::Upstreams::new(plane.clone())))
         .add_service(CacheServiceServer::new(cache_service::Cache::new(plane.clone())))

@@ -1,6 +1,7 @@
-//! Keys and secrets: what signs registry tokens, what tokens look like, what keeps stored secrets unreadable.
+//! Keys and secrets: what signs registry tokens, what tokens look like, how passwords are kept, what keeps stored secrets unreadable.
 
 pub mod key_ring;
+pub mod password;
 pub mod registry_token;
 pub mod rotation;
 pub mod seal;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use roadstead_proto::{GroupPath, ImagePattern, UpstreamHost};
+use roadstead_proto::{GroupPath, ImagePattern, InvalidGroupPath, UpstreamHost};
 
 use crate::{
     tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
@@ -81,6 +81,8 @@ pub struct Group {
     pub id: String,
     /// Unique, lower-case.
     pub path: GroupPath,
+    /// Paths that it had, and that no other group has taken since.
+    pub old_paths: Vec<GroupPath>,
     /// What its maintainers chose.
     pub settings: GroupSettings,
     /// Revision of the last change of settings.
@@ -222,6 +224,18 @@ impl GroupSettings {
     }
 }
 
+/// The path of the group directly above, whether there is such a group or not; `None` at the top.
+pub fn parent(path: &GroupPath) -> Option<GroupPath> {
+    // A path without its last segment is a path too.
+    path.as_str().rsplit_once('/').and_then(|(parent, _)| parent.parse().ok())
+}
+
+/// Where `path`, which is `from` or below it, is once `from` is called `to`; an error if it would be too long or deep.
+pub fn moved(path: &GroupPath, from: &GroupPath, to: &GroupPath) -> Result<GroupPath, InvalidGroupPath> {
+    let below = path.as_str().strip_prefix(from.as_str()).unwrap_or_default();
+    format!("{to}{below}").parse()
+}
+
 /// Whether `path` is `group` or a subgroup of it at any depth.
 pub fn contains(group: &GroupPath, path: &GroupPath) -> bool {
     path.as_str().strip_prefix(group.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -294,6 +308,22 @@ mod tests {
         }
         let frozen = GroupSettings { frozen: true, enabled: false, ..settings() };
         assert!(!frozen.admits_fewer_than(&settings()), "these do not depend on who asks");
+    }
+
+    #[test]
+    fn subgroups_move_with_their_group() {
+        let path = |text: &str| text.parse::<GroupPath>().unwrap();
+        for (at, from, to, expected) in [
+            ("acme", "acme", "apex", Some("apex")),
+            ("acme/ci/deep", "acme", "apex/labs", Some("apex/labs/ci/deep")),
+            ("acme/ci/deep", "acme/ci", "ci", Some("ci/deep")),
+            ("acme/ci", "acme", &"a".repeat(254), None),
+        ] {
+            let got = moved(&path(at), &path(from), &path(to)).ok();
+            assert_eq!(got.as_ref().map(GroupPath::as_str), expected, "{at} {from} {to}");
+        }
+        assert_eq!(parent(&path("acme/ci/deep")), Some(path("acme/ci")));
+        assert_eq!(parent(&path("acme")), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
 //! [`purge`], [`group`], [`member`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
-//! `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
+//! [`user`], `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
 //! `store` the database; `api` the gRPC services; `watch` what nodes are told.
 
 pub mod access;
@@ -29,6 +29,7 @@ pub mod tag_settings;
 pub mod token;
 pub mod upstream;
 pub mod upstream_status;
+pub mod user;
 mod violation;
 mod watch;
 
@@ -45,6 +46,7 @@ pub use self::{
     api::ApiError,
     auth::{
         key_ring::KeyError,
+        password::PasswordError,
         registry_token::{Access, Claims},
         seal::SealError,
     },

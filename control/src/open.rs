@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::AtomicI64,
+    sync::{Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     api::ApiError,
     auth::{
         key_ring::KeyRing,
+        password::Passwords,
         rotation::MAX_TOKEN_LIFETIME_MS,
         seal::{SealError, Sealer, write_private},
         secret,
@@ -129,6 +130,9 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         gc_grace: config.gc_grace,
         embedded_node_token: secret::generate(TokenKind::Node).map_err(PlaneError::Random)?,
         last_used: LastUsed::default(),
+        last_seen: LastUsed::default(),
+        passwords: Passwords::default(),
+        registry_url: Mutex::default(),
         issuer_keys: KeyCache::new(clock.clone()),
         refusals: Refusals::default(),
         retained_at_ms: AtomicI64::default(),

@@ -4,14 +4,18 @@
 pub mod audit;
 mod authorize;
 pub mod cache;
+mod credentials;
 pub mod errands;
 pub mod first_start;
 pub mod garbage;
 pub mod groups;
+mod image_prefix;
 pub mod last_used;
 pub mod limits;
+mod members;
 pub mod oidc;
 pub mod pulls;
+mod rename;
 pub mod retention;
 pub mod schedules;
 pub mod sign_in;
@@ -22,17 +26,23 @@ pub mod upkeep;
 pub mod upstream_reports;
 pub mod upstreams;
 pub mod usage;
+mod users;
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::{
+    sync::{Mutex, atomic::AtomicI64},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use tokio::sync::Notify;
+use url::Url;
 
 use crate::{
     auth::{
         key_ring::{KeyError, KeyRing},
+        password::{PasswordError, Passwords},
         seal::{SealError, Sealer},
     },
     clock::Clock,
@@ -65,6 +75,10 @@ pub struct Plane {
     pub(crate) schedules_changed: Notify,
     /// What is known of upstreams, as the metrics show it.
     pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
+    pub(crate) last_seen: last_used::LastUsed,
+    pub(crate) passwords: Passwords,
+    /// Where clients reach the node that was heard last.
+    pub(crate) registry_url: Mutex<Option<Url>>,
 }
 
 /// Why a call was not done.
@@ -81,10 +95,14 @@ pub enum PlaneError {
         hint: &'static str,
     },
     /// The name is taken.
-    #[error("group {path} is there already; change it with `group update`")]
+    #[error("{what} {name} is there already; {hint}")]
     AlreadyExists {
-        /// The group's path.
-        path: GroupPath,
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The next step.
+        hint: &'static str,
     },
     /// The request cannot be as it is.
     #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; "))]
@@ -93,10 +111,12 @@ pub enum PlaneError {
     #[error("{0}")]
     Precondition(String),
     /// Somebody else changed it in between.
-    #[error("group {path} was changed by somebody else; read it again and repeat the change with its new etag")]
+    #[error("{what} {name} was changed by somebody else; read it again and repeat the change with its new etag")]
     Changed {
-        /// The group's path.
-        path: GroupPath,
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
     },
     /// The caller may not do that to this object, whether or not it is there.
     #[error(transparent)]
@@ -116,6 +136,9 @@ pub enum PlaneError {
     /// Whether an ID token is good cannot be told now.
     #[error(transparent)]
     Keys(#[from] KeysUnavailable),
+    /// A password cannot be hashed or checked.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),

@@ -1,12 +1,14 @@
 //! Who may pull from which group: the rule behind `docker login` and every registry token.
 //!
 //! It guarantees that a private group of others cannot be told from one that is not there, and that a refusal
-//! says what is missing to whoever may know that the group exists.
+//! says what is missing to whoever may know that the group exists: its members, those of its subgroups (whose own
+//! path names it), and for internal and public groups everybody who is signed in.
 
 use roadstead_proto::GroupPath;
 
 use crate::{
     group::{self, Visibility},
+    member::Role,
     oidc::OidcRefused,
     token::Scope,
 };
@@ -19,20 +21,56 @@ pub enum Identity {
         /// Whether the node allows anonymous pulls.
         allowed: bool,
     },
-    /// A group's deploy token.
-    DeployToken {
-        /// The group it belongs to.
+    /// A person.
+    User {
+        /// The user's name.
+        name: String,
+        /// Administrators are at home in every group.
+        admin: bool,
+        /// Of the personal token signed in with; `None` for the password, which is good for all.
+        scopes: Option<Vec<Scope>>,
+    },
+    /// A group's token.
+    GroupToken {
+        /// What kind it is.
+        kind: GroupToken,
+        /// The user name that goes with it.
+        username: String,
+        /// The group it belongs to; its subgroups are within its reach.
         group: GroupPath,
         /// What it may be used for.
         scopes: Vec<Scope>,
     },
-    /// A CI job with an ID token that groups trust.
+    /// A job somewhere else, vouched for by an OpenID Connect issuer.
     Oidc {
-        /// The groups; at least one.
+        /// Who the issuer says it is, for messages and logs.
+        subject: String,
+        /// The groups that trust the issuer for such a job; their subgroups are within its reach.
         groups: Vec<GroupPath>,
+    },
+    /// The credentials are right, but the user is disabled.
+    DisabledUser {
+        /// The user's name.
+        name: String,
+    },
+    /// The token is good, but not for pulling.
+    OtherToken {
+        /// What it is, as in "a node token".
+        what: &'static str,
     },
     /// Credentials that are no good.
     Unknown,
+}
+
+/// The kinds of tokens of groups that pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupToken {
+    /// A deploy token.
+    Deploy,
+    /// A group access token.
+    Access,
+    /// A CI job's token.
+    Job,
 }
 
 /// What matters of the group that is pulled from.
@@ -46,20 +84,40 @@ pub struct PulledGroup {
     pub anonymous_pull: bool,
     /// Whether pulls are possible at all.
     pub enabled: bool,
+    /// The role that the user has there, if it is a user that pulls.
+    pub role: Option<Role>,
+    /// Whether that user is a member of a group below it.
+    pub member_below: bool,
 }
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PullRefused {
     /// The credentials are no good.
-    #[error("wrong user name or token, or the token is expired or revoked; make a new one with `token create`")]
+    #[error(
+        "wrong user name, password or token, or the token is expired or revoked; make a new one with `token create`"
+    )]
     WrongCredentials,
     /// An ID token is no good.
     #[error(transparent)]
     Oidc(#[from] OidcRefused),
     /// Credentials are needed.
-    #[error("sign in first: `docker login` with a token of the group")]
+    #[error("sign in first: `docker login` with a user's name and password or a token")]
     SignInNeeded,
+    /// The user is disabled.
+    #[error("user {name} is disabled; an administrator can enable it")]
+    DisabledUser {
+        /// The user's name.
+        name: String,
+    },
+    /// The token does not pull.
+    #[error(
+        "{what} does not pull images; sign in with a user's password, or a personal, deploy, group access or job token"
+    )]
+    OtherToken {
+        /// What it is.
+        what: &'static str,
+    },
     /// The token lacks scopes.
     #[error(
         "pulling needs the scopes read_registry and write_registry; this token lacks {}",
@@ -68,6 +126,14 @@ pub enum PullRefused {
     MissingScopes {
         /// Those it lacks.
         missing: Vec<Scope>,
+    },
+    /// The credentials are good, but not for this group.
+    #[error("{who} may not pull from {path}; its owners can let them in")]
+    MayNot {
+        /// Who it is, as in "user alice".
+        who: String,
+        /// The group.
+        path: GroupPath,
     },
     /// The group is switched off.
     #[error("the dependency proxy of group {path} is switched off; a maintainer can switch it on")]
@@ -87,43 +153,89 @@ pub enum PullRefused {
 pub fn may_sign_in(who: &Identity) -> Result<(), PullRefused> {
     match who {
         Identity::Unknown => Err(PullRefused::WrongCredentials),
+        Identity::DisabledUser { name } => Err(PullRefused::DisabledUser { name: name.clone() }),
+        Identity::OtherToken { what } => Err(PullRefused::OtherToken { what }),
         Identity::Anonymous { allowed: false } => Err(PullRefused::SignInNeeded),
         Identity::Anonymous { allowed: true } | Identity::Oidc { .. } => Ok(()),
-        Identity::DeployToken { scopes, .. } => has_pull_scopes(scopes),
+        Identity::User { scopes, .. } => match scopes {
+            // As GitLab has it: a person's `api` token may do all that the person may.
+            Some(scopes) if !scopes.contains(&Scope::Api) => has_pull_scopes(scopes),
+            _ => Ok(()),
+        },
+        Identity::GroupToken { scopes, .. } => has_pull_scopes(scopes),
     }
 }
 
 /// Whether `who` may pull from `group`, which was asked for as `path` and is `None` if there is none.
 pub fn may_pull(who: &Identity, path: &str, group: Option<&PulledGroup>) -> Result<(), PullRefused> {
-    match who {
-        Identity::Unknown => return Err(PullRefused::WrongCredentials),
+    let not_found = || PullRefused::NotFound { path: path.to_owned() };
+    let group = match who {
+        Identity::Unknown | Identity::DisabledUser { .. } | Identity::OtherToken { .. } => return may_sign_in(who),
         Identity::Anonymous { allowed } => {
-            let open = group.is_some_and(|group| group.visibility == Visibility::Public && group.anonymous_pull);
-            if !(*allowed && open) {
-                return Err(PullRefused::SignInNeeded);
-            }
+            let open = |group: &&PulledGroup| group.visibility == Visibility::Public && group.anonymous_pull;
+            group.filter(open).filter(|_| *allowed).ok_or(PullRefused::SignInNeeded)?
         }
-        Identity::DeployToken { group: own, scopes } => {
-            let may_know =
-                group.is_some_and(|group| group.visibility != Visibility::Private || group::contains(own, &group.path));
-            if !may_know {
-                return Err(PullRefused::NotFound { path: path.to_owned() });
+        Identity::User { .. } | Identity::GroupToken { .. } | Identity::Oidc { .. } => {
+            let group = group.ok_or_else(not_found)?;
+            let belongs = who.belongs_to(group);
+            if group.visibility == Visibility::Private && !belongs && !who.belongs_below(group) {
+                return Err(not_found());
             }
-            has_pull_scopes(scopes)?;
+            may_sign_in(who)?;
+            if !belongs && !who.is_let_in_by(group.visibility) {
+                return Err(PullRefused::MayNot { who: who.describe(), path: group.path.clone() });
+            }
+            group
         }
-        Identity::Oidc { groups } => {
-            let may_know = group.is_some_and(|group| {
-                group.visibility != Visibility::Private || groups.iter().any(|own| group::contains(own, &group.path))
-            });
-            if !may_know {
-                return Err(PullRefused::NotFound { path: path.to_owned() });
-            }
+    };
+    if group.enabled { Ok(()) } else { Err(PullRefused::Disabled { path: group.path.clone() }) }
+}
+
+impl Identity {
+    /// Who it is, for messages and logs.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Anonymous { .. } => "anonymous".to_owned(),
+            Self::User { name, .. } | Self::DisabledUser { name } => format!("user {name}"),
+            Self::GroupToken { kind, username, .. } => match kind {
+                GroupToken::Deploy => format!("deploy token {username}"),
+                GroupToken::Access => format!("group access token {username}"),
+                GroupToken::Job => format!("job token {username}"),
+            },
+            Self::Oidc { subject, .. } => format!("oidc {subject}"),
+            Self::OtherToken { what } => (*what).to_owned(),
+            Self::Unknown => "unknown".to_owned(),
         }
     }
-    match group {
-        Some(group) if group.enabled => Ok(()),
-        Some(group) => Err(PullRefused::Disabled { path: group.path.clone() }),
-        None => Err(PullRefused::NotFound { path: path.to_owned() }),
+
+    /// Whether it is a member of the group, or a token of it or of a group above.
+    fn belongs_to(&self, group: &PulledGroup) -> bool {
+        match self {
+            Self::User { admin, .. } => *admin || group.role.is_some(),
+            Self::GroupToken { group: own, .. } => group::contains(own, &group.path),
+            Self::Oidc { groups, .. } => groups.iter().any(|own| group::contains(own, &group.path)),
+            _ => false,
+        }
+    }
+
+    /// Whether it belongs to a subgroup.
+    fn belongs_below(&self, group: &PulledGroup) -> bool {
+        match self {
+            Self::User { .. } => group.member_below,
+            Self::GroupToken { group: own, .. } => group::contains(&group.path, own),
+            Self::Oidc { groups, .. } => groups.iter().any(|own| group::contains(&group.path, own)),
+            _ => false,
+        }
+    }
+
+    /// Whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one group: that
+    /// makes them no members of the installation, so that internal groups stay closed to them.
+    fn is_let_in_by(&self, visibility: Visibility) -> bool {
+        match visibility {
+            Visibility::Private => false,
+            Visibility::Internal => !matches!(self, Self::Oidc { .. } | Self::GroupToken { kind: GroupToken::Job, .. }),
+            Visibility::Public => true,
+        }
     }
 }
 
@@ -133,92 +245,5 @@ fn has_pull_scopes(scopes: &[Scope]) -> Result<(), PullRefused> {
 }
 
 #[cfg(test)]
-mod tests {
-    use Visibility::{Internal, Private, Public};
-
-    use super::*;
-
-    fn token(group: &str, scopes: &[Scope]) -> Identity {
-        Identity::DeployToken { group: group.parse().unwrap(), scopes: scopes.to_vec() }
-    }
-
-    fn verdict(who: &Identity, group: Option<(Visibility, bool, bool)>) -> &'static str {
-        let group = group.map(|(visibility, anonymous_pull, enabled)| PulledGroup {
-            path: "acme/ci".parse().unwrap(),
-            visibility,
-            anonymous_pull,
-            enabled,
-        });
-        match may_pull(who, "acme/ci", group.as_ref()) {
-            Ok(()) => "ok",
-            Err(PullRefused::WrongCredentials | PullRefused::Oidc(_)) => "wrong",
-            Err(PullRefused::SignInNeeded) => "sign in",
-            Err(PullRefused::MissingScopes { .. }) => "scopes",
-            Err(PullRefused::Disabled { .. }) => "disabled",
-            Err(PullRefused::NotFound { .. }) => "not found",
-        }
-    }
-
-    #[test]
-    fn identity_by_group_state() {
-        let own = token("acme/ci", &Scope::PULL);
-        let parent = token("acme", &Scope::PULL);
-        let child = token("acme/ci/deep", &Scope::PULL);
-        let other = token("other", &Scope::PULL);
-        let half = token("acme", &[Scope::ReadRegistry]);
-        let api = token("acme", &[Scope::Api]);
-        let half_other = token("other", &[Scope::WriteRegistry]);
-        let job = Identity::Oidc { groups: vec!["other".parse().unwrap(), "acme".parse().unwrap()] };
-        let other_job = Identity::Oidc { groups: vec!["other".parse().unwrap(), "acme/ci/deep".parse().unwrap()] };
-        let anonymous = Identity::Anonymous { allowed: true };
-        let barred = Identity::Anonymous { allowed: false };
-        // columns: private, internal, public, public with anonymous pulls, that switched off, private off, no group
-        let states = [
-            Some((Private, false, true)),
-            Some((Internal, false, true)),
-            Some((Public, false, true)),
-            Some((Public, true, true)),
-            Some((Public, true, false)),
-            Some((Private, false, false)),
-            None,
-        ];
-        for (name, who, row) in [
-            ("own token", &own, ["ok", "ok", "ok", "ok", "disabled", "disabled", "not found"]),
-            ("parent's token", &parent, ["ok", "ok", "ok", "ok", "disabled", "disabled", "not found"]),
-            ("subgroup's token", &child, ["not found", "ok", "ok", "ok", "disabled", "not found", "not found"]),
-            ("other's token", &other, ["not found", "ok", "ok", "ok", "disabled", "not found", "not found"]),
-            ("own, half", &half, ["scopes", "scopes", "scopes", "scopes", "scopes", "scopes", "not found"]),
-            ("own, api only", &api, ["scopes", "scopes", "scopes", "scopes", "scopes", "scopes", "not found"]),
-            (
-                "other, half",
-                &half_other,
-                ["not found", "scopes", "scopes", "scopes", "scopes", "not found", "not found"],
-            ),
-            ("job of the parent", &job, ["ok", "ok", "ok", "ok", "disabled", "disabled", "not found"]),
-            ("job of others", &other_job, ["not found", "ok", "ok", "ok", "disabled", "not found", "not found"]),
-            ("anonymous", &anonymous, ["sign in", "sign in", "sign in", "ok", "disabled", "sign in", "sign in"]),
-            ("anonymous, barred", &barred, ["sign in"; 7]),
-            ("wrong", &Identity::Unknown, ["wrong"; 7]),
-        ] {
-            assert_eq!(states.map(|state| verdict(who, state)), row, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_private_group_of_others_reads_like_one_that_is_not_there() {
-        let other = token("other", &[]);
-        let group =
-            PulledGroup { path: "acme".parse().unwrap(), visibility: Private, anonymous_pull: false, enabled: false };
-        assert_eq!(may_pull(&other, "acme", Some(&group)), may_pull(&other, "acme", None));
-    }
-
-    #[test]
-    fn the_refusal_names_the_missing_scope() {
-        let refused = may_sign_in(&token("acme", &[Scope::ReadRegistry])).unwrap_err();
-        assert!(refused.to_string().ends_with("lacks write_registry"), "{refused}");
-        assert!(may_sign_in(&token("acme", &Scope::PULL)).is_ok());
-        assert!(may_sign_in(&Identity::Anonymous { allowed: true }).is_ok());
-        assert!(may_sign_in(&Identity::Anonymous { allowed: false }).is_err());
-        assert!(may_sign_in(&Identity::Unknown).is_err());
-    }
-}
+#[path = "pull_access_tests.rs"]
+mod tests;

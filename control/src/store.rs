@@ -29,6 +29,7 @@ pub mod tokens;
 pub mod upstream_health;
 pub mod upstreams;
 pub mod usage;
+pub mod users;
 
 use std::{
     ops::{Deref, DerefMut},

@@ -4,12 +4,16 @@ use std::{fmt, str::FromStr};
 
 use roadstead_proto::GroupPath;
 
-use crate::{member::Role, violation::Violation};
+use crate::{member::Role, user::UserName, violation::Violation};
 
 /// Most characters in the name of a token.
 pub const MAX_NAME_CHARS: usize = 255;
 /// Shortest and longest life of a token that expires, in milliseconds: a second, ten years.
 pub const LIFETIME_MS: std::ops::RangeInclusive<i64> = 1000..=10 * 366 * 24 * 3600 * 1000;
+/// Shortest and longest life of a job token, in milliseconds: a minute, two hours.
+pub const JOB_LIFETIME_MS: std::ops::RangeInclusive<i64> = 60 * 1000..=2 * 3600 * 1000;
+/// The life of a job token if nothing is said, in milliseconds: 15 minutes.
+pub const DEFAULT_JOB_LIFETIME_MS: i64 = 15 * 60 * 1000;
 
 /// What kind of token it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,13 +151,82 @@ impl Token {
     }
 }
 
-/// Whose a new token will be.
+/// That registry tokens are void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Of the token or user with this id.
+    pub id: String,
+    /// After this time none of them can be good any more.
+    pub forget_after_ms: i64,
+    /// Of a user: those that carry a lower epoch. 0 for a token: all.
+    pub user_epoch: i64,
+}
+
+/// Whose a new token will be, and of what kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenOwner {
-    /// A group's.
+    /// A group's deploy token.
     Group(GroupPath),
+    /// A group's access token, which acts in that role.
+    GroupAccess(GroupPath, Role),
+    /// A CI job's, for one group.
+    Job(GroupPath),
+    /// Another service's, for one group or all.
+    Service(Option<GroupPath>),
+    /// A person's.
+    Person(UserName),
     /// A node's.
     Node,
+}
+
+impl TokenOwner {
+    /// The kind of such a token.
+    pub fn kind(&self) -> TokenKind {
+        match self {
+            Self::Group(_) => TokenKind::Group,
+            Self::GroupAccess(..) => TokenKind::GroupAccess,
+            Self::Job(_) => TokenKind::Job,
+            Self::Service(_) => TokenKind::Service,
+            Self::Person(_) => TokenKind::Personal,
+            Self::Node => TokenKind::Node,
+        }
+    }
+
+    /// The group that it is for.
+    pub fn group(&self) -> Option<&GroupPath> {
+        match self {
+            Self::Group(path) | Self::GroupAccess(path, _) | Self::Job(path) => Some(path),
+            Self::Service(path) => path.as_ref(),
+            Self::Person(_) | Self::Node => None,
+        }
+    }
+
+    /// The role that it acts in.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::GroupAccess(_, role) => Some(*role),
+            _ => None,
+        }
+    }
+
+    /// The scopes that such a token may have.
+    fn possible_scopes(&self) -> &'static [Scope] {
+        match self {
+            Self::Group(_) | Self::GroupAccess(..) | Self::Person(_) => &Scope::ALL,
+            Self::Job(_) => &Scope::PULL,
+            Self::Service(_) => &[Scope::Purge],
+            Self::Node => &[],
+        }
+    }
+
+    /// The scopes that it has if nothing is said.
+    fn default_scopes(&self) -> &'static [Scope] {
+        match self {
+            Self::Group(_) | Self::GroupAccess(..) | Self::Person(_) | Self::Job(_) => &Scope::PULL,
+            Self::Service(_) => &[Scope::Purge],
+            Self::Node => &[],
+        }
+    }
 }
 
 /// A token to be made.
@@ -173,29 +246,37 @@ impl NewToken {
     /// The scopes it will have, or everything that is wrong with it.
     pub fn scopes(&self) -> Result<Vec<Scope>, Vec<Violation>> {
         let mut found = name_violations(&self.name);
-        if self.lifetime_ms.is_some_and(|lifetime| !LIFETIME_MS.contains(&lifetime)) {
-            found.push(Violation::new("expires_in", "must be between one second and ten years"));
+        let (lifetimes, words) = match self.owner {
+            TokenOwner::Job(_) => (JOB_LIFETIME_MS, "must be between one minute and two hours"),
+            _ => (LIFETIME_MS, "must be between one second and ten years"),
+        };
+        if self.lifetime_ms.is_some_and(|lifetime| !lifetimes.contains(&lifetime)) {
+            found.push(Violation::new("expires_in", words));
         }
         let mut scopes = Vec::new();
+        let possible = self.owner.possible_scopes();
         for text in &self.scopes {
             match text.parse::<Scope>() {
-                _ if self.owner == TokenOwner::Node => {
+                Ok(scope) if scopes.contains(&scope) => {}
+                Ok(scope) if possible.contains(&scope) => scopes.push(scope),
+                _ if possible.is_empty() => {
                     found.push(Violation::new("scopes", "a node token has no scopes; leave them out"));
                     break;
                 }
-                Ok(scope) if scopes.contains(&scope) => {}
-                Ok(scope) => scopes.push(scope),
-                Err(()) => {
-                    let known = Scope::ALL.map(Scope::as_str).join(", ");
-                    found.push(Violation::new("scopes", format!("{text:?} is not a scope; there are {known}")));
+                _ => {
+                    let known = possible.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+                    found.push(Violation::new(
+                        "scopes",
+                        format!("{text:?} is not a scope of such a token; there are {known}"),
+                    ));
                 }
             }
         }
         if !found.is_empty() {
             return Err(found);
         }
-        if scopes.is_empty() && self.owner != TokenOwner::Node {
-            scopes.extend(Scope::PULL);
+        if scopes.is_empty() {
+            scopes.extend(self.owner.default_scopes());
         }
         scopes.sort();
         Ok(scopes)
@@ -222,11 +303,21 @@ mod tests {
 
     #[test]
     fn a_new_token_has_the_scopes_asked_for_or_those_to_pull() {
-        let group = || TokenOwner::Group("acme".parse().unwrap());
+        let acme = || "acme".parse().unwrap();
+        let group = || TokenOwner::Group(acme());
         for (token, expected) in [
             (new(group(), "ci", &[], None), Ok(vec![Scope::ReadRegistry, Scope::WriteRegistry])),
             (new(group(), "ci", &["purge", "api", "api"], None), Ok(vec![Scope::Api, Scope::Purge])),
             (new(TokenOwner::Node, "n1", &[], None), Ok(vec![])),
+            (new(TokenOwner::Person("alice".parse().unwrap()), "pc", &["api"], None), Ok(vec![Scope::Api])),
+            (new(TokenOwner::GroupAccess(acme(), Role::Guest), "bot", &[], None), Ok(Scope::PULL.to_vec())),
+            (new(TokenOwner::Job(acme()), "job", &[], Some(60_000)), Ok(Scope::PULL.to_vec())),
+            (new(TokenOwner::Job(acme()), "job", &["api"], None), Err("scopes")),
+            (new(TokenOwner::Job(acme()), "job", &[], Some(59_999)), Err("expires_in")),
+            (new(TokenOwner::Job(acme()), "job", &[], Some(7_200_001)), Err("expires_in")),
+            (new(TokenOwner::Service(None), "s", &[], None), Ok(vec![Scope::Purge])),
+            (new(TokenOwner::Service(Some(acme())), "s", &["purge"], None), Ok(vec![Scope::Purge])),
+            (new(TokenOwner::Service(None), "s", &["read_registry"], None), Err("scopes")),
             (new(TokenOwner::Node, "n1", &["api"], None), Err("scopes")),
             (new(group(), "ci", &["admin"], None), Err("scopes")),
             (new(group(), "", &[], None), Err("name")),

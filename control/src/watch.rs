@@ -19,6 +19,7 @@ use crate::{
         changes::{self, Subject},
         conditions, groups, keys, tokens, upstreams,
     },
+    token::Revocation,
     upstream::Upstream,
 };
 
@@ -54,8 +55,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Upstream>,
     /// Every key that verifies.
     pub keys: Vec<StoredKey>,
-    /// Token id, and until when to remember that it was revoked.
-    pub revocations: Vec<(String, i64)>,
+    /// Registry tokens that are void.
+    pub revocations: Vec<Revocation>,
     /// What is known of upstreams.
     pub conditions: Vec<Condition>,
 }
@@ -73,8 +74,8 @@ pub enum Change {
     UpstreamGone(String),
     /// These are the keys now.
     Keys(Vec<StoredKey>),
-    /// A token was revoked: its id, and until when to remember it.
-    Revocation(String, i64),
+    /// Registry tokens are void.
+    Revocation(Revocation),
     /// What is known of an upstream has changed.
     Condition(Condition),
     /// There is an errand with this id. Not part of what is stored.
@@ -167,7 +168,7 @@ async fn change(tx: &mut ReadTx, subject: Subject) -> PlaneResult<Option<Change>
         },
         Subject::Keys => Change::Keys(keys::all(tx).await?),
         Subject::Revocation(id) => match tokens::revocation(tx, &id).await? {
-            Some(forget_after_ms) => Change::Revocation(id, forget_after_ms),
+            Some(revocation) => Change::Revocation(revocation),
             None => return Ok(None),
         },
         Subject::Condition(key) => {

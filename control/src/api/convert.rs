@@ -16,7 +16,7 @@ use crate::{
 };
 use crate::{
     group::{Group, Visibility},
-    member::Role,
+    member::{Member, Role},
     plane::{cache::CachedManifest, tag_meanings::TagSighting},
     pull_limit::Condition,
     schedule::Schedule,
@@ -24,6 +24,7 @@ use crate::{
     token::{Token, TokenKind},
     upstream::Upstream,
     upstream_status::{Health, Status},
+    user::User,
 };
 
 pub fn timestamp(ms: i64) -> Timestamp {
@@ -85,6 +86,7 @@ pub fn group(group: Group) -> v1::Group {
         etag: group.etag.to_string(),
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
+        old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
 }
@@ -111,6 +113,48 @@ pub fn token(token: Token) -> v1::Token {
         last_used_at: token.last_used_at_ms.map(timestamp),
         user: token.user.map(|user| user.name).unwrap_or_default(),
         role: token.role.map_or(v1::Role::Unspecified, role).into(),
+    }
+}
+
+/// A role of a request; `None` if nothing is said.
+pub fn role_in(value: i32) -> Result<Option<Role>, tonic::Status> {
+    match v1::Role::try_from(value) {
+        Ok(v1::Role::Unspecified) => Ok(None),
+        Ok(v1::Role::Guest) => Ok(Some(Role::Guest)),
+        Ok(v1::Role::Maintainer) => Ok(Some(Role::Maintainer)),
+        Ok(v1::Role::Owner) => Ok(Some(Role::Owner)),
+        Err(_) => Err(invalid_field("role", format!("{value} is not a role: guest, maintainer, owner"))),
+    }
+}
+
+/// An etag of a request; `None` if it is empty.
+pub fn etag(text: &str) -> Result<Option<i64>, tonic::Status> {
+    match text {
+        "" => Ok(None),
+        text => {
+            text.parse().map(Some).map_err(|_| invalid_field("etag", "must be an etag that was answered, or empty"))
+        }
+    }
+}
+
+pub fn user(user: User) -> v1::User {
+    v1::User {
+        id: user.id,
+        name: user.name.to_string(),
+        admin: user.admin,
+        disabled: user.disabled,
+        etag: user.etag.to_string(),
+        created_at: Some(timestamp(user.created_at_ms)),
+        last_seen_at: user.last_seen_at_ms.map(timestamp),
+    }
+}
+
+pub fn member(member: Member) -> v1::Member {
+    v1::Member {
+        user: member.user,
+        role: role(member.role).into(),
+        group_path: member.group.to_string(),
+        added_at: Some(timestamp(member.added_at_ms)),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use roadstead_proto::{
-    UpstreamHost,
+    GroupPath, UpstreamHost,
     v1::{
         CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
-        GetGroupResponse, ImagePatterns, ListGroupsRequest, ListGroupsResponse, MissingTag, UpdateGroupRequest,
-        UpdateGroupResponse, group_service_server::GroupService,
+        GetGroupResponse, GetImagePrefixRequest, GetImagePrefixResponse, ImagePatterns, ListGroupsRequest,
+        ListGroupsResponse, MissingTag, UpdateGroupRequest, UpdateGroupResponse, group_service_server::GroupService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -19,8 +19,8 @@ use super::{
     tag_rules,
 };
 use crate::{
-    access::Action,
-    group::{GroupChange, GroupSettings, Visibility},
+    access::{Action, Actor},
+    group::{self, GroupChange, GroupSettings, Visibility},
     plane::Plane,
     tag_settings::{ImageRules, TagSettings},
     violation::Violation,
@@ -33,6 +33,31 @@ impl Groups {
     pub fn new(plane: Arc<Plane>) -> Self {
         Self(plane)
     }
+
+    /// The path of a new group, if the caller may create one there: whoever owns the group above, otherwise
+    /// administrators.
+    async fn may_be_created(&self, caller: &Actor, path: &str) -> Result<GroupPath, Status> {
+        if !caller.principal.is_admin() && !path.contains('/') {
+            allow(caller, Action::Administer)?;
+        }
+        allow(caller, Action::OwnGroup)?;
+        let path = parse("path", path)?;
+        match group::parent(&path) {
+            Some(parent) => self.0.authorize(caller, Action::OwnGroup, &parent).await.map_err(from_plane)?,
+            None => allow(caller, Action::Administer)?,
+        }
+        Ok(path)
+    }
+
+    /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create one.
+    async fn may_be_renamed(&self, caller: &Actor, path: &GroupPath, new_path: &str) -> Result<GroupPath, Status> {
+        self.0.authorize(caller, Action::OwnGroup, path).await.map_err(from_plane)?;
+        let to: GroupPath = parse("new_path", new_path)?;
+        if group::parent(&to) != group::parent(path) {
+            self.may_be_created(caller, to.as_str()).await?;
+        }
+        Ok(to)
+    }
 }
 
 #[tonic::async_trait]
@@ -43,7 +68,7 @@ impl GroupService for Groups {
     ) -> Result<Response<CreateGroupResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::Administer, "path", &request.path).await?;
+        let path = self.may_be_created(&caller, &request.path).await?;
         let upstreams = if request.upstreams.is_empty() {
             vec![parse("upstreams", UpstreamHost::DOCKER_HUB)?]
         } else {
@@ -88,10 +113,7 @@ impl GroupService for Groups {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.0, &caller, Action::ChangeGroup, "path", &request.path).await?;
-        let etag = match request.etag.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(|_| invalid_field("etag", "must be the etag of a group, or empty"))?),
-        };
+        let etag = convert::etag(&request.etag)?;
         let visibility =
             match request.visibility {
                 None => None,
@@ -124,7 +146,11 @@ impl GroupService for Groups {
         if !wrong.is_empty() {
             return Err(invalid(wrong));
         }
-        let group = self.0.update_group(&caller, &path, etag, change).await.map_err(from_plane)?;
+        let new_path = match &request.new_path {
+            Some(new_path) => Some(self.may_be_renamed(&caller, &path, new_path).await?),
+            None => None,
+        };
+        let group = self.0.update_group(&caller, &path, etag, change, new_path).await.map_err(from_plane)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -140,8 +166,16 @@ impl GroupService for Groups {
 
     async fn get_image_prefix(
         &self,
-        _: Request<roadstead_proto::v1::GetImagePrefixRequest>,
-    ) -> Result<Response<roadstead_proto::v1::GetImagePrefixResponse>, Status> {
-        Err(Status::unimplemented(""))
+        request: Request<GetImagePrefixRequest>,
+    ) -> Result<Response<GetImagePrefixResponse>, Status> {
+        let caller = caller(&request)?;
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "path", &request.get_ref().path).await?;
+        let prefix = self.0.image_prefix(&path).await.map_err(from_plane)?;
+        Ok(Response::new(GetImagePrefixResponse {
+            registry_url: prefix.registry_url,
+            server: prefix.server,
+            group_image_prefix: prefix.top_group,
+            direct_group_image_prefix: prefix.group,
+        }))
     }
 }

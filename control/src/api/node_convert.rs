@@ -17,6 +17,7 @@ use crate::{
         tags::{Served, TagAnswer, TagRefusal, UpstreamSaid},
         usage::Usage,
     },
+    token::Revocation,
     upstream::Upstream,
     violation::Violation,
     watch::{Change, Event, Snapshot, What},
@@ -247,6 +248,7 @@ fn group(group: Group) -> v1::GroupPolicy {
         frozen: group.settings.frozen,
         allowed_images: group.settings.images.allowed.iter().map(ToString::to_string).collect(),
         denied_images: group.settings.images.denied.iter().map(ToString::to_string).collect(),
+        old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
 }
@@ -271,8 +273,8 @@ fn keys(keys: Vec<StoredKey>) -> Result<Vec<v1::PublicKey>, Status> {
         .collect()
 }
 
-fn revocation((token_id, forget_after_ms): (String, i64)) -> v1::Revocation {
-    v1::Revocation { token_id, forget_after_ms, user_epoch: 0 }
+fn revocation(told: Revocation) -> v1::Revocation {
+    v1::Revocation { token_id: told.id, forget_after_ms: told.forget_after_ms, user_epoch: told.user_epoch }
 }
 
 fn snapshot(revision: i64, snapshot: Snapshot) -> Result<v1::PolicySnapshot, Status> {
@@ -294,9 +296,9 @@ fn change(told: Change) -> Result<v1::PolicyChange, Status> {
         Change::Upstream(changed) => Told::Upstream(upstream(changed)),
         Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host),
         Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
-        Change::Revocation(id, forget_after_ms) => Told::Revocation(revocation((id, forget_after_ms))),
         Change::Condition(changed) => Told::Condition(errand_convert::condition(changed)),
         Change::Errand(id) => Told::Errand(v1::ErrandOffer { id }),
+        Change::Revocation(told) => Told::Revocation(revocation(told)),
     };
     Ok(v1::PolicyChange { change: Some(change) })
 }

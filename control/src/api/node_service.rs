@@ -73,6 +73,7 @@ impl NodeService for Nodes {
             resume_revision = request.resume_revision,
             "a node watches"
         );
+        self.plane.heard_of(&request.registry_url);
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let watching = watch::watch(self.plane.clone(), request.resume_revision, sender, self.stop.clone());
         tokio::spawn(watching.in_current_span());
@@ -228,10 +229,14 @@ fn nobody_waits() -> Status {
 
 fn refusal(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
-        PullRefused::WrongCredentials | PullRefused::Oidc(_) | PullRefused::SignInNeeded => {
-            SignInRefusal::Unauthenticated
+        PullRefused::WrongCredentials
+        | PullRefused::Oidc(_)
+        | PullRefused::SignInNeeded
+        | PullRefused::DisabledUser { .. }
+        | PullRefused::OtherToken { .. } => SignInRefusal::Unauthenticated,
+        PullRefused::MissingScopes { .. } | PullRefused::MayNot { .. } | PullRefused::Disabled { .. } => {
+            SignInRefusal::Denied
         }
-        PullRefused::MissingScopes { .. } | PullRefused::Disabled { .. } => SignInRefusal::Denied,
         PullRefused::NotFound { .. } => SignInRefusal::NotFound,
     };
     SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds: 0 }

@@ -8,6 +8,7 @@ use tracing::error;
 use super::refused_changes;
 use crate::{
     access::{Action, Actor, Denied},
+    auth::password::PasswordError,
     errands::ErrandError,
     plane::{Plane, PlaneError},
     violation::Violation,
@@ -23,12 +24,17 @@ pub fn from_plane(problem: PlaneError) -> Status {
         PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
         PlaneError::Denied(problem) => denied(problem),
         PlaneError::Errand(problem) => errand(problem),
+        PlaneError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
         PlaneError::Store(problem) if problem.retryable() => {
             error!(error = %problem, "the database failed a call");
             Status::unavailable("the control plane's database is not available right now; try again")
         }
         PlaneError::Keys(problem) => Status::unavailable(problem.to_string()),
-        PlaneError::Store(_) | PlaneError::Seal(_) | PlaneError::Key(_) | PlaneError::Random(_) => {
+        PlaneError::Store(_)
+        | PlaneError::Seal(_)
+        | PlaneError::Key(_)
+        | PlaneError::Password(_)
+        | PlaneError::Random(_) => {
             error!(error = %problem, "a call failed inside the control plane");
             Status::internal("the control plane failed inside; its log says why")
         }

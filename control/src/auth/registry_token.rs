@@ -28,8 +28,22 @@ pub struct Claims {
     /// The token that was signed in with; absent when anonymous.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token_id: Option<String>,
+    /// The user that signed in; absent when anonymous, and for tokens of groups.
+    #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<UserMark>,
     /// What may be pulled; empty after a `docker login`.
     pub access: Vec<Access>,
+}
+
+/// The user that a registry token was issued to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserMark {
+    /// The user's id.
+    #[serde(rename = "user_id")]
+    pub id: String,
+    /// The user's epoch then: void once the user's epoch is higher.
+    #[serde(rename = "user_epoch")]
+    pub epoch: i64,
 }
 
 /// One repository that may be pulled.
@@ -60,6 +74,7 @@ impl Claims {
     pub fn new(
         subject: String,
         token_id: Option<String>,
+        user: Option<UserMark>,
         access: Vec<Access>,
         now_ms: i64,
         lifetime_seconds: i64,
@@ -74,6 +89,7 @@ impl Claims {
             nbf: now,
             exp: now + lifetime_seconds,
             token_id,
+            user,
             access,
         }
     }

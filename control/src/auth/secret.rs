@@ -29,6 +29,10 @@ fn prefix(kind: TokenKind) -> &'static str {
     }
 }
 
+fn prefix_of(text: &str) -> Option<&'static str> {
+    TokenKind::ALL.into_iter().map(prefix).find(|prefix| text.starts_with(prefix))
+}
+
 /// A new secret for a token of this kind.
 pub fn generate(kind: TokenKind) -> Result<SecretString, getrandom::Error> {
     let body = format!("{}{}", prefix(kind), random_digits(RANDOM_DIGITS)?);
@@ -58,10 +62,13 @@ pub fn hash(secret: &SecretString) -> String {
 /// Whether the text could be one of our secrets, or is not recognisably ours (an administrator's own choice).
 /// False spares the look-up of a mistyped one.
 pub fn is_plausible(secret: &SecretString) -> bool {
+    is_ours(secret) || prefix_of(secret.expose_secret()).is_none()
+}
+
+/// Whether the text is made like our secrets: prefix, digits and their checksum.
+pub fn is_ours(secret: &SecretString) -> bool {
     let text = secret.expose_secret();
-    let Some(prefix) = TokenKind::ALL.into_iter().map(prefix).find(|prefix| text.starts_with(prefix)) else {
-        return true;
-    };
+    let Some(prefix) = prefix_of(text) else { return false };
     if text.len() != prefix.len() + RANDOM_DIGITS + CHECKSUM_DIGITS || !text.is_ascii() {
         return false;
     }

@@ -1,15 +1,21 @@
 //! Groups: create, read, change, delete.
+//!
+//! Each change reads, checks and writes in one transaction, and writers take turns: changes at once never lose each other.
 
 use std::collections::HashSet;
 
 use roadstead_proto::{GroupPath, UpstreamHost};
 
-use super::{Page, Plane, PlaneError, PlaneResult, group_at, new_id, oidc};
+use super::{
+    Page, Plane, PlaneError, PlaneResult, group_at, group_with, new_id, oidc,
+    rename::{release_old_path, rename},
+    users::void_registry_tokens,
+};
 use crate::{
     access::{Actor, Reach},
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
     group::{Group, GroupChange, GroupSettings},
-    store::{WriteTx, audit, changes::Subject, credentials, groups, links, tags, tokens, upstreams},
+    store::{WriteTx, audit, changes::Subject, credentials, groups, links, members, tags, tokens, upstreams},
 };
 
 impl Plane {
@@ -42,39 +48,46 @@ impl Plane {
         Ok(Page::cut(found, limit))
     }
 
-    /// Changes a group, if it still has the etag (where one is given).
+    /// Changes and renames a group, if it still has the etag (where one is given).
     pub async fn update_group(
         &self,
         actor: &Actor,
         path: &GroupPath,
         etag: Option<i64>,
         change: GroupChange,
+        new_path: Option<GroupPath>,
     ) -> PlaneResult<Group> {
+        let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
-        let mut group = group_at(&mut tx, path).await?;
+        let group = group_at(&mut tx, path).await?;
         if etag.is_some_and(|etag| etag != group.etag) {
-            return Err(PlaneError::Changed { path: path.clone() });
+            return Err(PlaneError::Changed { what: "group", name: path.to_string() });
         }
         let settings = group.settings.with(change);
         check(&mut tx, &settings).await?;
-        if settings != group.settings {
-            let now_ms = self.clock.now_ms();
-            group.etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
-            group.updated_at_ms = now_ms;
-            if settings.admits_fewer_than(&group.settings) {
-                group.access_epoch = group.etag;
-                groups::set_access_epoch(&mut tx, &group.id, group.access_epoch).await?;
-            }
-            let done = actor.did("group.update", path.as_str()).of_group(path);
-            audit::record(&mut tx, &done.detail(settings.changes_since(&group.settings).join(", ")), now_ms).await?;
-            group.settings = settings;
-            groups::update(&mut tx, &group.id, &group.settings, group.etag, now_ms).await?;
-            tx.commit().await?;
+        let mut changes = settings.changes_since(&group.settings).join(", ");
+        let new_path = new_path.filter(|to| to != path);
+        if changes.is_empty() && new_path.is_none() {
+            return Ok(group);
         }
+        let etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+        if settings.admits_fewer_than(&group.settings) {
+            groups::set_access_epoch(&mut tx, &group.id, etag).await?;
+        }
+        groups::update(&mut tx, &group.id, &settings, etag, now_ms).await?;
+        if let Some(to) = &new_path {
+            rename(&mut tx, path, to, now_ms).await?;
+            let comma = if changes.is_empty() { "" } else { ", " };
+            changes = format!("{changes}{comma}path is now {to}");
+        }
+        audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms)
+            .await?;
+        let group = group_with(&mut tx, &group.id).await?;
+        tx.commit().await?;
         Ok(group)
     }
 
-    /// Deletes a group with its tokens, credentials, tags and links. Answers how many links there were.
+    /// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there were.
     pub async fn delete_group(&self, actor: &Actor, path: &GroupPath) -> PlaneResult<u64> {
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
@@ -84,6 +97,10 @@ impl Plane {
             tx.changed(&Subject::Revocation(token_id), now_ms).await?;
         }
         oidc::end_of_group(&mut tx, &group.id, now_ms).await?;
+        for user_id in members::delete_of_group(&mut tx, &group.id).await? {
+            // They may have had a role in subgroups by this one.
+            void_registry_tokens(&mut tx, &user_id, now_ms).await?;
+        }
         credentials::delete_of_group(&mut tx, &group.id).await?;
         tags::delete_of_group(&mut tx, &group.id).await?;
         let removed = links::delete_of_group(&mut tx, &group.id, now_ms).await?;
@@ -108,6 +125,7 @@ pub(super) async fn insert_group(
     let group = Group {
         id,
         path,
+        old_paths: Vec::new(),
         settings,
         etag: revision,
         link_epoch: revision,
@@ -118,10 +136,16 @@ pub(super) async fn insert_group(
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
     };
+    release_old_path(tx, &group.path, now_ms).await?;
     if !groups::insert(tx, &group).await? {
-        return Err(PlaneError::AlreadyExists { path: group.path });
+        return Err(already_exists(&group.path));
     }
     Ok(group)
+}
+
+/// The refusal that says that the path is taken.
+pub(super) fn already_exists(path: &GroupPath) -> PlaneError {
+    PlaneError::AlreadyExists { what: "group", name: path.to_string(), hint: "change it with `group update`" }
 }
 
 async fn check(tx: &mut WriteTx, settings: &GroupSettings) -> PlaneResult<()> {

@@ -1,24 +1,23 @@
-//! When tokens were last used, without a write for every use: remembered here, written by the upkeep.
+//! When tokens were last used and users last seen, without a write for every time: remembered here, written by the
+//! upkeep.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-use crate::token::Token;
-
-/// How exactly the time of last use is kept, in milliseconds: five minutes, as the API promises.
+/// How exactly the time is kept, in milliseconds: five minutes, as the API promises.
 const PRECISION_MS: i64 = 5 * 60 * 1000;
 
-/// Uses that are not written yet.
+/// Times that are not written yet, by id.
 #[derive(Default)]
 pub struct LastUsed(Mutex<HashMap<String, i64>>);
 
 impl LastUsed {
     /// Notes a use, if what is stored is not recent enough.
-    pub fn note(&self, token: &Token, now_ms: i64) {
-        if token.last_used_at_ms.is_none_or(|known| now_ms - known >= PRECISION_MS) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(token.id.clone(), now_ms);
+    pub fn note(&self, id: &str, stored_ms: Option<i64>, now_ms: i64) {
+        if stored_ms.is_none_or(|known| now_ms - known >= PRECISION_MS) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), now_ms);
         }
     }
 

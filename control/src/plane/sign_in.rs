@@ -1,30 +1,23 @@
 //! Signing in to the registry: credentials in, a registry token or a refusal out.
 
 use roadstead_proto::{GroupPath, PROXY_INFIX};
-use secrecy::SecretString;
-use subtle::ConstantTimeEq as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Plane, PlaneError, PlaneResult, oidc::TrustedToken};
+use super::{Plane, PlaneError, PlaneResult, credentials::Credentials};
 use crate::{
-    auth::registry_token::{ANONYMOUS, Access, Claims},
+    auth::registry_token::{Access, Claims},
     pull_access::{self, Identity, PullRefused, PulledGroup},
-    store::groups,
-    token::{Token, TokenKind},
+    store::{ReadTx, groups, members},
 };
 
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
-/// Longest password that is looked at.
-const MAX_PASSWORD_BYTES: usize = 4096;
-
-/// User name of those who sign in with an ID token.
-const OIDC_USER: &str = "oidc";
 
 /// What somebody signs in with, and for what.
 pub struct SignIn {
     /// Empty, with an empty password, if anonymous.
     pub username: String,
-    /// A token's secret.
+    /// A password, a token's secret, or an ID token.
     pub password: SecretString,
     /// What is to be pulled; none for `docker login`.
     pub scopes: Vec<PullScope>,
@@ -52,26 +45,6 @@ pub struct SignedIn {
     pub issued_at_ms: i64,
 }
 
-/// Somebody who signs in: what the rule must know, and what the registry token will say.
-struct Signer {
-    who: Identity,
-    subject: String,
-    /// What the registry token ends with.
-    token_id: Option<String>,
-    expires_at_ms: Option<i64>,
-}
-
-impl Signer {
-    fn job(trusted: TrustedToken) -> Self {
-        Self {
-            subject: OIDC_USER.to_owned(),
-            token_id: trusted.trusts.first().map(|trust| trust.id.clone()),
-            expires_at_ms: Some(trusted.token.expires_at_ms),
-            who: Identity::Oidc { groups: trusted.trusts.into_iter().map(|trust| trust.group).collect() },
-        }
-    }
-}
-
 impl Plane {
     /// Issues a token for those of the scopes that the credentials are good for; if for none, answers why not for the
     /// first.
@@ -79,65 +52,41 @@ impl Plane {
         if request.scopes.len() > MAX_SCOPES {
             return Err(PlaneError::invalid("scopes", format!("at most {MAX_SCOPES}; ask for the rest separately")));
         }
-        let signer = match self.signer(&request).await? {
-            Ok(signer) => signer,
-            Err(refused) => return Ok(Err(refused)),
+        let who = if request.username.is_empty() && request.password.expose_secret().is_empty() {
+            Credentials::anonymous(request.anonymous_allowed)
+        } else {
+            match self.credentials(&request.username, &request.password).await? {
+                Ok(who) => who,
+                Err(refused) => return Ok(Err(refused)),
+            }
         };
         let access = if request.scopes.is_empty() {
-            pull_access::may_sign_in(&signer.who).map(|()| Vec::new())
+            pull_access::may_sign_in(&who.identity).map(|()| Vec::new())
         } else {
-            self.access(&signer.who, &request.scopes).await?
+            self.access(&who, &request.scopes).await?
         };
         match access {
-            Ok(access) => self.issue(signer, access).map(Ok),
+            Ok(access) => self.issue(who, access),
             Err(refused) => Ok(Err(refused)),
         }
     }
 
-    /// Whose the credentials are.
-    async fn signer(&self, request: &SignIn) -> PlaneResult<Result<Signer, PullRefused>> {
-        if request.username == OIDC_USER {
-            return Ok(match self.trusted_token(&request.password).await? {
-                Ok(trusted) => Ok(Signer::job(trusted)),
-                Err(refused) => Err(refused.into()),
-            });
-        }
-        let token = self.deploy_token(request).await?;
-        let who = identity(request, token.as_ref());
-        Ok(Ok(match token {
-            Some(token) => {
-                Signer { who, subject: token.username, token_id: Some(token.id), expires_at_ms: token.expires_at_ms }
-            }
-            None => Signer { who, subject: ANONYMOUS.to_owned(), token_id: None, expires_at_ms: None },
-        }))
-    }
-
-    /// The live group token that user name and secret both belong to.
-    async fn deploy_token(&self, request: &SignIn) -> PlaneResult<Option<Token>> {
-        use secrecy::ExposeSecret as _;
-        if request.username.is_empty() || request.password.expose_secret().len() > MAX_PASSWORD_BYTES {
-            return Ok(None);
-        }
-        let token = self.live_token(&request.password).await?.filter(|token| token.kind == TokenKind::Group);
-        Ok(token.filter(|token| token.username.as_bytes().ct_eq(request.username.as_bytes()).into()))
-    }
-
-    async fn access(&self, who: &Identity, scopes: &[PullScope]) -> PlaneResult<Result<Vec<Access>, PullRefused>> {
+    async fn access(&self, who: &Credentials, scopes: &[PullScope]) -> PlaneResult<Result<Vec<Access>, PullRefused>> {
         let mut tx = self.store.read().await?;
         let mut access = Vec::new();
         let mut first_refusal = None;
         for scope in scopes {
             let group = match scope.group_path.parse::<GroupPath>() {
-                Ok(path) if names_image_of(&scope.name, &path) => groups::by_path(&mut tx, &path).await?,
+                Ok(path) if names_image_of(&scope.name, &path) => {
+                    groups::by_present_or_old_path(&mut tx, &path).await?
+                }
                 _ => None,
             };
-            let facts = group.as_ref().map(|group| PulledGroup {
-                path: group.path.clone(),
-                visibility: group.settings.visibility,
-                anonymous_pull: group.settings.anonymous_pull,
-                enabled: group.settings.enabled,
-            });
-            match (pull_access::may_pull(who, &scope.group_path, facts.as_ref()), group) {
+            let facts = match &group {
+                Some(group) => Some(facts(&mut tx, who, group).await?),
+                None => None,
+            };
+            match (pull_access::may_pull(&who.identity, &scope.group_path, facts.as_ref()), group) {
                 (Ok(()), Some(group)) => {
                     access.push(Access::pull(scope.name.clone(), group.id, group.access_epoch));
                 }
@@ -153,30 +102,38 @@ impl Plane {
         })
     }
 
-    fn issue(&self, signer: Signer, access: Vec<Access>) -> PlaneResult<SignedIn> {
+    fn issue(&self, who: Credentials, access: Vec<Access>) -> PlaneResult<Result<SignedIn, PullRefused>> {
         let now_ms = self.clock.now_ms();
         let mut lifetime_seconds = i64::try_from(self.registry_token_lifetime.as_secs()).unwrap_or(i64::MAX);
         // Never longer than what was signed in with: its expiry must not be outlived by what it was good for.
-        if let Some(expires) = signer.expires_at_ms {
-            lifetime_seconds = lifetime_seconds.min((expires - now_ms) / 1000).max(1);
+        if let Some(expires_at_ms) = who.expires_at_ms {
+            lifetime_seconds = lifetime_seconds.min((expires_at_ms - now_ms).div_euclid(1000));
         }
-        let claims = Claims::new(signer.subject, signer.token_id, access, now_ms, lifetime_seconds);
+        if lifetime_seconds < 1 {
+            return Ok(Err(PullRefused::WrongCredentials));
+        }
+        let claims = Claims::new(who.subject, who.token_id, who.user, access, now_ms, lifetime_seconds);
         let token = self.keys.sign(&claims, now_ms)?;
-        Ok(SignedIn { token, expires_in_seconds: lifetime_seconds, issued_at_ms: now_ms })
+        Ok(Ok(SignedIn { token, expires_in_seconds: lifetime_seconds, issued_at_ms: now_ms }))
     }
 }
 
-fn identity(request: &SignIn, token: Option<&Token>) -> Identity {
-    use secrecy::ExposeSecret as _;
-    match token {
-        Some(Token { group: Some(group), scopes, .. }) => {
-            Identity::DeployToken { group: group.clone(), scopes: scopes.clone() }
+/// What the rule must know of a group.
+async fn facts(tx: &mut ReadTx, who: &Credentials, group: &crate::group::Group) -> PlaneResult<PulledGroup> {
+    let (role, member_below) = match (&who.identity, &who.user) {
+        (Identity::User { .. }, Some(user)) => {
+            (members::role_at(tx, &user.id, &group.path).await?, members::is_below(tx, &user.id, &group.path).await?)
         }
-        _ if request.username.is_empty() && request.password.expose_secret().is_empty() => {
-            Identity::Anonymous { allowed: request.anonymous_allowed }
-        }
-        _ => Identity::Unknown,
-    }
+        _ => (None, false),
+    };
+    Ok(PulledGroup {
+        path: group.path.clone(),
+        visibility: group.settings.visibility,
+        anonymous_pull: group.settings.anonymous_pull,
+        enabled: group.settings.enabled,
+        role,
+        member_below,
+    })
 }
 
 /// Whether `name` is an image below this group: a token must not name a repository of another group than was checked.

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{Plane, PlaneResult};
 use crate::{
     auth::{key_ring, rotation},
-    store::{changes, changes::Subject, keys, tokens, usage},
+    store::{changes, changes::Subject, keys, tokens, usage, users},
 };
 
 /// How often revisions of other processes are looked for.
@@ -21,6 +21,9 @@ const UPKEEP: Duration = Duration::from_secs(30);
 const KEEP_CHANGES_MS: i64 = 3600 * 1000;
 /// How long batches of usage are remembered, in milliseconds: a day.
 const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
+
+/// How long job tokens are listed after they have expired, in milliseconds: a day.
+const KEEP_JOB_TOKENS_MS: i64 = 24 * 3600 * 1000;
 
 impl Plane {
     /// Does all of it until `stop`, and once more at the end.
@@ -100,18 +103,22 @@ impl Plane {
         let mut tx = self.store.write().await?;
         tokens::prune_revocations(&mut tx, now_ms).await?;
         changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
+        tokens::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         Ok(tx.commit().await?)
     }
 
     async fn write_last_used(&self) -> PlaneResult<()> {
-        let used = self.last_used.take();
-        if used.is_empty() {
+        let (used, seen) = (self.last_used.take(), self.last_seen.take());
+        if used.is_empty() && seen.is_empty() {
             return Ok(());
         }
         let mut tx = self.store.write().await?;
         for (id, at_ms) in used {
             tokens::set_last_used(&mut tx, &id, at_ms).await?;
+        }
+        for (id, at_ms) in seen {
+            users::set_last_seen(&mut tx, &id, at_ms).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -13,7 +13,7 @@ pub enum Subject {
     Upstream(String),
     /// The set of signing keys.
     Keys,
-    /// The token with this id, which was revoked.
+    /// The token with this id, which was revoked, or the user with this id, whose registry tokens were.
     Revocation(String),
     /// What is known of an upstream, by the key of that.
     Condition(String),

@@ -37,6 +37,7 @@ fn group(path: &str) -> Group {
     Group {
         id: format!("id-{path}"),
         path: path.parse().unwrap(),
+        old_paths: vec![],
         settings: GroupSettings {
             visibility: Visibility::Internal,
             anonymous_pull: false,

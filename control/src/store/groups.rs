@@ -14,7 +14,7 @@ use crate::{
 macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
-            "SELECT id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
+            "SELECT id, path, old_paths, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
              credential_epoch, access_epoch, hits, misses, created_at, updated_at, max_stale_ms, cooldown_ms, \
              missing_tag, tag_rules, allowed_images, denied_images FROM groups ",
             $rest
@@ -24,9 +24,14 @@ macro_rules! select {
 
 fn read(row: &AnyRow) -> StoreResult<Group> {
     let upstreams: String = row.try_get("upstreams")?;
+    let old_paths: String = row.try_get("old_paths")?;
     Ok(Group {
         id: row.try_get("id")?,
         path: parse("group path", row.try_get("path")?)?,
+        old_paths: old_paths
+            .split_ascii_whitespace()
+            .map(|path| parse("group path", path.to_owned()))
+            .collect::<StoreResult<_>>()?,
         settings: GroupSettings {
             visibility: parse("visibility", row.try_get("visibility")?)?,
             anonymous_pull: row.try_get::<i64, _>("anonymous_pull")? != 0,
@@ -69,6 +74,17 @@ pub async fn by_path(db: &mut AnyConnection, path: &GroupPath) -> StoreResult<Op
     select!("WHERE path = $1").bind(path.as_str().to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
+/// The group at this path, or else the one that had it before.
+pub async fn by_present_or_old_path(db: &mut AnyConnection, path: &GroupPath) -> StoreResult<Option<Group>> {
+    select!("WHERE path = $1 OR id = (SELECT group_id FROM group_old_paths WHERE path = $1)")
+        .bind(path.as_str().to_owned())
+        .fetch_optional(db)
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
 /// The group with this id.
 pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Group>> {
     select!("WHERE id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
@@ -109,6 +125,60 @@ pub async fn page(db: &mut AnyConnection, reach: &Reach, after: &str, limit: i64
         }
     };
     rows.iter().map(read).collect()
+}
+
+/// The group at `path` and its subgroups, in the order of their paths.
+pub async fn within(db: &mut AnyConnection, path: &GroupPath) -> StoreResult<Vec<Group>> {
+    select!("WHERE path = $1 OR (path > $2 AND path < $3) ORDER BY path")
+        .bind(path.as_str().to_owned())
+        .bind(format!("{path}/"))
+        .bind(format!("{path}0"))
+        .fetch_all(db)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// Gives a group another path. The present one must be nobody else's.
+pub async fn set_path(db: &mut AnyConnection, id: &str, path: &GroupPath, etag: i64, now_ms: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE groups SET path = $2, etag = $3, updated_at = $4 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(path.as_str().to_owned())
+        .bind(etag)
+        .bind(now_ms)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes the paths that a group had; none of them may be another's, present or old.
+pub async fn set_old_paths(db: &mut AnyConnection, id: &str, old_paths: &[GroupPath]) -> StoreResult<()> {
+    sqlx::query("DELETE FROM group_old_paths WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+    for path in old_paths {
+        sqlx::query("INSERT INTO group_old_paths (path, group_id) VALUES ($1, $2)")
+            .bind(path.as_str().to_owned())
+            .bind(id.to_owned())
+            .execute(&mut *db)
+            .await?;
+    }
+    sqlx::query("UPDATE groups SET old_paths = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(old_paths.iter().map(GroupPath::as_str).collect::<Vec<_>>().join(" "))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The group that had this path before.
+pub async fn by_old_path(db: &mut AnyConnection, path: &GroupPath) -> StoreResult<Option<Group>> {
+    select!("WHERE id = (SELECT group_id FROM group_old_paths WHERE path = $1)")
+        .bind(path.as_str().to_owned())
+        .fetch_optional(db)
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// All groups.
@@ -231,7 +301,9 @@ pub async fn set_access_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> S
 
 /// Removes the group itself; what belongs to it must be gone.
 pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
-    sqlx::query("DELETE FROM group_upstreams WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+    for sql in ["DELETE FROM group_upstreams WHERE group_id = $1", "DELETE FROM group_old_paths WHERE group_id = $1"] {
+        sqlx::query(sql).bind(id.to_owned()).execute(&mut *db).await?;
+    }
     sqlx::query("DELETE FROM groups WHERE id = $1").bind(id.to_owned()).execute(db).await?;
     Ok(())
 }

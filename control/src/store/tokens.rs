@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use super::{StoreResult, parse};
 use crate::{
     member::Role,
-    token::{Scope, Token, TokenUser},
+    token::{Revocation, Scope, Token, TokenUser},
 };
 
 /// A `SELECT` of whole tokens.
@@ -84,26 +84,24 @@ pub async fn has_admin(db: &mut AnyConnection) -> StoreResult<bool> {
     Ok(sqlx::query("SELECT id FROM tokens WHERE kind = 'admin' LIMIT 1").fetch_optional(db).await?.is_some())
 }
 
-/// Tokens after the id `after`, in the order of their creation; only those of one group, where that is given.
-pub async fn page(db: &mut AnyConnection, group_id: Option<&str>, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
-    let rows = match group_id {
-        None => {
-            select!("WHERE tokens.id > $1 ORDER BY tokens.id LIMIT $2")
-                .bind(after.to_owned())
-                .bind(limit)
-                .fetch_all(db)
-                .await?
-        }
-        Some(group_id) => {
-            select!("WHERE group_id = $3 AND tokens.id > $1 ORDER BY tokens.id LIMIT $2")
-                .bind(after.to_owned())
-                .bind(limit)
-                .bind(group_id.to_owned())
-                .fetch_all(db)
-                .await?
-        }
-    };
-    rows.iter().map(read).collect()
+/// Tokens after the id `after`, in the order of their creation.
+pub async fn page(db: &mut AnyConnection, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
+    let query = select!("WHERE tokens.id > $1 ORDER BY tokens.id LIMIT $2").bind(after.to_owned()).bind(limit);
+    query.fetch_all(db).await?.iter().map(read).collect()
+}
+
+/// As [`page`], of one group.
+pub async fn page_of_group(db: &mut AnyConnection, group_id: &str, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
+    let query = select!("WHERE group_id = $3 AND tokens.id > $1 ORDER BY tokens.id LIMIT $2");
+    let query = query.bind(after.to_owned()).bind(limit).bind(group_id.to_owned());
+    query.fetch_all(db).await?.iter().map(read).collect()
+}
+
+/// As [`page`], of one user.
+pub async fn page_of_user(db: &mut AnyConnection, user_id: &str, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
+    let query = select!("WHERE user_id = $3 AND tokens.id > $1 ORDER BY tokens.id LIMIT $2");
+    let query = query.bind(after.to_owned()).bind(limit).bind(user_id.to_owned());
+    query.fetch_all(db).await?.iter().map(read).collect()
 }
 
 /// Ids of all tokens of a group.
@@ -112,12 +110,36 @@ pub async fn ids_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Removes a token, and remembers until `forget_after_ms` that registry tokens issued for it are void.
-pub async fn revoke(db: &mut AnyConnection, id: &str, forget_after_ms: i64) -> StoreResult<()> {
-    sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_owned()).execute(&mut *db).await?;
+/// Removes a token, and remembers until `forget_after_ms` that registry tokens issued for it are void. Answers whether
+/// it was there.
+pub async fn revoke(db: &mut AnyConnection, id: &str, forget_after_ms: i64) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_owned()).execute(&mut *db).await?;
     sqlx::query("INSERT INTO revocations (token_id, forget_after) VALUES ($1, $2) ON CONFLICT (token_id) DO NOTHING")
         .bind(id.to_owned())
         .bind(forget_after_ms)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Remembers until `forget_after_ms` that registry tokens of a user with a lower epoch are void.
+pub async fn revoke_user(db: &mut AnyConnection, user_id: &str, epoch: i64, forget_after_ms: i64) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO revocations (token_id, forget_after, user_epoch) VALUES ($1, $2, $3)
+         ON CONFLICT (token_id) DO UPDATE SET forget_after = excluded.forget_after, user_epoch = excluded.user_epoch",
+    )
+    .bind(user_id.to_owned())
+    .bind(forget_after_ms)
+    .bind(epoch)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets job tokens that expired before that time.
+pub async fn prune_jobs(db: &mut AnyConnection, expired_before_ms: i64) -> StoreResult<()> {
+    sqlx::query("DELETE FROM tokens WHERE kind = 'job' AND expires_at < $1")
+        .bind(expired_before_ms)
         .execute(db)
         .await?;
     Ok(())
@@ -133,19 +155,25 @@ pub async fn set_last_used(db: &mut AnyConnection, id: &str, at_ms: i64) -> Stor
     Ok(())
 }
 
-/// All revocations: token id, and until when to remember it.
-pub async fn revocations(db: &mut AnyConnection) -> StoreResult<Vec<(String, i64)>> {
-    let rows = sqlx::query("SELECT token_id, forget_after FROM revocations ORDER BY token_id").fetch_all(db).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+/// All revocations.
+pub async fn revocations(db: &mut AnyConnection) -> StoreResult<Vec<Revocation>> {
+    let rows = sqlx::query("SELECT token_id, forget_after, user_epoch FROM revocations ORDER BY token_id")
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(read_revocation).collect()
 }
 
-/// Until when to remember that this token was revoked.
-pub async fn revocation(db: &mut AnyConnection, token_id: &str) -> StoreResult<Option<i64>> {
-    let row = sqlx::query("SELECT forget_after FROM revocations WHERE token_id = $1")
-        .bind(token_id.to_owned())
+/// The revocation of the token or user with this id.
+pub async fn revocation(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Revocation>> {
+    let row = sqlx::query("SELECT token_id, forget_after, user_epoch FROM revocations WHERE token_id = $1")
+        .bind(id.to_owned())
         .fetch_optional(db)
         .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    row.as_ref().map(read_revocation).transpose()
+}
+
+fn read_revocation(row: &AnyRow) -> StoreResult<Revocation> {
+    Ok(Revocation { id: row.try_get(0)?, forget_after_ms: row.try_get(1)?, user_epoch: row.try_get(2)? })
 }
 
 /// Forgets revocations whose time is over.

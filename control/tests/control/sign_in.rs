@@ -158,8 +158,8 @@ async fn each_kind_of_credential_gets_what_the_table_says() {
         ("no password", (good.0, ""), &["anyone"], Err((Unauthenticated, "wrong user name"))),
         ("wrong password", (good.0, "rs_dep_x"), &["anyone"], Err((Unauthenticated, "wrong user name"))),
         ("revoked", (&revoked.username, &revoked.token), &["acme"], Err((Unauthenticated, "revoked"))),
-        ("the administrator's token", ("admin", ADMIN_TOKEN), &["anyone"], Err((Unauthenticated, "wrong"))),
-        ("a node's", (&node_token.username, &node_token.token), &["anyone"], Err((Unauthenticated, "wrong"))),
+        ("the administrator's token", ("admin", ADMIN_TOKEN), &["anyone"], Err((Unauthenticated, "does not pull"))),
+        ("a node's", (&node_token.username, &node_token.token), &["anyone"], Err((Unauthenticated, "does not pull"))),
     ] {
         match (sign_in(&mut node, who, groups).await, expected) {
             (Ok(token), Ok(count)) => {
