@@ -7,6 +7,7 @@
 mod access;
 mod audit;
 mod cache;
+mod freshness;
 mod garbage;
 mod groups;
 mod harness;
