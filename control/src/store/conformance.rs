@@ -20,6 +20,9 @@ use crate::{
     token::{Token, TokenKind},
 };
 
+#[path = "conformance/freshness.rs"]
+mod freshness;
+
 /// The moment at which the databases are made.
 const NOW: i64 = 1_000_000;
 

@@ -7,6 +7,7 @@
 mod access;
 mod audit;
 mod cache;
+mod errands;
 mod freshness;
 mod garbage;
 mod groups;
@@ -21,5 +22,6 @@ mod retention;
 mod sign_in;
 mod start;
 mod tokens;
+mod upstream_reports;
 mod upstreams;
 mod watch;
