@@ -19,12 +19,12 @@ use crate::{
 
 /// Calls that change something, and what the audit calls that. All others only read.
 const CHANGES: [(&str, &str); 25] = [
-    ("/roadstead.v1.CacheService/CreatePrefetchSchedule", "prefetch_schedule.create"),
-    ("/roadstead.v1.CacheService/DeletePrefetchSchedule", "prefetch_schedule.delete"),
-    ("/roadstead.v1.CacheService/PinTag", "tag.pin"),
+    ("/roadstead.v1.CacheService/CreatePrefetchSchedule", "prefetch.schedule"),
+    ("/roadstead.v1.CacheService/DeletePrefetchSchedule", "prefetch.unschedule"),
+    ("/roadstead.v1.CacheService/PinTag", "cache.pin"),
     ("/roadstead.v1.CacheService/PrefetchImage", "cache.prefetch"),
     ("/roadstead.v1.CacheService/PurgeCache", "cache.purge"),
-    ("/roadstead.v1.CacheService/UnpinTag", "tag.unpin"),
+    ("/roadstead.v1.CacheService/UnpinTag", "cache.unpin"),
     ("/roadstead.v1.GroupService/CreateGroup", "group.create"),
     ("/roadstead.v1.GroupService/DeleteGroup", "group.delete"),
     ("/roadstead.v1.GroupService/UpdateGroup", "group.update"),
