@@ -16,12 +16,18 @@ pub struct DockerEngine {
 impl DockerEngine {
     /// Starts `dockerd` and waits until it answers.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments, `--registry-mirror` for one.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("roadstead-docker-").tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mut command = Command::new("/usr/sbin/dockerd");
         command.arg("--data-root").arg(path("root")).arg("--exec-root").arg(path("exec"));
         command.arg("--pidfile").arg(path("pid")).arg("--host").arg(format!("unix://{}", path("d.sock").display()));
         command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]);
+        command.args(arguments);
         let mut daemon = Daemon::spawn(&mut command, &path("dockerd.log"));
         let host = format!("unix://{}", path("d.sock").display());
         let answers = async || {

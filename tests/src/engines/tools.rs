@@ -1,6 +1,9 @@
 //! Clients without a daemon.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -28,7 +31,16 @@ impl Podman {
         command.args(["--storage-driver", "vfs"]).args(arguments);
         // Credentials of `podman login` stay here.
         command.env("REGISTRY_AUTH_FILE", self.folder.path().join("auth.json"));
+        // Mirrors, where the test has set some.
+        if self.registries_conf().exists() {
+            command.env("CONTAINERS_REGISTRIES_CONF", self.registries_conf());
+        }
         run_command(command, "").await
+    }
+
+    /// Its `registries.conf`, which the test may write.
+    pub fn registries_conf(&self) -> PathBuf {
+        self.folder.path().join("registries.conf")
     }
 }
 

@@ -15,6 +15,7 @@ mod fake_hub;
 mod isolation;
 mod manifest_checks;
 mod manifest_pull;
+mod mirrors;
 mod observability;
 mod outages;
 mod real_clients;
