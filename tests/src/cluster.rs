@@ -48,6 +48,8 @@ pub struct ClusterOptions {
     pub data_dir: Option<PathBuf>,
     /// The registry port speaks https.
     pub tls: bool,
+    /// The server's own `/etc/resolv.conf` ([`crate::dns`]); only without `split`. Takes root.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 /// A deploy token: what clients sign in with.
@@ -133,6 +135,9 @@ impl Cluster {
                 ["serve", "--listen", &registry, "--control-listen", &control, "--metrics-listen", &metrics];
             let mut command = self.command(&arguments);
             command.arg("--data-dir").arg(&data_dir).args(&self.options.arguments);
+            if let Some(file) = &self.options.resolv_conf {
+                command = with_resolv_conf(&command, file);
+            }
             let daemon = Daemon::spawn(&mut command, &self.folder.path().join("serve.log"));
             self.daemons().push(daemon);
             self.wait_until_ready(0, self.metrics).await;
@@ -301,6 +306,23 @@ impl Cluster {
         };
         text.lines().filter(fits).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
+}
+
+/// The same command where `/etc/resolv.conf` is `file`.
+fn with_resolv_conf(command: &Command, file: &Path) -> Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]).arg(file);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
 }
 
 fn is_ours(name: &OsString) -> bool {

@@ -213,7 +213,8 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn gzip(content: &[u8]) -> Bytes {
+/// Compressed, as layers are.
+pub fn gzip(content: &[u8]) -> Bytes {
     use std::io::Write;
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content).unwrap();

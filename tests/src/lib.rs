@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod dns;
 pub mod engines;
 pub mod hub;
 pub mod image;

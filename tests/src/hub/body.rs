@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +22,7 @@ use super::{
     fault::{Fault, Gate},
     record::Request,
 };
+use crate::image::gzip;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -36,11 +38,8 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
 pub(super) fn content(shared: &Arc<Shared>, request: &Request, content: Bytes, faults: &[Fault]) -> Response<Body> {
     let content = faults.iter().fold(content, |content, fault| match fault {
         Fault::Instead(other) => other.clone(),
-        Fault::Corrupt(at) => {
-            let mut bytes = content.to_vec();
-            bytes[usize::try_from(*at).unwrap()] ^= 0xFF;
-            bytes.into()
-        }
+        Fault::Gzip => gzip(&content),
+        Fault::Corrupt(at) => corrupted(&content, *at),
         _ => content,
     });
     let size = content.len() as u64;
@@ -57,23 +56,29 @@ pub(super) fn content(shared: &Arc<Shared>, request: &Request, content: Bytes, f
     if asked.is_some() {
         builder = builder.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
     }
+    if faults.iter().any(|fault| matches!(fault, Fault::Gzip)) {
+        builder = builder.header(header::CONTENT_ENCODING, "gzip");
+    }
     if ranges {
         builder = builder.header(header::ACCEPT_RANGES, "bytes");
     }
     if !faults.iter().any(|fault| matches!(fault, Fault::NoLength)) {
         builder = builder.header(header::CONTENT_LENGTH, end - start);
     }
-    let feed = Feed {
-        content,
-        at: start,
-        end,
-        cut: None,
-        gate: None,
-        pace: None,
-        sent: Arc::clone(&request.sent),
-        changed: shared.changed.clone(),
-    };
-    builder.body(feed.with(faults).into_body()).unwrap()
+    builder.body(Feed::new(shared, request, content, start..end).with(faults).into_body()).unwrap()
+}
+
+/// All of `content`, as `faults` let it out.
+pub(super) fn whole(shared: &Shared, request: &Request, content: Bytes, faults: &[Fault]) -> Body {
+    let end = content.len() as u64;
+    Feed::new(shared, request, content, 0..end).with(faults).into_body()
+}
+
+/// With the bit pattern of one byte inverted.
+pub(super) fn corrupted(content: &Bytes, at: u64) -> Bytes {
+    let mut bytes = content.to_vec();
+    bytes[usize::try_from(at).unwrap()] ^= 0xFF;
+    bytes.into()
 }
 
 /// The part asked for by a single `Range`: start and end. Err: it cannot be satisfied.
@@ -104,6 +109,19 @@ struct Feed {
 }
 
 impl Feed {
+    fn new(shared: &Shared, request: &Request, content: Bytes, part: Range<u64>) -> Self {
+        Self {
+            content,
+            at: part.start,
+            end: part.end,
+            cut: None,
+            gate: None,
+            pace: None,
+            sent: Arc::clone(&request.sent),
+            changed: shared.changed.clone(),
+        }
+    }
+
     fn with(mut self, faults: &[Fault]) -> Self {
         for fault in faults {
             match fault {

@@ -29,6 +29,10 @@ pub enum Fault {
     Answer(&'static str, Bytes),
     /// This status with this `Location`.
     Redirect(u16, String),
+    /// This status with the same path and query at another origin (`http://host:port`) as `Location`.
+    RedirectTo(u16, String),
+    /// The content goes out gzip-encoded, whatever the client takes.
+    Gzip,
     /// This `WWW-Authenticate` with a 401.
     Challenge(String),
     /// The body's connection is cut before this byte of the content.

@@ -19,7 +19,7 @@ use super::{
     listener::Role,
     record::{Kind, Request},
 };
-use crate::image::OCI_INDEX;
+use crate::image::{OCI_INDEX, gzip};
 
 /// Answers a request; `None` resets the connection.
 pub(super) async fn answer(
@@ -37,7 +37,7 @@ pub(super) async fn answer(
             Fault::HoldAnswer(gate) => {
                 gate.past(0).await;
             }
-            fault => early = early.or_else(|| instead(fault)),
+            fault => early = early.or_else(|| instead(fault, &request)),
         }
     }
     let response = early.unwrap_or_else(|| match request.kind {
@@ -104,7 +104,7 @@ fn classify(role: Role, path: &str) -> (Kind, String, String) {
 }
 
 /// What some faults answer in place of the real thing.
-fn instead(fault: &Fault) -> Option<Response<Body>> {
+fn instead(fault: &Fault, request: &Request) -> Option<Response<Body>> {
     let builder = Response::builder();
     Some(match fault {
         Fault::Status(status) => error(*status, "UNKNOWN", "the test wants it so"),
@@ -117,6 +117,10 @@ fn instead(fault: &Fault) -> Option<Response<Body>> {
             builder.header(header::CONTENT_TYPE, *content_type).body(full(bytes.clone())).unwrap()
         }
         Fault::Redirect(status, to) => builder.status(*status).header(header::LOCATION, to).body(full("")).unwrap(),
+        Fault::RedirectTo(status, origin) => {
+            let to = format!("{origin}{}", request.target);
+            builder.status(*status).header(header::LOCATION, to).body(full("")).unwrap()
+        }
         Fault::Challenge(challenge) => challenged(challenge),
         _ => return None,
     })
@@ -155,14 +159,20 @@ fn manifest(shared: &Shared, request: &Request, faults: &[Fault]) -> Response<Bo
     };
     let body = faults.iter().find_map(|fault| match fault {
         Fault::Instead(other) => Some(other.clone()),
+        Fault::Corrupt(at) => Some(body::corrupted(&artifact.body, *at)),
         _ => None,
     });
     let body = body.unwrap_or(artifact.body);
+    let is_gzip = faults.iter().any(|fault| matches!(fault, Fault::Gzip));
+    let body = if is_gzip { gzip(&body) } else { body };
     let mut builder = Response::builder()
         .header(header::CONTENT_TYPE, artifact.media_type)
         .header(header::CONTENT_LENGTH, body.len())
         .header("docker-distribution-api-version", "registry/2.0")
         .header(header::ETAG, format!("\"{digest}\""));
+    if is_gzip {
+        builder = builder.header(header::CONTENT_ENCODING, "gzip");
+    }
     if !faults.iter().any(|fault| matches!(fault, Fault::NoDigestHeader)) {
         builder = builder.header("docker-content-digest", digest);
     }
@@ -171,8 +181,7 @@ fn manifest(shared: &Shared, request: &Request, faults: &[Fault]) -> Response<Bo
         builder =
             builder.header("ratelimit-limit", "100;w=21600").header("ratelimit-remaining", format!("{left};w=21600"));
     }
-    request.sent.fetch_add(body.len() as u64, Ordering::SeqCst);
-    builder.body(full(body)).unwrap()
+    builder.body(body::whole(shared, request, body, faults)).unwrap()
 }
 
 /// Whether one of all `Accept` lines fits; no line at all fits everything.

@@ -17,6 +17,7 @@ mod manifest_checks;
 mod manifest_pull;
 mod mirrors;
 mod observability;
+mod outage_matrix;
 mod outages;
 mod real_clients;
 mod secure_upstream;
