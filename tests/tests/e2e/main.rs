@@ -13,6 +13,7 @@ mod crash_and_disk;
 mod crate_directions;
 mod fake_hub;
 mod freshness;
+mod hedge;
 mod isolation;
 mod manifest_checks;
 mod manifest_pull;

@@ -10,6 +10,7 @@ use roadstead_tests::{
     engines::{DockerEngine, Podman},
     hub::{AuthMode, Hub, HubOptions, Kind, When},
     image::{Format, Image, ImageBuilder, Index, digest},
+    process::run_command,
 };
 
 /// Upstreams by the names that images have for them.
@@ -202,11 +203,19 @@ async fn mirrored(options: ClusterOptions) -> (Upstreams, Cluster, Index) {
     (hubs, cluster, index)
 }
 
+/// What `mirror-config` prints for a client of `default`, as it is to be installed.
+async fn mirror_config(cluster: &Cluster, client: &str, upstream: &str) -> String {
+    let arguments = ["mirror-config", "default", "--for", client, "--upstream", upstream];
+    cluster.cli(&arguments).await.ok()
+}
+
 #[tokio::test]
 async fn docker_engine_pulls_through_its_registry_mirror() {
     let arguments = ["--mirror-group", "default"].map(str::to_owned).to_vec();
     let (hubs, cluster, index) = mirrored(ClusterOptions { arguments, ..ClusterOptions::default() }).await;
-    let engine = DockerEngine::start_with(&["--registry-mirror", &cluster.url()]).await;
+    let settings = cluster.folder().join("daemon.json");
+    fs::write(&settings, mirror_config(&cluster, "docker", "docker.io").await).unwrap();
+    let engine = DockerEngine::start_with(&["--config-file", settings.to_str().unwrap()]).await;
     // There is no internet here, and the name says nothing of us: a pull that succeeds came through the mirror.
     engine.docker(&["pull", "alpine:3.20"]).await.ok();
     let hub = hubs.at("docker.io");
@@ -225,10 +234,7 @@ async fn containerd_pulls_through_its_hosts_file() {
     let hosts = engine.path("hosts");
     for host in ["docker.io", "ghcr.io"] {
         fs::create_dir_all(hosts.join(host)).unwrap();
-        let settings = format!(
-            "[host.\"{}/v2/default/dependency_proxy/containers\"]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n",
-            cluster.url()
-        );
+        let settings = mirror_config(&cluster, "containerd", host).await;
         fs::write(hosts.join(host).join("hosts.toml"), settings).unwrap();
     }
     let hosts = hosts.to_str().unwrap();
@@ -242,21 +248,48 @@ async fn containerd_pulls_through_its_hosts_file() {
 }
 
 #[tokio::test]
+async fn containerd_signs_in_at_a_mirror_whose_group_is_private() {
+    let (_hubs, cluster, _) = mirrored(ClusterOptions::default()).await;
+    cluster.create_group("acme").await;
+    let token = cluster.create_token("acme").await;
+    let engine = DockerEngine::start().await;
+    let hosts = engine.path("hosts");
+    fs::create_dir_all(hosts.join("docker.io")).unwrap();
+    let settings = cluster.cli(&["mirror-config", "acme", "--for", "containerd"]).await.ok();
+    fs::write(hosts.join("docker.io/hosts.toml"), settings).unwrap();
+    let pull = ["images", "pull", "--hosts-dir", hosts.to_str().unwrap()];
+    let image = "docker.io/library/alpine:3.20";
+    engine.ctr(&[&pull[..], &[image]].concat()).await.failed();
+    let user = format!("{}:{}", token.username, token.token);
+    engine.ctr(&[&pull[..], &["--user", &user, image]].concat()).await.ok();
+}
+
+#[tokio::test]
 async fn podman_pulls_through_its_registries_file() {
     let (hubs, cluster, index) = mirrored(ClusterOptions::default()).await;
     let podman = Podman::new();
-    let mirror = |host: &str| {
-        format!(
-            "[[registry]]\nlocation = \"{host}\"\n[[registry.mirror]]\nlocation = \"{}/default/dependency_proxy/containers/{host}\"\ninsecure = true\n",
-            cluster.registry
-        )
-    };
-    let settings =
-        format!("unqualified-search-registries = [\"docker.io\"]\n{}{}", mirror("docker.io"), mirror("ghcr.io"));
+    let mut settings = String::new();
+    for host in ["docker.io", "ghcr.io"] {
+        settings.push_str(&mirror_config(&cluster, "podman", host).await);
+    }
     fs::write(podman.registries_conf(), settings).unwrap();
     podman.podman(&["pull", "docker.io/library/alpine:3.20"]).await.ok();
     let hub = hubs.at("docker.io");
     assert_eq!(hub.count(&When::get(Kind::Blob)), index.images[0].blobs().count(), "{}", hub.log());
     podman.podman(&["pull", "ghcr.io/org/app:1"]).await.ok();
     assert_eq!(hubs.asked(), ["docker.io", "ghcr.io"]);
+}
+
+#[tokio::test]
+async fn the_docs_show_what_mirror_config_prints() {
+    let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mirrors.md")).unwrap();
+    let cluster = Cluster::prepare(ClusterOptions::default());
+    for client in ["containerd", "docker", "podman", "k3s", "buildkit"] {
+        let arguments = ["mirror-config", "acme", "--registry", "https://proxy.example", "--for", client, "-o", "json"];
+        // It asks nobody: there is no server.
+        let printed = run_command(cluster.command(&arguments).into(), "").await.ok();
+        let file: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let content = file["content"].as_str().unwrap();
+        assert!(docs.contains(content), "docs/mirrors.md does not show this file for {client}:\n{content}");
+    }
 }

@@ -66,7 +66,8 @@ fn check(trouble: &Trouble, cell: Cell, seen: &Seen) -> Result<(), String> {
         (Cell::CachedTag, Word::None) => {
             rule(is_served, "a cached tag is served")?;
             rule((seen.cache == "stale") == trouble.tag_is_stale, "it is stale if it could not be confirmed")?;
-            rule((seen.cache == "stale") == (seen.warning == "111"), "it says so")?;
+            let warning = if trouble.keeps_missing { "110" } else { "111" };
+            rule((seen.cache == "stale") == (seen.warning == warning), "it says so")?;
             rule(seen.cache != "stale" || seen.has_age, "it says since when")
         }
         (Cell::CachedTag, Word::Refuses(status)) => {

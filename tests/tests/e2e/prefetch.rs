@@ -91,7 +91,7 @@ async fn a_prefetch_that_cannot_be_done_says_why() {
     assert!(failed(&["app:1"]).await.contains("forbids"));
     hub.clear_faults();
     hub.down().await;
-    assert!(failed(&["app:1"]).await.contains("cannot be reached"));
+    assert!(failed(&["app:1"]).await.contains("cannot be asked"));
 }
 
 async fn login(cluster: &Cluster, password: &str, more: &[&str]) -> roadstead_tests::process::Finished {

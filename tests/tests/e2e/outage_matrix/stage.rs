@@ -78,6 +78,9 @@ impl Stage {
         let by_name = hub.url().replace("127.0.0.1", "hub.test");
         let url = if trouble.by_name { by_name } else { hub.url() };
         cluster.cli(&["upstream", "set", "docker.io", "--url", &url]).await.ok();
+        if trouble.keeps_missing {
+            cluster.cli(&["group", "update", "default", "--missing-tag", "keep"]).await.ok();
+        }
         let images = [1, 2, 3].map(Image::small);
         let blob = random_bytes(1, 300_000);
         for registry in [&hub, &other] {

@@ -50,12 +50,15 @@ pub struct Trouble {
     pub separate_tokens: bool,
     /// A new token is needed for each pull.
     pub forget_tokens: bool,
+    /// The group keeps tags that are gone upstream.
+    pub keeps_missing: bool,
 }
 
 impl Trouble {
     fn new(name: &'static str, start: Start, uncached: [&'static str; 3]) -> Self {
         let (word, tag_is_stale) = (Word::None, true);
-        Self { name, start, word, tag_is_stale, uncached, by_name: false, separate_tokens: false, forget_tokens: false }
+        let (by_name, separate_tokens, forget_tokens, keeps_missing) = (false, false, false, false);
+        Self { name, start, word, tag_is_stale, uncached, by_name, separate_tokens, forget_tokens, keeps_missing }
     }
 
     fn at(name: &'static str, kind: Option<Kind>, fault: Fault, uncached: [&'static str; 3]) -> Self {
@@ -95,6 +98,7 @@ const LATE: [&str; 3] = ["504 `UNAVAILABLE`"; 3];
 const SENSELESS: [&str; 3] = ["502 `UNAVAILABLE`"; 3];
 const LIMITED: [&str; 3] = ["429 `TOOMANYREQUESTS`, `Retry-After`"; 3];
 const DENIED: [&str; 3] = ["403 `DENIED`"; 3];
+const MISSING: [&str; 3] = ["404 `MANIFEST_UNKNOWN`", "404 `MANIFEST_UNKNOWN`", "404 `BLOB_UNKNOWN`"];
 const GOOD: [&str; 3] = ["200 `fill`"; 3];
 
 /// All of them, in the order of the table.
@@ -188,8 +192,11 @@ pub fn troubles() -> Vec<Trouble> {
         )
         .is_a_word(403),
         at("403", None, Fault::Status(403), DENIED).is_a_word(403),
-        at("404", None, Fault::Status(404), ["404 `MANIFEST_UNKNOWN`", "404 `MANIFEST_UNKNOWN`", "404 `BLOB_UNKNOWN`"])
-            .is_a_word(404),
+        at("404", None, Fault::Status(404), MISSING).is_a_word(404),
+        Trouble {
+            keeps_missing: true,
+            ..at("404, where the group keeps such tags", None, Fault::Status(404), MISSING)
+        },
     ]
 }
 
