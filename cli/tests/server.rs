@@ -8,36 +8,12 @@ use std::{
     net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
-use harness::{Done, Server, get, roadstead, run, serve};
+use harness::{Admin, Server, get, roadstead, run, serve};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// Admin commands against a server that runs in `dir`.
-struct Admin<'a> {
-    server: &'a Server,
-    dir: &'a Path,
-}
-
-impl Admin<'_> {
-    fn command(&self, line: &str) -> Command {
-        let mut command = roadstead();
-        command.args(line.split(' ')).arg("--data-dir").arg(self.dir);
-        command.arg("--control").arg(format!("http://{}", self.server.addresses[1]));
-        command
-    }
-
-    fn run(&self, line: &str) -> Done {
-        run(&mut self.command(line), "")
-    }
-
-    fn json(&self, line: &str) -> Value {
-        self.run(&format!("{line} --output json")).json()
-    }
-}
 
 #[test]
 fn the_first_start_says_where_it_listens_and_how_to_begin() {
@@ -169,6 +145,36 @@ fn an_empty_cache_has_figures_and_can_be_purged() {
     assert_eq!(admin.json("cache purge default --image alpine --older-than 30d"), purged);
     let dry = admin.run("cache purge default --dry-run").stdout;
     assert!(dry.starts_with("Would remove:"), "{dry}");
+}
+
+#[test]
+fn tags_are_pinned_and_prefetches_scheduled() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&mut serve(dir.path()), 4);
+    let admin = Admin { server: &server, dir: dir.path() };
+    assert_eq!(admin.json("cache history default alpine:3"), json!([]));
+    let nothing = admin.run("cache pin default alpine:3 --previous");
+    assert!(nothing.code == Some(1) && nothing.stderr.contains("cache history default alpine:3"), "{nothing:?}");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(admin.json(&format!("cache pin default alpine:3 {digest}")), json!({}));
+    assert_eq!(admin.json("cache unpin default alpine:3"), json!({}));
+
+    // Nothing answers there: what is tried at once fails, what is stored untried or scheduled does not.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(admin.run(&format!("upstream set docker.io --url http://{unused} --reserve 20%")).code, Some(0));
+    let failed = admin.run("cache prefetch default alpine:3");
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""), "{failed:?}");
+    let untried = run(&mut admin.command("upstream login default docker.io --username me --password-stdin"), "s3cret");
+    assert!(untried.code == Some(1) && untried.stderr.contains("--no-verify"), "{untried:?}");
+
+    let made = admin.json("cache prefetch default alpine:3 --every 6h --platform linux/amd64");
+    let id = made["schedule"]["id"].as_str().unwrap();
+    assert_eq!(made["schedule"]["every"], "21600s");
+    assert_eq!(admin.json("cache schedule list default")[0]["platforms"], json!(["linux/amd64"]));
+    assert_eq!(admin.json(&format!("cache schedule delete {id}")), json!({}));
+    assert_eq!(admin.json("cache schedule list default"), json!([]));
+    assert_eq!(admin.json("upstream list")[0]["reserve_percent"], 20);
+    assert_eq!(admin.run("upstream status").code, Some(0));
 }
 
 #[test]

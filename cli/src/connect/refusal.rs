@@ -34,9 +34,12 @@ pub fn explain(status: &Status, control: &Url, credential: &Credential) -> Strin
         Code::DeadlineExceeded | Code::Cancelled => {
             format!("the control plane at {control} did not answer in time; whether it did what was asked is unknown")
         }
-        Code::Unimplemented => format!(
-            "what answers at {control} does not know this command ({said}); is it the control plane (--control), and of this version?"
-        ),
+        Code::Unimplemented => {
+            let said = if said.is_empty() { said.into_owned() } else { format!(" ({said})") };
+            format!(
+                "what answers at {control} does not know this command{said}; is it the control plane (--control), and of this version?"
+            )
+        }
         Code::Aborted => format!("{said}; read it again and retry"),
         Code::Unavailable | Code::ResourceExhausted => format!("{said}; try again later"),
         Code::Internal | Code::Unknown | Code::DataLoss => {

@@ -147,3 +147,26 @@ pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> (String, Stri
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.to_owned(), body.to_owned())
 }
+
+/// Admin commands against a server that runs in `dir`.
+pub struct Admin<'a> {
+    pub server: &'a Server,
+    pub dir: &'a Path,
+}
+
+impl Admin<'_> {
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = roadstead();
+        command.args(line.split(' ')).arg("--data-dir").arg(self.dir);
+        command.arg("--control").arg(format!("http://{}", self.server.addresses[1]));
+        command
+    }
+
+    pub fn run(&self, line: &str) -> Done {
+        run(&mut self.command(line), "")
+    }
+
+    pub fn json(&self, line: &str) -> serde_json::Value {
+        self.run(&format!("{line} --output json")).json()
+    }
+}
