@@ -6,6 +6,7 @@
 //! and the control plane.
 
 mod client;
+mod condition;
 mod content;
 mod credential;
 mod errand;
@@ -13,6 +14,7 @@ mod error;
 mod links;
 mod lookup;
 mod policy;
+mod report;
 mod sign_in;
 mod tag;
 pub(crate) mod trace_context;
@@ -26,6 +28,7 @@ pub(crate) mod fake;
 mod tests;
 
 pub use client::{ControlClient, InvalidNodeToken};
+pub use condition::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
 pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
 pub use credential::Credential;
 pub use errand::{Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};

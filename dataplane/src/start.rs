@@ -87,11 +87,13 @@ impl Dataplane {
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry);
-        let upstream = Arc::new(UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry))?);
         let store: Arc<dyn BlobStore> = match &config.storage {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
         };
         let control = ControlClient::new(channel, &node_token, &config.node_name)?;
+        let conditions = Arc::clone(control.conditions());
+        let upstream = UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry), conditions)?;
+        let upstream = Arc::new(upstream);
         let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), Arc::clone(&metrics));
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),

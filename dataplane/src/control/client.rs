@@ -26,8 +26,8 @@ use tonic::{
 use tracing::{Instrument, info_span};
 
 use super::{
-    ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef,
-    ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
+    Conditions, ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused,
+    RepositoryRef, ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
     credential::CredentialMemory,
     errand::Offers,
     links::LinkCache,
@@ -52,6 +52,7 @@ pub struct ControlClient {
     pub(super) has_snapshot: watch::Sender<bool>,
     pub(super) usage: UsageCounter,
     pub(super) offers: Offers,
+    conditions: Arc<Conditions>,
     authorization: MetadataValue<Ascii>,
     started: Instant,
     /// Milliseconds from `started` to the last word of the watch.
@@ -74,6 +75,7 @@ impl ControlClient {
             has_snapshot: watch::Sender::new(false),
             usage: UsageCounter::new(),
             offers: Offers::new(),
+            conditions: Arc::default(),
             authorization,
             started: Instant::now(),
             last_contact: AtomicU64::new(0),
@@ -85,6 +87,11 @@ impl ControlClient {
     /// What the control plane told last; empty before it said anything.
     pub fn policy(&self) -> Arc<PolicySnapshot> {
         self.policy.load_full()
+    }
+
+    /// What is known of upstreams by credentials.
+    pub const fn conditions(&self) -> &Arc<Conditions> {
+        &self.conditions
     }
 
     /// Whether the control plane has told anything yet.

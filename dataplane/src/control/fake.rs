@@ -54,6 +54,9 @@ pub(crate) struct Script {
     pub(crate) usage: Vec<pb::RecordUsageRequest>,
     /// How many usage reports are taken, but answered by an error.
     pub(crate) usage_answers_lost: usize,
+    pub(super) upstreams: Vec<pb::ReportUpstreamsRequest>,
+    /// The same for reports on upstreams.
+    pub(super) upstream_answers_lost: usize,
     /// What can be claimed.
     pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
     pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
@@ -219,9 +222,18 @@ impl NodeService for Fake {
 
     async fn report_upstreams(
         &self,
-        _: Request<pb::ReportUpstreamsRequest>,
+        request: Request<pb::ReportUpstreamsRequest>,
     ) -> Result<Response<pb::ReportUpstreamsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.script(|script| {
+            script.upstreams.push(request.into_inner());
+            match script.upstream_answers_lost.checked_sub(1) {
+                Some(left) => {
+                    script.upstream_answers_lost = left;
+                    Err(Status::unavailable("the answer was lost"))
+                }
+                None => Ok(Response::new(pb::ReportUpstreamsResponse {})),
+            }
+        })
     }
 
     async fn claim_errand(

@@ -1,5 +1,6 @@
 //! The client against a control plane that does as told. Time is paused: it passes when nothing else can happen.
 
+mod conditions;
 mod errands;
 mod memory;
 mod policy;

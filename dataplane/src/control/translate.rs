@@ -19,25 +19,25 @@ use super::{
 /// A message that makes no sense, and why.
 pub(super) type Problem = String;
 
-fn unsigned(name: &str, value: i64) -> Result<u64, Problem> {
+pub(super) fn unsigned(name: &str, value: i64) -> Result<u64, Problem> {
     u64::try_from(value).map_err(|_| format!("{name} is {value}"))
 }
 
 /// Zero, which the protocol uses for "not said", is `None`.
-fn wait(seconds: i64) -> Option<Duration> {
+pub(super) fn wait(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-fn seconds(wait: Option<Duration>) -> i64 {
+pub(super) fn seconds(wait: Option<Duration>) -> i64 {
     // A part of a second is still a wait.
     wait.map_or(0, |wait| i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX))
 }
 
-fn time(milliseconds: i64) -> SystemTime {
+pub(super) fn time(milliseconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
 }
 
-fn milliseconds(time: SystemTime) -> i64 {
+pub(super) fn milliseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -137,7 +137,7 @@ pub(super) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> 
         Change::DeletedUpstreamHost(it) => host(&it).map(PolicyChange::UpstreamDeleted),
         Change::Keys(set) => keys(set.keys),
         Change::Revocation(it) => Ok(revocation(it)),
-        Change::Condition(_) => Err("not understood yet".into()),
+        Change::Condition(_) => Err("a condition is no policy".into()),
         Change::Errand(_) => Err("an errand is no policy".into()),
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{ControlClient, ControlError, PolicySnapshot, translate, usage::Batch};
+use super::{ControlClient, ControlError, PolicySnapshot, report, translate, usage::Batch};
 
 /// Longest silence on the watch before it is opened anew. The control plane says something every five seconds.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
@@ -29,7 +29,11 @@ impl ControlClient {
     /// client to know anything. If it is dropped, what is known stays, and pulls not yet reported are lost.
     /// `registry_url` is where clients reach this node; empty if that is not known.
     pub async fn run(&self, registry_url: &str, stop: CancellationToken) {
-        tokio::join!(stop.run_until_cancelled(self.follow_for_ever(registry_url)), self.report_usage(&stop));
+        tokio::join!(
+            stop.run_until_cancelled(self.follow_for_ever(registry_url)),
+            self.report_usage(&stop),
+            self.report_upstreams(&stop)
+        );
     }
 
     async fn follow_for_ever(&self, registry_url: &str) {
@@ -83,7 +87,13 @@ impl ControlClient {
     fn apply(&self, response: pb::WatchResponse) -> Result<(), translate::Problem> {
         let revision = response.revision;
         match response.event.ok_or("an event says nothing")? {
-            Event::Snapshot(snapshot) => {
+            Event::Snapshot(mut snapshot) => {
+                for told in std::mem::take(&mut snapshot.conditions) {
+                    match report::condition(told) {
+                        Ok(told) => self.conditions().learn(told),
+                        Err(problem) => error!(problem, "left out of the snapshot"),
+                    }
+                }
                 let mut policy = PolicySnapshot::default();
                 for part in translate::snapshot(snapshot) {
                     match part {
@@ -100,8 +110,7 @@ impl ControlClient {
                 for change in changes.changes {
                     match change.change {
                         Some(Change::Errand(pb::ErrandOffer { id })) => self.offers.put(id),
-                        // Not followed by this version.
-                        Some(Change::Condition(_)) => {}
+                        Some(Change::Condition(told)) => self.conditions().learn(report::condition(told)?),
                         _ => policy = policy.with(translate::change(change)?),
                     }
                 }

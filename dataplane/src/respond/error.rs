@@ -123,7 +123,9 @@ impl OciError {
             UpstreamError::RateLimited { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, error.to_string())
             }
-            UpstreamError::Connect { .. } => unavailable(StatusCode::SERVICE_UNAVAILABLE),
+            UpstreamError::Connect { .. } | UpstreamError::CircuitOpen { .. } => {
+                unavailable(StatusCode::SERVICE_UNAVAILABLE)
+            }
             UpstreamError::Timeout { .. } => unavailable(StatusCode::GATEWAY_TIMEOUT),
             UpstreamError::TokenService { status: Some(429), .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, error.to_string())

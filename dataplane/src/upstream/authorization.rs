@@ -14,6 +14,7 @@ use super::{
     Target, UpstreamError,
     challenge::{Bearer, Challenge},
     exchange::Exchange,
+    standing::Standing,
     token::{Token, TokenKey, Tokens},
     token_service::{self, Trust},
 };
@@ -45,10 +46,14 @@ impl Authorizer {
     }
 
     /// What to send before upstream has asked: what it asked for last time. `None` if it never asked.
-    pub(super) async fn expected(&self, target: &Target) -> Result<Option<Authorization>, UpstreamError> {
+    pub(super) async fn expected(
+        &self,
+        target: &Target,
+        standing: &Arc<Standing>,
+    ) -> Result<Option<Authorization>, UpstreamError> {
         let key = challenge_key(target);
         let Some(challenge) = self.challenges.get(&key) else { return Ok(None) };
-        let met = self.meet(target, &challenge, None).await;
+        let met = self.meet(target, standing, &challenge, None).await;
         if met.is_err() {
             // The next request finds out what upstream wants now.
             self.challenges.remove(&key);
@@ -60,11 +65,12 @@ impl Authorizer {
     pub(super) async fn demanded(
         &self,
         target: &Target,
+        standing: &Arc<Standing>,
         challenge: Option<Challenge>,
         refused: Option<&Authorization>,
     ) -> Result<Authorization, UpstreamError> {
         let challenge = challenge.ok_or_else(|| unauthorized(target))?;
-        let authorization = self.meet(target, &challenge, refused).await?;
+        let authorization = self.meet(target, standing, &challenge, refused).await?;
         self.challenges.insert(challenge_key(target), Arc::new(challenge));
         Ok(authorization)
     }
@@ -72,6 +78,7 @@ impl Authorizer {
     async fn meet(
         &self,
         target: &Target,
+        standing: &Arc<Standing>,
         challenge: &Challenge,
         refused: Option<&Authorization>,
     ) -> Result<Authorization, UpstreamError> {
@@ -82,13 +89,14 @@ impl Authorizer {
             }
             (Challenge::Basic, _) => return Err(unauthorized(target)),
         };
-        let token = self.token(target, bearer, refused.and_then(|refused| refused.token.as_ref())).await?;
+        let token = self.token(target, standing, bearer, refused.and_then(|refused| refused.token.as_ref())).await?;
         Ok(Authorization { header: token.header.clone(), token: Some(token) })
     }
 
     async fn token(
         &self,
         target: &Target,
+        standing: &Arc<Standing>,
         bearer: &Bearer,
         refused: Option<&Arc<Token>>,
     ) -> Result<Arc<Token>, UpstreamError> {
@@ -98,14 +106,15 @@ impl Authorizer {
         let bearer = Bearer { scope: Some(scope), ..bearer.clone() };
         let id = credential.as_ref().map(|credential| *credential.id());
         let key = TokenKey { upstream: target.host().clone(), bearer: bearer.clone(), credential: id };
-        let (exchange, upstream) = (self.exchange.clone(), Arc::clone(&target.upstream));
+        let (exchange, upstream, standing) =
+            (self.exchange.clone(), Arc::clone(&target.upstream), Arc::clone(standing));
         let withheld = target.credential.is_some() && credential.is_none();
         let fetch = move || {
             if withheld {
                 let realm = realm.host_str().unwrap_or_default();
                 warn!(upstream = %upstream.host, realm, "credentials are kept from a token service that is not the upstream's own");
             }
-            token_service::fetch(exchange, upstream, realm, bearer, credential)
+            token_service::fetch(exchange, upstream, realm, bearer, credential, Some(standing))
         };
         self.tokens.get(&key, refused, fetch).await
     }

@@ -13,7 +13,9 @@ use super::{
     exchange::{Ask, Exchange, within},
     metrics::RequestKind,
     redirect::Answer,
+    standing::Standings,
 };
+use crate::control::Conditions;
 
 /// How long upstreams may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +51,31 @@ pub struct UpstreamSetupError(#[from] reqwest::Error);
 pub struct UpstreamClient {
     pub(super) exchange: Exchange,
     pub(super) authorizer: Authorizer,
+    pub(super) standings: Standings,
 }
 
 impl UpstreamClient {
-    /// Trusts the system's certificates; takes proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, …).
-    pub fn new(timeouts: UpstreamTimeouts, metrics: UpstreamMetrics) -> Result<Self, UpstreamSetupError> {
-        Self::with_lookup(timeouts, metrics, system_lookup())
+    /// Keeps to the pauses that `conditions` know of, and tells them what upstreams say. Trusts the system's certificates; takes proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, …).
+    pub fn new(
+        timeouts: UpstreamTimeouts,
+        metrics: UpstreamMetrics,
+        conditions: Arc<Conditions>,
+    ) -> Result<Self, UpstreamSetupError> {
+        Self::with_lookup(timeouts, metrics, conditions, system_lookup())
     }
 
     /// The same with names that mean what `lookup` says.
     pub(super) fn with_lookup(
         timeouts: UpstreamTimeouts,
         metrics: UpstreamMetrics,
+        conditions: Arc<Conditions>,
         lookup: Lookup,
     ) -> Result<Self, UpstreamSetupError> {
         let connections = Arc::new(Connections::new(timeouts, lookup));
         connections.check()?;
+        let standings = Standings::new(conditions, metrics.clone());
         let exchange = Exchange { connections, timeouts, metrics };
-        Ok(Self { authorizer: Authorizer::new(exchange.clone()), exchange })
+        Ok(Self { authorizer: Authorizer::new(exchange.clone()), standings, exchange })
     }
 
     /// Sends one request for something of the target's repository, authorized as upstream wants it. An answer of any
@@ -84,16 +93,18 @@ impl UpstreamClient {
             url.query_pairs_mut().extend_pairs(query);
         }
         let ask = Ask { kind, method, url, headers };
-        let sent = self.authorizer.expected(target).await?;
-        let answer =
-            self.exchange.follow(&target.upstream, ask.clone(), sent.as_ref().map(|sent| &sent.header)).await?;
+        let admitted = self.standings.of(target).admit(kind)?;
+        let standing = &admitted.standing;
+        let sent = self.authorizer.expected(target, standing).await?;
+        let authorization = sent.as_ref().map(|sent| &sent.header);
+        let answer = self.exchange.follow(&target.upstream, ask.clone(), authorization, Some(&admitted)).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.from_upstream {
             return Ok(answer);
         }
         let challenge = Challenge::choose(answer.response.headers());
         self.exchange.discard(target.host(), answer.response).await;
-        let renewed = self.authorizer.demanded(target, challenge, sent.as_ref()).await?;
-        self.exchange.follow(&target.upstream, ask, Some(&renewed.header)).await
+        let renewed = self.authorizer.demanded(target, standing, challenge, sent.as_ref()).await?;
+        self.exchange.follow(&target.upstream, ask, Some(&renewed.header), Some(&admitted)).await
     }
 
     /// Bounds a whole operation by its time limit.

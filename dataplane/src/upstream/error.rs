@@ -68,6 +68,16 @@ pub enum UpstreamError {
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
+    /// It has failed repeatedly and is left alone for a while.
+    #[error("{upstream} has failed repeatedly ({last_error}) and is not asked for a moment")]
+    CircuitOpen {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// Kind of the last failure.
+        last_error: &'static str,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// It answered with another status that is no success.
     #[error("{upstream} answered with status {status}")]
     Status {
@@ -162,7 +172,10 @@ impl UpstreamError {
             Self::TooLarge { limit_bytes, .. } => format!("its answer is larger than {limit_bytes} bytes"),
             Self::UnsafeAddress { host, .. } => format!("{host} is at an address that is not public, and not listed"),
             Self::BadAnswer { problem, .. } => problem.clone(),
-            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::TokenService { .. } => return self,
+            Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::TokenService { .. }
+            | Self::CircuitOpen { .. } => return self,
         };
         Self::TokenService { upstream: self.upstream().clone(), problem, status, retry_after }
     }
@@ -180,6 +193,7 @@ impl UpstreamError {
             | Self::RateLimited { upstream, .. }
             | Self::Status { upstream, .. }
             | Self::TokenService { upstream, .. }
+            | Self::CircuitOpen { upstream, .. }
             | Self::UnsafeAddress { upstream, .. }
             | Self::TooLarge { upstream, .. }
             | Self::BadAnswer { upstream, .. } => upstream,
@@ -200,6 +214,7 @@ impl UpstreamError {
             Self::Status { status: 500..=599, .. } => "status_5xx",
             Self::Status { .. } => "status_4xx",
             Self::TokenService { .. } => "token_service",
+            Self::CircuitOpen { .. } => "circuit_open",
             Self::UnsafeAddress { .. } => "unsafe_address",
             Self::TooLarge { .. } => "too_large",
             Self::BadAnswer { .. } => "bad_answer",
@@ -209,7 +224,7 @@ impl UpstreamError {
     /// Whether the same request may succeed soon.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } | Self::CircuitOpen { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500..=599),
             Self::TokenService { status, .. } => matches!(status, None | Some(408 | 500..=599)),
             _ => false,
@@ -240,6 +255,7 @@ impl UpstreamError {
             Self::RateLimited { retry_after, .. }
             | Self::Status { retry_after, .. }
             | Self::TokenService { retry_after, .. } => *retry_after,
+            Self::CircuitOpen { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
@@ -267,14 +283,8 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
     error
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// Whether TLS failed: looked for also inside of I/O errors, which tell of the cause of what they wrap, and not of that.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)
 }

@@ -5,15 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use reqwest::Response;
 use roadstead_proto::UpstreamHost;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span, debug, field::Empty, info_span};
 use url::Url;
 
 use super::{UpstreamError, UpstreamMetrics, UpstreamTimeouts, connections::Connections, metrics::RequestKind};
 use crate::control::{UpstreamPolicy, trace_context};
+
+/// The pause before a request is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
 /// Sends requests to upstreams, their token services, and where they redirect to.
 #[derive(Clone)]
@@ -33,6 +36,25 @@ pub(super) struct Ask {
 }
 
 impl Exchange {
+    /// Sends a request, and once more where that is safe and may help: there was no connection, or it broke before an
+    /// answer, or something between here and there is not up. Nothing that is asked here changes anything.
+    pub(super) async fn send_patiently(
+        &self,
+        upstream: &Arc<UpstreamPolicy>,
+        ask: Ask,
+    ) -> Result<Response, UpstreamError> {
+        let first = self.send(upstream, ask.clone()).await;
+        if !may_help(&first) {
+            return first;
+        }
+        if let Ok(response) = first {
+            self.discard(&upstream.host, response).await;
+        }
+        sleep(pause()).await;
+        self.metrics.retried();
+        self.send(upstream, ask).await
+    }
+
     /// Sends a request on behalf of `upstream`. An answer of any status is a success here.
     pub(super) async fn send(&self, upstream: &Arc<UpstreamPolicy>, ask: Ask) -> Result<Response, UpstreamError> {
         let span = info_span!(
@@ -78,6 +100,22 @@ impl Exchange {
             Err(_) => Err(UpstreamError::Timeout { upstream: upstream.clone(), phase: "first byte" }),
         }
     }
+}
+
+/// Whether another try may end better. Who was told when to come back does not come earlier.
+fn may_help(first: &Result<Response, UpstreamError>) -> bool {
+    match first {
+        Ok(response) => {
+            matches!(response.status().as_u16(), 502..=504) && !response.headers().contains_key(header::RETRY_AFTER)
+        }
+        Err(error) => matches!(error, UpstreamError::Connect { .. } | UpstreamError::Cut { .. }),
+    }
+}
+
+/// Between half of the pause and all of it, so that many that failed together do not come back together.
+fn pause() -> Duration {
+    let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+    RETRY_PAUSE.mul_f64(0.5 + share / 2.0)
 }
 
 /// Bounds a whole operation.

@@ -114,6 +114,7 @@ impl UpstreamClient {
         self.bounded(target, async {
             let answer = self.ask(target, RequestKind::ManifestGet, Method::GET, (&resource, &[]), headers).await?;
             let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
+            self.standings.of(target).spent(target);
             let (media_type, digest) = (media_type(response.headers()), content_digest(response.headers()));
             let body = self.exchange.whole(target.host(), response, MAX_MANIFEST_BYTES).await?;
             Ok(Manifest { body, media_type, digest })

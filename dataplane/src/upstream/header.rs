@@ -7,6 +7,8 @@ use roadstead_proto::Digest;
 
 /// Longest wait that is believed: a day. More is a mistake, or a way to keep us from asking.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest name of whom an upstream counts for; an address or an account's id.
+const MAX_SOURCE_CHARS: usize = 255;
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
@@ -20,6 +22,33 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// A pull limit, as an answer tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ToldLimit {
+    pub(super) limit: u64,
+    pub(super) remaining: u64,
+    pub(super) window: Option<Duration>,
+    pub(super) source: String,
+}
+
+/// `RateLimit-Limit: 100;w=21600` and `RateLimit-Remaining: 99;w=21600`, for `Docker-RateLimit-Source`.
+pub(super) fn pull_limit(headers: &HeaderMap) -> Option<ToldLimit> {
+    let (limit, window) = quota(text(headers, "ratelimit-limit")?)?;
+    let (remaining, other_window) = quota(text(headers, "ratelimit-remaining")?)?;
+    let source = text(headers, "docker-ratelimit-source").unwrap_or_default();
+    let source = source.chars().take(MAX_SOURCE_CHARS).collect();
+    (limit > 0).then_some(ToldLimit { limit, remaining: remaining.min(limit), window: window.or(other_window), source })
+}
+
+/// A number of pulls, and the window they are counted in.
+fn quota(value: &str) -> Option<(u64, Option<Duration>)> {
+    let mut parts = value.split(',').next()?.split(';').map(str::trim);
+    // What does not fit the contract's numbers is no limit.
+    let pulls = parts.next()?.parse::<u32>().ok()?;
+    let window = parts.find_map(|part| part.strip_prefix("w=")?.parse::<u32>().ok());
+    Some((pulls.into(), window.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.into()))))
 }
 
 /// `Docker-Content-Digest`, if it is there and one we can verify.
@@ -101,6 +130,32 @@ mod tests {
             let wait = retry_after(&one(header::RETRY_AFTER, value), now);
             assert_eq!(wait.map(|wait| wait.as_secs()), seconds, "{value}");
         }
+    }
+
+    #[test]
+    fn pull_limits_are_read() {
+        for (limit, remaining, expected) in [
+            ("100;w=21600", "76;w=21600", Some((100, 76, Some(21600)))),
+            ("2000", "1999", Some((2000, 1999, None))),
+            ("100, 100;w=60", "7", Some((100, 7, None))),
+            ("10 ; w=60", "200", Some((10, 10, Some(60)))),
+            ("0;w=60", "0", None),
+            ("-1", "0", None),
+            ("many", "0", None),
+            ("100", "", None),
+            ("99999999999", "0", None),
+        ] {
+            let headers = HeaderMap::from_iter([
+                (HeaderName::from_static("ratelimit-limit"), HeaderValue::from_static(limit)),
+                (HeaderName::from_static("ratelimit-remaining"), HeaderValue::from_static(remaining)),
+                (HeaderName::from_static("docker-ratelimit-source"), HeaderValue::from_static("192.0.2.1")),
+            ]);
+            let told = pull_limit(&headers);
+            let told = told.inspect(|told| assert_eq!(told.source, "192.0.2.1"));
+            let told = told.map(|told| (told.limit, told.remaining, told.window.map(|window| window.as_secs())));
+            assert_eq!(told, expected, "{limit} {remaining}");
+        }
+        assert_eq!(pull_limit(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -40,11 +40,29 @@ struct Labels {
     status: &'static str,
 }
 
+/// Why a request was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    /// Upstream asked for a pause.
+    Paused,
+    /// It has failed repeatedly.
+    CircuitOpen,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// Counts requests to upstreams and the bytes of their answers. Cheap to clone; the default is registered nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamMetrics {
     requests: Family<Labels, Counter>,
     bytes: Counter,
+    retries: Counter,
+    held_back: Family<ReasonLabel, Counter>,
+    /// Upstreams, by credentials, that are left alone.
+    pub(super) circuits_open: Gauge,
 }
 
 impl UpstreamMetrics {
@@ -54,6 +72,17 @@ impl UpstreamMetrics {
         let registry = registry.sub_registry_with_prefix("roadstead_upstream");
         registry.register("requests", "Requests sent to upstream registries", metrics.requests.clone());
         registry.register("bytes", "Bytes of bodies received from upstream registries", metrics.bytes.clone());
+        registry.register("retries", "Requests to upstream registries that were sent again", metrics.retries.clone());
+        registry.register(
+            "held_back",
+            "Requests that were not sent, because upstream had asked for a pause or had failed repeatedly",
+            metrics.held_back.clone(),
+        );
+        registry.register(
+            "circuits_open",
+            "Upstream registries, by credentials, that are left alone after repeated failures",
+            metrics.circuits_open.clone(),
+        );
         metrics
     }
 
@@ -71,6 +100,20 @@ impl UpstreamMetrics {
             Some(_) => "5xx",
         };
         self.requests.get_or_create(&Labels { kind: kind.as_str(), status }).inc();
+    }
+
+    /// Counts a request that is sent again.
+    pub(super) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Counts a request that was not sent.
+    pub(super) fn held_back(&self, reason: HeldBack) {
+        let reason = match reason {
+            HeldBack::Paused => "paused",
+            HeldBack::CircuitOpen => "circuit_open",
+        };
+        self.held_back.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts bytes of a body.

@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     UpstreamError,
     exchange::{Ask, Exchange},
+    standing::Admitted,
 };
 use crate::control::UpstreamPolicy;
 
@@ -29,6 +30,7 @@ impl Exchange {
         policy: &Arc<UpstreamPolicy>,
         mut ask: Ask,
         authorization: Option<&HeaderValue>,
+        admitted: Option<&Admitted>,
     ) -> Result<Answer, UpstreamError> {
         let upstream = &policy.host;
         for _ in 0..=MAX_REDIRECTS {
@@ -40,7 +42,17 @@ impl Exchange {
                 }
                 _ => {}
             }
-            let response = self.send(policy, hop).await?;
+            let kind = hop.kind;
+            let answered = match admitted {
+                // A probe is to find out with one request.
+                Some(Admitted { is_probe: true, .. }) => self.send(policy, hop).await,
+                _ => self.send_patiently(policy, hop).await,
+            };
+            // How a redirect's target is doing says nothing of the upstream.
+            if let Some(admitted) = admitted.filter(|_| from_upstream) {
+                admitted.standing.observe(policy, kind, &answered);
+            }
+            let response = answered?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, from_upstream });
             }

@@ -2,7 +2,9 @@
 
 mod answers;
 mod credentials;
+mod limits;
 mod tokens;
+mod trouble;
 mod verify;
 
 use std::{sync::Arc, time::Duration};
@@ -10,20 +12,25 @@ use std::{sync::Arc, time::Duration};
 use roadstead_proto::Reference;
 
 use super::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError, UpstreamMetrics, UpstreamTimeouts};
-use crate::control::{Credential, UpstreamPolicy};
+use crate::control::{Conditions, Credential, UpstreamPolicy};
 
 pub(super) const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+const TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
+    connect: Duration::from_millis(500),
+    first_byte: Duration::from_millis(500),
+    body_idle: Duration::from_millis(300),
+    whole: Duration::from_secs(5),
+};
+
 fn client() -> UpstreamClient {
+    client_with(&Arc::default())
+}
+
+fn client_with(conditions: &Arc<Conditions>) -> UpstreamClient {
     // Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let timeouts = UpstreamTimeouts {
-        connect: Duration::from_millis(500),
-        first_byte: Duration::from_millis(500),
-        body_idle: Duration::from_millis(300),
-        whole: Duration::from_secs(5),
-    };
-    UpstreamClient::new(timeouts, UpstreamMetrics::default()).unwrap()
+    UpstreamClient::new(TIMEOUTS, UpstreamMetrics::default(), Arc::clone(conditions)).unwrap()
 }
 
 fn policy(url: &str) -> UpstreamPolicy {

@@ -1,6 +1,9 @@
 //! Asking a token service for a token. Protocol: Docker's "Token Authentication Specification".
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
@@ -13,6 +16,7 @@ use super::{
     exchange::{Ask, Exchange, within},
     fetch::check_status,
     metrics::RequestKind,
+    standing::Standing,
     token::Token,
 };
 use crate::control::{Credential, UpstreamPolicy};
@@ -87,9 +91,15 @@ pub(super) async fn fetch(
     realm: Url,
     bearer: Bearer,
     credential: Option<Arc<Credential>>,
+    standing: Option<Arc<Standing>>,
 ) -> Result<Token, UpstreamError> {
     let limit = exchange.timeouts.whole;
-    let asking = ask(&exchange, &upstream, realm, &bearer, credential.as_deref());
+    let paused = standing.as_ref().and_then(|standing| standing.pause(RequestKind::Token, SystemTime::now()));
+    if let Some(wait) = paused {
+        let limited = UpstreamError::RateLimited { upstream: upstream.host.clone(), retry_after: Some(wait) };
+        return Err(limited.at_token_service());
+    }
+    let asking = ask(&exchange, &upstream, realm, &bearer, credential.as_deref(), standing.as_deref());
     within(limit, &upstream.host, asking).await.map_err(UpstreamError::at_token_service)
 }
 
@@ -99,6 +109,7 @@ async fn ask(
     mut url: Url,
     bearer: &Bearer,
     credential: Option<&Credential>,
+    standing: Option<&Standing>,
 ) -> Result<Token, UpstreamError> {
     let upstream = &policy.host;
     let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
@@ -119,7 +130,11 @@ async fn ask(
     }
     let ask = Ask { kind: RequestKind::Token, method: Method::GET, url, headers };
     // A redirect is followed nowhere: it would take the credentials along.
-    let response = check_status(exchange.send(policy, ask).await?, upstream, true)?;
+    let answered = exchange.send_patiently(policy, ask).await;
+    if let Some(standing) = standing {
+        standing.observe(policy, RequestKind::Token, &answered);
+    }
+    let response = check_status(answered?, upstream, true)?;
     let body = exchange.whole(upstream, response, MAX_ANSWER_BYTES).await?;
     read(&body).map_err(|problem| UpstreamError::BadAnswer { upstream: upstream.clone(), problem: problem.to_owned() })
 }

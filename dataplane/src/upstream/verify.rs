@@ -54,7 +54,7 @@ impl UpstreamClient {
                     });
                 }
                 let (exchange, policy) = (self.exchange.clone(), Arc::clone(upstream));
-                token_service::fetch(exchange, policy, realm, bearer, Some(credential)).await?.header.clone()
+                token_service::fetch(exchange, policy, realm, bearer, Some(credential), None).await?.header.clone()
             }
         };
         let answered = self.ping(upstream, Some(&authorization)).await?;
@@ -70,6 +70,6 @@ impl UpstreamClient {
         let path = format!("{}/v2/", url.path().trim_end_matches('/'));
         url.set_path(&path);
         let ask = Ask { kind: RequestKind::Ping, method: Method::GET, url, headers: HeaderMap::new() };
-        self.exchange.follow(upstream, ask, authorization).await
+        self.exchange.follow(upstream, ask, authorization, None).await
     }
 }

@@ -1,6 +1,9 @@
 //! What is made of upstream's answers, and of none.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::body::{Body, Bytes};
 use futures_util::{StreamExt, stream};
@@ -206,7 +209,9 @@ async fn requests_and_bytes_are_counted() {
     let hub = Fake::start(|_| reply(200, &[], "0123456789")).await;
     let mut registry = Registry::default();
     client();
-    let client = UpstreamClient::new(UpstreamTimeouts::default(), UpstreamMetrics::register(&mut registry)).unwrap();
+    let client =
+        UpstreamClient::new(UpstreamTimeouts::default(), UpstreamMetrics::register(&mut registry), Arc::default())
+            .unwrap();
     client.get_manifest(&target(&hub.url(), None), &latest(), Accept::Exactly(&[])).await.unwrap();
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();

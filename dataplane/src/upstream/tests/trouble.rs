@@ -1,0 +1,205 @@
+//! Trouble: what is tried again, what is not, and when an upstream is left alone.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpListener;
+
+use super::{
+    super::{
+        Accept, UpstreamClient, UpstreamMetrics,
+        fake::{Fake, reply},
+    },
+    DIGEST, TIMEOUTS, client, head, latest, target,
+};
+
+/// A hub whose first `failures` answers are bad.
+async fn recovering(failures: usize, status: u16, headers: &'static [(&str, &str)]) -> Fake {
+    let asked = AtomicUsize::new(0);
+    Fake::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) < failures {
+        true => reply(status, headers, ""),
+        false => reply(200, &[("docker-content-digest", DIGEST)], ""),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_twice_and_nothing_else_is() {
+    for (status, headers, failures, works, requests) in [
+        (502, &[][..], 1, true, 2),
+        (503, &[], 1, true, 2),
+        (504, &[], 1, true, 2),
+        (503, &[], 2, false, 2),
+        (503, &[("retry-after", "1")], 1, false, 1),
+        (500, &[], 1, false, 1),
+        (404, &[], 1, false, 1),
+        (403, &[], 1, false, 1),
+        (400, &[], 1, false, 1),
+    ] {
+        let hub = recovering(failures, status, headers).await;
+        let found = head(&client(), &target(&hub.url(), None)).await;
+        assert_eq!((found.is_ok(), hub.seen().len()), (works, requests), "{status} {headers:?} {failures} times");
+    }
+}
+
+/// A server that closes its first connections without a word, and then answers.
+async fn slammed(times: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, connections) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let _ = socket.read(&mut [0; 4096]).await;
+            if counted.fetch_add(1, Ordering::SeqCst) >= times {
+                let answer = format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: {DIGEST}\r\nConnection: close\r\n\r\n");
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    (port, connections)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_an_answer_is_made_once_more() {
+    for (times, works) in [(1, true), (2, false)] {
+        let (port, connections) = slammed(times).await;
+        let found = head(&client(), &target(&format!("http://127.0.0.1:{port}"), None)).await;
+        assert_eq!((found.is_ok(), connections.load(Ordering::SeqCst)), (works, 2), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn causes_below_http_are_told_apart_and_soon() {
+    let plain = Fake::start(|_| reply(200, &[], "")).await;
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    for (url, kind) in [
+        (format!("http://127.0.0.1:{port}"), "connect"),
+        (format!("https://127.0.0.1:{}", plain.port), "tls"),
+        ("http://no-such-host.test".to_owned(), "connect"),
+    ] {
+        client();
+        let lookup = Arc::new(|_| -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async { Err(io::Error::other("no such name")) })
+        });
+        let client = UpstreamClient::with_lookup(TIMEOUTS, UpstreamMetrics::default(), Arc::default(), lookup).unwrap();
+        let started = Instant::now();
+        let error = head(&client, &target(&url, None)).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{url}: {error}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{url}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_keeps_failing_is_left_alone_but_for_one_probe() {
+    let status = Arc::new(AtomicU16::new(500));
+    let says = Arc::clone(&status);
+    let hub = Fake::start(move |_| reply(says.load(Ordering::SeqCst), &[("docker-content-digest", DIGEST)], "")).await;
+    let (client, nobody) = (client(), target(&hub.url(), None));
+    for _ in 0..5 {
+        assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
+    }
+    let asked = hub.seen().len();
+    for _ in 0..3 {
+        let error = head(&client, &nobody).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), ("circuit_open", true));
+        assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(2)));
+    }
+    assert_eq!(hub.seen().len(), asked, "it is not asked at all");
+    head(&client, &target(&hub.url(), Some(("ci", "x")))).await.unwrap_err();
+    assert_eq!(hub.seen().len(), asked + 1, "other credentials are for themselves");
+
+    pass(Duration::from_secs(3)).await;
+    status.store(503, Ordering::SeqCst);
+    assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
+    assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "circuit_open");
+    assert_eq!(hub.seen().len(), asked + 2, "a probe is one request, tried once");
+
+    pass(Duration::from_secs(5)).await;
+    status.store(200, Ordering::SeqCst);
+    head(&client, &nobody).await.unwrap();
+    head(&client, &nobody).await.unwrap();
+    assert_eq!(hub.seen().len(), asked + 4);
+}
+
+/// Lets time pass for whoever looks at the clock.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn refusals_open_no_circuit() {
+    for status in [404, 401, 403] {
+        let hub = Fake::start(move |_| reply(status, &[], "")).await;
+        let (client, target) = (client(), target(&hub.url(), None));
+        for _ in 0..10 {
+            assert_eq!(head(&client, &target).await.unwrap_err().status(), Some(status));
+        }
+        assert_eq!(hub.seen().len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn trouble_at_a_redirects_target_is_not_the_upstreams() {
+    let hub = Fake::start(|seen| match seen.path.contains("/blobs/") {
+        // Nobody listens there.
+        true => reply(302, &[("location", "http://127.0.0.1:1/")], ""),
+        false => reply(200, &[("docker-content-digest", DIGEST)], ""),
+    })
+    .await;
+    let (client, target) = (client(), target(&hub.url(), None));
+    for _ in 0..6 {
+        let error = client.get_blob(&target, &DIGEST.parse().unwrap(), 0).await.err().unwrap();
+        assert_eq!(error.kind(), "connect");
+    }
+    head(&client, &target).await.unwrap();
+}
+
+#[tokio::test]
+async fn redirects_lead_into_no_network_that_the_upstream_is_not_in() {
+    for place in ["10.0.0.1", "169.254.169.254", "0.0.0.0", "[::ffff:192.168.1.1]", "[fe80::1]", "inside.test"] {
+        let location = format!("http://{place}:5/x");
+        let hub = Fake::start(move |_| reply(307, &[("location", &location)], "")).await;
+        client();
+        let lookup = Arc::new(|_| -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async { Ok(vec!["10.0.0.1:0".parse().unwrap()]) })
+        });
+        let client = UpstreamClient::with_lookup(TIMEOUTS, UpstreamMetrics::default(), Arc::default(), lookup).unwrap();
+        let error = client.get_blob(&target(&hub.url(), None), &DIGEST.parse().unwrap(), 0).await.err().unwrap();
+        assert_eq!((error.kind(), hub.seen().len()), ("unsafe_address", 1), "{place}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_in_a_network_that_the_upstream_is_not_in_is_not_asked() {
+    let hub =
+        Fake::start(|_| reply(401, &[("www-authenticate", r#"Bearer realm="http://169.254.169.254/token""#)], ""))
+            .await;
+    let error = head(&client(), &target(&hub.url(), None)).await.unwrap_err();
+    assert_eq!(error.kind(), "token_service");
+    assert!(error.to_string().contains("not public"), "{error}");
+}
+
+#[tokio::test]
+async fn a_move_to_another_host_is_followed_without_credentials() {
+    let other = Fake::start(|_| reply(200, &[("content-type", "a/b")], "{}")).await;
+    let location = format!("http://localhost:{}/v2/library/alpine/manifests/latest", other.port);
+    let hub = Fake::start(move |seen| match seen.authorization() {
+        Some(_) => reply(301, &[("location", &location)], ""),
+        None => reply(401, &[("www-authenticate", "Basic realm=x")], ""),
+    })
+    .await;
+    let target = target(&hub.url(), Some(("ci", "s3cret")));
+    let manifest = client().get_manifest(&target, &latest(), Accept::Exactly(&[])).await.unwrap();
+    assert_eq!(manifest.body, "{}");
+    assert_eq!(other.seen().iter().filter(|seen| seen.authorization().is_some()).count(), 0);
+    assert_eq!((other.seen().len(), hub.seen().len()), (1, 2));
+}
