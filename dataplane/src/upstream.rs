@@ -8,12 +8,14 @@
 mod accept;
 mod address;
 mod authorization;
+mod blob;
 mod body;
 mod challenge;
 mod circuit;
 mod client;
 mod connections;
 mod destination;
+mod encoding;
 mod error;
 mod exchange;
 mod fetch;
@@ -32,8 +34,9 @@ mod fake;
 mod tests;
 
 pub use accept::Accept;
+pub use blob::{BlobBody, BlobHead};
 pub use client::{UpstreamClient, UpstreamSetupError, UpstreamTimeouts};
 pub use error::UpstreamError;
-pub use fetch::{BlobBody, BlobHead, Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
+pub use fetch::{Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
 pub use metrics::UpstreamMetrics;
 pub use target::Target;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderValue;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
@@ -33,6 +34,8 @@ pub(super) struct Owner {
 struct Arrival {
     writer: Writer,
     total: Option<u64>,
+    /// Which version of the content it is, as upstream had it first.
+    etag: Option<HeaderValue>,
     received: u64,
 }
 
@@ -88,12 +91,13 @@ impl Owner {
         let mut fruitless = 0;
         loop {
             let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
+            let etag = arrival.as_ref().and_then(|arrival| arrival.etag.clone());
             let source = self.source();
-            let error = match self.fills.upstream.get_blob(&source, &self.fill.digest, before).await {
+            let error = match self.fills.upstream.resume_blob(&source, &self.fill.digest, before, etag.as_ref()).await {
                 Ok(body) => {
                     let current = match arrival.take() {
                         Some(current) => arrival.insert(current),
-                        None => arrival.insert(self.begin(body.total).await?),
+                        None => arrival.insert(self.begin(body.total, body.etag.clone()).await?),
                     };
                     match self.receive(&source, current, body).await? {
                         Ended::Cut(error) => error,
@@ -127,14 +131,14 @@ impl Owner {
         Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
     }
 
-    async fn begin(&self, total: Option<u64>) -> Result<Arrival, FillError> {
+    async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>) -> Result<Arrival, FillError> {
         let staged = self.fills.store.stage(total).await?;
         let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
         self.fill.progress.send_modify(|progress| {
             progress.phase = Phase::Arriving;
             progress.total = total;
         });
-        Ok(Arrival { writer, total, received: 0 })
+        Ok(Arrival { writer, total, etag, received: 0 })
     }
 
     /// Takes one upstream body, which may start before what is already here.
@@ -178,6 +182,8 @@ impl Owner {
         }
     }
 
+    /// Wrong bytes fail the fill for everybody who follows it: they have had all but the last byte, and what was sent
+    /// cannot be taken back. Whoever asks next starts anew, with credentials of its own.
     async fn verify(&self, arrival: Arrival) -> Result<u64, FillError> {
         let (got, read_bytes) = arrival.writer.finish().await?;
         if got == self.fill.digest {

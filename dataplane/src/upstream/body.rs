@@ -6,7 +6,11 @@ use reqwest::Response;
 use roadstead_proto::UpstreamHost;
 use tokio::time::timeout;
 
-use super::{UpstreamError, exchange::Exchange};
+use super::{
+    UpstreamError,
+    encoding::{Encoding, gunzip},
+    exchange::Exchange,
+};
 
 /// How much of a body that nobody wants is read so that its connection can be used again, in bytes.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024;
@@ -25,7 +29,7 @@ impl Exchange {
         }
     }
 
-    /// The whole body, if it is no larger than `limit` bytes.
+    /// The whole body, decoded, if it is no larger than `limit` bytes.
     pub(super) async fn whole(
         &self,
         upstream: &UpstreamHost,
@@ -36,6 +40,7 @@ impl Exchange {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
+        let encoding = Encoding::of(response.headers(), upstream)?;
         let mut body = BytesMut::new();
         while let Some(piece) = self.piece(upstream, &mut response).await? {
             if (body.len() + piece.len()) as u64 > limit {
@@ -43,7 +48,10 @@ impl Exchange {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(body.freeze())
+        match encoding {
+            Encoding::Identity => Ok(body.freeze()),
+            Encoding::Gzip => gunzip(&body, limit, upstream),
+        }
     }
 
     /// The body as it arrives. Dropping the stream closes the connection.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::Response;
 use roadstead_proto::UpstreamHost;
 use tokio::time::{sleep, timeout};
@@ -93,6 +93,7 @@ impl Exchange {
         checked.map_err(|unsafe_address| UpstreamError::unsafe_address(upstream, &unsafe_address))?;
         let mut headers = ask.headers;
         trace_context::inject(&mut headers);
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let answer = connection.http.request(ask.method, ask.url).headers(headers).send();
         match timeout(self.timeouts.first_byte, answer).await {
             Ok(Ok(response)) => Ok(response),

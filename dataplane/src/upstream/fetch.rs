@@ -3,15 +3,15 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use roadstead_proto::{Digest, Reference, UpstreamHost};
 use url::form_urlencoded;
 
 use super::{
     Accept, Target, UpstreamClient, UpstreamError,
-    header::{content_digest, content_length, content_range, media_type, next_page_query, retry_after},
+    exchange::within,
+    header::{content_digest, content_length, media_type, next_page_query, retry_after},
     metrics::RequestKind,
 };
 
@@ -42,23 +42,6 @@ pub struct Manifest {
     pub media_type: Option<String>,
     /// Its digest, as upstream has it.
     pub digest: Option<Digest>,
-}
-
-/// What a HEAD tells of a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlobHead {
-    /// Its size in bytes.
-    pub size_bytes: Option<u64>,
-}
-
-/// A blob that is arriving.
-pub struct BlobBody {
-    /// Its whole size in bytes, wherever the body starts.
-    pub total: Option<u64>,
-    /// Where the body starts; 0 if upstream ignored the range.
-    pub offset: u64,
-    /// The body. It ends in an error if it is cut off or idle.
-    pub stream: BoxStream<'static, Result<Bytes, UpstreamError>>,
 }
 
 /// A page of tags or referrers, not looked into.
@@ -112,52 +95,34 @@ impl UpstreamClient {
         accept.write(&mut headers);
         let resource = format!("manifests/{reference}");
         self.bounded(target, async {
-            let answer = self.ask(target, RequestKind::ManifestGet, Method::GET, (&resource, &[]), headers).await?;
-            let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
-            self.standings.of(target).spent(target);
-            let (media_type, digest) = (media_type(response.headers()), content_digest(response.headers()));
-            let body = self.exchange.whole(target.host(), response, MAX_MANIFEST_BYTES).await?;
-            Ok(Manifest { body, media_type, digest })
+            let broken = match self.manifest(target, &resource, headers.clone()).await? {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => error,
+            };
+            tracing::debug!(%reference, error = %broken, "a manifest broke off; fetching it once more");
+            self.manifest(target, &resource, headers).await?
         })
         .await
     }
 
-    /// Asks whether upstream has a blob for these credentials. `None` if it answers HEAD not at all: then GET tells.
-    pub async fn head_blob(&self, target: &Target, digest: &Digest) -> Result<Option<BlobHead>, UpstreamError> {
-        let resource = format!("blobs/{digest}");
-        self.bounded(target, async {
-            let answer =
-                self.ask(target, RequestKind::BlobHead, Method::HEAD, (&resource, &[]), HeaderMap::new()).await?;
-            let status = answer.response.status();
-            // Where upstream redirects to may take signed GETs only.
-            let refused_there = !answer.from_upstream && matches!(status.as_u16(), 400 | 401 | 403);
-            if refuses_method(status) || refused_there {
-                return Ok(None);
-            }
-            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
-            Ok(Some(BlobHead { size_bytes: content_length(response.headers()) }))
-        })
-        .await
-    }
-
-    /// Opens a blob at byte `from`. Upstreams that know no ranges start at byte 0.
-    pub async fn get_blob(&self, target: &Target, digest: &Digest, from: u64) -> Result<BlobBody, UpstreamError> {
-        let mut headers = HeaderMap::new();
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-"));
-            headers.extend(range.ok().map(|range| (header::RANGE, range)));
+    /// One try; the inner error is a body that broke off, or stopped coming.
+    async fn manifest(
+        &self,
+        target: &Target,
+        resource: &str,
+        headers: HeaderMap,
+    ) -> Result<Result<Manifest, UpstreamError>, UpstreamError> {
+        let answer = self.ask(target, RequestKind::ManifestGet, Method::GET, (resource, &[]), headers).await?;
+        let response = whole_content(answer.response, target.host(), answer.from_upstream)?;
+        self.standings.of(target).spent(target);
+        let (media_type, digest) = (media_type(response.headers()), content_digest(response.headers()));
+        let body = self.exchange.whole(target.host(), response, MAX_MANIFEST_BYTES);
+        // Half of the time, so that some is left for another try.
+        match within(self.exchange.timeouts.whole / 2, target.host(), body).await {
+            Ok(body) => Ok(Ok(Manifest { body, media_type, digest })),
+            Err(error @ (UpstreamError::Cut { .. } | UpstreamError::Timeout { .. })) => Ok(Err(error)),
+            Err(error) => Err(error),
         }
-        let resource = format!("blobs/{digest}");
-        self.bounded(target, async {
-            let answer = self.ask(target, RequestKind::BlobGet, Method::GET, (&resource, &[]), headers).await?;
-            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
-            let (offset, total) = extent(&response, from).ok_or_else(|| {
-                let problem = format!("status {} with a range that was not asked for", response.status().as_u16());
-                UpstreamError::BadAnswer { upstream: target.host().clone(), problem }
-            })?;
-            Ok(BlobBody { total, offset, stream: self.exchange.stream(target.host().clone(), response) })
-        })
-        .await
     }
 
     /// Fetches a page of tags: at most `n`, after `last`.
@@ -239,7 +204,7 @@ impl UpstreamClient {
 }
 
 /// The server does not know HEAD, here or at all.
-const fn refuses_method(status: StatusCode) -> bool {
+pub(super) const fn refuses_method(status: StatusCode) -> bool {
     matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
@@ -272,13 +237,4 @@ fn whole_content(response: Response, upstream: &UpstreamHost, from_upstream: boo
     }
     let problem = format!("status {}", response.status().as_u16());
     Err(UpstreamError::BadAnswer { upstream: upstream.clone(), problem })
-}
-
-/// Where a blob's body starts, and how large the whole blob is; `None` if that is not what was asked for.
-fn extent(response: &Response, from: u64) -> Option<(u64, Option<u64>)> {
-    match response.status() {
-        StatusCode::OK => Some((0, content_length(response.headers()))),
-        StatusCode::PARTIAL_CONTENT => content_range(response.headers()).filter(|(start, _)| *start == from),
-        _ => None,
-    }
 }

@@ -61,8 +61,11 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     text(headers, header::CONTENT_TYPE.as_str()).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// `Content-Length`; for answers to HEAD, where no body tells.
+/// `Content-Length`, which no body tells after a HEAD. That of something encoded says nothing of what it means.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return None;
+    }
     text(headers, header::CONTENT_LENGTH.as_str())?.parse().ok()
 }
 

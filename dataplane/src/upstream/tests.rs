@@ -1,6 +1,7 @@
 //! The client against small servers on loopback.
 
 mod answers;
+mod bodies;
 mod credentials;
 mod limits;
 mod tokens;
