@@ -3,7 +3,7 @@
 //! - All filters must fit. They pick *manifests*, and blobs that no manifest of the group refers to; a digest picks
 //!   the manifest or blob that has it.
 //! - What a purged manifest refers to goes with it, unless another manifest of the group in this repository refers to
-//!   it too, or (for the manifests of an index) a tag means it.
+//!   it too, or (for the manifests of an index) a tag means it, or it was pulled later than the filter says.
 //! - Tags that meant a purged manifest go.
 //! - A manifest counts as pulled whenever it or an index that refers to it was: clients that have the rest of an image
 //!   ask for the index only, and that must not let its manifests age.
@@ -73,13 +73,20 @@ pub fn select(inventory: &Inventory, filter: &Filter) -> Selection {
         }
     }
     let tagged: BTreeSet<Digest> = inventory.tags.values().copied().collect();
-    let mut digests: BTreeSet<Digest> = roots(inventory, filter, &children, &parents).collect();
+    let last_used = last_used(inventory, &children);
+    let young = |manifest: &Digest| {
+        filter.used_before_ms.is_some_and(|before| {
+            let held = inventory.links.get(manifest).filter(|held| held.kind == ContentKind::Manifest);
+            held.is_some() && last_used.get(manifest).is_some_and(|used| *used >= before)
+        })
+    };
+    let mut digests: BTreeSet<Digest> = roots(inventory, filter, &last_used, &parents).collect();
     let mut gone: Vec<Digest> = digests.iter().copied().collect();
     while let Some(parent) = gone.pop() {
         for child in children.get(&parent).into_iter().flatten() {
             let Some(left) = parents.get_mut(child) else { continue };
             *left -= 1;
-            if *left == 0 && !tagged.contains(child) && digests.insert(*child) {
+            if *left == 0 && !tagged.contains(child) && !young(child) && digests.insert(*child) {
                 gone.push(*child);
             }
         }
@@ -93,10 +100,9 @@ pub fn select(inventory: &Inventory, filter: &Filter) -> Selection {
 fn roots<'a>(
     inventory: &'a Inventory,
     filter: &'a Filter,
-    children: &BTreeMap<Digest, Vec<Digest>>,
+    last_used: &'a BTreeMap<Digest, i64>,
     parents: &'a BTreeMap<Digest, usize>,
 ) -> impl Iterator<Item = Digest> + 'a {
-    let last_used = last_used(inventory, children);
     let meant = filter.tag.as_ref().map(|tag| inventory.tags.get(tag).copied());
     inventory.links.iter().filter_map(move |(digest, held)| {
         let wanted = match (meant, filter.digest) {

@@ -88,6 +88,19 @@ fn filters_take_exactly_this() {
 }
 
 #[test]
+fn a_platform_that_is_pulled_by_itself_outlives_its_index() {
+    let have = inventory(
+        &[("index", 1), ("m-amd", 9), ("m-old", 1), ("b-amd", 1), ("b-old", 1)],
+        &[],
+        &[("index", "m-amd"), ("index", "m-old"), ("m-amd", "b-amd"), ("m-old", "b-old")],
+    );
+    let old = Filter { used_before_ms: Some(5), ..Filter::default() };
+    let taken = |filter: &Filter| select(&have, filter).digests;
+    assert_eq!(taken(&old), BTreeSet::from(["index", "m-old", "b-old"].map(digest)));
+    assert_eq!(taken(&Filter { digest: Some(digest("index")), ..Filter::default() }).len(), 5);
+}
+
+#[test]
 fn references_in_a_circle_end() {
     let circle = inventory(&[("a", 1), ("c", 2)], &[], &[("a", "c"), ("c", "a"), ("a", "a")]);
     let selection = select(&circle, &Filter { digest: Some(digest("a")), ..Filter::default() });
