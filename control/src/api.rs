@@ -79,6 +79,8 @@ pub(crate) async fn router(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What errors carry as details, so that grpcurl shows them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let services = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
