@@ -81,6 +81,13 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// From where.
+    pub fn address(&self) -> impl Hash + use<> {
+        self.address
+    }
+}
+
 /// No more tries for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many failed sign-ins; try again in {} seconds", retry_after_seconds(*retry_after))]

@@ -134,6 +134,24 @@ impl Entry {
         self
     }
 
+    /// The record that credentials were refused, or were not good for what was asked.
+    pub fn refused_sign_in(
+        actor: String,
+        client_address: String,
+        subject: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            actor,
+            client_address,
+            action: "sign_in",
+            subject: subject.into(),
+            group_path: String::new(),
+            outcome: Outcome::Refused,
+            detail: detail.into(),
+        }
+    }
+
     /// The record for what is beyond counting one by one: the same, by nobody in particular.
     pub fn one_of_many(self) -> Self {
         Self {
@@ -149,5 +167,39 @@ impl Entry {
     pub fn ended(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self
+    }
+}
+
+/// A user name as somebody gave it, to be recorded: short, on one line, and not if it looks like a secret that was put in
+/// the wrong place.
+pub fn shown_name(given: &str) -> String {
+    /// Most characters that are recorded.
+    const MAX_CHARS: usize = 255;
+    // Our tokens, and JWTs.
+    if given.starts_with("rs_") || given.starts_with("eyJ") {
+        return "(a secret in place of a user name)".to_owned();
+    }
+    if given.is_empty() {
+        return "(no user name)".to_owned();
+    }
+    given.chars().take(MAX_CHARS).map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recorded_without_secrets_and_line_breaks() {
+        for (given, shown) in [
+            ("alice", "alice"),
+            ("rs_dep_0123", "(a secret in place of a user name)"),
+            ("eyJhbGciOi", "(a secret in place of a user name)"),
+            ("", "(no user name)"),
+            ("a\nb", "a\u{fffd}b"),
+        ] {
+            assert_eq!(shown_name(given), shown);
+        }
+        assert_eq!(shown_name(&"x".repeat(1000)).len(), 255);
     }
 }

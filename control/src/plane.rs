@@ -9,6 +9,7 @@ pub mod errands;
 pub mod first_start;
 pub mod garbage;
 pub mod groups;
+mod guesses;
 mod image_prefix;
 pub mod last_used;
 pub mod limits;
@@ -39,7 +40,9 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 use url::Url;
 
+pub use self::guesses::Guesses;
 use crate::{
+    attempts::TooManyFailures,
     auth::{
         key_ring::{KeyError, KeyRing},
         password::{PasswordError, Passwords},
@@ -67,6 +70,7 @@ pub struct Plane {
     pub(crate) last_used: last_used::LastUsed,
     pub(crate) issuer_keys: KeyCache,
     pub(crate) refusals: audit::Refusals,
+    pub(crate) guesses: Guesses,
     /// When links were last removed for their age.
     pub(crate) retained_at_ms: AtomicI64,
     pub(crate) audit_retention: Duration,
@@ -136,6 +140,9 @@ pub enum PlaneError {
     /// Whether an ID token is good cannot be told now.
     #[error(transparent)]
     Keys(#[from] KeysUnavailable),
+    /// Whoever tries failed too often.
+    #[error(transparent)]
+    TooManyFailures(#[from] TooManyFailures),
     /// A password cannot be hashed or checked.
     #[error(transparent)]
     Password(#[from] PasswordError),

@@ -7,6 +7,7 @@
 use roadstead_proto::GroupPath;
 
 use crate::{
+    attempts::TooManyFailures,
     group::{self, Visibility},
     member::Role,
     oidc::OidcRefused,
@@ -101,6 +102,9 @@ pub enum PullRefused {
     /// An ID token is no good.
     #[error(transparent)]
     Oidc(#[from] OidcRefused),
+    /// Nothing was looked at: too many failures before.
+    #[error(transparent)]
+    TooManyFailures(#[from] TooManyFailures),
     /// Credentials are needed.
     #[error("sign in first: `docker login` with a user's name and password or a token")]
     SignInNeeded,

@@ -49,6 +49,7 @@ fn verdict(who: &Identity, standing: Standing, group: Option<(Visibility, bool, 
         Err(PullRefused::MissingScopes { .. }) => "scopes",
         Err(PullRefused::MayNot { .. }) => "denied",
         Err(PullRefused::Disabled { .. }) => "off",
+        Err(PullRefused::TooManyFailures(_)) => "429",
         Err(PullRefused::NotFound { .. }) => "404",
     }
 }

@@ -15,7 +15,9 @@ use tonic::Status;
 use super::status;
 use crate::{
     access::{Actor, Principal},
-    plane::Plane,
+    attempts::Attempt,
+    audit::{Entry, shown_name},
+    plane::{Plane, PlaneError},
 };
 
 /// Services of these packages, and REST calls, need a token; health and reflection do not.
@@ -26,18 +28,16 @@ const MAX_HEADER_BYTES: usize = 8192;
 /// Lets calls of our own services pass only with good credentials, and notes whose they are.
 pub async fn authenticate(State(plane): State<Arc<Plane>>, mut request: Request, next: Next) -> Response {
     if PROTECTED.iter().any(|prefix| request.uri().path().starts_with(prefix)) {
+        let client_address = client_address(&request);
         let found = match credentials(request.headers()) {
-            Some(given) => principal(&plane, given).await,
+            Some(given) => principal(&plane, client_address.as_deref(), given).await,
             None => Err(Status::unauthenticated(
                 "this call needs an API token; send metadata `authorization: Bearer <token>`, or a user's name and \
                  password as `authorization: Basic …`",
             )),
         };
         match found {
-            Ok(principal) => {
-                let client_address = client_address(&request);
-                request.extensions_mut().insert(Actor { principal, client_address })
-            }
+            Ok(principal) => request.extensions_mut().insert(Actor { principal, client_address }),
             Err(status) => return status.into_http(),
         };
     }
@@ -78,17 +78,30 @@ fn credentials(headers: &HeaderMap) -> Option<Given> {
     Some(Given::Name(name.to_owned(), secret.into()))
 }
 
-async fn principal(plane: &Plane, given: Given) -> Result<Principal, Status> {
-    let (found, refusal) = match given {
+/// Whose the credentials are. Refusals are recorded; whoever fails often is slowed, and refused for a while.
+async fn principal(plane: &Plane, client_address: Option<&str>, given: Given) -> Result<Principal, Status> {
+    let attempt = |name: &str| client_address.map(|address| Attempt::new(address, name));
+    let (found, name, refusal) = match given {
         Given::Token(token) => (
-            plane.authenticate(&token).await,
+            plane.authenticate(attempt("").as_ref(), &token).await,
+            "(API token)".to_owned(),
             "this API token is wrong, expired or revoked; make a new one with `token create`",
         ),
-        Given::Name(name, secret) => {
-            (plane.authenticate_by_name(&name, &secret).await, "wrong user name or password, or the user is disabled")
-        }
+        Given::Name(name, secret) => (
+            plane.authenticate_by_name(attempt(&name).as_ref(), &name, &secret).await,
+            shown_name(&name),
+            "wrong user name or password, or the user is disabled",
+        ),
     };
-    found.map_err(status::from_plane)?.ok_or_else(|| Status::unauthenticated(refusal))
+    let (refused, detail) = match found {
+        Ok(Some(principal)) => return Ok(principal),
+        Ok(None) => (Status::unauthenticated(refusal), refusal),
+        Err(PlaneError::TooManyFailures(problem)) => (status::from_plane(problem.into()), "too many failed sign-ins"),
+        Err(problem) => return Err(status::from_plane(problem)),
+    };
+    let address = client_address.unwrap_or_default().to_owned();
+    plane.refused(Entry::refused_sign_in(name, address, "control port", detail)).await;
+    Err(refused)
 }
 
 /// The caller, as found by the layer above.

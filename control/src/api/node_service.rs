@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     access::Action,
+    attempts::retry_after_seconds,
     plane::{
         Plane,
         sign_in::{PullScope, SignIn},
@@ -88,6 +89,7 @@ impl NodeService for Nodes {
             password: request.password.into(),
             scopes,
             anonymous_allowed: request.anonymous_allowed,
+            client_address: request.client_address.clone(),
         };
         let result = match self.plane.sign_in(sign_in).await.map_err(from_plane)? {
             Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
@@ -229,6 +231,7 @@ fn nobody_waits() -> Status {
 
 fn refusal(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
+        PullRefused::TooManyFailures(_) => SignInRefusal::TooManyRequests,
         PullRefused::WrongCredentials
         | PullRefused::Oidc(_)
         | PullRefused::SignInNeeded
@@ -239,5 +242,9 @@ fn refusal(refused: &PullRefused) -> SignInRefused {
         }
         PullRefused::NotFound { .. } => SignInRefusal::NotFound,
     };
-    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds: 0 }
+    let retry_after_seconds = match refused {
+        PullRefused::TooManyFailures(problem) => retry_after_seconds(problem.retry_after),
+        _ => 0,
+    };
+    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds }
 }

@@ -24,6 +24,10 @@ pub fn from_plane(problem: PlaneError) -> Status {
         PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
         PlaneError::Denied(problem) => denied(problem),
         PlaneError::Errand(problem) => errand(problem),
+        PlaneError::TooManyFailures(problem) => {
+            let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
+            Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
+        }
         PlaneError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
         PlaneError::Store(problem) if problem.retryable() => {
             error!(error = %problem, "the database failed a call");

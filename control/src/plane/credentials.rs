@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq as _;
 use super::{Plane, PlaneResult, oidc::TrustedToken};
 use crate::{
     access::{HeldToken, Principal},
+    attempts::Attempt,
     auth::{
         registry_token::{ANONYMOUS, UserMark},
         secret,
@@ -95,29 +96,47 @@ impl Plane {
     /// Whose user name and password on the registry port these are.
     pub(super) async fn credentials(
         &self,
+        attempt: &Attempt,
         username: &str,
         password: &SecretString,
     ) -> PlaneResult<Result<Credentials, PullRefused>> {
-        if username.eq_ignore_ascii_case(OIDC_USERNAME) {
-            return Ok(self.trusted_token(password).await?.map(Credentials::of_job).map_err(Into::into));
+        if !username.eq_ignore_ascii_case(OIDC_USERNAME) {
+            return Ok(Ok(self.local_credentials(attempt, username, password).await?));
         }
-        Ok(Ok(self.local_credentials(username, password).await?))
+        match self.trusted_token(password).await? {
+            Ok(trusted) => Ok(Ok(Credentials::of_job(trusted))),
+            Err(refused) => {
+                self.guess(Some(attempt), nothing()).await?;
+                Ok(Err(refused.into()))
+            }
+        }
     }
 
     /// As [`Plane::credentials`], for those that were made here.
-    async fn local_credentials(&self, username: &str, password: &SecretString) -> PlaneResult<Credentials> {
-        if username.is_empty() || password.expose_secret().len() > MAX_PASSWORD_BYTES {
-            return Ok(Credentials::unknown());
+    async fn local_credentials(
+        &self,
+        attempt: &Attempt,
+        username: &str,
+        password: &SecretString,
+    ) -> PlaneResult<Credentials> {
+        let is_possible = !username.is_empty() && password.expose_secret().len() <= MAX_PASSWORD_BYTES;
+        let token = if is_possible { self.live_token(password).await? } else { None };
+        if let Some(token) = token.clone().filter(|_| secret::is_ours(password)) {
+            return self.token_credentials(username, token).await;
         }
-        match self.live_token(password).await? {
-            Some(token) => self.token_credentials(username, token).await,
-            // What is made like our secrets is no password: spares the slow check when an old token is used.
-            None if secret::is_ours(password) => Ok(Credentials::unknown()),
-            None => {
-                let user = self.user_with_password(username, password).await?;
-                Ok(user.map_or_else(Credentials::unknown, |user| Credentials::of_user(user, None)))
+        let check = async {
+            Ok(match token {
+                Some(token) => Some(self.token_credentials(username, token).await?),
+                // What is made like our secrets is no password: spares the slow check when an old token is used.
+                None if !is_possible || secret::is_ours(password) => None,
+                None => {
+                    let user = self.user_with_password(username, password).await?;
+                    user.map(|user| Credentials::of_user(user, None))
+                }
             }
-        }
+            .filter(|found| found.identity != Identity::Unknown))
+        };
+        Ok(self.guess(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
     }
 
     async fn token_credentials(&self, username: &str, token: Token) -> PlaneResult<Credentials> {
@@ -144,33 +163,57 @@ impl Plane {
         })
     }
 
-    /// Who holds this secret on the control port, if it is good.
-    pub async fn authenticate(&self, secret: &SecretString) -> PlaneResult<Option<Principal>> {
+    /// Who holds this secret on the control port, if it is good. Without an attempt to count (within the process) any
+    /// number may be tried.
+    pub async fn authenticate(
+        &self,
+        attempt: Option<&Attempt>,
+        secret: &SecretString,
+    ) -> PlaneResult<Option<Principal>> {
         let given = secret.expose_secret().as_bytes();
         if bool::from(given.ct_eq(self.embedded_node_token.expose_secret().as_bytes())) {
             return Ok(Some(Principal::Node));
         }
-        match self.live_token(secret).await? {
-            Some(token) => self.principal(token).await,
-            None => Ok(None),
+        let token = self.live_token(secret).await?;
+        if let Some(token) = token.clone().filter(|_| secret::is_ours(secret)) {
+            return self.principal(token).await;
         }
+        let check = async {
+            match token {
+                Some(token) => self.principal(token).await,
+                None => Ok(None),
+            }
+        };
+        self.guess(attempt, check).await
     }
 
-    /// Whose user name and password (or token) on the control port these are.
-    pub async fn authenticate_by_name(&self, name: &str, secret: &SecretString) -> PlaneResult<Option<Principal>> {
-        if let Some(token) = self.live_token(secret).await? {
-            return if is_same_name(name, &token.username) { self.principal(token).await } else { Ok(None) };
+    /// Whose user name and password (or token) on the control port these are. Attempts as for [`Plane::authenticate`].
+    pub async fn authenticate_by_name(
+        &self,
+        attempt: Option<&Attempt>,
+        name: &str,
+        secret: &SecretString,
+    ) -> PlaneResult<Option<Principal>> {
+        let token = self.live_token(secret).await?.filter(|token| is_same_name(name, &token.username));
+        if let Some(token) = token.clone().filter(|_| secret::is_ours(secret)) {
+            return self.principal(token).await;
         }
-        if secret::is_ours(secret) {
-            return Ok(None);
-        }
-        let user = self.user_with_password(name, secret).await?.filter(|user| !user.disabled);
-        Ok(user.map(|user| Principal::User {
-            id: user.id,
-            name: user.name.to_string(),
-            admin: user.admin,
-            token: None,
-        }))
+        let check = async {
+            match token {
+                Some(token) => self.principal(token).await,
+                None if secret::is_ours(secret) => Ok(None),
+                None => {
+                    let user = self.user_with_password(name, secret).await?.filter(|user| !user.disabled);
+                    Ok(user.map(|user| Principal::User {
+                        id: user.id,
+                        name: user.name.to_string(),
+                        admin: user.admin,
+                        token: None,
+                    }))
+                }
+            }
+        };
+        self.guess(attempt, check).await
     }
 
     /// Whom a token stands for on the control port.
@@ -222,6 +265,11 @@ impl Plane {
         }
         Ok(live)
     }
+}
+
+/// A check that is over, and found nothing.
+async fn nothing() -> PlaneResult<Option<()>> {
+    Ok(None)
 }
 
 /// Names of users are not told by case, and neither are those of tokens, which are lower-case.

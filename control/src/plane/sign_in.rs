@@ -5,11 +5,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Plane, PlaneError, PlaneResult, credentials::Credentials};
 use crate::{
+    attempts::Attempt,
+    audit::{Entry, shown_name},
     auth::registry_token::{Access, Claims},
     pull_access::{self, Identity, PullRefused, PulledGroup},
     store::{ReadTx, groups, members},
 };
 
+/// Most characters of what a client sent that are recorded.
+const MAX_SHOWN_CHARS: usize = 255;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 
@@ -23,6 +27,8 @@ pub struct SignIn {
     pub scopes: Vec<PullScope>,
     /// Whether the node allows anonymous pulls.
     pub anonymous_allowed: bool,
+    /// Where the client is; empty if nobody said.
+    pub client_address: String,
 }
 
 /// A repository as clients name it.
@@ -55,9 +61,16 @@ impl Plane {
         let who = if request.username.is_empty() && request.password.expose_secret().is_empty() {
             Credentials::anonymous(request.anonymous_allowed)
         } else {
-            match self.credentials(&request.username, &request.password).await? {
+            let attempt = Attempt::new(&request.client_address, &request.username);
+            let refused = match self.credentials(&attempt, &request.username, &request.password).await {
+                Ok(Ok(who)) => Ok(who),
+                Ok(Err(refused)) => Err(refused),
+                Err(PlaneError::TooManyFailures(problem)) => Err(problem.into()),
+                Err(problem) => return Err(problem),
+            };
+            match refused {
                 Ok(who) => who,
-                Err(refused) => return Ok(Err(refused)),
+                Err(refused) => return self.refuse_sign_in(&request, None, refused).await,
             }
         };
         let access = if request.scopes.is_empty() {
@@ -67,8 +80,42 @@ impl Plane {
         };
         match access {
             Ok(access) => self.issue(who, access),
-            Err(refused) => Ok(Err(refused)),
+            Err(refused) => self.refuse_sign_in(&request, Some(&who.identity), refused).await,
         }
+    }
+
+    /// Refuses, and records it. Who brought no credentials did not try to sign in; that is not recorded.
+    async fn refuse_sign_in(
+        &self,
+        request: &SignIn,
+        who: Option<&Identity>,
+        refused: PullRefused,
+    ) -> PlaneResult<Result<SignedIn, PullRefused>> {
+        if refused == PullRefused::SignInNeeded {
+            return Ok(Err(refused));
+        }
+        let detail = match &refused {
+            // Without the seconds, which are others each time: repeats are counted.
+            PullRefused::TooManyFailures(_) => "too many failed sign-ins".to_owned(),
+            refused => refused.to_string(),
+        };
+        let asked = request.scopes.first().map(|scope| scope.group_path.as_str()).unwrap_or_default();
+        let group = match asked.parse::<GroupPath>() {
+            Ok(path) => groups::by_present_or_old_path(&mut *self.store.read().await?, &path).await?,
+            Err(_) => None,
+        };
+        let actor = match who {
+            None | Some(Identity::Unknown) => shown_name(&request.username),
+            Some(who) => who.describe(),
+        };
+        let subject = asked.chars().take(MAX_SHOWN_CHARS).collect::<String>();
+        let entry = Entry::refused_sign_in(actor, request.client_address.clone(), subject, detail);
+        self.refused(match group {
+            Some(group) => entry.of_group(&group.path),
+            None => entry,
+        })
+        .await;
+        Ok(Err(refused))
     }
 
     async fn access(&self, who: &Credentials, scopes: &[PullScope]) -> PlaneResult<Result<Vec<Access>, PullRefused>> {

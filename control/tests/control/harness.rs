@@ -14,8 +14,10 @@ use roadstead_proto::{
     v1::{
         CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
         audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
-        create_token_request::Owner, group_service_client::GroupServiceClient, oidc_service_client::OidcServiceClient,
+        create_token_request::Owner, group_service_client::GroupServiceClient,
+        member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
         token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
+        user_service_client::UserServiceClient,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -59,6 +61,8 @@ pub struct Client {
     pub cache: CacheServiceClient<Called>,
     pub oidc: OidcServiceClient<Called>,
     pub audit: AuditServiceClient<Called>,
+    pub users: UserServiceClient<Called>,
+    pub members: MemberServiceClient<Called>,
     pub node: NodeServiceClient<Called>,
 }
 
@@ -110,6 +114,8 @@ impl Plane {
             cache: CacheServiceClient::new(called()),
             oidc: OidcServiceClient::new(called()),
             audit: AuditServiceClient::new(called()),
+            users: UserServiceClient::new(called()),
+            members: MemberServiceClient::new(called()),
             node: NodeServiceClient::new(called()),
         }
     }

@@ -11,6 +11,7 @@ mod errands;
 mod freshness;
 mod garbage;
 mod groups;
+mod guessing;
 mod harness;
 mod issuer;
 mod keys;

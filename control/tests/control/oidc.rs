@@ -17,7 +17,7 @@ use crate::{
     sign_in::{claims, keys, sign_in},
 };
 
-async fn allow(plane: &Plane, issuer: &Issuer) {
+pub async fn allow(plane: &Plane, issuer: &Issuer) {
     plane.admin().oidc.add_issuer(AddIssuerRequest { url: issuer.url().into() }).await.unwrap();
 }
 
@@ -30,7 +30,7 @@ fn trust_of(group: &str, issuer: &str, rules: &[(&str, &str)]) -> CreateTrustReq
     }
 }
 
-async fn trust(plane: &Plane, group: &str, issuer: &Issuer) -> OidcTrust {
+pub async fn trust(plane: &Plane, group: &str, issuer: &Issuer) -> OidcTrust {
     let request = trust_of(group, issuer.url(), &[("project_path", "acme/*")]);
     plane.admin().oidc.create_trust(request).await.unwrap().into_inner().trust.unwrap()
 }

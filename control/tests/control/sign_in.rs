@@ -1,5 +1,10 @@
 //! Signing in to the registry, end to end: what nodes ask, and what the registry tokens say.
 
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use roadstead_control::Claims;
 use roadstead_proto::{
@@ -21,12 +26,27 @@ pub async fn sign_in(
     (username, password): (&str, &str),
     groups: &[&str],
 ) -> Result<RegistryToken, (SignInRefusal, String)> {
+    sign_in_from(node, &another_address(), (username, password), groups).await
+}
+
+/// One that nobody signed in from before, so that failures of other tests and lines do not count.
+pub fn another_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0x0a00_0001);
+    Ipv4Addr::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_string()
+}
+
+pub async fn sign_in_from(
+    node: &mut Client,
+    client_address: &str,
+    (username, password): (&str, &str),
+    groups: &[&str],
+) -> Result<RegistryToken, (SignInRefusal, String)> {
     let request = SignInRequest {
         username: username.into(),
         password: password.into(),
         scopes: groups.iter().map(|group| scope(group)).collect(),
         anonymous_allowed: true,
-        client_address: "192.0.2.1".into(),
+        client_address: client_address.into(),
     };
     match node.node.sign_in(request).await.unwrap().into_inner().result.unwrap() {
         Token(token) => Ok(token),
