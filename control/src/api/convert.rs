@@ -87,7 +87,6 @@ pub fn group(group: Group) -> v1::Group {
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
         old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
-        ..Default::default()
     }
 }
 

@@ -249,7 +249,6 @@ fn group(group: Group) -> v1::GroupPolicy {
         allowed_images: group.settings.images.allowed.iter().map(ToString::to_string).collect(),
         denied_images: group.settings.images.denied.iter().map(ToString::to_string).collect(),
         old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
-        ..Default::default()
     }
 }
 
