@@ -69,7 +69,8 @@ impl MirrorConfig {
     fn print(&self, registry: &Url) -> Result<(), Failure> {
         let file = self.client.file(&Mirror { registry, group: &self.path, upstream: &self.upstream });
         if is_loopback(registry) {
-            eprintln!("Only this machine reaches {registry}; for others, give --registry URL as they reach it.");
+            let url = registry.as_str().trim_end_matches('/');
+            eprintln!("Only this machine reaches {url}; for others, give --registry URL as they reach it.");
         }
         match self.admin.output {
             Format::Json => {

@@ -40,7 +40,7 @@ pub fn explain(status: &Status, control: &Url, credential: &Credential) -> Strin
                 "what answers at {control} does not know this command{said}; is it the control plane (--control), and of this version?"
             )
         }
-        Code::Aborted => format!("{said}; read it again and retry"),
+        Code::Aborted if !said.contains("again") => format!("{said}; read it again and retry"),
         Code::Unavailable | Code::ResourceExhausted => format!("{said}; try again later"),
         Code::Internal | Code::Unknown | Code::DataLoss => {
             format!("the control plane at {control} failed: {said}; its log says why")
