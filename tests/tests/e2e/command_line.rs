@@ -8,6 +8,7 @@ use std::{
 };
 
 use roadstead_tests::{
+    client::Client,
     cluster::{Cluster, ClusterOptions},
     hub::{Kind, When},
     image::{Image, digest},
@@ -177,7 +178,7 @@ async fn upstreams_are_set_listed_signed_in_to_and_removed() {
     let listed = cluster.cli_json(&["upstream", "list"]).await;
     let ours = listed.as_array().unwrap().iter().find(|upstream| upstream["host"] == "registry.example").unwrap();
     assert_eq!(ours["url"], "https://registry.example/mirror");
-    let login = ["upstream", "login", "default", "docker.io", "--username", "bot", "--password-stdin"];
+    let login = ["upstream", "login", "default", "docker.io", "--username", "bot", "--password-stdin", "--no-verify"];
     let stored = cluster.cli_with_input(&login, "very-secret\n").await.ok();
     assert!(!stored.contains("very-secret"), "{stored}");
     cluster.cli(&["upstream", "logout", "default", "docker.io"]).await.ok();
@@ -225,6 +226,38 @@ async fn the_cache_is_listed_counted_and_purged() {
     assert_eq!(hub.count(&When::any()), 0, "the other image is still cached:\n{}", hub.log());
     client.manifest("app", "latest").await.expect(200);
     assert_eq!(hub.count(&When::get(Kind::Manifest)), 1, "a purged manifest is fetched again:\n{}", hub.log());
+}
+
+/// Waits until the tag is served as this image: what is pinned is known at the node a moment later.
+async fn comes_to_serve(client: &Client, image: &Image) {
+    let started = Instant::now();
+    while client.manifest("app", "latest").await.expect(200).body != image.manifest {
+        assert!(started.elapsed() < Duration::from_secs(5), "the tag keeps meaning the other one");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_s_history_leads_back_to_what_it_was() {
+    let (hub, cluster) = open_pair().await;
+    let (old, new) = (Image::small(1), Image::small(2));
+    let client = cluster.anonymous();
+    for image in [&old, &new] {
+        hub.push("library/app", "latest", image);
+        assert_eq!(client.manifest("app", "latest").await.expect(200).body, image.manifest);
+    }
+    let history = cluster.cli_json(&["cache", "history", "default", "app:latest"]).await;
+    let seen: Vec<_> = history.as_array().unwrap().iter().map(|it| (&it["digest"], &it["served"])).collect();
+    assert_eq!(seen, [(&json!(new.digest()), &json!(true)), (&json!(old.digest()), &json!(false))], "{history}");
+
+    cluster.cli(&["cache", "pin", "default", "app:latest", "--previous"]).await.ok();
+    let table = cluster.cli(&["cache", "history", "default", "app:latest", "--no-trunc"]).await.ok();
+    assert!(table.lines().any(|line| line.starts_with(&old.digest()) && line.ends_with("pinned")), "{table}");
+    comes_to_serve(&client, &old).await;
+    assert_eq!(cluster.cli(&["cache", "pin", "default", "app:latest", "--previous"]).await.code, 1, "nothing is older");
+
+    cluster.cli(&["cache", "unpin", "default", "app:latest"]).await.ok();
+    comes_to_serve(&client, &new).await;
 }
 
 #[tokio::test]
