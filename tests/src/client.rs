@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -79,10 +80,15 @@ impl Answer {
 
 /// A plain client without proxies from the environment, redirects or keep-alive surprises.
 pub fn http() -> reqwest::Client {
+    builder().build().unwrap()
+}
+
+/// The same, to add to.
+pub fn builder() -> reqwest::ClientBuilder {
     // Somebody else in this process may have been first: the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    builder.timeout(Duration::from_secs(90)).build().unwrap()
+    builder.timeout(Duration::from_secs(90))
 }
 
 /// Reads an answer to its end; an `Err` is a body that did not end cleanly, or no answer at all.
@@ -101,6 +107,11 @@ impl Client {
     /// The same with another way to connect.
     pub fn with_http(self, http: reqwest::Client) -> Self {
         Self { http, ..self }
+    }
+
+    /// The same from another of this machine's addresses: all of 127.0.0.0/8 are.
+    pub fn from_address(self, local: IpAddr) -> Self {
+        self.with_http(builder().local_address(local).build().unwrap())
     }
 
     /// The URL of something of an image: `manifests/latest`, `blobs/sha256:…`.

@@ -2,10 +2,13 @@
 //! hub that counts and misbehaves, with real clients. One binary, for linking takes long; one module for each promise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access_changes;
+mod access_table;
 mod admin_api;
 mod blob_fill;
 mod blob_hit;
 mod broken_fill;
+mod brute_force;
 mod command_line;
 mod conformance;
 mod connections;
