@@ -25,6 +25,11 @@ impl Podman {
 
     /// `podman …`.
     pub async fn podman(&self, arguments: &[&str]) -> Finished {
+        self.podman_with_input(arguments, "").await
+    }
+
+    /// The same with something on stdin.
+    pub async fn podman_with_input(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = tokio::process::Command::new("podman");
         command.arg("--root").arg(self.folder.path().join("root"));
         command.arg("--runroot").arg(self.folder.path().join("run"));
@@ -35,7 +40,7 @@ impl Podman {
         if self.registries_conf().exists() {
             command.env("CONTAINERS_REGISTRIES_CONF", self.registries_conf());
         }
-        run_command(command, "").await
+        run_command(command, input).await
     }
 
     /// Its `registries.conf`, which the test may write.
