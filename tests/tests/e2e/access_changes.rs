@@ -112,7 +112,7 @@ async fn users_who_may_do_less_stop_pulling_within_two_seconds() {
 
     let disabled = new_member("disabled").await;
     admin.update_user("disabled", UpdateUserRequest { disabled: Some(true), ..change() }).await;
-    disabled.is_stopped("disabled", 403).await;
+    disabled.is_stopped("disabled", 401).await;
     admin.update_user("disabled", UpdateUserRequest { disabled: Some(false), ..change() }).await;
     disabled.client.sign_in("app").await.expect(200);
     disabled.pull().await.expect_error(401, "UNAUTHORIZED");
