@@ -6,7 +6,7 @@ use std::time::Duration;
 use roadstead_proto::v1::{Role, UpdateGroupRequest, UpdateUserRequest, Visibility};
 use roadstead_tests::{
     api::{Api, PULL},
-    client::Client,
+    client::{self, Client},
     cluster::{Cluster, DeployToken},
     image::Image,
     issuer::{Issuer, Signer},
@@ -196,9 +196,10 @@ async fn who_may_pull_from_where() {
     let mut wrong = Vec::new();
     for (address, Row { who, credentials, cells }) in rows.into_iter().enumerate() {
         // Each from an address of its own: failures of one must not slow another.
-        let local = [127, 0, 1, u8::try_from(address).unwrap() + 1];
+        let local = std::net::IpAddr::from([127, 0, 1, u8::try_from(address).unwrap() + 1]);
+        let http = client::builder().local_address(local).build().unwrap();
         for (group, cell) in GROUPS.into_iter().zip(cells) {
-            let client = Client::new(&cluster.url(), group, credentials.clone()).from_address(local.into());
+            let client = Client::new(&cluster.url(), group, credentials.clone()).with_http(http.clone());
             let signed_in = client.sign_in("app").await;
             let error = || signed_in.json()["errors"][0].clone();
             let is_right = match cell {
