@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
 use roadstead_control::{Clock, Control, ControlConfig, FirstStart};
@@ -12,12 +13,12 @@ use roadstead_proto::{
         node_service_client::NodeServiceClient,
     },
     v1::{
-        CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, Group, Visibility,
-        audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
-        create_token_request::Owner, group_service_client::GroupServiceClient,
-        member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
-        token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
-        user_service_client::UserServiceClient,
+        CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, CreateUserRequest, Group, Role, SetMemberRequest,
+        TokenKind, User, Visibility, audit_service_client::AuditServiceClient,
+        cache_service_client::CacheServiceClient, create_token_request::Owner,
+        group_service_client::GroupServiceClient, member_service_client::MemberServiceClient,
+        oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
+        upstream_service_client::UpstreamServiceClient, user_service_client::UserServiceClient,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -36,33 +37,38 @@ use tower::service_fn;
 /// Noon of some day: far from every edge.
 pub const START_MS: i64 = 1_800_000_000_000;
 
-/// Sends a token with every call, or none.
+/// Sends an authorization with every call, or none.
 #[derive(Clone)]
-pub struct Bearer(Option<String>);
+pub struct Authorization(Option<String>);
 
-impl Interceptor for Bearer {
+/// A user's name and password as they are sent.
+pub fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{name}:{password}")))
+}
+
+impl Interceptor for Authorization {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
+        if let Some(authorization) = &self.0 {
+            let value: MetadataValue<_> = authorization.parse().unwrap();
             request.metadata_mut().insert("authorization", value);
         }
         Ok(request)
     }
 }
 
-type Called = InterceptedService<Channel, Bearer>;
+type Called = InterceptedService<Channel, Authorization>;
 
 /// All services, called with one token.
 #[derive(Clone)]
 pub struct Client {
     pub groups: GroupServiceClient<Called>,
     pub tokens: TokenServiceClient<Called>,
+    pub users: UserServiceClient<Called>,
+    pub members: MemberServiceClient<Called>,
     pub upstreams: UpstreamServiceClient<Called>,
     pub cache: CacheServiceClient<Called>,
     pub oidc: OidcServiceClient<Called>,
     pub audit: AuditServiceClient<Called>,
-    pub users: UserServiceClient<Called>,
-    pub members: MemberServiceClient<Called>,
     pub node: NodeServiceClient<Called>,
 }
 
@@ -106,16 +112,25 @@ impl Plane {
     }
 
     pub fn client(&self, token: Option<&str>) -> Client {
-        let called = || InterceptedService::new(self.channel.clone(), Bearer(token.map(ToOwned::to_owned)));
+        self.client_with(token.map(|token| format!("Bearer {token}")))
+    }
+
+    /// A client that signs in with name and password.
+    pub fn client_of(&self, name: &str, password: &str) -> Client {
+        self.client_with(Some(basic(name, password)))
+    }
+
+    fn client_with(&self, authorization: Option<String>) -> Client {
+        let called = || InterceptedService::new(self.channel.clone(), Authorization(authorization.clone()));
         Client {
             groups: GroupServiceClient::new(called()),
             tokens: TokenServiceClient::new(called()),
+            users: UserServiceClient::new(called()),
+            members: MemberServiceClient::new(called()),
             upstreams: UpstreamServiceClient::new(called()),
             cache: CacheServiceClient::new(called()),
             oidc: OidcServiceClient::new(called()),
             audit: AuditServiceClient::new(called()),
-            users: UserServiceClient::new(called()),
-            members: MemberServiceClient::new(called()),
             node: NodeServiceClient::new(called()),
         }
     }
@@ -151,6 +166,46 @@ impl Plane {
             expires_in: None,
             ..Default::default()
         };
+        self.admin().tokens.create_token(request).await.unwrap().into_inner()
+    }
+
+    /// A user, whose password is [`Plane::password_of`] the name.
+    pub async fn user(&self, name: &str, admin: bool) -> User {
+        let request = CreateUserRequest { name: name.into(), password: Self::password_of(name), admin };
+        self.admin().users.create_user(request).await.unwrap().into_inner().user.unwrap()
+    }
+
+    pub fn password_of(name: &str) -> String {
+        format!("the password of {name}")
+    }
+
+    pub async fn member(&self, group: &str, user: &str, role: Role) {
+        let request = SetMemberRequest { group_path: group.into(), user: user.into(), role: role.into() };
+        self.admin().members.set_member(request).await.unwrap();
+    }
+
+    pub async fn personal_token(&self, user: &str, scopes: &[&str]) -> CreateTokenResponse {
+        let owner = Some(Owner::User(user.into()));
+        let scopes = scopes.iter().map(ToString::to_string).collect();
+        let request = CreateTokenRequest { owner, name: "test".into(), scopes, ..Default::default() };
+        self.admin().tokens.create_token(request).await.unwrap().into_inner()
+    }
+
+    pub async fn group_token(&self, group: &str, kind: TokenKind, role: Role, scopes: &[&str]) -> CreateTokenResponse {
+        let request = CreateTokenRequest {
+            owner: Some(Owner::GroupPath(group.into())),
+            name: "test".into(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            kind: kind.into(),
+            role: role.into(),
+            ..Default::default()
+        };
+        self.admin().tokens.create_token(request).await.unwrap().into_inner()
+    }
+
+    /// A token of that owner with all defaults.
+    pub async fn token_of(&self, owner: Owner) -> CreateTokenResponse {
+        let request = CreateTokenRequest { owner: Some(owner), name: "test".into(), ..Default::default() };
         self.admin().tokens.create_token(request).await.unwrap().into_inner()
     }
 
