@@ -239,8 +239,8 @@ pub fn event(event: Event) -> v1::AuditEvent {
 pub fn sighting(sighting: TagSighting) -> v1::TagSighting {
     v1::TagSighting {
         digest: sighting.digest.to_string(),
-        first_seen_at: Some(timestamp(sighting.first_seen_ms)),
-        last_seen_at: Some(timestamp(sighting.last_seen_ms)),
+        first_seen_at: sighting.first_seen_ms.map(timestamp),
+        last_seen_at: sighting.last_seen_ms.map(timestamp),
         cached: sighting.cached,
         served: sighting.served,
         pinned: sighting.pinned,

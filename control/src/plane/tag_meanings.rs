@@ -13,10 +13,10 @@ use crate::{
 pub struct TagSighting {
     /// The digest.
     pub digest: Digest,
-    /// When it was first seen.
-    pub first_seen_ms: i64,
+    /// When it was first seen; `None` if the tag is only pinned to it.
+    pub first_seen_ms: Option<i64>,
     /// When it was last seen.
-    pub last_seen_ms: i64,
+    pub last_seen_ms: Option<i64>,
     /// Whether the group has it.
     pub cached: bool,
     /// Whether the tag is served as that now.
@@ -38,17 +38,28 @@ impl Plane {
             .into_iter()
             .map(|meaning| TagSighting {
                 digest: meaning.digest,
-                first_seen_ms: meaning.first_seen_ms,
+                first_seen_ms: Some(meaning.first_seen_ms),
                 // The present meaning is noted when the tag moves on.
                 last_seen_ms: record
                     .seen
                     .filter(|seen| seen.digest == meaning.digest)
-                    .map_or(meaning.last_seen_ms, |seen| seen.at_ms.max(meaning.last_seen_ms)),
+                    .map(|seen| seen.at_ms)
+                    .max(Some(meaning.last_seen_ms)),
                 cached: meaning.cached,
                 served: meaning.cached && served == Some(meaning.digest),
                 pinned: pin.is_some_and(|pin| pin.digest == meaning.digest),
             })
             .collect();
+        if let Some(pin) = pin.filter(|pin| sightings.iter().all(|sighting| sighting.digest != pin.digest)) {
+            sightings.push(TagSighting {
+                digest: pin.digest,
+                first_seen_ms: None,
+                last_seen_ms: None,
+                cached: pin.linked,
+                served: pin.linked,
+                pinned: true,
+            });
+        }
         sightings.sort_by_key(|sighting| std::cmp::Reverse((sighting.last_seen_ms, sighting.first_seen_ms)));
         Ok(sightings)
     }

@@ -305,12 +305,15 @@ async fn a_pin_that_is_not_cached_is_fetched_by_digest_and_survives_purges() {
     // However the node records it, that says nothing of what the tag means upstream.
     node.link_manifest(&group, IMAGE, "m0", "latest", &[]).await;
     assert_eq!(served(resolve(&mut node, &group, "latest").await).0, digest("m0"));
-    assert_eq!(history(&plane).await.len(), 1);
+    let shown = history(&plane).await;
+    assert_eq!((shown.len(), &shown[0].digest, shown[0].pinned), (2, &digest("m1"), false));
+    assert_eq!((&shown[1].digest, shown[1].first_seen_at, shown[1].pinned), (&digest("m0"), None, true));
     for image in ["alpine", ""] {
         let purge = PurgeCacheRequest { group_path: "acme".into(), image: image.into(), ..Default::default() };
         plane.admin().cache.purge_cache(purge).await.unwrap();
         assert!(matches!(resolve(&mut node, &group, "latest").await, Resolved::Fetch(_)), "pins are settings");
-        assert_eq!(history(&plane).await, [], "and history is not");
+        let shown = history(&plane).await;
+        assert!(shown.len() == 1 && shown[0].pinned && !shown[0].cached, "and history is not: {shown:?}");
     }
 }
 
