@@ -44,6 +44,7 @@ pub struct CacheCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List a group's cached manifests
+    #[command(after_help = "Example:\n  roadstead cache list acme --image alpine")]
     List {
         /// Path of the group
         path: String,
@@ -55,11 +56,11 @@ enum Action {
         no_trunc: bool,
     },
     /// Show a group's figures
+    #[command(after_help = "Example:\n  roadstead cache stats acme -o json")]
     Stats {
         /// Path of the group
         path: String,
     },
-    /// Remove cached content from a group: all of it, or what fits every filter given
     Purge(Purge),
     History(History),
     Pin(Pin),
@@ -68,7 +69,11 @@ enum Action {
     Schedule(ScheduleCommand),
 }
 
+/// Remove cached content from a group: all of it, or what fits every filter given
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead cache purge acme --older-than 30d --dry-run
+  roadstead cache purge acme --image alpine --tag 3.20")]
 struct Purge {
     /// Path of the group
     path: String,

@@ -43,16 +43,19 @@ pub struct GroupCommand {
 enum Action {
     Create(Create),
     /// Show a group with all its settings
+    #[command(after_help = "Example:\n  roadstead group get acme")]
     Get {
         /// Path of the group: acme, acme/backend
         path: String,
     },
     /// List groups
+    #[command(after_help = "Example:\n  roadstead group list -o json")]
     List,
     Update(Box<Update>),
     /// Give a group another path; its subgroups move with it
     ///
     /// The cache stays, and pulls by the old path go on until another group takes it.
+    #[command(after_help = "Example:\n  roadstead group rename acme acme-corp")]
     Rename {
         /// Path of the group
         path: String,
@@ -61,6 +64,7 @@ enum Action {
     },
     Rule(RuleCommand),
     /// Delete a group with its tokens, credentials and cache
+    #[command(after_help = "Example:\n  roadstead group delete acme --yes")]
     Delete {
         /// Path of the group
         path: String,

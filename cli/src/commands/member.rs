@@ -34,6 +34,7 @@ pub struct MemberCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a user a member of a group, or change the role that the user has there
+    #[command(after_help = "Example:\n  roadstead member add acme alice --role maintainer")]
     Add {
         /// Path of the group
         path: String,
@@ -44,11 +45,13 @@ enum Action {
         role: Role,
     },
     /// List a group's members and those it has from the groups above it
+    #[command(after_help = "Example:\n  roadstead member list acme")]
     List {
         /// Path of the group
         path: String,
     },
     /// Remove a user from a group; a role from a group above stays
+    #[command(after_help = "Example:\n  roadstead member remove acme alice")]
     Remove {
         /// Path of the group
         path: String,

@@ -53,8 +53,10 @@ enum Issuer {
         url: String,
     },
     /// List the issuers that are allowed
+    #[command(after_help = "Example:\n  roadstead oidc issuer list")]
     List,
     /// Forget an issuer, and every group's trust in it
+    #[command(after_help = "Example:\n  roadstead oidc issuer remove https://gitlab.example.com")]
     Remove {
         /// The issuer's URL
         url: String,
@@ -84,11 +86,13 @@ enum Trust {
         claims: Vec<ClaimRule>,
     },
     /// List what a group trusts
+    #[command(after_help = "Example:\n  roadstead oidc trust list acme")]
     List {
         /// Path of the group
         path: String,
     },
     /// End a trust
+    #[command(after_help = "Example:\n  roadstead oidc trust delete 01920c3e-0000-7000-8000-000000000000")]
     Delete {
         /// The trust's id (see `oidc trust list`)
         id: String,

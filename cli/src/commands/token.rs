@@ -54,6 +54,7 @@ enum Action {
         name: String,
     },
     /// List tokens, without their secrets
+    #[command(after_help = "Example:\n  roadstead token list --group acme")]
     List {
         /// Only this group's
         #[arg(long, value_name = "PATH", conflicts_with = "user")]
@@ -63,6 +64,7 @@ enum Action {
         user: Option<String>,
     },
     /// Revoke a token: it stops working at once
+    #[command(after_help = "Example:\n  roadstead token revoke 01920c3e-0000-7000-8000-000000000000")]
     Revoke {
         /// The token's id (see `token list`)
         id: String,

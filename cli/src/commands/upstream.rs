@@ -38,8 +38,10 @@ pub struct UpstreamCommand {
 enum Action {
     Set(Set),
     /// List upstreams
+    #[command(after_help = "Example:\n  roadstead upstream list")]
     List,
     /// Remove an upstream and the credentials groups have for it
+    #[command(after_help = "Example:\n  roadstead upstream delete ghcr.io")]
     Delete {
         /// The upstream's host
         host: String,
@@ -63,6 +65,7 @@ enum Action {
         no_verify: bool,
     },
     /// Forget a group's credentials for an upstream
+    #[command(after_help = "Example:\n  roadstead upstream logout acme docker.io")]
     Logout {
         /// Path of the group
         path: String,

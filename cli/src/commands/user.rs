@@ -37,6 +37,7 @@ pub struct UserCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Create a user; the password is asked for unless it comes on stdin
+    #[command(after_help = "Example:\n  roadstead user create alice --password-stdin < password.txt")]
     Create {
         /// What the person signs in with
         name: String,
@@ -48,14 +49,17 @@ enum Action {
         is_admin: bool,
     },
     /// Show a user
+    #[command(after_help = "Example:\n  roadstead user get alice")]
     Get {
         /// Name of the user
         name: String,
     },
     /// List users
+    #[command(after_help = "Example:\n  roadstead user list")]
     List,
     Update(Update),
     /// Delete a user with memberships and tokens
+    #[command(after_help = "Example:\n  roadstead user delete alice --yes")]
     Delete {
         /// Name of the user
         name: String,

@@ -26,11 +26,13 @@ pub struct ScheduleCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List a group's schedules, with how their last runs ended
+    #[command(after_help = "Example:\n  roadstead cache schedule list acme")]
     List {
         /// Path of the group
         path: String,
     },
     /// End a schedule; what is cached stays
+    #[command(after_help = "Example:\n  roadstead cache schedule delete 01920c3e-0000-7000-8000-000000000000")]
     Delete {
         /// The schedule's id (see `cache schedule list`)
         id: String,

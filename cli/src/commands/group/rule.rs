@@ -42,11 +42,13 @@ pub struct RuleCommand {
 enum Action {
     Set(Set),
     /// List a group's rules in their order
+    #[command(after_help = "Example:\n  roadstead group rule list acme")]
     List {
         /// Path of the group
         path: String,
     },
     /// Delete a rule
+    #[command(after_help = "Example:\n  roadstead group rule delete acme 'docker.io/library/alpine:3.*'")]
     Delete {
         /// Path of the group
         path: String,
