@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod audit_of_changes;
 mod cache;
 mod errands;
 mod freshness;
