@@ -72,7 +72,7 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
         ),
         ("access guest, api", of_group("acme", Role::Guest, &[Scope::Api]), None, &[ReadUpstreams, ReadGroup]),
         ("access guest, purge", of_group("acme", Role::Guest, &[Scope::Purge]), None, &[]),
-        ("owner of the parent", of_group("ac", Role::Owner, &[Scope::Api]), None, &[ReadUpstreams]),
+        ("owner of a group that begins alike", of_group("ac", Role::Owner, &[Scope::Api]), None, &[ReadUpstreams]),
         ("administrator, password", user(true, None), None, every),
         ("administrator, api", user(true, Some(&[Scope::Api])), None, &ALL[1..12]),
         (

@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     authenticate::caller,
-    convert, page,
-    status::{allow, allow_on, from_plane, invalid, invalid_field, parse},
+    convert, page, refused_changes,
+    status::{Wrong, allow, allow_on, from_plane, invalid, invalid_field, parse},
     tag_rules,
 };
 use crate::{
@@ -34,19 +34,12 @@ impl Groups {
         Self(plane)
     }
 
-    /// The path of a new group, if the caller may create one there: whoever owns the group above, otherwise
-    /// administrators.
-    async fn may_be_created(&self, caller: &Actor, path: &str) -> Result<GroupPath, Status> {
-        if !caller.principal.is_admin() && !path.contains('/') {
-            allow(caller, Action::Administer)?;
+    /// Whether the caller may create a group there: whoever owns the group above, otherwise administrators.
+    async fn may_be_created(&self, caller: &Actor, path: &GroupPath) -> Result<(), Status> {
+        match group::parent(path) {
+            Some(parent) => self.0.authorize(caller, Action::OwnGroup, &parent).await.map_err(from_plane),
+            None => allow(caller, Action::Administer),
         }
-        allow(caller, Action::OwnGroup)?;
-        let path = parse("path", path)?;
-        match group::parent(&path) {
-            Some(parent) => self.0.authorize(caller, Action::OwnGroup, &parent).await.map_err(from_plane)?,
-            None => allow(caller, Action::Administer)?,
-        }
-        Ok(path)
     }
 
     /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create one.
@@ -54,7 +47,7 @@ impl Groups {
         self.0.authorize(caller, Action::OwnGroup, path).await.map_err(from_plane)?;
         let to: GroupPath = parse("new_path", new_path)?;
         if group::parent(&to) != group::parent(path) {
-            self.may_be_created(caller, to.as_str()).await?;
+            self.may_be_created(caller, &to).await?;
         }
         Ok(to)
     }
@@ -68,23 +61,33 @@ impl GroupService for Groups {
     ) -> Result<Response<CreateGroupResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = self.may_be_created(&caller, &request.path).await?;
-        let upstreams = if request.upstreams.is_empty() {
-            vec![parse("upstreams", UpstreamHost::DOCKER_HUB)?]
-        } else {
-            convert::hosts("upstreams", &request.upstreams)?
-        };
+        let mut wrong = Wrong::default();
+        let path = wrong.note(parse::<GroupPath>("path", &request.path));
+        if let Some(path) = &path {
+            refused_changes::concerns(path);
+        }
+        allow(&caller, Action::OwnGroup)?;
+        match &path {
+            Some(path) => self.may_be_created(&caller, path).await?,
+            // Where it would be cannot be told: only what the caller may do at the top.
+            None if !request.path.contains('/') => allow(&caller, Action::Administer)?,
+            None => {}
+        }
+        let hub = [UpstreamHost::DOCKER_HUB.to_owned()];
+        let hosts = if request.upstreams.is_empty() { &hub[..] } else { &request.upstreams };
         let settings = GroupSettings {
-            visibility: convert::visibility(request.visibility)?.unwrap_or(Visibility::Private),
+            visibility: wrong.note(convert::visibility(request.visibility)).flatten().unwrap_or(Visibility::Private),
             anonymous_pull: request.anonymous_pull,
             enabled: true,
             frozen: false,
-            upstreams,
-            max_age_ms: request.max_age.map(|age| convert::duration_ms("max_age", age)).transpose()?.unwrap_or(0),
+            upstreams: wrong.note(convert::hosts("upstreams", hosts)).unwrap_or_default(),
+            max_age_ms: tag_rules::duration_in("max_age", request.max_age, &mut wrong.0).unwrap_or(0),
             retention_ms: 0,
             tags: TagSettings::default(),
             images: ImageRules::default(),
         };
+        wrong.finish()?;
+        let Some(path) = path else { return Err(invalid_field("path", "required")) };
         let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
     }
@@ -113,15 +116,15 @@ impl GroupService for Groups {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.0, &caller, Action::ChangeGroup, "path", &request.path).await?;
-        let etag = convert::etag(&request.etag)?;
-        let visibility =
-            match request.visibility {
-                None => None,
-                Some(value) => Some(convert::visibility(value)?.ok_or_else(|| {
-                    invalid_field("visibility", "must be private, internal or public; or leave it out")
-                })?),
-            };
-        let mut wrong = Vec::new();
+        let mut wrong = Wrong::default();
+        let etag = wrong.note(convert::etag(&request.etag)).flatten();
+        let visibility = request.visibility.and_then(|value| {
+            let unspecified = || invalid_field("visibility", "must be private, internal or public; or leave it out");
+            wrong.note(convert::visibility(value).and_then(|parsed| parsed.ok_or_else(unspecified)))
+        });
+        let hosts =
+            request.upstreams.map(|list| wrong.note(convert::hosts("upstreams", &list.hosts)).unwrap_or_default());
+        let mut wrong = wrong.0;
         let patterns = |field: &str, list: Option<ImagePatterns>, wrong: &mut Vec<Violation>| {
             list.map(|list| tag_rules::patterns_in(field, &list.patterns, wrong))
         };
@@ -130,7 +133,7 @@ impl GroupService for Groups {
             anonymous_pull: request.anonymous_pull,
             enabled: request.enabled,
             frozen: request.frozen,
-            upstreams: request.upstreams.map(|list| convert::hosts("upstreams", &list.hosts)).transpose()?,
+            upstreams: hosts,
             retention_ms: tag_rules::duration_in("retention", request.retention, &mut wrong),
             max_age_ms: tag_rules::duration_in("max_age", request.max_age, &mut wrong),
             max_stale_ms: tag_rules::duration_in("max_stale", request.max_stale, &mut wrong),

@@ -68,6 +68,29 @@ pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
     invalid(vec![Violation::new(field, message)])
 }
 
+/// Collects what is wrong with the fields of one request, so that all of it is named at once.
+#[derive(Default)]
+pub struct Wrong(pub Vec<Violation>);
+
+impl Wrong {
+    /// What a field was parsed to; notes it if it was not.
+    pub fn note<T>(&mut self, parsed: Result<T, Status>) -> Option<T> {
+        match parsed {
+            Ok(parsed) => Some(parsed),
+            Err(status) => {
+                let found = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+                self.0.extend(found.into_iter().map(|v| Violation::new(v.field, v.description)));
+                None
+            }
+        }
+    }
+
+    /// Refuses the request if anything was noted.
+    pub fn finish(self) -> Result<(), Status> {
+        if self.0.is_empty() { Ok(()) } else { Err(invalid(self.0)) }
+    }
+}
+
 /// The caller may not do that.
 pub fn denied(problem: Denied) -> Status {
     match problem {

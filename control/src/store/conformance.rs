@@ -22,6 +22,8 @@ use crate::{
 
 #[path = "conformance/freshness.rs"]
 mod freshness;
+#[path = "conformance/people.rs"]
+mod people;
 
 /// The moment at which the databases are made.
 const NOW: i64 = 1_000_000;

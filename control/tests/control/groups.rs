@@ -59,7 +59,31 @@ async fn fields_that_cannot_be_are_named() {
         let refused = plane.admin().groups.create_group(request).await.unwrap_err();
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]), "{refused}");
     }
+    let all_wrong = CreateGroupRequest {
+        path: "a//b".into(),
+        visibility: 9,
+        upstreams: vec!["Not a host".into()],
+        max_age: seconds(-1),
+        ..new()
+    };
+    let refused = plane.admin().groups.create_group(all_wrong).await.unwrap_err();
+    assert_eq!(fields(&refused), ["path", "visibility", "upstreams", "max_age"], "{refused}");
+    let all_wrong = UpdateGroupRequest {
+        etag: "x".into(),
+        visibility: Some(9),
+        upstreams: Some(UpstreamList { hosts: vec!["Not a host".into()] }),
+        max_age: seconds(-1),
+        retention: seconds(-1),
+        missing_tag: Some(9),
+        ..update()
+    };
     plane.public_group("acme", true).await;
+    let refused = change(&plane, all_wrong).await.unwrap_err();
+    assert_eq!(
+        fields(&refused),
+        ["etag", "visibility", "upstreams", "retention", "max_age", "missing_tag"],
+        "{refused}"
+    );
     let empty = UpstreamList { hosts: vec![] };
     for (request, field) in [
         (UpdateGroupRequest { visibility: Some(Visibility::Internal.into()), ..update() }, "anonymous_pull"),
