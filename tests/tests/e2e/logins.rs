@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use roadstead_proto::v1::{Role, UpdateGroupRequest, UpdateUserRequest, Visibility};
 use roadstead_tests::{
     api::{Api, PULL},
+    client::Client,
     cluster::{Cluster, DeployToken},
     engines::{DockerEngine, Podman, skopeo, skopeo_with_home},
     image::Image,
@@ -97,7 +98,7 @@ async fn docker_shows_refusals_that_people_can_read() {
     let login = async |name: &str, password: &str| {
         engine.docker_with_input(&["login", &registry, "--username", name, "--password-stdin"], password).await
     };
-    reads(login("alice", "a wrong password").await, &["wrong user name, password or token"]);
+    reads(login("alice", "a wrong password").await, &["unauthorized: wrong user name, password or token"]);
     reads(login(&half.username, &half.token).await, &["lacks write_registry"]);
     login("alice", PASSWORD).await.ok();
     let pull = async |group: &str| engine.docker(&["pull", &image(&cluster, group)]).await;
@@ -107,9 +108,16 @@ async fn docker_shows_refusals_that_people_can_read() {
     login("bob", PASSWORD).await.ok();
     let hidden = pull("acme").await.failed().replace("acme", "GROUP");
     assert_eq!(hidden, absent);
-    assert!(hidden.contains("there is no group GROUP"), "{hidden}");
+    assert!(hidden.contains("name unknown: there is no group GROUP"), "{hidden}");
     admin.update_user("bob", UpdateUserRequest { disabled: Some(true), ..Default::default() }).await;
     reads(login("bob", PASSWORD).await, &["user bob is disabled"]);
+    let guess = Client::new(&cluster.url(), "acme", Some(("carol".into(), "a guess".into())));
+    for _ in 0..30 {
+        if guess.sign_in("app").await.status == 429 {
+            break;
+        }
+    }
+    reads(login("carol", "another guess").await, &["toomanyrequests: too many failed sign-ins; try again in"]);
 }
 
 #[tokio::test]
