@@ -135,6 +135,21 @@ pub struct GroupChange {
 }
 
 impl GroupSettings {
+    /// What a group has if nothing is said: private, enabled, asking these upstreams at every pull.
+    pub fn new(upstreams: Vec<UpstreamHost>) -> Self {
+        Self {
+            visibility: Visibility::Private,
+            anonymous_pull: false,
+            enabled: true,
+            frozen: false,
+            upstreams,
+            max_age_ms: 0,
+            retention_ms: 0,
+            tags: TagSettings::default(),
+            images: ImageRules::default(),
+        }
+    }
+
     /// The settings after `change`.
     pub fn with(&self, change: GroupChange) -> Self {
         Self {
@@ -246,17 +261,7 @@ mod tests {
     use super::*;
 
     fn settings() -> GroupSettings {
-        GroupSettings {
-            visibility: Visibility::Private,
-            anonymous_pull: false,
-            enabled: true,
-            frozen: false,
-            upstreams: vec!["docker.io".parse().unwrap()],
-            max_age_ms: 0,
-            retention_ms: 0,
-            tags: TagSettings::default(),
-            images: ImageRules::default(),
-        }
+        GroupSettings::new(vec!["docker.io".parse().unwrap()])
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    CreateGroupResponse, DeleteGroupRequest, GetGroupRequest, ListGroupsRequest, UpdateGroupRequest,
+    DeleteGroupRequest, GetGroupRequest, ListGroupsRequest, UpdateGroupRequest,
     group_service_client::GroupServiceClient,
 };
 
@@ -17,7 +17,7 @@ use self::{
 };
 use super::confirm;
 use crate::{
-    connect::{AdminChannel, AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session, all_pages},
     failure::Failure,
     output::human,
 };
@@ -90,7 +90,7 @@ impl Action {
         let output = session.output;
         match self {
             Self::Create(flags) => {
-                let answer = create(&mut groups, flags).await?;
+                let answer = groups.create_group(flags.request()).await?.into_inner();
                 output.answer(&answer, || details(answer.group.as_ref()))?;
             }
             Self::Get { path } => {
@@ -119,32 +119,5 @@ impl Action {
             }
         }
         Ok(())
-    }
-}
-
-/// The RPC that creates takes less than the one that updates: what it does not take follows at once. If that is refused,
-/// the new group goes again, so that none is left with fewer rules than were asked for.
-async fn create(
-    groups: &mut GroupServiceClient<AdminChannel>,
-    flags: Create,
-) -> Result<CreateGroupResponse, CallError> {
-    let (request, more) = flags.requests();
-    let created = groups.create_group(request).await?.into_inner();
-    let (Some(mut update), Some(group)) = (more, &created.group) else { return Ok(created) };
-    (update.path, update.etag) = (group.path.clone(), group.etag.clone());
-    match groups.update_group(update).await {
-        Ok(answer) => Ok(CreateGroupResponse { group: answer.into_inner().group }),
-        Err(refused) => {
-            let path = group.path.clone();
-            match groups.delete_group(DeleteGroupRequest { path: path.clone() }).await {
-                Ok(_) => Err(refused.into()),
-                Err(error) => Err(Failure::failed(format_args!(
-                    "group {path} was created, but not all of its settings were taken: {}; it cannot be deleted again: {}",
-                    refused.message(),
-                    error.message()
-                ))
-                .into()),
-            }
-        }
     }
 }

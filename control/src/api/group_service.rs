@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadstead_proto::{
-    GroupPath, UpstreamHost,
+    GroupPath, ImagePattern, UpstreamHost,
     v1::{
         CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
         GetGroupResponse, GetImagePrefixRequest, GetImagePrefixResponse, ImagePatterns, ListGroupsRequest,
@@ -20,9 +20,8 @@ use super::{
 };
 use crate::{
     access::{Action, Actor},
-    group::{self, GroupChange, GroupSettings, Visibility},
+    group::{self, GroupChange, GroupSettings},
     plane::Plane,
-    tag_settings::{ImageRules, TagSettings},
     violation::Violation,
 };
 
@@ -53,6 +52,10 @@ impl Groups {
     }
 }
 
+fn patterns(field: &str, list: Option<ImagePatterns>, wrong: &mut Vec<Violation>) -> Option<Vec<ImagePattern>> {
+    list.map(|list| tag_rules::patterns_in(field, &list.patterns, wrong))
+}
+
 #[tonic::async_trait]
 impl GroupService for Groups {
     async fn create_group(
@@ -75,17 +78,23 @@ impl GroupService for Groups {
         }
         let hub = [UpstreamHost::DOCKER_HUB.to_owned()];
         let hosts = if request.upstreams.is_empty() { &hub[..] } else { &request.upstreams };
-        let settings = GroupSettings {
-            visibility: wrong.note(convert::visibility(request.visibility)).flatten().unwrap_or(Visibility::Private),
-            anonymous_pull: request.anonymous_pull,
-            enabled: true,
-            frozen: false,
-            upstreams: wrong.note(convert::hosts("upstreams", hosts)).unwrap_or_default(),
-            max_age_ms: tag_rules::duration_in("max_age", request.max_age, &mut wrong.0).unwrap_or(0),
-            retention_ms: 0,
-            tags: TagSettings::default(),
-            images: ImageRules::default(),
+        let visibility = wrong.note(convert::visibility(request.visibility)).flatten();
+        let upstreams = wrong.note(convert::hosts("upstreams", hosts)).unwrap_or_default();
+        let found = &mut wrong.0;
+        let change = GroupChange {
+            visibility,
+            anonymous_pull: Some(request.anonymous_pull),
+            retention_ms: tag_rules::duration_in("retention", request.retention, found),
+            max_age_ms: tag_rules::duration_in("max_age", request.max_age, found),
+            max_stale_ms: tag_rules::duration_in("max_stale", request.max_stale, found),
+            cooldown_ms: tag_rules::duration_in("cooldown", request.cooldown, found),
+            missing_tag: tag_rules::missing_in("missing_tag", request.missing_tag, found),
+            tag_rules: request.tag_rules.map(|list| tag_rules::rules_in(list.rules, found)),
+            allowed_images: patterns("allowed_images", request.allowed_images, found),
+            denied_images: patterns("denied_images", request.denied_images, found),
+            ..GroupChange::default()
         };
+        let settings = GroupSettings::new(upstreams).with(change);
         wrong.finish()?;
         let Some(path) = path else { return Err(invalid_field("path", "required")) };
         let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
@@ -125,9 +134,6 @@ impl GroupService for Groups {
         let hosts =
             request.upstreams.map(|list| wrong.note(convert::hosts("upstreams", &list.hosts)).unwrap_or_default());
         let mut wrong = wrong.0;
-        let patterns = |field: &str, list: Option<ImagePatterns>, wrong: &mut Vec<Violation>| {
-            list.map(|list| tag_rules::patterns_in(field, &list.patterns, wrong))
-        };
         let change = GroupChange {
             visibility,
             anonymous_pull: request.anonymous_pull,

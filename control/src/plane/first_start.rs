@@ -7,7 +7,6 @@ use crate::{
     auth::secret,
     group::{GroupSettings, Visibility},
     store::{WriteTx, changes::Subject, tokens, upstreams},
-    tag_settings::{ImageRules, TagSettings},
     token::{Token, TokenKind},
     upstream::Upstream,
 };
@@ -82,17 +81,8 @@ async fn refresh_docker_hub(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
 
 async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
     let (Ok(path), Ok(hub)) = (DEFAULT_GROUP.parse(), Upstream::docker_hub()) else { return Ok(()) };
-    let settings = GroupSettings {
-        visibility: Visibility::Public,
-        anonymous_pull: true,
-        enabled: true,
-        frozen: false,
-        upstreams: vec![hub.host],
-        max_age_ms: 0,
-        retention_ms: 0,
-        tags: TagSettings::default(),
-        images: ImageRules::default(),
-    };
+    let settings =
+        GroupSettings { visibility: Visibility::Public, anonymous_pull: true, ..GroupSettings::new(vec![hub.host]) };
     insert_group(tx, path, settings, now_ms).await.map(|_| ())
 }
 

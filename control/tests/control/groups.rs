@@ -55,6 +55,9 @@ async fn fields_that_cannot_be_are_named() {
         (CreateGroupRequest { upstreams: vec!["Not a host".into()], ..new() }, "upstreams"),
         (CreateGroupRequest { max_age: seconds(30 * 86400 + 1), ..new() }, "max_age"),
         (CreateGroupRequest { max_age: seconds(-1), ..new() }, "max_age"),
+        (CreateGroupRequest { retention: seconds(1), ..new() }, "retention"),
+        (CreateGroupRequest { cooldown: seconds(400 * 86400), ..new() }, "cooldown"),
+        (CreateGroupRequest { missing_tag: 9, ..new() }, "missing_tag"),
     ] {
         let refused = plane.admin().groups.create_group(request).await.unwrap_err();
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]), "{refused}");

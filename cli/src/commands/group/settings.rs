@@ -144,17 +144,23 @@ impl From<MissingTag> for ProtoMissingTag {
 }
 
 impl Create {
-    /// The request that creates the group, and the one that gives it the settings which the first does not take.
-    pub fn requests(self) -> (CreateGroupRequest, Option<UpdateGroupRequest>) {
-        let create = CreateGroupRequest {
+    /// The request.
+    pub fn request(self) -> CreateGroupRequest {
+        let rules = self.rules.onto(UpdateGroupRequest::default());
+        CreateGroupRequest {
             path: self.path,
             visibility: ProtoVisibility::from(self.visibility).into(),
             anonymous_pull: self.anonymous_pull,
             upstreams: self.upstreams,
             max_age: self.max_age.map(to_proto),
-        };
-        let update = self.rules.onto(UpdateGroupRequest::default());
-        (create, (update != UpdateGroupRequest::default()).then_some(update))
+            retention: rules.retention,
+            max_stale: rules.max_stale,
+            cooldown: rules.cooldown,
+            missing_tag: rules.missing_tag.unwrap_or_default(),
+            tag_rules: None,
+            allowed_images: rules.allowed_images,
+            denied_images: rules.denied_images,
+        }
     }
 }
 
@@ -254,10 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_is_one_request_unless_it_needs_two() {
-        assert_eq!(flags::<Create>("acme --max-age 10m").requests().1, None);
-        let (create, more) = flags::<Create>("acme --deny *miner*").requests();
+    fn a_creation_takes_all_rules_at_once() {
+        let create = flags::<Create>("acme --deny *miner* --missing-tag keep --cooldown 1s").request();
         assert_eq!(create.path, "acme");
-        assert_eq!(more.unwrap().denied_images, Some(ImagePatterns { patterns: vec!["*miner*".into()] }));
+        assert_eq!(create.denied_images, Some(ImagePatterns { patterns: vec!["*miner*".into()] }));
+        assert_eq!(create.missing_tag(), ProtoMissingTag::Keep);
+        assert_eq!(create.cooldown, Some(ProtoDuration { seconds: 1, nanos: 0 }));
+        assert_eq!(create.allowed_images, None);
     }
 }
