@@ -145,7 +145,10 @@ impl Errands {
         for attempt in 1..=LAST_WORDS {
             match self.control.report_errand(id, report).await {
                 Ok(_) => return,
-                Err(error) if error.retryable() && attempt < LAST_WORDS => sleep(REPORT_EVERY).await,
+                // A stop does not wait for a control plane that is away.
+                Err(error) if error.retryable() && attempt < LAST_WORDS && !self.stop.is_cancelled() => {
+                    sleep(REPORT_EVERY).await;
+                }
                 Err(error) => return warn!(errand.id = id, %error, "what came of an errand could not be told"),
             }
         }

@@ -127,8 +127,7 @@ impl Fill {
         })
     }
 
-    /// Waits until upstream has answered, and tells the blob's size where upstream did. An empty body has no last
-    /// byte to hold back, so it waits for the digest. If `target`'s own credentials do not do, that is its answer,
+    /// Waits until upstream has answered, and tells the blob's size where upstream did. A short body waits for the digest. If `target`'s own credentials do not do, that is its answer,
     /// whoever else gets the blob.
     pub async fn headers(&self, target: &Target) -> Result<Option<u64>, Arc<FillError>> {
         let mut progress = self.progress.subscribe();

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use super::FillError;
 
+/// Longest blob whose answer waits for the digest, in bytes: it comes in one piece or two, and a clear error is better than a
+/// connection that breaks. What proxies and hotels send instead of content is this short, too.
+const SHORT_BYTES: u64 = 4 * 1024;
+
 /// A fill's state at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
@@ -33,7 +37,7 @@ impl Progress {
     pub(super) fn has_headers(&self) -> bool {
         match self.phase {
             Phase::Connecting => false,
-            Phase::Arriving => self.total != Some(0),
+            Phase::Arriving => self.total.is_none_or(|total| total > SHORT_BYTES),
             Phase::Verified | Phase::Failed(_) => true,
         }
     }
@@ -54,11 +58,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_answer_waits_for_the_digest() {
+    fn a_short_answer_waits_for_the_digest() {
         let at = |phase: Phase, total| Progress { phase, total, written: 0 }.has_headers();
         assert!(!at(Phase::Connecting, None));
-        assert!(!at(Phase::Arriving, Some(0)));
-        assert!(at(Phase::Arriving, Some(1)) && at(Phase::Arriving, None) && at(Phase::Verified, Some(0)));
+        assert!(!at(Phase::Arriving, Some(0)) && !at(Phase::Arriving, Some(SHORT_BYTES)));
+        assert!(
+            at(Phase::Arriving, Some(SHORT_BYTES + 1)) && at(Phase::Arriving, None) && at(Phase::Verified, Some(0))
+        );
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Puller {
                 return Err(PrefetchFailed { reason: ErrandFailure::Unavailable, message });
             }
             for child in chosen.into_iter().filter(|child| seen.insert(child.digest)) {
+                self.may_spend(&pull, &child.digest).await?;
                 let answer = self.manifest_by_digest(&pull, child.digest).await?;
                 manifests.push((child.digest, depth + 1, is_fetched(&answer)));
             }
@@ -104,6 +105,18 @@ impl Puller {
             .buffer_unordered(BLOBS_AT_ONCE)
             .try_collect::<()>()
             .await
+    }
+
+    /// What is kept of the pull limit is for people who pull: an image of many platforms must not take it. Whether the
+    /// prefetch may begin at all was the control plane's to say.
+    async fn may_spend(&self, pull: &Pull, manifest: &Digest) -> Result<(), PrefetchFailed> {
+        let (upstream, credential) = (&pull.target.upstream, &pull.target.credential);
+        let username = credential.as_ref().map_or("", |credential| credential.username());
+        if self.link(pull, manifest).await?.is_some() || !self.control.conditions().is_short(upstream, username) {
+            return Ok(());
+        }
+        let message = format!("what is left of the pull limit of {} is kept for pulls", upstream.host);
+        Err(PrefetchFailed { reason: ErrandFailure::Limit, message })
     }
 
     /// Counts a manifest that is here now; what it refers to.

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 /// An answer, as far as the matrix is about it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// 0 where the connection ended before there was one.
     pub status: u16,
     /// The error's code, or empty.
     pub code: String,
@@ -27,7 +28,7 @@ impl Seen {
     /// Without what it took.
     pub fn outcome(&self) -> String {
         match self.status {
-            200 if !self.is_complete => "200, *broken off*".to_owned(),
+            _ if !self.is_complete => "*broken off*".to_owned(),
             200 if self.warning.is_empty() => format!("200 `{}`", self.cache),
             200 => format!("200 `{}` {}", self.cache, self.warning),
             status if self.has_retry_after => format!("{status} `{}`, `Retry-After`", self.code),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use roadstead_tests::{
     client::{Client, ENGINE_ACCEPTS},
     cluster::{Cluster, ClusterOptions},
@@ -17,6 +17,7 @@ use roadstead_tests::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{
+    super::soon,
     seen::Seen,
     troubles::{Start, Trouble},
 };
@@ -90,7 +91,8 @@ impl Stage {
             registry.push_blob("library/app", blob.clone());
         }
         let client = cluster.anonymous();
-        client.manifest("app", "warm").await.expect(200);
+        // The node hears of its upstream a moment later.
+        soon(200, async || client.manifest("app", "warm").await).await;
         client.blob_hit("app", &digest(&images[0].layers[0])).await;
         let stage = Self { hub, other, untrusted, dns, client, images, blob, cluster };
         stage.start(trouble).await;
@@ -156,9 +158,11 @@ impl Stage {
         }
         self.hub.forget_requests();
         let started = Instant::now();
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await;
+        let (status, headers, body) = match request.send().await {
+            Ok(response) => (response.status().as_u16(), response.headers().clone(), response.bytes().await),
+            // What is broken off soon enough may never get as far as its headers.
+            Err(error) => (0, HeaderMap::new(), Err(error)),
+        };
         let took = started.elapsed();
         let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         let bytes = body.as_ref().map(Bytes::clone).unwrap_or_default();
