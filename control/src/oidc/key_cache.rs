@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync;
@@ -44,12 +44,30 @@ struct Known {
 }
 
 impl Known {
-    fn is_due(&self, key_id: Option<&str>, now_ms: i64) -> bool {
-        let (wanted, between) = match &self.keys {
-            None => (true, BETWEEN_WITHOUT_KEYS_MS),
-            Some((keys, at_ms)) => (now_ms - at_ms >= FRESH_MS || !keys.has(key_id), BETWEEN_MS),
-        };
-        wanted && self.asked_at_ms.is_none_or(|at_ms| now_ms - at_ms >= between)
+    /// Its keys, if they need not be asked for again.
+    fn fresh(&self, key_id: Option<&str>, now_ms: i64) -> Option<Arc<KeySet>> {
+        let (keys, at_ms) = self.keys.as_ref()?;
+        (now_ms - at_ms < FRESH_MS && keys.has(key_id)).then(|| keys.clone())
+    }
+
+    /// Whether it may be asked again.
+    fn may_ask(&self, now_ms: i64) -> bool {
+        let between = if self.keys.is_some() { BETWEEN_MS } else { BETWEEN_WITHOUT_KEYS_MS };
+        self.asked_at_ms.is_none_or(|at_ms| now_ms - at_ms >= between)
+    }
+}
+
+/// One issuer.
+#[derive(Default)]
+struct Issuer {
+    known: Mutex<Known>,
+    /// Held by who asks it.
+    asking: sync::Mutex<()>,
+}
+
+impl Issuer {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,7 +75,7 @@ impl Known {
 pub struct KeyCache {
     clock: Clock,
     /// As many as issuers were ever allowed: others never come here.
-    issuers: Mutex<HashMap<String, Arc<sync::Mutex<Known>>>>,
+    issuers: Mutex<HashMap<String, Arc<Issuer>>>,
 }
 
 impl KeyCache {
@@ -67,32 +85,42 @@ impl KeyCache {
     }
 
     /// The issuer's keys, the named one among them if it has it. The issuer must be one that is allowed.
-    pub async fn keys(&self, issuer: &IssuerUrl, key_id: Option<&str>) -> Result<Arc<KeySet>, KeysUnavailable> {
-        let known = {
+    pub async fn keys(&self, url: &IssuerUrl, key_id: Option<&str>) -> Result<Arc<KeySet>, KeysUnavailable> {
+        let issuer = {
             let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
-            issuers.entry(issuer.as_str().to_owned()).or_default().clone()
+            issuers.entry(url.as_str().to_owned()).or_default().clone()
         };
-        let mut known = known.lock().await;
+        // Known keys wait for nobody, even while others wait for an unknown one.
+        if let Some(keys) = issuer.known().fresh(key_id, self.clock.now_ms()) {
+            return Ok(keys);
+        }
+        let _asking = issuer.asking.lock().await;
         let now_ms = self.clock.now_ms();
-        if known.is_due(key_id, now_ms) {
-            let fetched = discovery::fetch(issuer).await;
+        // Looked at again: whoever asked in between may have found it.
+        let is_due = {
+            let known = issuer.known();
+            known.fresh(key_id, now_ms).is_none() && known.may_ask(now_ms)
+        };
+        if is_due {
+            let fetched = discovery::fetch(url).await;
+            let mut known = issuer.known();
             known.asked_at_ms = Some(now_ms);
             match fetched {
                 Ok(keys) => {
-                    info!(oidc.issuer = %issuer, "fetched the issuer's keys");
+                    info!(oidc.issuer = %url, "fetched the issuer's keys");
                     known.keys = Some((Arc::new(keys), now_ms));
                 }
-                Err(error) => warn!(oidc.issuer = %issuer, %error, "cannot fetch the issuer's keys"),
+                Err(error) => warn!(oidc.issuer = %url, %error, "cannot fetch the issuer's keys"),
             }
         }
-        match &known.keys {
+        match &issuer.known().keys {
             Some((keys, at_ms)) if now_ms - at_ms < STALE_MS => Ok(keys.clone()),
-            _ => Err(KeysUnavailable { issuer: issuer.to_string() }),
+            _ => Err(KeysUnavailable { issuer: url.to_string() }),
         }
     }
 
     /// Forgets an issuer's keys.
-    pub fn forget(&self, issuer: &str) {
-        self.issuers.lock().unwrap_or_else(PoisonError::into_inner).remove(issuer);
+    pub fn forget(&self, url: &str) {
+        self.issuers.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
     }
 }

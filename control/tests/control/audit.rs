@@ -2,8 +2,9 @@
 
 use prost_types::Timestamp;
 use roadstead_proto::v1::{
-    AddIssuerRequest, AuditEvent, AuditOutcome, DeleteGroupRequest, DeleteUpstreamRequest, ListEventsRequest,
-    PurgeCacheRequest, SetUpstreamRequest, UpdateGroupRequest,
+    AddIssuerRequest, AuditEvent, AuditOutcome, CreateTokenRequest, DeleteGroupRequest, DeleteUpstreamRequest,
+    ListEventsRequest, PurgeCacheRequest, Role, SetUpstreamRequest, TokenKind, UpdateGroupRequest,
+    create_token_request::Owner,
 };
 use tonic::Code;
 
@@ -114,6 +115,36 @@ async fn who_may_read_the_audit() {
     assert!(scopeless.audit.list_events(of("acme")).await.unwrap_err().message().contains("scope read_api"));
     let bad = ListEventsRequest { page_token: "%".into(), ..Default::default() };
     assert_eq!(plane.admin().audit.list_events(bad).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn owners_read_the_events_of_their_group_and_none_of_another_that_had_its_path() {
+    let plane = Plane::start().await;
+    let owner = async || {
+        let request = CreateTokenRequest {
+            owner: Some(Owner::GroupPath("acme".into())),
+            name: "auditor".into(),
+            scopes: vec!["read_api".into()],
+            kind: TokenKind::GroupAccess.into(),
+            role: Role::Owner.into(),
+            ..Default::default()
+        };
+        let token = plane.admin().tokens.create_token(request).await.unwrap().into_inner();
+        plane.client(Some(&token.token))
+    };
+    plane.group("acme").await;
+    plane.group("acme/ci").await;
+    let (created, made) = ("group.create", "token.create");
+    let seen = events(&mut owner().await, of("acme")).await;
+    assert_eq!(seen.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), [made, created, created]);
+    for path in ["acme/ci", "acme"] {
+        plane.admin().groups.delete_group(DeleteGroupRequest { path: path.into() }).await.unwrap();
+    }
+    plane.advance(1);
+    plane.group("acme").await;
+    let seen = events(&mut owner().await, of("acme")).await;
+    assert_eq!(seen.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), [made, created]);
+    assert_eq!(events(&mut plane.admin(), of("acme")).await.len(), 7, "administrators see both");
 }
 
 #[tokio::test]

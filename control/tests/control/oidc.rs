@@ -219,6 +219,23 @@ async fn an_issuer_that_misbehaves_gives_no_keys_and_costs_seconds() {
 }
 
 #[tokio::test]
+async fn known_keys_wait_for_nobody_while_the_issuer_hangs() {
+    let (plane, issuer, signer) = trusting().await;
+    assert_eq!(refusal(&plane, &signer.sign(&issuer.claims())).await, "signed in");
+    plane.advance(31);
+    issuer.misbehave(Fault::Hangs);
+    let unknown = Signer::ec("k2").sign(&issuer.claims());
+    let mut node = plane.node();
+    let waiting = tokio::spawn(async move { sign_in(&mut node, ("oidc", &unknown), &["acme"]).await });
+    while issuer.asked() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(refusal(&plane, &signer.sign(&issuer.claims())).await, "signed in");
+    assert!(!waiting.is_finished(), "the other one still waits");
+    assert!(waiting.await.unwrap().unwrap_err().1.contains("no such key"));
+}
+
+#[tokio::test]
 async fn many_jobs_at_once_ask_the_issuer_once() {
     let (plane, issuer, signer) = trusting().await;
     let token = signer.sign(&issuer.claims());
