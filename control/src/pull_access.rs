@@ -10,7 +10,7 @@ use crate::{
     attempts::TooManyFailures,
     group::{self, Visibility},
     member::Role,
-    oidc::OidcRefused,
+    oidc::{KeysUnavailable, OidcRefused},
     token::Scope,
 };
 
@@ -105,6 +105,9 @@ pub enum PullRefused {
     /// Nothing was looked at: too many failures before.
     #[error(transparent)]
     TooManyFailures(#[from] TooManyFailures),
+    /// Whether an ID token is good cannot be told now.
+    #[error(transparent)]
+    Keys(#[from] KeysUnavailable),
     /// Credentials are needed.
     #[error("sign in first: `docker login` with a user's name and password or a token")]
     SignInNeeded,

@@ -50,6 +50,7 @@ fn verdict(who: &Identity, standing: Standing, group: Option<(Visibility, bool, 
         Err(PullRefused::MayNot { .. }) => "denied",
         Err(PullRefused::Disabled { .. }) => "off",
         Err(PullRefused::TooManyFailures(_)) => "429",
+        Err(PullRefused::Keys(_)) => "503",
         Err(PullRefused::NotFound { .. }) => "404",
     }
 }

@@ -279,13 +279,14 @@ async fn groups_that_a_token_is_not_for_read_alike_whether_they_are_there_or_not
 
 #[tokio::test]
 async fn refusals_of_the_token_service_read_as_the_control_plane_says_them() {
-    use pb::SignInRefusal::{Denied, NotFound, TooManyRequests, Unauthenticated};
+    use pb::SignInRefusal::{Denied, NotFound, TooManyRequests, Unauthenticated, Unavailable};
     let node = Node::start(DataplaneConfig::default()).await;
     for (reason, wait, expected) in [
         (Unauthenticated, 0, (401, "UNAUTHORIZED", "")),
         (Denied, 0, (403, "DENIED", "")),
         (NotFound, 0, (404, "NAME_UNKNOWN", "")),
         (TooManyRequests, 42, (429, "TOOMANYREQUESTS", "42")),
+        (Unavailable, 5, (503, "UNAVAILABLE", "5")),
     ] {
         let refused = pb::SignInRefused {
             reason: reason.into(),

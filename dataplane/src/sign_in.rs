@@ -164,6 +164,7 @@ impl TokenService {
             SignInRefusal::Denied => (StatusCode::FORBIDDEN, Code::Denied),
             SignInRefusal::NotFound => (StatusCode::NOT_FOUND, Code::NameUnknown),
             SignInRefusal::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
+            SignInRefusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         };
         Err(OciError::new(status, code, refused.message)
             .with_retry_after(refused.retry_after.map(|wait| wait.as_secs())))

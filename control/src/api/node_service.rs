@@ -42,6 +42,9 @@ const EVENTS_AHEAD: usize = 1;
 /// Most characters of a node's name and version that are logged.
 const MAX_NAME_CHARS: usize = 255;
 
+/// When to try again while an issuer's keys cannot be fetched, in seconds: they are asked for again by then.
+const KEYS_RETRY_SECONDS: i64 = 5;
+
 /// The service.
 pub struct Nodes {
     plane: Arc<Plane>,
@@ -232,6 +235,7 @@ fn nobody_waits() -> Status {
 fn refusal(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
         PullRefused::TooManyFailures(_) => SignInRefusal::TooManyRequests,
+        PullRefused::Keys(_) => SignInRefusal::Unavailable,
         PullRefused::WrongCredentials
         | PullRefused::Oidc(_)
         | PullRefused::SignInNeeded
@@ -244,6 +248,7 @@ fn refusal(refused: &PullRefused) -> SignInRefused {
     };
     let retry_after_seconds = match refused {
         PullRefused::TooManyFailures(problem) => retry_after_seconds(problem.retry_after),
+        PullRefused::Keys(_) => KEYS_RETRY_SECONDS,
         _ => 0,
     };
     SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds }

@@ -24,10 +24,10 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No client can be set up.
-    #[error("https is not possible here; are the system's CA certificates installed? {0}")]
+    #[error("https is not possible here; are the system's CA certificates installed? {}", causes(.0))]
     Setup(reqwest::Error),
     /// No answer.
-    #[error("no answer: {0}")]
+    #[error("no answer: {}", causes(.0))]
     Http(#[from] reqwest::Error),
     /// Too slow.
     #[error("no answer within {} seconds", WHOLE_TIME.as_secs())]
@@ -66,6 +66,17 @@ pub enum FetchError {
         /// Where.
         url: String,
     },
+}
+
+/// An error with what caused it: the client's own words do not say that a certificate is not trusted.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What is needed of an issuer's description.

@@ -66,6 +66,7 @@ impl Plane {
                 Ok(Ok(who)) => Ok(who),
                 Ok(Err(refused)) => Err(refused),
                 Err(PlaneError::TooManyFailures(problem)) => Err(problem.into()),
+                Err(PlaneError::Keys(problem)) => Err(problem.into()),
                 Err(problem) => return Err(problem),
             };
             match refused {

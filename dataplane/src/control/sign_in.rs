@@ -81,4 +81,6 @@ pub enum SignInRefusal {
     NotFound,
     /// Too many failures.
     TooManyRequests,
+    /// Whether the credentials are good cannot be told now.
+    Unavailable,
 }

@@ -269,6 +269,7 @@ pub(super) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Pr
         pb::SignInRefusal::Denied => SignInRefusal::Denied,
         pb::SignInRefusal::NotFound => SignInRefusal::NotFound,
         pb::SignInRefusal::TooManyRequests => SignInRefusal::TooManyRequests,
+        pb::SignInRefusal::Unavailable => SignInRefusal::Unavailable,
         pb::SignInRefusal::Unspecified => return Err(format!("there is no refusal {}", refused.reason)),
     };
     let retry_after = wait(refused.retry_after_seconds);
