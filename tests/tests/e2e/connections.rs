@@ -188,7 +188,7 @@ async fn a_stop_waits_no_longer_than_the_drain_timeout() {
     let hub = Hub::start().await;
     let arguments = ["--drain-timeout", "1s"].map(str::to_owned).to_vec();
     let cluster = Cluster::start_with(&hub, ClusterOptions { arguments, ..ClusterOptions::default() }).await;
-    let wanted = hub.push_blob("library/app", random_bytes(1, 1000));
+    let wanted = hub.push_blob("library/app", random_bytes(1, 100_000));
     let gate = Gate::closed();
     hub.fault(When::get(Kind::Blob), Fault::Gated(gate));
     let response = cluster.anonymous().open_blob("app", &wanted, &[]).await;
