@@ -2,7 +2,8 @@
 //!
 //! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are
 //! remembered only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of
-//! counts is counted once. Protobuf types stay in `translate`. Who may pull and what is served stay with the callers
+//! counts is counted once. What any node learns of pull limits and pauses is known to all ([`Conditions`]). Protobuf types
+//! stay in `translate`, `errand` and `report`. Who may pull and what is served stay with the callers
 //! and the control plane.
 
 mod client;

@@ -6,5 +6,5 @@ mod registry;
 mod tools;
 
 pub use docker::DockerEngine;
-pub use registry::DebianRegistry;
+pub use registry::{DebianRegistry, PRIVATE_PASSWORD, PRIVATE_USER};
 pub use tools::{Podman, grpcurl, skopeo, skopeo_with_home};

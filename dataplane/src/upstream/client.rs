@@ -13,7 +13,7 @@ use super::{
     exchange::{Ask, Exchange, within},
     metrics::RequestKind,
     redirect::Answer,
-    standing::Standings,
+    standing::{Admitted, Standings},
 };
 use crate::control::Conditions;
 
@@ -94,17 +94,30 @@ impl UpstreamClient {
         }
         let ask = Ask { kind, method, url, headers };
         let admitted = self.standings.of(target).admit(kind)?;
+        let answered = self.authorized(target, ask, &admitted).await;
+        // A refusal that stands is upstream's word, and so an answer like any other.
+        let is_refused = match &answered {
+            Ok(answer) => answer.from_upstream && answer.response.status() == StatusCode::UNAUTHORIZED,
+            Err(error) => error.is_refusal(),
+        };
+        if is_refused {
+            admitted.standing.succeeded();
+        }
+        answered
+    }
+
+    async fn authorized(&self, target: &Target, ask: Ask, admitted: &Admitted) -> Result<Answer, UpstreamError> {
         let standing = &admitted.standing;
         let sent = self.authorizer.expected(target, standing).await?;
         let authorization = sent.as_ref().map(|sent| &sent.header);
-        let answer = self.exchange.follow(&target.upstream, ask.clone(), authorization, Some(&admitted)).await?;
+        let answer = self.exchange.follow(&target.upstream, ask.clone(), authorization, Some(admitted)).await?;
         if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.from_upstream {
             return Ok(answer);
         }
         let challenge = Challenge::choose(answer.response.headers());
         self.exchange.discard(target.host(), answer.response).await;
         let renewed = self.authorizer.demanded(target, standing, challenge, sent.as_ref()).await?;
-        self.exchange.follow(&target.upstream, ask, Some(&renewed.header), Some(&admitted)).await
+        self.exchange.follow(&target.upstream, ask, Some(&renewed.header), Some(admitted)).await
     }
 
     /// Bounds a whole operation by its time limit.

@@ -13,6 +13,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
+use url::Url;
 
 use super::{
     Target, UpstreamError, UpstreamMetrics,
@@ -50,18 +51,33 @@ impl Standings {
         }
         let made = || {
             let (conditions, metrics) = (Arc::clone(&self.conditions), self.metrics.clone());
-            Arc::new(Standing { account: account.clone(), conditions, metrics, state: Mutex::default() })
+            let (account, url) = (account.clone(), target.upstream.url.clone());
+            Arc::new(Standing { account, url, conditions, metrics, state: Mutex::default() })
         };
-        Arc::clone(known.entry(account.clone()).or_insert_with(made))
+        let standing = known.entry(account.clone()).or_insert_with(made);
+        if standing.url != target.upstream.url {
+            // An upstream that was moved has a clean record.
+            *standing = made();
+        }
+        Arc::clone(standing)
     }
 }
 
 /// One of them.
 pub(super) struct Standing {
     account: Account,
+    url: Url,
     conditions: Arc<Conditions>,
     metrics: UpstreamMetrics,
     state: Mutex<State>,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if locked(&self.state).circuit.is_open() {
+            self.metrics.circuits_open.dec();
+        }
+    }
 }
 
 /// What other nodes are not told.
@@ -132,10 +148,11 @@ impl Standing {
             let limit = PullLimit { limit: told.limit, remaining: told.remaining, window: told.window, seen_at: now };
             self.conditions.note_limit(&self.account, &told.source, limit, policy.reserve_percent);
         }
-        if status.is_server_error() {
-            self.failed("status_5xx");
-        } else {
-            self.succeeded();
+        match (status, kind) {
+            (status, _) if status.is_server_error() => self.failed("status_5xx"),
+            // Whether the request works out is seen when a token has been sent.
+            (StatusCode::UNAUTHORIZED, _) | (_, RequestKind::Token) => {}
+            _ => self.succeeded(),
         }
     }
 
@@ -156,7 +173,8 @@ impl Standing {
         self.conditions.note_spent(&self.account, &target.group);
     }
 
-    fn succeeded(&self) {
+    /// Upstream has answered.
+    pub(super) fn succeeded(&self) {
         let was_open = {
             let mut state = locked(&self.state);
             let was_open = state.circuit.is_open();

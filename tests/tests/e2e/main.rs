@@ -28,12 +28,14 @@ mod oidc;
 mod outage_matrix;
 mod outages;
 mod prefetch;
+mod private_registry;
 mod pull_limits;
 mod real_clients;
 mod secrets;
 mod secure_upstream;
 mod sign_in;
 mod stored_bytes;
+mod trouble;
 mod two_processes;
 mod upstream_auth;
 

@@ -53,3 +53,19 @@ async fn a_redirect_from_https_to_http_is_not_followed() {
     assert!(refused.status.is_server_error(), "{refused:?}");
     assert_eq!(hub.count(&When::kind(Kind::Cdn)), 0, "{}", hub.log());
 }
+
+#[tokio::test]
+async fn an_upstreams_own_ca_file_is_trusted_for_it_until_it_is_taken_away() {
+    let (hub, cluster, folder) = https_pair(HubOptions::default(), false).await;
+    let image = Image::small(1);
+    hub.push("library/app", "latest", &image);
+    let client = cluster.anonymous();
+    let file = folder.path().join("roots.pem");
+    let set = ["upstream", "set", "docker.io", "--url", &hub.url()];
+    cluster.cli(&[&set[..], &["--ca-file", file.to_str().unwrap()]].concat()).await.ok();
+    let pulled = crate::soon(200, async || client.manifest("app", "latest").await).await;
+    assert_eq!(pulled.body, image.manifest);
+    cluster.cli(&set).await.ok();
+    hub.push("library/app", "other", &Image::small(2));
+    crate::soon(502, async || client.manifest("app", "other").await).await;
+}

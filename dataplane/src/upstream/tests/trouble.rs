@@ -136,6 +136,18 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
+async fn an_upstream_that_was_moved_has_a_clean_record() {
+    let old = Fake::start(|_| reply(500, &[], "")).await;
+    let new = Fake::start(|_| reply(200, &[("docker-content-digest", DIGEST)], "")).await;
+    let client = client();
+    for _ in 0..6 {
+        head(&client, &target(&old.url(), None)).await.unwrap_err();
+    }
+    assert_eq!(old.seen().len(), 5);
+    head(&client, &target(&new.url(), None)).await.unwrap();
+}
+
+#[tokio::test]
 async fn refusals_open_no_circuit() {
     for status in [404, 401, 403] {
         let hub = Fake::start(move |_| reply(status, &[], "")).await;
@@ -145,6 +157,24 @@ async fn refusals_open_no_circuit() {
         }
         assert_eq!(hub.seen().len(), 10);
     }
+}
+
+#[tokio::test]
+async fn a_token_service_that_keeps_failing_counts_as_the_upstream_does() {
+    let hub = Fake::start(|seen| match seen.path.starts_with("/token") {
+        true => reply(500, &[], ""),
+        false => {
+            let bearer = format!(r#"Bearer realm="http://{}/token""#, seen.header("host").unwrap());
+            reply(401, &[("www-authenticate", &bearer)], "")
+        }
+    })
+    .await;
+    let (client, target) = (client(), target(&hub.url(), None));
+    for _ in 0..5 {
+        assert_eq!(head(&client, &target).await.unwrap_err().kind(), "token_service");
+    }
+    assert_eq!(head(&client, &target).await.unwrap_err().kind(), "circuit_open");
+    assert_eq!(hub.count("/token"), 5);
 }
 
 #[tokio::test]
