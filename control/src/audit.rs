@@ -87,6 +87,8 @@ pub struct Event {
 pub struct Wanted {
     /// Only those of this group and its subgroups.
     pub group: Option<GroupPath>,
+    /// Also those of other groups that had the path, or one below it, before.
+    pub of_earlier_groups: bool,
     /// Only those at or after this time.
     pub since_ms: i64,
     /// Only those before this time.

@@ -76,12 +76,15 @@ impl Plane {
         }
         groups::update(&mut tx, &group.id, &settings, etag, now_ms).await?;
         if let Some(to) = &new_path {
-            rename(&mut tx, path, to, now_ms).await?;
             let comma = if changes.is_empty() { "" } else { ", " };
             changes = format!("{changes}{comma}path is now {to}");
         }
+        // While the path still means this group: its owners read the event by the new one too.
         audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms)
             .await?;
+        if let Some(to) = &new_path {
+            rename(&mut tx, path, to, now_ms).await?;
+        }
         let group = group_with(&mut tx, &group.id).await?;
         tx.commit().await?;
         Ok(group)

@@ -1,9 +1,13 @@
 //! Records of changes and refusals.
 
+use roadstead_proto::GroupPath;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreResult, parse};
-use crate::audit::{Entry, Event, Wanted};
+use crate::{
+    audit::{Entry, Event, Wanted},
+    group::parent,
+};
 
 /// Writes one record, in the transaction of what it records.
 pub async fn record(db: &mut AnyConnection, entry: &Entry, now_ms: i64) -> StoreResult<()> {
@@ -25,8 +29,18 @@ pub async fn record_as(db: &mut AnyConnection, id: &str, entry: &Entry, now_ms: 
     .bind(entry.group_path.clone())
     .bind(entry.outcome.as_str())
     .bind(entry.detail.clone())
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    // The group concerned and those above it, as they are now: a path may mean another group tomorrow.
+    let mut group: Option<GroupPath> = entry.group_path.parse().ok();
+    while let Some(path) = group {
+        sqlx::query("INSERT INTO audit_groups (event_id, group_id) SELECT $1, id FROM groups WHERE path = $2")
+            .bind(id.to_owned())
+            .bind(path.as_str().to_owned())
+            .execute(&mut *db)
+            .await?;
+        group = parent(&path);
+    }
     Ok(())
 }
 
@@ -55,15 +69,20 @@ pub async fn add_repeats(db: &mut AnyConnection, id: &str, times: i64) -> StoreR
     Ok(())
 }
 
-/// Events before the one with the id `before` (empty: before now), newest first.
+/// Events before the one with the id `before` (empty: before now), newest first. Those of a group are what was recorded of
+/// it and its subgroups, whatever their paths were then, and where `wanted` says so, of any group that had these paths.
 pub async fn page(db: &mut AnyConnection, wanted: &Wanted, before: &str, limit: i64) -> StoreResult<Vec<Event>> {
     // '0' follows '/': every path of a subgroup lies between the two.
     let path = wanted.group.as_ref().map(ToString::to_string).unwrap_or_default();
     let rows = sqlx::query(
         "SELECT id, at, actor, client_address, action, subject, group_path, outcome, detail, count FROM audit
          WHERE ($1 = '' OR id < $1) AND at >= $2 AND at < $3
-             AND ($4 = '' OR group_path = $4 OR (group_path > $5 AND group_path < $6))
-         ORDER BY id DESC LIMIT $7",
+             AND ($4 = ''
+                 OR ($7 = 1 AND (group_path = $4 OR (group_path > $5 AND group_path < $6)))
+                 OR EXISTS (SELECT 1 FROM audit_groups JOIN groups ON groups.id = audit_groups.group_id
+                     WHERE audit_groups.event_id = audit.id
+                         AND (groups.path = $4 OR (groups.path > $5 AND groups.path < $6))))
+         ORDER BY id DESC LIMIT $8",
     )
     .bind(before.to_owned())
     .bind(wanted.since_ms)
@@ -71,6 +90,7 @@ pub async fn page(db: &mut AnyConnection, wanted: &Wanted, before: &str, limit: 
     .bind(path.clone())
     .bind(format!("{path}/"))
     .bind(format!("{path}0"))
+    .bind(i64::from(wanted.of_earlier_groups))
     .bind(limit)
     .fetch_all(db)
     .await?;
@@ -79,6 +99,10 @@ pub async fn page(db: &mut AnyConnection, wanted: &Wanted, before: &str, limit: 
 
 /// Forgets events from before that time.
 pub async fn prune(db: &mut AnyConnection, before_ms: i64) -> StoreResult<()> {
+    sqlx::query("DELETE FROM audit_groups WHERE event_id IN (SELECT id FROM audit WHERE at < $1)")
+        .bind(before_ms)
+        .execute(&mut *db)
+        .await?;
     sqlx::query("DELETE FROM audit WHERE at < $1").bind(before_ms).execute(db).await?;
     Ok(())
 }

@@ -117,34 +117,66 @@ async fn who_may_read_the_audit() {
     assert_eq!(plane.admin().audit.list_events(bad).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
-#[tokio::test]
-async fn owners_read_the_events_of_their_group_and_none_of_another_that_had_its_path() {
-    let plane = Plane::start().await;
-    let owner = async || {
-        let request = CreateTokenRequest {
-            owner: Some(Owner::GroupPath("acme".into())),
-            name: "auditor".into(),
-            scopes: vec!["read_api".into()],
-            kind: TokenKind::GroupAccess.into(),
-            role: Role::Owner.into(),
-            ..Default::default()
-        };
-        let token = plane.admin().tokens.create_token(request).await.unwrap().into_inner();
-        plane.client(Some(&token.token))
+/// A client that owns the group.
+async fn owner_of(plane: &Plane, path: &str) -> Client {
+    let request = CreateTokenRequest {
+        owner: Some(Owner::GroupPath(path.into())),
+        name: "auditor".into(),
+        scopes: vec!["read_api".into()],
+        kind: TokenKind::GroupAccess.into(),
+        role: Role::Owner.into(),
+        ..Default::default()
     };
+    let token = plane.admin().tokens.create_token(request).await.unwrap().into_inner();
+    plane.client(Some(&token.token))
+}
+
+fn actions(events: &[AuditEvent]) -> Vec<&str> {
+    events.iter().map(|event| event.action.as_str()).collect()
+}
+
+async fn rename(plane: &Plane, from: &str, to: &str) {
+    let request = UpdateGroupRequest { path: from.into(), new_path: Some(to.into()), ..Default::default() };
+    plane.admin().groups.update_group(request).await.unwrap();
+}
+
+const CREATED: &str = "group.create";
+const TOKEN: &str = "token.create";
+
+#[tokio::test]
+async fn owners_read_none_of_what_another_group_did_that_had_the_path() {
+    let plane = Plane::start().await;
+    // Older than all that happens at the path that it takes in the end.
+    plane.group("older").await;
     plane.group("acme").await;
     plane.group("acme/ci").await;
-    let (created, made) = ("group.create", "token.create");
-    let seen = events(&mut owner().await, of("acme")).await;
-    assert_eq!(seen.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), [made, created, created]);
-    for path in ["acme/ci", "acme"] {
-        plane.admin().groups.delete_group(DeleteGroupRequest { path: path.into() }).await.unwrap();
-    }
-    plane.advance(1);
+    assert_eq!(actions(&events(&mut owner_of(&plane, "acme").await, of("acme")).await), [TOKEN, CREATED, CREATED]);
+    plane.admin().groups.delete_group(DeleteGroupRequest { path: "acme/ci".into() }).await.unwrap();
+    let seen = events(&mut owner_of(&plane, "acme").await, of("acme")).await;
+    assert_eq!(actions(&seen)[..2], [TOKEN, "group.delete"], "what becomes of subgroups is known to owners above");
+    plane.admin().groups.delete_group(DeleteGroupRequest { path: "acme".into() }).await.unwrap();
+    // In the same instant of the clock.
     plane.group("acme").await;
-    let seen = events(&mut owner().await, of("acme")).await;
-    assert_eq!(seen.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), [made, created]);
-    assert_eq!(events(&mut plane.admin(), of("acme")).await.len(), 7, "administrators see both");
+    assert_eq!(actions(&events(&mut owner_of(&plane, "acme").await, of("acme")).await), [TOKEN, CREATED]);
+    assert_eq!(events(&mut plane.admin(), of("acme")).await.len(), 8, "administrators see all");
+    rename(&plane, "acme", "gone").await;
+    rename(&plane, "older", "acme").await;
+    let seen = events(&mut owner_of(&plane, "acme").await, of("acme")).await;
+    let own = [(TOKEN, "acme"), ("group.update", "older"), (CREATED, "older")];
+    assert_eq!(seen.iter().map(|e| (e.action.as_str(), e.group_path.as_str())).collect::<Vec<_>>(), own);
+}
+
+#[tokio::test]
+async fn a_renamed_group_and_its_subgroups_keep_their_events() {
+    let plane = Plane::start().await;
+    plane.group("acme").await;
+    plane.group("acme/ci").await;
+    let mut owner = owner_of(&plane, "acme").await;
+    let before = events(&mut owner, of("acme")).await;
+    rename(&plane, "acme", "umbrella").await;
+    let after = events(&mut owner, of("umbrella")).await;
+    assert_eq!((after[0].action.as_str(), &after[1..]), ("group.update", &before[..]));
+    assert_eq!(actions(&events(&mut owner, of("umbrella/ci")).await), [CREATED]);
 }
 
 #[tokio::test]

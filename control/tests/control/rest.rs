@@ -56,6 +56,20 @@ async fn blobs(plane: &Plane, path: &str) -> i64 {
 }
 
 #[tokio::test]
+async fn the_id_of_a_hidden_group_is_answered_like_one_that_nothing_has() {
+    let plane = Plane::start().await;
+    plane.group("other").await;
+    let stranger = plane.token("other", &["api"]).await.token;
+    let hidden = plane.group("acme").await;
+    let answer = async |id: &str| {
+        let path = format!("/api/v4/groups/{id}/dependency_proxy/settings");
+        call(&plane, Method::GET, &path, Some(&stranger), None).await
+    };
+    let (hidden, nothing) = (answer(&hidden.id).await, answer("0190").await);
+    assert_eq!((hidden.status, &hidden.body), (StatusCode::NOT_FOUND, &nothing.body));
+}
+
+#[tokio::test]
 async fn a_purge_answers_as_gitlab_does() {
     let plane = Plane::start().await;
     let group = plane.group("acme/ci").await;

@@ -42,7 +42,11 @@ pub fn of(status: &Status) -> Response {
     let (code, message) = match status.code() {
         Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "401 Unauthorized"),
         Code::PermissionDenied => (StatusCode::FORBIDDEN, "403 Forbidden"),
-        Code::NotFound => (StatusCode::NOT_FOUND, "404 Group Not Found"),
+        // Not the service's own words: they name the path, which who came by an id must not learn.
+        Code::NotFound => {
+            let error = "there is no such group, or none that this token may know of";
+            return told(StatusCode::NOT_FOUND, "404 Group Not Found", error);
+        }
         // No route has taken it: what is left answers as gRPC does.
         Code::Unimplemented => {
             return told(
