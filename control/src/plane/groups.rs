@@ -83,7 +83,7 @@ impl Plane {
         audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms)
             .await?;
         if let Some(to) = &new_path {
-            rename(&mut tx, path, to, now_ms).await?;
+            rename(&mut tx, actor, path, to, now_ms).await?;
         }
         let group = group_with(&mut tx, &group.id).await?;
         tx.commit().await?;

@@ -6,12 +6,16 @@ use roadstead_proto::GroupPath;
 
 use super::{PlaneError, PlaneResult, groups::already_exists};
 use crate::{
+    access::{Actor, Denied},
     group::{contains, moved, parent},
     store::{WriteTx, changes::Subject, groups},
 };
 
 /// Gives the group at `from` the path `to`, with its subgroups. Links, tokens and all else hang on ids and stay.
-pub async fn rename(tx: &mut WriteTx, from: &GroupPath, to: &GroupPath, now_ms: i64) -> PlaneResult<()> {
+///
+/// A top-level path that another group is still pulled by is taken by administrators only: its clients would get what the
+/// taker wants. Below a group, that group's owners decide.
+pub async fn rename(tx: &mut WriteTx, actor: &Actor, from: &GroupPath, to: &GroupPath, now_ms: i64) -> PlaneResult<()> {
     if contains(from, to) {
         return Err(PlaneError::invalid("new_path", format!("{to} is within {from}; a group cannot move into itself")));
     }
@@ -26,6 +30,10 @@ pub async fn rename(tx: &mut WriteTx, from: &GroupPath, to: &GroupPath, now_ms: 
     for (_, path) in &moves {
         if groups::by_path(tx, path).await?.is_some_and(|taken| !ids.contains(taken.id.as_str())) {
             return Err(already_exists(path));
+        }
+        let others = groups::by_old_path(tx, path).await?.filter(|other| !ids.contains(other.id.as_str()));
+        if others.is_some() && parent(path).is_none() && !actor.principal.is_admin() {
+            return Err(Denied::NeedsAdmin.into());
         }
         release_old_path(tx, path, now_ms).await?;
     }

@@ -1,9 +1,10 @@
-//! Prefetch schedules: kept, and run when they are due, one at a time, by whichever replica comes first.
+//! Prefetch schedules: kept, and run when they are due, a few at once, by whichever replica comes first.
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use roadstead_proto::{GroupPath, ImageName, Tag};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,6 +22,8 @@ use crate::{
 
 /// How often schedules that are due are looked for.
 const LOOK: Duration = Duration::from_secs(5);
+/// How many run at once: enough that one that takes long holds up no other group, few enough to leave pulls their share.
+const AT_ONCE: usize = 4;
 /// Most characters of an error that are kept.
 const MAX_ERROR_CHARS: usize = 500;
 
@@ -107,31 +110,67 @@ impl Plane {
         }
     }
 
+    /// Runs what is due and becomes due meanwhile, until nothing runs any more.
     async fn run_due_schedules(&self) -> PlaneResult<()> {
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < AT_ONCE {
+                match self.begin_due_schedule().await {
+                    Ok(Some(schedule)) => running.push(self.run_and_note(schedule)),
+                    Ok(None) => break,
+                    Err(error) if running.is_empty() => return Err(error),
+                    // What runs goes on.
+                    Err(error) => {
+                        warn!(%error, "cannot look for schedules that are due; trying again");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                ended = running.next() => if ended.is_none() {
+                    return Ok(());
+                },
+                // A long run holds up no other that becomes due.
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// A schedule that is due, and is now this replica's to run.
+    async fn begin_due_schedule(&self) -> PlaneResult<Option<Schedule>> {
         loop {
             let now_ms = self.clock.now_ms();
-            let Some(schedule) = schedules::due(&mut *self.store.read().await?, now_ms).await? else { return Ok(()) };
+            let Some(schedule) = schedules::due(&mut *self.store.read().await?, now_ms).await? else { return Ok(None) };
             let mut tx = self.store.write().await?;
             let ours = schedules::begin(&mut tx, &schedule, now_ms).await?;
             tx.commit().await?;
-            if !ours {
-                continue;
+            if ours {
+                return Ok(Some(schedule));
             }
-            let image = format!("{}:{}", schedule.place, schedule.tag);
-            let error = match self.run_schedule(&schedule).await {
-                Ok(()) => {
-                    info!(group.path = %schedule.group, image, "fetched an image by schedule");
-                    String::new()
-                }
-                Err(error) => {
-                    info!(group.path = %schedule.group, image, %error, "could not fetch an image by schedule");
-                    error.to_string().chars().take(MAX_ERROR_CHARS).collect()
-                }
-            };
-            let mut tx = self.store.write().await?;
-            schedules::end(&mut tx, &schedule.id, &error).await?;
-            tx.commit().await?;
         }
+    }
+
+    async fn run_and_note(&self, schedule: Schedule) {
+        let image = format!("{}:{}", schedule.place, schedule.tag);
+        let error = match self.run_schedule(&schedule).await {
+            Ok(()) => {
+                info!(group.path = %schedule.group, image, "fetched an image by schedule");
+                String::new()
+            }
+            Err(error) => {
+                info!(group.path = %schedule.group, image, %error, "could not fetch an image by schedule");
+                error.to_string().chars().take(MAX_ERROR_CHARS).collect()
+            }
+        };
+        if let Err(error) = self.note_run(&schedule.id, &error).await {
+            warn!(group.path = %schedule.group, image, %error, "how a scheduled fetch ended could not be recorded");
+        }
+    }
+
+    async fn note_run(&self, id: &str, error: &str) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        schedules::end(&mut tx, id, error, self.clock.now_ms()).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn run_schedule(&self, schedule: &Schedule) -> PlaneResult<()> {

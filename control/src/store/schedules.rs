@@ -97,21 +97,21 @@ pub async fn due(db: &mut AnyConnection, now_ms: i64) -> StoreResult<Option<Sche
 
 /// Notes that a schedule runs now and when it does next. Answers false if somebody else runs it, or it is gone.
 pub async fn begin(db: &mut AnyConnection, schedule: &Schedule, now_ms: i64) -> StoreResult<bool> {
-    let done = sqlx::query("UPDATE prefetch_schedules SET last_run_at = $3, due_at = $4 WHERE id = $1 AND due_at = $2")
+    let done = sqlx::query("UPDATE prefetch_schedules SET due_at = $3 WHERE id = $1 AND due_at = $2")
         .bind(schedule.id.clone())
         .bind(schedule.due_at_ms)
-        .bind(now_ms)
         .bind(now_ms.saturating_add(schedule.every_ms))
         .execute(db)
         .await?;
     Ok(done.rows_affected() > 0)
 }
 
-/// Notes how a run ended; empty means well.
-pub async fn end(db: &mut AnyConnection, id: &str, error: &str) -> StoreResult<()> {
-    sqlx::query("UPDATE prefetch_schedules SET last_error = $2 WHERE id = $1")
+/// Notes when a run ended, and how; an empty error means well.
+pub async fn end(db: &mut AnyConnection, id: &str, error: &str, now_ms: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE prefetch_schedules SET last_error = $2, last_run_at = $3 WHERE id = $1")
         .bind(id.to_owned())
         .bind(error.to_owned())
+        .bind(now_ms)
         .execute(db)
         .await?;
     Ok(())

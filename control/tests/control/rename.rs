@@ -155,3 +155,27 @@ async fn the_image_prefix_is_of_the_node_that_was_heard_last() {
     assert_eq!(prefix.group_image_prefix, "proxy.example:8443/acme/dependency_proxy/containers");
     assert_eq!(prefix.direct_group_image_prefix, "proxy.example:8443/acme/ci/dependency_proxy/containers");
 }
+
+#[tokio::test]
+async fn a_top_level_path_that_another_group_is_pulled_by_is_taken_by_administrators_only() {
+    let plane = Plane::start().await;
+    for path in ["acme", "other", "free"] {
+        plane.group(path).await;
+    }
+    rename(&mut plane.admin(), "acme", "apex").await.unwrap();
+    rename(&mut plane.admin(), "free", "gone").await.unwrap();
+    plane.user("olga", false).await;
+    for path in ["other", "gone"] {
+        plane.member(path, "olga", Role::Owner).await;
+    }
+    let token = plane.personal_token("olga", &["api"]).await.token;
+    let mut olga = plane.client(Some(&token));
+    let refused = rename(&mut olga, "other", "acme").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(told(&plane).await, expected(&[("apex", &["acme"]), ("gone", &["free"]), ("other", &[])]));
+    // Its own old path, and one that is nobody's.
+    rename(&mut olga, "gone", "free").await.unwrap();
+    rename(&mut olga, "other", "another").await.unwrap();
+    rename(&mut plane.admin(), "another", "acme").await.unwrap();
+    assert_eq!(told(&plane).await, expected(&[("acme", &["another", "other"]), ("apex", &[]), ("free", &["gone"])]));
+}

@@ -99,7 +99,11 @@ impl Puller {
                 manifests.push((child.digest, depth + 1, is_fetched(&answer)));
             }
         }
-        reached.update(|progress| progress.total_bytes += blobs.iter().map(|blob| blob.size_bytes).sum::<u64>());
+        reached.update(|progress| {
+            // Sizes are what upstream's manifest states.
+            let stated = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size_bytes));
+            progress.total_bytes = progress.total_bytes.saturating_add(stated);
+        });
         stream::iter(blobs)
             .map(|blob| self.blob_here(&pull, blob, reached))
             .buffer_unordered(BLOBS_AT_ONCE)
@@ -135,9 +139,9 @@ impl Puller {
             PrefetchFailed::from(storage_failed(&StorageError::from_io(format!("read {digest}"), error)))
         })?;
         reached.update(|progress| {
-            progress.total_bytes += blob.size;
-            progress.cached_bytes += blob.size;
-            progress.fetched_bytes += if fetched { blob.size } else { 0 };
+            progress.total_bytes = progress.total_bytes.saturating_add(blob.size);
+            progress.cached_bytes = progress.cached_bytes.saturating_add(blob.size);
+            progress.fetched_bytes = progress.fetched_bytes.saturating_add(if fetched { blob.size } else { 0 });
             progress.objects += 1;
         });
         Ok(references::parse(&content).map(|parsed| parsed.references).unwrap_or_default())

@@ -160,8 +160,10 @@ impl Standing {
         {
             let mut state = locked(&self.state);
             match kind {
-                RequestKind::BlobHead | RequestKind::BlobGet => state.blobs_paused_until = Some(until),
-                RequestKind::Token => state.tokens_paused_until = Some(until),
+                RequestKind::BlobHead | RequestKind::BlobGet => {
+                    state.blobs_paused_until = state.blobs_paused_until.max(Some(until))
+                }
+                RequestKind::Token => state.tokens_paused_until = state.tokens_paused_until.max(Some(until)),
                 _ => {}
             }
         }

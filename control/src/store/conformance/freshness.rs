@@ -126,7 +126,7 @@ async fn a_schedule_that_is_due_is_begun_by_one() {
     assert_eq!(schedules::due(&mut tx, 10).await.unwrap(), Some(schedule.clone()));
     assert!(schedules::begin(&mut tx, &schedule, 11).await.unwrap());
     assert!(!schedules::begin(&mut tx, &schedule, 11).await.unwrap(), "another replica was faster");
-    schedules::end(&mut tx, "s", "why").await.unwrap();
+    schedules::end(&mut tx, "s", "why", 11).await.unwrap();
     let now = Schedule { due_at_ms: 111, last_run_at_ms: Some(11), last_error: "why".into(), ..schedule };
     assert_eq!(schedules::page(&mut tx, &group.id, "", 10).await.unwrap(), [now]);
     groups::delete(&mut tx, &group.id).await.unwrap();
