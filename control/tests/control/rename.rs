@@ -177,5 +177,5 @@ async fn a_top_level_path_that_another_group_is_pulled_by_is_taken_by_administra
     rename(&mut olga, "gone", "free").await.unwrap();
     rename(&mut olga, "other", "another").await.unwrap();
     rename(&mut plane.admin(), "another", "acme").await.unwrap();
-    assert_eq!(told(&plane).await, expected(&[("acme", &["another", "other"]), ("apex", &[]), ("free", &["gone"])]));
+    assert_eq!(told(&plane).await, expected(&[("acme", &["other", "another"]), ("apex", &[]), ("free", &["gone"])]));
 }

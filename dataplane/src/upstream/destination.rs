@@ -91,7 +91,8 @@ impl Destinations {
         if found.is_empty() { Err(UnsafeAddress { host: name.to_owned() }.into()) } else { Ok(found) }
     }
 
-    /// What kinds of address the upstream itself has, public ones and such that are nobody's left out.
+    /// What kinds of address the upstream itself has, such that are nobody's left out. None if any of them is public: whoever
+    /// runs a public upstream also runs its name, and must not open this network by adding an address to it.
     async fn own_reach(&self) -> Vec<Reach> {
         let addresses = match &self.own {
             Some(Host::Ipv4(address)) => vec![IpAddr::from(*address)],
@@ -102,8 +103,11 @@ impl Destinations {
             }
             None => Vec::new(),
         };
-        let reach = addresses.into_iter().map(Reach::of);
-        reach.filter(|reach| !matches!(reach, Reach::Public | Reach::Special)).collect()
+        let reach: Vec<_> = addresses.into_iter().map(Reach::of).collect();
+        if reach.contains(&Reach::Public) {
+            return Vec::new();
+        }
+        reach.into_iter().filter(|reach| *reach != Reach::Special).collect()
     }
 
     /// Whether an administrator listed this host, for this port where the list says one.
@@ -223,6 +227,10 @@ mod tests {
         assert_eq!(found, ["8.8.8.8:0".parse().unwrap()]);
         let own = of("https://both").addresses("both").await.unwrap();
         assert_eq!(own.len(), 2, "where the upstream is was for its administrator to say");
+        assert!(
+            !allows(&of("https://both"), "http://127.0.0.1/x").await,
+            "a public upstream opens nothing by its own name"
+        );
         let refused = of("https://hub.example").addresses("metadata").await.unwrap_err();
         assert!(refused.is::<UnsafeAddress>(), "{refused}");
         assert!(of("https://hub.example").addresses("proxy").await.is_ok(), "the proxy itself is connected to");
