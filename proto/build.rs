@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 19] = [
+const FILES: [&str; 24] = [
     "roadstead/v1/group.proto",
     "roadstead/v1/group_service.proto",
     "roadstead/v1/user.proto",
@@ -21,8 +21,13 @@ const FILES: [&str; 19] = [
     "roadstead/v1/upstream_service.proto",
     "roadstead/v1/cache.proto",
     "roadstead/v1/cache_service.proto",
+    "roadstead/v1/cluster.proto",
+    "roadstead/v1/cluster_service.proto",
     "roadstead/node/v1/link.proto",
     "roadstead/node/v1/policy.proto",
+    "roadstead/node/v1/fill.proto",
+    "roadstead/node/v1/node.proto",
+    "roadstead/node/v1/stored.proto",
     "roadstead/node/v1/node_service.proto",
 ];
 

@@ -4,6 +4,7 @@
 mod audit_service;
 mod authenticate;
 mod cache_service;
+mod cluster_service;
 mod convert;
 mod errand_convert;
 mod group_service;
@@ -33,9 +34,10 @@ use roadstead_proto::{
     node::v1::node_service_server::NodeServiceServer,
     v1::{
         audit_service_server::AuditServiceServer, cache_service_server::CacheServiceServer,
-        group_service_server::GroupServiceServer, member_service_server::MemberServiceServer,
-        oidc_service_server::OidcServiceServer, token_service_server::TokenServiceServer,
-        upstream_service_server::UpstreamServiceServer, user_service_server::UserServiceServer,
+        cluster_service_server::ClusterServiceServer, group_service_server::GroupServiceServer,
+        member_service_server::MemberServiceServer, oidc_service_server::OidcServiceServer,
+        token_service_server::TokenServiceServer, upstream_service_server::UpstreamServiceServer,
+        user_service_server::UserServiceServer,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -74,6 +76,7 @@ pub(crate) async fn router(
     health.set_serving::<CacheServiceServer<cache_service::Cache>>().await;
     health.set_serving::<OidcServiceServer<oidc_service::Oidc>>().await;
     health.set_serving::<AuditServiceServer<audit_service::Audit>>().await;
+    health.set_serving::<ClusterServiceServer<cluster_service::Cluster>>().await;
     health.set_serving::<NodeServiceServer<node_service::Nodes>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -93,6 +96,7 @@ pub(crate) async fn router(
         .add_service(CacheServiceServer::new(cache_service::Cache::new(plane.clone())))
         .add_service(OidcServiceServer::new(oidc_service::Oidc::new(plane.clone())))
         .add_service(AuditServiceServer::new(audit_service::Audit::new(plane.clone())))
+        .add_service(ClusterServiceServer::new(cluster_service::Cluster::new(plane.clone())))
         .add_service(NodeServiceServer::new(node));
     let router = services
         .prepare()

@@ -37,6 +37,8 @@ pub struct DataplaneConfig {
     pub revalidate_timeout: Duration,
     /// Bounds on talking to upstreams.
     pub upstream: UpstreamTimeouts,
+    /// Where the node keeps what is its own: its id, its last snapshot. Must be there.
+    pub data_dir: PathBuf,
     /// The node's name in logs of the control plane.
     pub node_name: String,
     /// Most connections at a time; more wait to be accepted.
@@ -64,6 +66,7 @@ impl Default for DataplaneConfig {
             max_control_outage: Duration::from_secs(15 * 60),
             revalidate_timeout: Duration::from_secs(2),
             upstream: UpstreamTimeouts::default(),
+            data_dir: "roadstead-data".into(),
             node_name: "roadstead".to_owned(),
             max_connections: 10_000,
             max_requests: 4_000,

@@ -14,6 +14,7 @@ mod garbage;
 mod layers;
 mod metrics;
 mod mirror;
+mod node_id;
 mod pull;
 mod readiness;
 mod registry_url;
@@ -30,6 +31,7 @@ pub mod upstream;
 
 pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
 pub use mirror::Mirrors;
+pub use node_id::NodeId;
 pub use readiness::Readiness;
 pub use start::{Dataplane, StartError};
 pub use tls::{InvalidTls, ServerTls};

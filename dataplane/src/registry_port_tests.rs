@@ -45,6 +45,7 @@ impl Node {
         let config = DataplaneConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             storage: StorageUrl::Local(folder.path().join("blobs")),
+            data_dir: folder.path().to_owned(),
             ..config
         };
         let fake = Fake::default();

@@ -25,6 +25,7 @@ use crate::{
         trace::TraceLayer,
     },
     metrics::Metrics,
+    node_id::NodeId,
     pull::{self, Puller},
     readiness::Readiness,
     registry_url,
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The client for upstreams could not be made.
     #[error("the client for upstream registries could not be set up: {0}")]
     Upstream(#[from] UpstreamSetupError),
+    /// The node's id can neither be read nor kept.
+    #[error("--data-dir: the node's id cannot be kept: {0}")]
+    NodeId(#[from] io::Error),
     /// The node token is none.
     #[error("--node-token: {0}")]
     NodeToken(#[from] InvalidNodeToken),
@@ -90,7 +94,7 @@ impl Dataplane {
         let store: Arc<dyn BlobStore> = match &config.storage {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
         };
-        let control = ControlClient::new(channel, &node_token, &config.node_name)?;
+        let control = ControlClient::new(channel, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         let conditions = Arc::clone(control.conditions());
         let upstream = UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry), conditions)?;
         let upstream = Arc::new(upstream);

@@ -140,6 +140,7 @@ impl From<Purge> for PurgeCacheRequest {
             digest: purge.digest.unwrap_or_default(),
             older_than: purge.older_than.map(to_proto),
             dry_run: purge.dry_run,
+            ..Self::default()
         }
     }
 }

@@ -93,6 +93,7 @@ impl RegistryFlags {
                 body_idle: positive("--upstream-idle-timeout", self.upstream_idle_timeout)?,
                 ..UpstreamTimeouts::default()
             },
+            data_dir: data_dir.to_owned(),
             node_name: node_name(self.node_name)?,
             ..DataplaneConfig::default()
         })

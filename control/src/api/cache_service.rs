@@ -112,6 +112,7 @@ impl CacheService for Cache {
             manifests: purged.manifests,
             blobs: purged.blobs,
             bytes: purged.bytes,
+            ..PurgeCacheResponse::default()
         }))
     }
 
@@ -126,6 +127,53 @@ impl CacheService for Cache {
         let found = self.0.tag_history(&path, &image, &tag).await.map_err(from_plane)?;
         let sightings = found.into_iter().map(convert::sighting).collect();
         Ok(Response::new(ListTagHistoryResponse { sightings }))
+    }
+
+    type CheckCacheStream = tokio_stream::Empty<Result<roadstead_proto::v1::CheckCacheResponse, Status>>;
+
+    async fn list_images(
+        &self,
+        request: Request<roadstead_proto::v1::ListImagesRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListImagesResponse>, Status> {
+        let caller = caller(&request)?;
+        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_tags(
+        &self,
+        request: Request<roadstead_proto::v1::ListTagsRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListTagsResponse>, Status> {
+        let caller = caller(&request)?;
+        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_daily_usage(
+        &self,
+        request: Request<roadstead_proto::v1::ListDailyUsageRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ListDailyUsageResponse>, Status> {
+        let caller = caller(&request)?;
+        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn apply_retention(
+        &self,
+        request: Request<roadstead_proto::v1::ApplyRetentionRequest>,
+    ) -> Result<Response<roadstead_proto::v1::ApplyRetentionResponse>, Status> {
+        let caller = caller(&request)?;
+        allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.get_ref().group_path).await?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn check_cache(
+        &self,
+        request: Request<roadstead_proto::v1::CheckCacheRequest>,
+    ) -> Result<Response<Self::CheckCacheStream>, Status> {
+        let caller = caller(&request)?;
+        allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.get_ref().group_path).await?;
+        Err(Status::unimplemented("not built yet"))
     }
 
     async fn pin_tag(&self, request: Request<PinTagRequest>) -> Result<Response<PinTagResponse>, Status> {

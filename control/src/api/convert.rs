@@ -87,6 +87,7 @@ pub fn group(group: Group) -> v1::Group {
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
         old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
+        ..v1::Group::default()
     }
 }
 
@@ -187,6 +188,7 @@ pub fn manifest(manifest: CachedManifest) -> v1::Manifest {
         size_bytes: manifest.image_bytes,
         cached_at: Some(timestamp(item.cached_at_ms)),
         last_pulled_at: item.last_pulled_at_ms.map(timestamp),
+        ..v1::Manifest::default()
     }
 }
 
@@ -197,6 +199,7 @@ pub fn blob(item: Item) -> v1::Blob {
         size_bytes: item.size_bytes,
         cached_at: Some(timestamp(item.cached_at_ms)),
         last_pulled_at: item.last_pulled_at_ms.map(timestamp),
+        ..v1::Blob::default()
     }
 }
 

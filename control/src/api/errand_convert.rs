@@ -109,6 +109,7 @@ pub fn errand_report(report: Option<v1::report_errand_request::Report>) -> Resul
         Told::Progress(told) => Report::Progress(progress(told)),
         Told::Done(told) => Report::Done(progress(told)),
         Told::CredentialGood(_) => Report::CredentialGood,
+        Told::Checking(_) | Told::Checked(_) => return Err(Status::unimplemented("not built yet")),
         Told::Failed(failed) => {
             let message = words(&failed.message, MAX_MESSAGE_CHARS);
             Report::Failed(match failed.reason() {

@@ -226,6 +226,70 @@ impl NodeService for Nodes {
         }
         Ok(Response::new(ReportErrandResponse {}))
     }
+
+    async fn report_node(
+        &self,
+        request: Request<roadstead_proto::node::v1::ReportNodeRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ReportNodeResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn acquire_fill(
+        &self,
+        request: Request<roadstead_proto::node::v1::AcquireFillRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::AcquireFillResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn renew_fills(
+        &self,
+        request: Request<roadstead_proto::node::v1::RenewFillsRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::RenewFillsResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn release_fill(
+        &self,
+        request: Request<roadstead_proto::node::v1::ReleaseFillRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ReleaseFillResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn adopt_contents(
+        &self,
+        request: Request<roadstead_proto::node::v1::AdoptContentsRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::AdoptContentsResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn report_damage(
+        &self,
+        request: Request<roadstead_proto::node::v1::ReportDamageRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ReportDamageResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn claim_scrub(
+        &self,
+        request: Request<roadstead_proto::node::v1::ClaimScrubRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ClaimScrubResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_group_contents(
+        &self,
+        request: Request<roadstead_proto::node::v1::ListGroupContentsRequest>,
+    ) -> Result<Response<roadstead_proto::node::v1::ListGroupContentsResponse>, Status> {
+        from_node(request)?;
+        Err(Status::unimplemented("not built yet"))
+    }
 }
 
 fn nobody_waits() -> Status {

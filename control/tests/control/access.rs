@@ -220,6 +220,7 @@ async fn health_and_reflection_and_the_greeting_answer_without_a_token() {
         "roadstead.v1.CacheService",
         "roadstead.v1.OidcService",
         "roadstead.v1.AuditService",
+        "roadstead.v1.ClusterService",
         "roadstead.node.v1.NodeService",
     ];
     for service in services.into_iter().chain([""]) {

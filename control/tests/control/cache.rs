@@ -31,7 +31,7 @@ fn request() -> PurgeCacheRequest {
 }
 
 async fn purge(plane: &Plane, request: PurgeCacheRequest) -> (i64, i64, i64, i64) {
-    let PurgeCacheResponse { tags, manifests, blobs, bytes } =
+    let PurgeCacheResponse { tags, manifests, blobs, bytes, .. } =
         plane.admin().cache.purge_cache(request).await.unwrap().into_inner();
     (tags, manifests, blobs, bytes)
 }

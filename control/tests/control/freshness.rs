@@ -35,7 +35,7 @@ async fn group(plane: &Plane, request: UpdateGroupRequest) -> Group {
 }
 
 async fn resolve(node: &mut Client, group: &Group, tag: &str) -> Resolved {
-    let request = ResolveTagRequest { repository: place(group, IMAGE), tag: tag.into() };
+    let request = ResolveTagRequest { repository: place(group, IMAGE), tag: tag.into(), node_id: String::new() };
     node.node.resolve_tag(request).await.unwrap().into_inner().decision.unwrap()
 }
 

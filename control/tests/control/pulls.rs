@@ -14,7 +14,8 @@ use tonic::Code;
 use crate::harness::{Client, Plane, blob, digest, manifest, place};
 
 async fn resolve(node: &mut Client, group: &Group, tag: &str) -> Resolved {
-    let request = ResolveTagRequest { repository: place(group, "library/alpine"), tag: tag.into() };
+    let request =
+        ResolveTagRequest { repository: place(group, "library/alpine"), tag: tag.into(), node_id: String::new() };
     node.node.resolve_tag(request).await.unwrap().into_inner().decision.unwrap()
 }
 
@@ -158,7 +159,7 @@ async fn an_upstream_that_the_group_may_not_use_any_more_serves_nothing_by_tag()
     let group = plane.group("acme").await;
     let mut place = place(&group, "a").unwrap();
     place.upstream = "quay.io".into();
-    let request = ResolveTagRequest { repository: Some(place), tag: "latest".into() };
+    let request = ResolveTagRequest { repository: Some(place), tag: "latest".into(), node_id: String::new() };
     let answer = plane.node().node.resolve_tag(request).await.unwrap().into_inner().decision.unwrap();
     assert!(matches!(answer, Resolved::Refuse(r) if r.reason() == RefusalReason::GroupUnavailable));
 }

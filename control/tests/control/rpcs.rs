@@ -175,6 +175,31 @@ fn cache_calls(path: &str) -> Vec<Call> {
             Needs::Guest,
             &v1::ListBlobsRequest { group_path: group_path(), ..Default::default() },
         ),
+        of(
+            "roadstead.v1.CacheService/ListImages",
+            Needs::Guest,
+            &v1::ListImagesRequest { group_path: group_path(), ..Default::default() },
+        ),
+        of(
+            "roadstead.v1.CacheService/ListTags",
+            Needs::Guest,
+            &v1::ListTagsRequest { group_path: group_path(), ..Default::default() },
+        ),
+        of(
+            "roadstead.v1.CacheService/ListDailyUsage",
+            Needs::Guest,
+            &v1::ListDailyUsageRequest { group_path: group_path(), ..Default::default() },
+        ),
+        of(
+            "roadstead.v1.CacheService/ApplyRetention",
+            Needs::Change,
+            &v1::ApplyRetentionRequest { group_path: group_path(), dry_run: true },
+        ),
+        of(
+            "roadstead.v1.CacheService/CheckCache",
+            Needs::Change,
+            &v1::CheckCacheRequest { group_path: group_path(), ..Default::default() },
+        ),
         of("roadstead.v1.CacheService/GetStats", Needs::Guest, &v1::GetStatsRequest { group_path: group_path() }),
         of(
             "roadstead.v1.CacheService/PurgeCache",
@@ -221,6 +246,7 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
             &v1::GetUserRequest { name: "another".into() },
         ),
         without_group("roadstead.v1.UserService/GetUser", Needs::Self_, &v1::GetUserRequest { name: own() }),
+        without_group("roadstead.v1.ClusterService/ListNodes", Needs::Everything, &v1::ListNodesRequest::default()),
         without_group("roadstead.v1.UserService/ListUsers", Needs::Everything, &v1::ListUsersRequest::default()),
         without_group(
             "roadstead.v1.UserService/UpdateUser (admin)",
@@ -323,5 +349,13 @@ fn node_calls() -> Vec<Call> {
         of::<node::ReportUpstreamsRequest>("roadstead.node.v1.NodeService/ReportUpstreams"),
         of::<node::ClaimErrandRequest>("roadstead.node.v1.NodeService/ClaimErrand"),
         of::<node::ReportErrandRequest>("roadstead.node.v1.NodeService/ReportErrand"),
+        of::<node::ReportNodeRequest>("roadstead.node.v1.NodeService/ReportNode"),
+        of::<node::AcquireFillRequest>("roadstead.node.v1.NodeService/AcquireFill"),
+        of::<node::RenewFillsRequest>("roadstead.node.v1.NodeService/RenewFills"),
+        of::<node::ReleaseFillRequest>("roadstead.node.v1.NodeService/ReleaseFill"),
+        of::<node::AdoptContentsRequest>("roadstead.node.v1.NodeService/AdoptContents"),
+        of::<node::ReportDamageRequest>("roadstead.node.v1.NodeService/ReportDamage"),
+        of::<node::ClaimScrubRequest>("roadstead.node.v1.NodeService/ClaimScrub"),
+        of::<node::ListGroupContentsRequest>("roadstead.node.v1.NodeService/ListGroupContents"),
     ]
 }

@@ -51,7 +51,7 @@ async fn statuses(plane: &Plane, group_path: &str) -> Vec<UpstreamStatus> {
 }
 
 async fn resolve(plane: &Plane, group: &Group, tag: &str) -> Resolved {
-    let request = ResolveTagRequest { repository: place(group, IMAGE), tag: tag.into() };
+    let request = ResolveTagRequest { repository: place(group, IMAGE), tag: tag.into(), node_id: String::new() };
     plane.node().node.resolve_tag(request).await.unwrap().into_inner().decision.unwrap()
 }
 

@@ -15,7 +15,7 @@ use crate::harness::Plane;
 
 async fn watch(plane: &Plane, resume_revision: i64) -> Streaming<WatchResponse> {
     let request =
-        WatchRequest { node_name: "n1".into(), version: "1".into(), resume_revision, registry_url: String::new() };
+        WatchRequest { node_name: "n1".into(), version: "1".into(), resume_revision, ..WatchRequest::default() };
     plane.node().node.watch(request).await.unwrap().into_inner()
 }
 

@@ -35,6 +35,7 @@ use super::{
     translate::{self, Problem, Served},
     usage::{Batch, UsageCounter},
 };
+use crate::node_id::NodeId;
 
 /// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
 const CALL_TIME: Duration = Duration::from_secs(4);
@@ -48,6 +49,7 @@ pub struct InvalidNodeToken;
 pub struct ControlClient {
     pub(super) service: NodeServiceClient<Channel>,
     pub(super) node_name: String,
+    pub(super) node_id: NodeId,
     pub(super) policy: ArcSwap<PolicySnapshot>,
     pub(super) has_snapshot: watch::Sender<bool>,
     pub(super) usage: UsageCounter,
@@ -63,7 +65,12 @@ pub struct ControlClient {
 
 impl ControlClient {
     /// Connects by `channel` as the node that `node_token` belongs to. Nothing is known before [`Self::run`] runs.
-    pub fn new(channel: Channel, node_token: &SecretString, node_name: &str) -> Result<Arc<Self>, InvalidNodeToken> {
+    pub fn new(
+        channel: Channel,
+        node_token: &SecretString,
+        node_name: &str,
+        node_id: NodeId,
+    ) -> Result<Arc<Self>, InvalidNodeToken> {
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", node_token.expose_secret()).parse().map_err(|_| InvalidNodeToken)?;
         authorization.set_sensitive(true);
@@ -71,6 +78,7 @@ impl ControlClient {
             // An answer about an index brings a link for each of its 10,000 references at most, some 200 bytes each.
             service: NodeServiceClient::new(channel).max_decoding_message_size(64 * 1024 * 1024),
             node_name: node_name.to_owned(),
+            node_id,
             policy: ArcSwap::default(),
             has_snapshot: watch::Sender::new(false),
             usage: UsageCounter::new(),
@@ -126,7 +134,11 @@ impl ControlClient {
     pub async fn resolve_tag(&self, at: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
         const CALL: &str = "ResolveTag";
         use pb::resolve_tag_response::Decision;
-        let message = pb::ResolveTagRequest { repository: Some(translate::repository_to_pb(at)), tag: tag.to_string() };
+        let message = pb::ResolveTagRequest {
+            repository: Some(translate::repository_to_pb(at)),
+            tag: tag.to_string(),
+            node_id: self.node_id.to_string(),
+        };
         let answer = self.call(CALL, self.service.clone().resolve_tag(self.request(message))).await?;
         match answer.decision {
             Some(Decision::Serve(serve)) => Ok(TagResolution::Serve(self.serve(CALL, at, serve)?)),

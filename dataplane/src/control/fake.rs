@@ -22,6 +22,8 @@ use tonic::{
 };
 use tower::service_fn;
 
+use crate::node_id::NodeId;
+
 use super::ControlClient;
 
 /// What a watch tells.
@@ -68,7 +70,13 @@ pub(crate) struct Fake(pub(crate) Arc<Mutex<Script>>);
 impl Fake {
     /// A client of the fake.
     pub(crate) fn client(&self) -> Arc<ControlClient> {
-        ControlClient::new(self.channel(), &"rs_node_x".into(), "node-1").unwrap()
+        ControlClient::new(
+            self.channel(),
+            &"rs_node_x".into(),
+            "node-1",
+            NodeId::open(tempfile::tempdir().unwrap().path()).unwrap(),
+        )
+        .unwrap()
     }
 
     /// A connection to the fake.
@@ -254,5 +262,54 @@ impl NodeService for Fake {
         }
         self.script(|script| script.errand_reports.push(request.into_inner()));
         Ok(Response::new(pb::ReportErrandResponse {}))
+    }
+
+    async fn report_node(&self, _: Request<pb::ReportNodeRequest>) -> Result<Response<pb::ReportNodeResponse>, Status> {
+        Ok(Response::new(pb::ReportNodeResponse {}))
+    }
+
+    async fn acquire_fill(
+        &self,
+        _: Request<pb::AcquireFillRequest>,
+    ) -> Result<Response<pb::AcquireFillResponse>, Status> {
+        Ok(Response::new(pb::AcquireFillResponse {
+            result: Some(pb::acquire_fill_response::Result::Granted(pb::FillLease { epoch: 1, lifetime_ms: 6000 })),
+        }))
+    }
+
+    async fn renew_fills(&self, _: Request<pb::RenewFillsRequest>) -> Result<Response<pb::RenewFillsResponse>, Status> {
+        Ok(Response::new(pb::RenewFillsResponse::default()))
+    }
+
+    async fn release_fill(
+        &self,
+        _: Request<pb::ReleaseFillRequest>,
+    ) -> Result<Response<pb::ReleaseFillResponse>, Status> {
+        Ok(Response::new(pb::ReleaseFillResponse {}))
+    }
+
+    async fn adopt_contents(
+        &self,
+        _: Request<pb::AdoptContentsRequest>,
+    ) -> Result<Response<pb::AdoptContentsResponse>, Status> {
+        Ok(Response::new(pb::AdoptContentsResponse::default()))
+    }
+
+    async fn report_damage(
+        &self,
+        _: Request<pb::ReportDamageRequest>,
+    ) -> Result<Response<pb::ReportDamageResponse>, Status> {
+        Ok(Response::new(pb::ReportDamageResponse {}))
+    }
+
+    async fn claim_scrub(&self, _: Request<pb::ClaimScrubRequest>) -> Result<Response<pb::ClaimScrubResponse>, Status> {
+        Ok(Response::new(pb::ClaimScrubResponse::default()))
+    }
+
+    async fn list_group_contents(
+        &self,
+        _: Request<pb::ListGroupContentsRequest>,
+    ) -> Result<Response<pb::ListGroupContentsResponse>, Status> {
+        Ok(Response::new(pb::ListGroupContentsResponse::default()))
     }
 }

@@ -60,6 +60,7 @@ impl ControlClient {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resume_revision,
             registry_url: registry_url.to_owned(),
+            node_id: self.node_id.to_string(),
         });
         let mut service = self.service.clone();
         let mut events = match timeout(OPEN_TIME, service.watch(request)).await {

@@ -1,6 +1,12 @@
 //! Upstreams by https: their certificates are checked, and they cannot send us to plain http.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use roadstead_tests::{
     cluster::{Cluster, ClusterOptions},
@@ -66,6 +72,13 @@ async fn an_upstreams_own_ca_file_is_trusted_for_it_until_it_is_taken_away() {
     let pulled = crate::soon(200, async || client.manifest("app", "latest").await).await;
     assert_eq!(pulled.body, image.manifest);
     cluster.cli(&set).await.ok();
-    hub.push("library/app", "other", &Image::small(2));
-    crate::soon(502, async || client.manifest("app", "other").await).await;
+    // A tag of its own for each attempt: what is pulled before the node has heard of the change is cached from then on.
+    let other = Image::small(2);
+    let attempts = AtomicU32::new(0);
+    let ask = async || {
+        let tag = format!("other-{}", attempts.fetch_add(1, Ordering::Relaxed));
+        hub.push("library/app", &tag, &other);
+        client.manifest("app", &tag).await
+    };
+    crate::soon(502, ask).await;
 }

@@ -85,6 +85,7 @@ mod tests {
             size_bytes: 3_500_000,
             cached_at: Some(Timestamp { seconds: 0, nanos: 0 }),
             last_pulled_at: None,
+            ..Manifest::default()
         };
         let now = UNIX_EPOCH + Duration::from_secs(7200);
         assert_eq!(
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_does_not_claim_to_have_removed_anything() {
-        let answer = PurgeCacheResponse { tags: 1, manifests: 2, blobs: 0, bytes: 2048 };
+        let answer = PurgeCacheResponse { tags: 1, manifests: 2, bytes: 2048, ..PurgeCacheResponse::default() };
         assert_eq!(purged(&answer, true).to_string(), "Would remove:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
         assert_eq!(purged(&answer, false).to_string(), "Removed:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
     }
