@@ -19,6 +19,8 @@ use crate::{
 
 /// Calls that change something, and what the audit calls that. All others only read.
 const CHANGES: [(&str, &str); 25] = [
+    ("/roadstead.v1.CacheService/ApplyRetention", "cache.retain"),
+    ("/roadstead.v1.CacheService/CheckCache", "cache.check"),
     ("/roadstead.v1.CacheService/CreatePrefetchSchedule", "prefetch.schedule"),
     ("/roadstead.v1.CacheService/DeletePrefetchSchedule", "prefetch.unschedule"),
     ("/roadstead.v1.CacheService/PinTag", "cache.pin"),

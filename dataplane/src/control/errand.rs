@@ -143,7 +143,7 @@ fn errand(answer: pb::ClaimErrandResponse) -> Result<Errand, translate::Problem>
             let reference = reference.parse().map_err(|error| format!("{reference:?}: {error}"))?;
             Ok(Errand::Prefetch(Prefetch { repository, reference, platforms }))
         }
-        Claimed::Check(_) => Err("checks are not built yet".to_owned().into()),
+        Claimed::Check(_) => Err("checks are not built yet".to_owned()),
     }
 }
 
