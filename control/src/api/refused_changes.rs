@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Calls that change something, and what the audit calls that. All others only read.
-const CHANGES: [(&str, &str); 25] = [
+const CHANGES: [(&str, &str); 27] = [
     ("/roadstead.v1.CacheService/ApplyRetention", "cache.retain"),
     ("/roadstead.v1.CacheService/CheckCache", "cache.check"),
     ("/roadstead.v1.CacheService/CreatePrefetchSchedule", "prefetch.schedule"),
