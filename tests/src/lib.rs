@@ -1,12 +1,14 @@
 //! What the end-to-end tests stand on: a fake hub with faults and exact counts ([`hub`]), images made on the spot
 //! ([`image`]), the product's processes ([`cluster`]), a registry client that shows every header ([`client`]), the
-//! control port ([`api`]), an issuer of ID tokens ([`issuer`]), and real servers and clients ([`engines`]). Everything
+//! control port ([`api`]), an issuer of ID tokens ([`issuer`]), real servers and clients ([`engines`]), PostgreSQL and S3
+//! ([`postgres`], [`seaweed`]), and connections that misbehave or are balanced ([`link`], [`balancer`]). Everything
 //! listens on loopback, on ports and in folders of its own, and is stopped when its handle is dropped.
 //!
 //! A panic here is a failed test: helpers unwrap instead of handing errors around.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod api;
+pub mod balancer;
 pub mod client;
 pub mod cluster;
 pub mod dns;
@@ -14,6 +16,9 @@ pub mod engines;
 pub mod hub;
 pub mod image;
 pub mod issuer;
+pub mod link;
 pub mod ports;
+pub mod postgres;
 pub mod process;
+pub mod seaweed;
 pub mod small_disk;

@@ -102,6 +102,21 @@ impl Daemon {
         kill_process(self.group(), Signal::TERM).unwrap();
     }
 
+    /// Sends it a signal, unless it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(self.group(), signal);
+    }
+
+    /// Stops its clock: it neither answers nor ends until [`Daemon::resume`].
+    pub fn pause(&self) {
+        kill_process_group(self.group(), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        kill_process_group(self.group(), Signal::CONT).unwrap();
+    }
+
     /// Ends it at once, as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = kill_process_group(self.group(), Signal::KILL);

@@ -16,6 +16,7 @@ mod connections;
 mod crash_and_disk;
 mod crate_directions;
 mod fake_hub;
+mod fixtures;
 mod freshness;
 mod hedge;
 mod isolation;
