@@ -20,6 +20,11 @@ use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
 
+/// In static builds: the allocator of musl serves one thread at a time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before anything can ask for TLS. Fails only if one was installed before, and then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -24,7 +24,12 @@ use crate::{
     clock::{Clock, millis},
     errands::Errands,
     oidc::KeyCache,
-    plane::{Guesses, Plane, PlaneError, audit::Refusals, first_start::AdminToken, last_used::LastUsed},
+    plane::{
+        Guesses, Plane, PlaneError,
+        audit::Refusals,
+        first_start::{AdminToken, NodeToken},
+        last_used::LastUsed,
+    },
     store::{Store, StoreError},
     token::TokenKind,
 };
@@ -33,6 +38,8 @@ use crate::{
 const DATABASE: &str = "control.db";
 /// File of the key that stored secrets are sealed with.
 const KEY_FILE: &str = "secret.key";
+/// A node token that somebody chose must be too long to be guessed.
+const SHORTEST_NODE_TOKEN: usize = 32;
 /// File of the administrator's token, where it was made here.
 const ADMIN_TOKEN_FILE: &str = "admin-token";
 
@@ -51,6 +58,8 @@ pub struct ControlConfig {
     pub audit_retention: Duration,
     /// The administrator's token at a first start; `None` makes one.
     pub admin_token: Option<SecretString>,
+    /// A node token that is there from the start on, so that nodes can be deployed along with the control plane.
+    pub bootstrap_node_token: Option<SecretString>,
 }
 
 impl ControlConfig {
@@ -63,6 +72,7 @@ impl ControlConfig {
             gc_grace: Duration::from_secs(3600),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
             admin_token: None,
+            bootstrap_node_token: None,
         }
     }
 }
@@ -158,6 +168,14 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
             (None, false)
         }
     };
+    if let Some(token) = &config.bootstrap_node_token
+        && plane.admit_node_token(token).await? == NodeToken::OfAnother
+    {
+        return Err(OpenError::Setting(
+            "--bootstrap-node-token: this is a token of another kind; a node's starts with rs_node_, or is new"
+                .to_owned(),
+        ));
+    }
     Ok((plane, FirstStart { admin_token, admin_token_file, is_first }))
 }
 
@@ -167,6 +185,14 @@ fn check(config: &ControlConfig) -> Result<(), OpenError> {
         return Err(OpenError::Setting(format!(
             "--registry-token-lifetime {lifetime:?}: must be between a second and a day"
         )));
+    }
+    if let Some(token) = &config.bootstrap_node_token {
+        let text = token.expose_secret();
+        if !(SHORTEST_NODE_TOKEN..=1024).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(OpenError::Setting(format!(
+                "--bootstrap-node-token: must be {SHORTEST_NODE_TOKEN} to 1024 printable ASCII characters without spaces"
+            )));
+        }
     }
     if let Some(token) = &config.admin_token {
         let text = token.expose_secret();

@@ -124,6 +124,7 @@ impl FactsFlags {
             gc_grace: within("--gc-grace", self.gc_grace, Duration::ZERO, LONGEST)?,
             audit_retention: within("--audit-retention", self.audit_retention, SHORTEST_AUDIT, LONGEST)?,
             admin_token,
+            bootstrap_node_token: self.bootstrap_node_token,
         })
     }
 }

@@ -134,6 +134,9 @@ pub(super) struct FactsFlags {
     /// Where facts are kept: sqlite://PATH [default: sqlite://DIR/control.db]
     #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// A node token to take from the start, 32 characters or more, so that nodes can be deployed along with the control plane
+    #[arg(long, env = "ROADSTEAD_BOOTSTRAP_NODE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub bootstrap_node_token: Option<SecretString>,
     /// How long a token of /jwt/auth is good
     #[arg(long, env = "ROADSTEAD_REGISTRY_TOKEN_LIFETIME", default_value = "15m", value_name = "DURATION")]
     #[arg(value_parser = duration)]

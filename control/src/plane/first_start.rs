@@ -26,7 +26,27 @@ pub enum AdminToken {
     Made(SecretString),
 }
 
+/// What became of the node token that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeToken {
+    /// It is a node's.
+    Good,
+    /// It is a token of another kind, and stays so.
+    OfAnother,
+}
+
 impl Plane {
+    /// Sees to it that nodes can come with this token.
+    pub async fn admit_node_token(&self, given: &SecretString) -> PlaneResult<NodeToken> {
+        let mut tx = self.store.write().await?;
+        if let Some(found) = tokens::by_secret_hash(&mut tx, &secret::hash(given)).await? {
+            return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
+        }
+        insert_token(&mut tx, TokenKind::Node, "bootstrap", given, self.clock.now_ms()).await?;
+        tx.commit().await?;
+        Ok(NodeToken::Good)
+    }
+
     /// Brings the database to where it can be used. `keep` makes a secret durable outside the database before the
     /// database relies on it.
     pub async fn start(
@@ -59,7 +79,7 @@ impl Plane {
                     (secret.clone(), AdminToken::Made(secret))
                 }
             };
-            insert_admin_token(&mut tx, &secret, now_ms).await?;
+            insert_token(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
             admin
         };
         tx.commit().await?;
@@ -86,12 +106,18 @@ async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> 
     insert_group(tx, path, settings, now_ms).await.map(|_| ())
 }
 
-async fn insert_admin_token(tx: &mut WriteTx, secret: &SecretString, now_ms: i64) -> PlaneResult<()> {
+async fn insert_token(
+    tx: &mut WriteTx,
+    kind: TokenKind,
+    name: &str,
+    secret: &SecretString,
+    now_ms: i64,
+) -> PlaneResult<()> {
     let token = Token {
         id: new_id(),
-        kind: TokenKind::Admin,
-        name: "administrator".into(),
-        username: secret::generate_username(TokenKind::Admin)?,
+        kind,
+        name: name.into(),
+        username: secret::generate_username(kind)?,
         group: None,
         user: None,
         role: None,

@@ -221,14 +221,7 @@ impl Plane {
 }
 
 pub fn config(folder: &TempDir) -> ControlConfig {
-    ControlConfig {
-        data_dir: folder.path().join("data"),
-        database_url: None,
-        registry_token_lifetime: Duration::from_secs(900),
-        gc_grace: Duration::from_secs(3600),
-        audit_retention: Duration::from_secs(400 * 24 * 3600),
-        admin_token: None,
-    }
+    ControlConfig::new(folder.path().join("data"))
 }
 
 async fn connect(control: &Control) -> Channel {

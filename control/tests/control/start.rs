@@ -3,8 +3,11 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use roadstead_control::{Clock, Control};
-use roadstead_proto::v1::{GetGroupRequest, ListGroupsRequest, Visibility};
+use roadstead_control::{Clock, Control, ControlConfig};
+use roadstead_proto::{
+    node::v1::ClaimGarbageRequest,
+    v1::{GetGroupRequest, ListGroupsRequest, ListTokensRequest, Visibility},
+};
 use secrecy::ExposeSecret as _;
 use tonic::Code;
 
@@ -45,6 +48,36 @@ async fn the_token_of_the_environment_is_taken_at_a_first_start_and_not_written_
     assert!(plane.first_start.is_first && plane.first_start.admin_token.is_none());
     assert!(!plane.first_start.admin_token_file.exists());
     plane.admin().groups.list_groups(ListGroupsRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_token_of_the_settings_is_good_from_the_start_and_after_every_restart() {
+    const TOKEN: &str = "chosen-by-whoever-deploys-the-nodes-1";
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    for _ in 0..2 {
+        let given = ControlConfig {
+            admin_token: Some(crate::harness::ADMIN_TOKEN.into()),
+            bootstrap_node_token: Some(TOKEN.into()),
+            ..config(&folder)
+        };
+        let (control, _) = Control::open(given, &mut Registry::default()).await.unwrap();
+        drop(control);
+        let plane = Plane::start_in(Arc::clone(&folder), Clock::standing_at(START_MS)).await;
+        let mut node = plane.client(Some(TOKEN));
+        node.node.claim_garbage(ClaimGarbageRequest::default()).await.unwrap();
+        let listed = plane.admin().tokens.list_tokens(ListTokensRequest::default()).await.unwrap().into_inner().tokens;
+        assert_eq!(listed.iter().filter(|token| token.name == "bootstrap").count(), 1);
+        let refused = node.groups.list_groups(ListGroupsRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    let plane = Plane::start_in(Arc::clone(&folder), Clock::standing_at(START_MS)).await;
+    let deploy_token = plane.token("default", &[]).await.token;
+    drop(plane);
+    for (token, expected) in [("short", "32 to 1024"), (deploy_token.as_str(), "of another kind")] {
+        let given = ControlConfig { bootstrap_node_token: Some(token.into()), ..config(&folder) };
+        let error = Control::open(given, &mut Registry::default()).await.map(drop).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[tokio::test]
