@@ -15,6 +15,7 @@ mod conformance;
 mod connections;
 mod crash_and_disk;
 mod crate_directions;
+mod deploy;
 mod fake_hub;
 mod fixtures;
 mod freshness;

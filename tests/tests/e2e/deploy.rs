@@ -1,0 +1,109 @@
+//! What `deploy/` holds is checked by the tools that read it, and says nothing that the executable does not know.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use roadstead_tests::{cluster::executable, engines::Podman, process::run};
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path).canonicalize().unwrap()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn alert_rules_are_good_and_fire_when_they_should() {
+    let folder = deploy("prometheus");
+    run("promtool", &["check", "rules", folder.join("alerts.yaml").to_str().unwrap()]).await.ok();
+    run("promtool", &["test", "rules", folder.join("alerts_test.yaml").to_str().unwrap()]).await.ok();
+}
+
+#[tokio::test]
+async fn the_dashboard_is_json_whose_panels_do_not_overlap() {
+    let dashboard: serde_json::Value = serde_json::from_str(&text(&deploy("grafana/roadstead.json"))).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        for x in at("x")..at("x") + at("w") {
+            for y in at("y")..at("y") + at("h") {
+                assert!(x < 24 && taken.insert((x, y)), "{}", panel["title"]);
+            }
+        }
+    }
+    assert!(panels.len() > 10);
+}
+
+#[tokio::test]
+async fn the_chart_renders_with_everything_on_and_asks_for_what_it_needs() {
+    let chart = deploy("helm/roadstead");
+    let chart = chart.to_str().unwrap();
+    let needed = "secrets.existing=roadstead,storage.url=s3://bucket/blobs";
+    run("helm", &["lint", "--strict", chart, "--set", needed]).await.ok();
+    let all = [
+        "ingress.enabled=true,ingress.host=images.example,ingress.tlsSecret=tls,networkPolicy.enabled=true",
+        "dataplane.autoscaling.enabled=true,dataplane.autoscaling.targetRequestsInFlight=50",
+        "metrics.podMonitor.enabled=true,metrics.rules.enabled=true,dataplane.preStopSleepSeconds=5,control.replicas=3",
+        "dataplane.nodeCache.storageClassName=fast,storage.redirectBlobs=true,storage.s3Endpoint=http://s3",
+    ]
+    .join(",");
+    let rendered = run("helm", &["template", "r", chart, "--set", needed, "--set", &all]).await.ok();
+    for kind in ["StatefulSet", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress", "PodMonitor"]
+    {
+        assert!(rendered.contains(&format!("kind: {kind}\n")), "{kind}:\n{rendered}");
+    }
+    for expected in ["http://r-roadstead-control-2.r-roadstead-control:7071", "RoadsteadDown", "runAsNonRoot: true"] {
+        assert!(rendered.contains(expected), "{expected}:\n{rendered}");
+    }
+    let refused = run("helm", &["template", "r", chart]).await.failed();
+    assert!(refused.contains("secrets.existing: name a Secret") || refused.contains("storage.url: say"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_compose_file_the_balancer_and_the_unit_are_well_formed() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = folder.path().join("env");
+    let filled: Vec<_> = text(&deploy("compose/example.env"))
+        .lines()
+        .map(
+            |line| {
+                if line.ends_with('=') { format!("{line}0123456789abcdef0123456789abcdef") } else { line.to_owned() }
+            },
+        )
+        .collect();
+    fs::write(&environment, filled.join("\n")).unwrap();
+    let compose = deploy("compose/compose.yaml");
+    let arguments =
+        ["-f", compose.to_str().unwrap(), "--env-file", environment.to_str().unwrap(), "config", "--services"];
+    let services = run("podman-compose", &arguments).await.ok();
+    for service in ["postgres", "s3", "control-1", "control-2", "node-1", "node-2", "node-3", "balancer"] {
+        assert!(services.lines().any(|line| line == service), "{service}: {services}");
+    }
+    run("haproxy", &["-c", "-f", deploy("compose/haproxy.cfg").to_str().unwrap()]).await.ok();
+    // The unit names a path that need not be there; everything else has to be right.
+    let unit = folder.path().join("roadstead.service");
+    let text = text(&deploy("roadstead.service")).replace("/usr/local/bin/roadstead", executable().to_str().unwrap());
+    fs::write(&unit, text).unwrap();
+    run("systemd-analyze", &["verify", unit.to_str().unwrap()]).await.ok();
+}
+
+#[tokio::test]
+async fn the_image_is_the_executable_run_by_nobody_of_importance() {
+    let context = tempfile::tempdir().unwrap();
+    fs::copy(executable(), context.path().join("roadstead")).unwrap();
+    fs::write(context.path().join("ca-certificates.crt"), "").unwrap();
+    let podman = Podman::new();
+    let dockerfile = deploy("Dockerfile");
+    let (dockerfile, context) = (dockerfile.to_str().unwrap(), context.path().to_str().unwrap());
+    let build =
+        ["build", "--pull=never", "-f", dockerfile, "--build-arg", "BINARY=prebuilt", "-t", "roadstead", context];
+    podman.podman(&build).await.ok();
+    let format = "{{.Config.User}} {{.Config.Entrypoint}} {{.Config.Cmd}} {{len .RootFS.Layers}}";
+    let inspected = podman.podman(&["image", "inspect", "--format", format, "localhost/roadstead"]).await.ok();
+    assert_eq!(inspected.trim(), "65532:65532 [/roadstead] [serve] 1");
+}
