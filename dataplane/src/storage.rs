@@ -7,6 +7,7 @@
 mod local;
 mod mapping;
 mod open_blobs;
+mod shelves;
 mod staged;
 
 use std::{io, sync::Arc, time::SystemTime};
@@ -59,6 +60,17 @@ pub struct DiskSpace {
     pub available_bytes: u64,
 }
 
+/// A blob as the store holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its digest, by the name that it is kept under: nobody has hashed it now.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was committed.
+    pub stored_at: SystemTime,
+}
+
 /// Where blobs are kept.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
@@ -83,6 +95,17 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Deletes a blob; readers that have it open finish. Deleting what is not there is fine.
     async fn delete(&self, digest: &Digest) -> Result<(), StorageError>;
+
+    /// Looks a blob up, past everything that is held in memory; `None` if it is not stored.
+    async fn look(&self, digest: &Digest) -> Result<Option<StoredFile>, StorageError>;
+
+    /// The next blobs after `after`, at most `limit`, in the order of their digests; none if there are no more. What
+    /// comes or goes meanwhile may be among them or not.
+    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError>;
+
+    /// Takes a damaged blob out of sight, so that it can be fetched again; readers that have it open finish. What is
+    /// wrong with it can be looked into for about a day. Doing so to what is not there is fine.
+    async fn quarantine(&self, digest: &Digest) -> Result<(), StorageError>;
 
     /// Shows that the store can be written to, and how much room it has.
     async fn probe(&self) -> Result<DiskSpace, StorageError>;

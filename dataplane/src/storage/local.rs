@@ -1,4 +1,5 @@
-//! Blobs on a local disk: `ROOT/sha256/ab/abcd…`, what is still arriving in `ROOT/staging/`.
+//! Blobs on a local disk: `ROOT/sha256/ab/abcd…`, what is still arriving in `ROOT/staging/`, what was found damaged in
+//! `ROOT/quarantine/`.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,7 +14,8 @@ use roadstead_proto::{Algorithm, Digest};
 use uuid::Uuid;
 
 use super::{
-    BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, mapping::Mapping, open_blobs::OpenBlobs,
+    BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, StoredFile, mapping::Mapping,
+    open_blobs::OpenBlobs, shelves,
 };
 
 /// Largest blob that is kept in memory while hot, in bytes: manifests, configs and the smallest layers.
@@ -70,7 +72,7 @@ impl LocalStore {
     }
 }
 
-fn create_folder(path: &Path) -> io::Result<()> {
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -177,6 +179,48 @@ impl BlobStore for LocalStore {
         deleted
     }
 
+    async fn look(&self, digest: &Digest) -> Result<Option<StoredFile>, StorageError> {
+        let digest = *digest;
+        self.blocking(move |disk| {
+            let failed = |source| StorageError::from_io(format!("look up blob {digest}"), source);
+            match fs::metadata(disk.path(&digest)) {
+                Ok(metadata) => {
+                    let stored_at = metadata.modified().map_err(failed)?;
+                    Ok(Some(StoredFile { digest, size: metadata.len(), stored_at }))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed(error)),
+            }
+        })
+        .await
+    }
+
+    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError> {
+        let after = after.copied();
+        self.blocking(move |disk| {
+            let failed = |source| StorageError::from_io(format!("list {}", disk.root.display()), source);
+            if after.is_none() {
+                shelves::tidy_quarantine(&disk.root).map_err(failed)?;
+            }
+            shelves::list(&disk.root, after.as_ref(), limit).map_err(failed)
+        })
+        .await
+    }
+
+    async fn quarantine(&self, digest: &Digest) -> Result<(), StorageError> {
+        let digest = *digest;
+        self.open.forget(&digest);
+        let moved = self
+            .blocking(move |disk| {
+                shelves::quarantine(&disk.root, &disk.path(&digest), &digest)
+                    .map_err(|source| StorageError::from_io(format!("put blob {digest} aside"), source))
+            })
+            .await;
+        // Whoever opened it in between must not keep it remembered.
+        self.open.forget(&digest);
+        moved
+    }
+
     async fn probe(&self) -> Result<DiskSpace, StorageError> {
         self.blocking(|disk| {
             let failed = |source| StorageError::from_io(format!("probe {}", disk.root.display()), source);
@@ -257,6 +301,25 @@ mod tests {
         store.delete(&digest).await.unwrap();
         assert!(store.open(&digest).await.unwrap().is_none());
         assert_eq!(open.read_all().await.unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_blob_is_out_of_sight_and_can_be_stored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let content = vec![3; 200_000];
+        let digest = put(&store, &content).await;
+        let open = store.open(&digest).await.unwrap().unwrap();
+        store.quarantine(&digest).await.unwrap();
+        store.quarantine(&digest).await.unwrap();
+        assert!(store.open(&digest).await.unwrap().is_none() && store.look(&digest).await.unwrap().is_none());
+        assert!(store.list(None, 10).await.unwrap().is_empty());
+        assert_eq!(open.read_all().await.unwrap(), content);
+        put(&store, &content).await;
+        let listed = store.list(None, 10).await.unwrap();
+        assert_eq!((listed[0].digest, listed[0].size, listed.len()), (digest, 200_000, 1));
+        assert_eq!(store.look(&digest).await.unwrap(), Some(listed[0]));
+        assert!(store.list(Some(&digest), 10).await.unwrap().is_empty());
     }
 
     #[tokio::test]
