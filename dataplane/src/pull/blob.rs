@@ -123,9 +123,9 @@ impl Puller {
     pub(super) async fn report_damage(&self, digest: &Digest, found: Option<u64>, expected: u64) {
         tracing::warn!(blob.digest = %digest, found_bytes = found, size_bytes = expected, "linked content is missing or damaged; fetching it again");
         if found.is_some()
-            && let Err(error) = self.store.delete(digest).await
+            && let Err(error) = self.store.quarantine(digest).await
         {
-            tracing::error!(blob.digest = %digest, %error, "damaged content could not be removed");
+            tracing::error!(blob.digest = %digest, %error, "damaged content could not be put aside");
         }
     }
 }
