@@ -1,6 +1,6 @@
 //! The control port by typed gRPC, and what tests set up by it: people, groups, tokens of every kind, trusts.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use roadstead_proto::v1::{
     AddIssuerRequest, ClaimRule, CreateGroupRequest, CreateJobTokenRequest, CreateTokenRequest, CreateTrustRequest,
@@ -35,7 +35,8 @@ impl Interceptor for Bearer {
     }
 }
 
-type Called = InterceptedService<Channel, Bearer>;
+/// A connection that sends a token.
+pub type Called = InterceptedService<Channel, Bearer>;
 
 /// The services, called with one token.
 #[derive(Clone)]
@@ -57,9 +58,27 @@ pub struct Api {
 impl Cluster {
     /// The control port, with this token.
     pub fn api(&self, token: &str) -> Api {
-        let channel = Endpoint::try_from(format!("http://{}", self.control)).unwrap().connect_lazy();
-        let called = InterceptedService::new(channel, Bearer(format!("Bearer {token}").parse().unwrap()));
-        Api {
+        Api::at(self.control, token)
+    }
+
+    /// The same as the administrator.
+    pub fn admin(&self) -> Api {
+        self.api(&self.admin_token())
+    }
+}
+
+/// Calls to `control` with a token, by a connection of their own that is made when it is needed.
+pub fn calls(control: SocketAddr, token: &str) -> Called {
+    let channel = Endpoint::try_from(format!("http://{control}")).unwrap().connect_lazy();
+    InterceptedService::new(channel, Bearer(format!("Bearer {token}").parse().unwrap()))
+}
+
+/// Set-up: everything here has to succeed.
+impl Api {
+    /// The control port at this address, with this token.
+    pub fn at(control: SocketAddr, token: &str) -> Self {
+        let called = calls(control, token);
+        Self {
             groups: GroupServiceClient::new(called.clone()),
             users: UserServiceClient::new(called.clone()),
             members: MemberServiceClient::new(called.clone()),
@@ -69,14 +88,6 @@ impl Cluster {
         }
     }
 
-    /// The same as the administrator.
-    pub fn admin(&self) -> Api {
-        self.api(&self.admin_token())
-    }
-}
-
-/// Set-up: everything here has to succeed.
-impl Api {
     /// A group; `anonymous` only with [`Visibility::Public`].
     pub async fn group(&self, path: &str, visibility: Visibility, anonymous: bool) {
         let request = CreateGroupRequest {
