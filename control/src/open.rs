@@ -32,6 +32,7 @@ use crate::{
     },
     store::{Store, StoreError},
     token::TokenKind,
+    watch::feed::Feed,
 };
 
 /// File of the database in the data folder.
@@ -149,6 +150,7 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         retained_at_ms: AtomicI64::default(),
         audit_retention: config.audit_retention,
         errands: Errands::default(),
+        feed: Feed::default(),
         schedules_changed: Notify::default(),
         conditions_shown: ArcSwap::default(),
         clock,

@@ -55,6 +55,7 @@ use crate::{
     pull_limit::Condition,
     store::{Store, StoreError},
     violation::Violation,
+    watch::{Event, feed::Feed},
 };
 
 /// Everything a use case works with.
@@ -75,6 +76,8 @@ pub struct Plane {
     pub(crate) retained_at_ms: AtomicI64,
     pub(crate) audit_retention: Duration,
     pub(crate) errands: Errands,
+    /// What is read for watchers.
+    pub(crate) feed: Feed<Event>,
     /// There is a new schedule.
     pub(crate) schedules_changed: Notify,
     /// What is known of upstreams, as the metrics show it.

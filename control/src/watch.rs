@@ -2,17 +2,22 @@
 //!
 //! A watcher learns of every change, in order, within moments of its commit; one that comes back is told what it
 //! missed, or everything if that is not known any more. A change tells the subject's present state, so that a watcher
-//! that lags is told the last state once instead of each in between.
+//! that lags is told the last state once instead of each in between. However many watch, the database is read once for
+//! all that have the same revision ([`feed`]).
+
+pub mod feed;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
+use self::feed::{Told, Untold};
 use crate::{
     auth::key_ring::StoredKey,
     group::Group,
-    plane::{Plane, PlaneResult},
+    plane::{Plane, PlaneError, PlaneResult},
     pull_limit::Condition,
     store::{
         ReadTx,
@@ -86,7 +91,7 @@ pub enum Change {
 pub async fn watch(
     plane: Arc<Plane>,
     resume_revision: i64,
-    events: mpsc::Sender<PlaneResult<Event>>,
+    events: mpsc::Sender<Told<Event>>,
     stop: CancellationToken,
 ) {
     let mut revisions = plane.store.revisions();
@@ -94,8 +99,8 @@ pub async fn watch(
     let mut have = resume_revision;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
-        revisions.mark_unchanged();
-        let next = next_event(&plane, have).await;
+        let announced = *revisions.borrow_and_update();
+        let next = plane.feed.next(have, announced, || told(&plane, have)).await;
         let failed = next.is_err();
         if let Ok(event) = &next {
             have = event.revision;
@@ -106,7 +111,7 @@ pub async fn watch(
         loop {
             let offered: Vec<_> = waiting.drain(..).map(Change::Errand).collect();
             if !offered.is_empty()
-                && events.send(Ok(Event { revision: have, what: What::Changes(offered) })).await.is_err()
+                && events.send(Ok(Arc::new(Event { revision: have, what: What::Changes(offered) }))).await.is_err()
             {
                 return;
             }
@@ -124,6 +129,16 @@ pub async fn watch(
             }
         }
     }
+}
+
+async fn told(plane: &Plane, have: i64) -> Result<Event, Untold> {
+    next_event(plane, have).await.map_err(|problem| {
+        error!(error = %problem, "the database failed the watch");
+        match problem {
+            PlaneError::Store(problem) if !problem.retryable() => Untold::Broken,
+            _ => Untold::Unavailable,
+        }
+    })
 }
 
 async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {

@@ -17,14 +17,14 @@ const MAX_WORD_CHARS: usize = 255;
 /// Most characters of a node's message for people.
 const MAX_MESSAGE_CHARS: usize = 1000;
 
-pub fn condition(condition: Condition) -> v1::UpstreamCondition {
+pub fn condition(condition: &Condition) -> v1::UpstreamCondition {
     v1::UpstreamCondition {
-        upstream: condition.upstream,
-        username: condition.username,
+        upstream: condition.upstream.clone(),
+        username: condition.username.clone(),
         paused_until_ms: condition.paused_until_ms,
         limit: condition.limit,
         remaining: condition.remaining,
-        source: condition.source,
+        source: condition.source.clone(),
         seen_at_ms: condition.seen_at_ms,
         window_seconds: condition.window_seconds,
     }

@@ -235,9 +235,9 @@ pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v
     v1::ReportTagResponse { decision: Some(decision) }
 }
 
-fn group(group: Group) -> v1::GroupPolicy {
+fn group(group: &Group) -> v1::GroupPolicy {
     v1::GroupPolicy {
-        id: group.id,
+        id: group.id.clone(),
         path: group.path.to_string(),
         enabled: group.settings.enabled,
         anonymous_pull: group.settings.anonymous_pull,
@@ -252,63 +252,63 @@ fn group(group: Group) -> v1::GroupPolicy {
     }
 }
 
-fn upstream(upstream: Upstream) -> v1::UpstreamPolicy {
+fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
     v1::UpstreamPolicy {
         host: upstream.host.to_string(),
-        url: upstream.url,
-        token_hosts: upstream.token_hosts,
-        ca_pem: upstream.ca_pem,
-        redirect_hosts: upstream.redirect_hosts,
+        url: upstream.url.clone(),
+        token_hosts: upstream.token_hosts.clone(),
+        ca_pem: upstream.ca_pem.clone(),
+        redirect_hosts: upstream.redirect_hosts.clone(),
         reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
     }
 }
 
-fn keys(keys: Vec<StoredKey>) -> Result<Vec<v1::PublicKey>, Status> {
-    keys.into_iter()
+fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
+    keys.iter()
         .map(|key| {
             let ed25519 = BASE64.decode(&key.public_key).map_err(|_| Status::internal("a signing key is damaged"))?;
-            Ok(v1::PublicKey { id: key.id, ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
+            Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
         })
         .collect()
 }
 
-fn revocation(told: Revocation) -> v1::Revocation {
-    v1::Revocation { token_id: told.id, forget_after_ms: told.forget_after_ms, user_epoch: told.user_epoch }
+fn revocation(told: &Revocation) -> v1::Revocation {
+    v1::Revocation { token_id: told.id.clone(), forget_after_ms: told.forget_after_ms, user_epoch: told.user_epoch }
 }
 
-fn snapshot(revision: i64, snapshot: Snapshot) -> Result<v1::PolicySnapshot, Status> {
+fn snapshot(revision: i64, snapshot: &Snapshot) -> Result<v1::PolicySnapshot, Status> {
     Ok(v1::PolicySnapshot {
         revision,
-        groups: snapshot.groups.into_iter().map(group).collect(),
-        upstreams: snapshot.upstreams.into_iter().map(upstream).collect(),
-        keys: keys(snapshot.keys)?,
-        revocations: snapshot.revocations.into_iter().map(revocation).collect(),
-        conditions: snapshot.conditions.into_iter().map(errand_convert::condition).collect(),
+        groups: snapshot.groups.iter().map(group).collect(),
+        upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+        keys: keys(&snapshot.keys)?,
+        revocations: snapshot.revocations.iter().map(revocation).collect(),
+        conditions: snapshot.conditions.iter().map(errand_convert::condition).collect(),
     })
 }
 
-fn change(told: Change) -> Result<v1::PolicyChange, Status> {
+fn change(told: &Change) -> Result<v1::PolicyChange, Status> {
     use v1::policy_change::Change as Told;
     let change = match told {
-        Change::Group(changed) => Told::Group(group(*changed)),
-        Change::GroupGone(id) => Told::DeletedGroupId(id),
+        Change::Group(changed) => Told::Group(group(changed)),
+        Change::GroupGone(id) => Told::DeletedGroupId(id.clone()),
         Change::Upstream(changed) => Told::Upstream(upstream(changed)),
-        Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host),
+        Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host.clone()),
         Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
         Change::Condition(changed) => Told::Condition(errand_convert::condition(changed)),
-        Change::Errand(id) => Told::Errand(v1::ErrandOffer { id }),
+        Change::Errand(id) => Told::Errand(v1::ErrandOffer { id: id.clone() }),
         Change::Revocation(told) => Told::Revocation(revocation(told)),
     };
     Ok(v1::PolicyChange { change: Some(change) })
 }
 
 /// One event of the watch.
-pub fn event(event: Event) -> Result<v1::WatchResponse, Status> {
+pub fn event(event: &Event) -> Result<v1::WatchResponse, Status> {
     use v1::watch_response::Event as Told;
-    let told = match event.what {
-        What::Snapshot(all) => Told::Snapshot(snapshot(event.revision, *all)?),
+    let told = match &event.what {
+        What::Snapshot(all) => Told::Snapshot(snapshot(event.revision, all)?),
         What::Changes(changes) => {
-            Told::Changes(v1::PolicyChanges { changes: changes.into_iter().map(change).collect::<Result<_, _>>()? })
+            Told::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
         }
         What::Heartbeat => Told::Heartbeat(v1::Heartbeat {}),
     };

@@ -11,17 +11,20 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{node_convert, status::from_plane};
-use crate::{plane::PlaneResult, watch::Event};
+use super::node_convert;
+use crate::watch::{
+    Event,
+    feed::{Told, Untold},
+};
 
 /// Events of one watcher. Dropping it (the node is gone) ends the watch.
 pub struct WatchStream {
-    events: mpsc::Receiver<PlaneResult<Event>>,
+    events: mpsc::Receiver<Told<Event>>,
     watchers: Gauge,
 }
 
 impl WatchStream {
-    pub fn new(events: mpsc::Receiver<PlaneResult<Event>>, watchers: Gauge) -> Self {
+    pub fn new(events: mpsc::Receiver<Told<Event>>, watchers: Gauge) -> Self {
         watchers.inc();
         Self { events, watchers }
     }
@@ -37,8 +40,16 @@ impl Stream for WatchStream {
     type Item = Result<WatchResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(
-            ready!(self.events.poll_recv(cx)).map(|next| next.map_err(from_plane).and_then(node_convert::event)),
-        )
+        Poll::Ready(ready!(self.events.poll_recv(cx)).map(|next| match next {
+            Ok(event) => node_convert::event(&event),
+            Err(untold) => Err(status(untold)),
+        }))
+    }
+}
+
+fn status(untold: Untold) -> Status {
+    match untold {
+        Untold::Unavailable => Status::unavailable(untold.to_string()),
+        Untold::Broken => Status::internal(untold.to_string()),
     }
 }
