@@ -18,6 +18,7 @@ pub mod garbage;
 pub mod groups;
 pub mod inventory;
 pub mod keys;
+pub mod leases;
 pub mod links;
 pub mod members;
 pub mod oidc;

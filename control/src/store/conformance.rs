@@ -22,6 +22,8 @@ use crate::{
 
 #[path = "conformance/freshness.rs"]
 mod freshness;
+#[path = "conformance/leases.rs"]
+mod leases;
 #[path = "conformance/people.rs"]
 mod people;
 
