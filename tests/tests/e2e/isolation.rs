@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use roadstead_tests::{
-    client::{Answer, Client},
+    client::{self, Answer, Client},
     cluster::Cluster,
     hub::{Fault, Gate, Hub, Kind, When},
     image::{Image, digest, random_bytes},
@@ -222,4 +222,25 @@ async fn purging_one_group_takes_nothing_from_another() {
     // The purge reaches the node within a second.
     let digest = image.digest();
     soon(503, || one.manifest("app", &digest)).await;
+}
+
+/// The registry port itself, with a token that is good elsewhere, must not tell what the token service hides.
+#[tokio::test]
+async fn a_token_of_another_group_cannot_tell_a_private_group_from_one_that_is_not_there() {
+    let (hub, cluster) = open_pair().await;
+    hub.push("library/app", "latest", &Image::small(1));
+    let (one, hidden) = (cluster.client_of_new_group("one").await, cluster.client_of_new_group("two").await);
+    hidden.manifest("app", "latest").await.expect(200);
+    let token = one.token("app").await;
+    let ask = async |group: &str, rest: &str| {
+        let url = format!("{}/v2/{group}/dependency_proxy/containers/app/{rest}", cluster.url());
+        let answer = client::read(client::http().get(url).bearer_auth(&token).send().await).await.unwrap();
+        let told = |text: &str| text.replace(group, "GROUP");
+        (answer.status, told(answer.header("www-authenticate")), told(&String::from_utf8_lossy(&answer.body)))
+    };
+    for rest in ["manifests/latest", "tags/list", &format!("blobs/{}", digest(b"x"))] {
+        let (private, missing) = (ask("two", rest).await, ask("six", rest).await);
+        assert_eq!(private.0, 401);
+        assert_eq!(private, missing, "{rest}");
+    }
 }
