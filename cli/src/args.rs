@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         audit::AuditCommand, cache::CacheCommand, ci_env::CiEnv, completions::Completions, group::GroupCommand,
-        member::MemberCommand, mirror_config::MirrorConfig, oidc::OidcCommand, token::TokenCommand,
+        member::MemberCommand, mirror_config::MirrorConfig, node::NodeCommand, oidc::OidcCommand, token::TokenCommand,
         upstream::UpstreamCommand, user::UserCommand,
     },
     settings::{ControlFlags, DataplaneFlags, ServeFlags},
@@ -47,6 +47,7 @@ pub enum Command {
     Oidc(OidcCommand),
     Upstream(UpstreamCommand),
     Cache(CacheCommand),
+    Node(NodeCommand),
     CiEnv(CiEnv),
     MirrorConfig(MirrorConfig),
     Audit(AuditCommand),

@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod group;
 pub mod member;
 pub mod mirror_config;
+pub mod node;
 pub mod oidc;
 mod password;
 mod registry;

@@ -46,6 +46,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Oidc(oidc) => block_on(oidc.run()),
         Command::Upstream(upstream) => block_on(upstream.run()),
         Command::Cache(cache) => block_on(cache.run()),
+        Command::Node(node) => block_on(node.run()),
         Command::CiEnv(ci_env) => block_on(ci_env.run()),
         Command::MirrorConfig(mirror_config) => block_on(mirror_config.run()),
         Command::Audit(audit) => block_on(audit.run()),

@@ -106,6 +106,8 @@ pub enum Action {
     ChangeGroup,
     /// Purge a group's cache.
     PurgeGroup,
+    /// Purge the caches of all groups at once.
+    PurgeEverything,
     /// Change a group's members, rename or delete it, create subgroups.
     OwnGroup,
     /// What data-plane nodes do.
@@ -122,7 +124,7 @@ impl Action {
             | Self::ReadGroup
             | Self::ReviewGroup
             | Self::AuditGroup => &[Scope::ReadApi, Scope::Api],
-            Self::PurgeGroup => &[Scope::Purge, Scope::Api],
+            Self::PurgeGroup | Self::PurgeEverything => &[Scope::Purge, Scope::Api],
             Self::Administer
             | Self::ChangeSelf
             | Self::ChangePassword
@@ -144,6 +146,7 @@ impl Action {
             | Self::ReadSelf
             | Self::ChangeSelf
             | Self::ChangePassword
+            | Self::PurgeEverything
             | Self::ServeAsNode => None,
         }
     }
@@ -256,7 +259,10 @@ impl Principal {
             ) => return Err(Denied::NeedsUser),
             // Otherwise whoever finds a token could take the whole account over.
             (Self::User { token: Some(_), .. }, Action::ChangePassword) => return Err(Denied::NeedsPassword),
-            (_, Action::Administer | Action::ReadEverything) if !self.is_admin() => return Err(Denied::NeedsAdmin),
+            (Self::Service { group: None, .. }, Action::PurgeEverything) => {}
+            (_, Action::Administer | Action::ReadEverything | Action::PurgeEverything) if !self.is_admin() => {
+                return Err(Denied::NeedsAdmin);
+            }
             _ => {}
         }
         match self.token() {

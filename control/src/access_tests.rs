@@ -1,14 +1,14 @@
 //! The rule of the control port as tables.
 
 use Action::{
-    Administer, AuditGroup, ChangeGroup, ChangePassword, ChangeSelf, OwnGroup, PurgeGroup, ReadEverything, ReadGroup,
-    ReadSelf, ReadUpstreams, ReviewGroup, ServeAsNode,
+    Administer, AuditGroup, ChangeGroup, ChangePassword, ChangeSelf, OwnGroup, PurgeEverything, PurgeGroup,
+    ReadEverything, ReadGroup, ReadSelf, ReadUpstreams, ReviewGroup, ServeAsNode,
 };
 use Visibility::{Internal, Private, Public};
 
 use super::*;
 
-const ALL: [Action; 13] = [
+const ALL: [Action; 14] = [
     ChangePassword,
     Administer,
     ReadEverything,
@@ -21,6 +21,7 @@ const ALL: [Action; 13] = [
     ChangeGroup,
     PurgeGroup,
     OwnGroup,
+    PurgeEverything,
     ServeAsNode,
 ];
 
@@ -52,13 +53,14 @@ fn target(at: &str, visibility: Option<Visibility>, membership: Option<Role>) ->
 fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
     let api = [ReadUpstreams, ReadGroup, ReviewGroup, ChangeGroup, PurgeGroup];
     let read = [ReadUpstreams, ReadGroup, ReviewGroup];
-    let every = &ALL[..12];
+    let every = &ALL[..13];
     for (name, principal, membership, may) in [
         ("admin token", Principal::Admin, None, every),
         ("node", Principal::Node, None, &[ServeAsNode]),
         ("job", Principal::Job { token: held(&Scope::PULL) }, None, &[]),
         ("service, own group", service(Some("acme")), None, &[PurgeGroup]),
-        ("service, all groups", service(None), None, &[PurgeGroup]),
+        ("service, all groups", service(None), None, &[PurgeGroup, PurgeEverything]),
+        ("administrator, purge", user(true, Some(&[Scope::Purge])), None, &[PurgeGroup, PurgeEverything]),
         ("deploy, api", of_group("acme", Role::Maintainer, &[Scope::Api]), None, &api),
         ("deploy, read_api", of_group("acme", Role::Maintainer, &[Scope::ReadApi]), None, &read),
         ("deploy, purge", of_group("acme", Role::Maintainer, &[Scope::Purge]), None, &[PurgeGroup]),
@@ -74,7 +76,7 @@ fn each_kind_of_caller_may_do_exactly_this_to_its_own_private_group() {
         ("access guest, purge", of_group("acme", Role::Guest, &[Scope::Purge]), None, &[]),
         ("owner of a group that begins alike", of_group("ac", Role::Owner, &[Scope::Api]), None, &[ReadUpstreams]),
         ("administrator, password", user(true, None), None, every),
-        ("administrator, api", user(true, Some(&[Scope::Api])), None, &ALL[1..12]),
+        ("administrator, api", user(true, Some(&[Scope::Api])), None, &ALL[1..13]),
         (
             "administrator, read_api",
             user(true, Some(&[Scope::ReadApi])),

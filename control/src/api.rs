@@ -11,6 +11,7 @@ mod group_service;
 mod limit_metrics;
 mod member_service;
 mod node_convert;
+mod node_report;
 mod node_service;
 mod observe;
 mod oidc_service;

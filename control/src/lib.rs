@@ -2,7 +2,7 @@
 //! means now) and decides. It moves no image bytes.
 //!
 //! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
-//! [`purge`], [`group`], [`member`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
+//! [`purge`], [`group`], [`member`], [`node`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
 //! [`user`], `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
 //! `store` the database; `api` the gRPC services; `watch` what nodes are told.
 
@@ -17,6 +17,7 @@ mod errands;
 pub mod freshness;
 pub mod group;
 pub mod member;
+pub mod node;
 mod oidc;
 mod open;
 mod plane;

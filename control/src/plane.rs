@@ -14,8 +14,10 @@ mod image_prefix;
 pub mod last_used;
 pub mod limits;
 mod members;
+pub mod nodes;
 pub mod oidc;
 pub mod pulls;
+pub mod purge;
 mod rename;
 pub mod retention;
 pub mod schedules;
@@ -78,6 +80,7 @@ pub struct Plane {
     pub(crate) errands: Errands,
     /// What is read for watchers.
     pub(crate) feed: Feed<Event>,
+    pub(crate) node_reports: nodes::NodeReports,
     /// There is a new schedule.
     pub(crate) schedules_changed: Notify,
     /// What is known of upstreams, as the metrics show it.

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod leases;
 pub mod links;
 pub mod members;
+pub mod nodes;
 pub mod oidc;
 pub mod schedules;
 pub mod tag_history;

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use url::Url;
 
-use crate::{mirror::Mirrors, tls::ServerTls, upstream::UpstreamTimeouts};
+use crate::{mirror::Mirrors, node_id::NodeId, tls::ServerTls, upstream::UpstreamTimeouts};
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -81,6 +81,15 @@ impl Default for DataplaneConfig {
 pub enum StorageUrl {
     /// A local folder.
     Local(PathBuf),
+}
+
+impl StorageUrl {
+    /// Names the store, so that nodes which share one are known to. A local folder is one node's own.
+    pub(crate) fn id(&self, node_id: &NodeId) -> String {
+        match self {
+            Self::Local(_) => format!("node:{node_id}"),
+        }
+    }
 }
 
 /// The text names no place for blobs that this version knows.

@@ -18,6 +18,7 @@ mod node_id;
 mod pull;
 mod readiness;
 mod registry_url;
+mod reporter;
 mod respond;
 mod route;
 mod server;

@@ -79,6 +79,9 @@ pub struct Metrics {
     cache: Family<CacheLabels, Counter>,
     fills_ended: Family<FillLabels, Counter>,
     client_bytes: BodyBytes,
+    client_bytes_sent: Counter,
+    /// Bytes of blobs fetched from other nodes.
+    pub peer_bytes: Counter,
     /// Requests being answered, bodies included.
     pub requests_in_flight: Gauge,
     /// Connections open.
@@ -103,6 +106,8 @@ impl Metrics {
             cache: Family::default(),
             fills_ended: Family::default(),
             client_bytes: Arc::new(client_bytes.clone()),
+            client_bytes_sent: client_bytes.clone(),
+            peer_bytes: Counter::default(),
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
             fills: Gauge::default(),
@@ -119,6 +124,7 @@ impl Metrics {
         );
         registry.register("cache", "Where content that clients asked for came from", metrics.cache.clone());
         registry.register("client_bytes", "Bytes of content sent to clients", client_bytes);
+        registry.register("peer_bytes", "Bytes of blobs fetched from other nodes", metrics.peer_bytes.clone());
         registry.register("requests_in_flight", "Requests being answered", metrics.requests_in_flight.clone());
         registry.register("connections", "Connections open on the registry port", metrics.connections.clone());
         registry.register("fills", "Blob downloads from upstream that ended", metrics.fills_ended.clone());
@@ -147,6 +153,11 @@ impl Metrics {
     /// Counts a fill that ended, by `complete` or the kind of its error.
     pub fn fill_ended(&self, outcome: &'static str) {
         self.fills_ended.get_or_create(&FillLabels { outcome }).inc();
+    }
+
+    /// Bytes sent to clients so far.
+    pub fn served_bytes(&self) -> u64 {
+        self.client_bytes_sent.get()
     }
 
     /// For bodies that go to no client.

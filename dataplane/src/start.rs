@@ -29,6 +29,7 @@ use crate::{
     pull::{self, Puller},
     readiness::Readiness,
     registry_url,
+    reporter::Reporter,
     server::{Bounds, Server},
     sign_in::TokenService,
     stack,
@@ -77,6 +78,7 @@ pub struct Dataplane {
     fills: Arc<Fills>,
     errands: Arc<Errands>,
     metrics: Arc<Metrics>,
+    reporter: Reporter,
     stopping: CancellationToken,
     drain: Duration,
     registry_url: String,
@@ -96,7 +98,8 @@ impl Dataplane {
         };
         let control = ControlClient::new(channel, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         let conditions = Arc::clone(control.conditions());
-        let upstream = UpstreamClient::new(config.upstream, UpstreamMetrics::register(registry), conditions)?;
+        let upstream_metrics = UpstreamMetrics::register(registry);
+        let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
         let upstream = Arc::new(upstream);
         let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), Arc::clone(&metrics));
         let puller = Puller::new(pull::Parts {
@@ -140,6 +143,14 @@ impl Dataplane {
         let stopping = CancellationToken::new();
         let errands = Errands::new(Arc::clone(&control), puller, upstream, stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
+        let reporter = Reporter {
+            control: Arc::clone(&control),
+            metrics: Arc::clone(&metrics),
+            upstream_metrics,
+            max_control_outage: config.max_control_outage,
+            peer_url: String::new(),
+            store_id: config.storage.id(control.node_id()),
+        };
         Ok(Self {
             server,
             readiness,
@@ -148,6 +159,7 @@ impl Dataplane {
             fills,
             errands,
             metrics,
+            reporter,
             stopping,
             drain: config.drain_timeout,
             registry_url,
@@ -172,6 +184,7 @@ impl Dataplane {
         let (client, stop_client) = (Arc::clone(&self.control), control.clone());
         let registry_url = self.registry_url;
         tasks.spawn(async move { client.run(&registry_url, stop_client).await });
+        tasks.spawn(self.reporter.run(control.clone()));
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(Arc::clone(&self.errands).run());
         tasks.spawn(garbage::collect(

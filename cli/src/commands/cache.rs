@@ -69,17 +69,29 @@ enum Action {
     Schedule(ScheduleCommand),
 }
 
-/// Remove cached content from a group: all of it, or what fits every filter given
+/// Remove cached content from a group, or from all groups: all of it, or what fits every filter given
+///
+/// Once this is done no node serves what went. Nodes that could not be reached are named: they refuse it as soon as they are
+/// back, and serve nothing once they have been without the control plane for too long.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache purge acme --older-than 30d --dry-run
-  roadstead cache purge acme --image alpine --tag 3.20")]
+  roadstead cache purge acme --image alpine --tag 3.20
+  roadstead cache purge acme --upstream ghcr.io
+  roadstead cache purge --all-groups --older-than 90d")]
 struct Purge {
     /// Path of the group
-    path: String,
+    #[arg(required_unless_present = "all_groups", conflicts_with = "all_groups")]
+    path: Option<String>,
+    /// Purge all groups; for administrators, and service tokens that are for all groups
+    #[arg(long)]
+    all_groups: bool,
     /// Only this image
     #[arg(long)]
     image: Option<String>,
+    /// Only what came from this upstream
+    #[arg(long, value_name = "HOST")]
+    upstream: Option<String>,
     /// Only what this tag of the image means now
     #[arg(long, requires = "image")]
     tag: Option<String>,
@@ -117,9 +129,13 @@ impl Action {
                 output.answer(&answer, || content::stats(&answer))?;
             }
             Self::Purge(purge) => {
-                let dry_run = purge.dry_run;
-                let answer = cache.purge_cache(PurgeCacheRequest::from(purge)).await?.into_inner();
-                output.answer(&answer, || content::purged(&answer, dry_run))?;
+                let request = PurgeCacheRequest::from(purge);
+                let (dry_run, all_groups) = (request.dry_run, request.all_groups);
+                let answer = cache.purge_cache(request).await?.into_inner();
+                output.answer(&answer, || content::purged(&answer, dry_run, all_groups))?;
+                if let Some(warning) = content::unreached(&answer.unreached_nodes, SystemTime::now()) {
+                    eprintln!("{warning}");
+                }
             }
             Self::History(history) => history.run(cache, output).await?,
             Self::Pin(pin) => pin.run(cache, output).await?,
@@ -134,13 +150,14 @@ impl Action {
 impl From<Purge> for PurgeCacheRequest {
     fn from(purge: Purge) -> Self {
         Self {
-            group_path: purge.path,
+            group_path: purge.path.unwrap_or_default(),
+            all_groups: purge.all_groups,
+            upstream: purge.upstream.unwrap_or_default(),
             image: purge.image.unwrap_or_default(),
             tag: purge.tag.unwrap_or_default(),
             digest: purge.digest.unwrap_or_default(),
             older_than: purge.older_than.map(to_proto),
             dry_run: purge.dry_run,
-            ..Self::default()
         }
     }
 }

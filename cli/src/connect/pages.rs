@@ -3,10 +3,10 @@
 use roadstead_proto::v1::{
     AuditEvent, Group, ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse,
     ListIssuersRequest, ListIssuersResponse, ListManifestsRequest, ListManifestsResponse, ListMembersRequest,
-    ListMembersResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTokensRequest,
-    ListTokensResponse, ListTrustsRequest, ListTrustsResponse, ListUpstreamsRequest, ListUpstreamsResponse,
-    ListUsersRequest, ListUsersResponse, Manifest, Member, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream,
-    User,
+    ListMembersResponse, ListNodesRequest, ListNodesResponse, ListPrefetchSchedulesRequest,
+    ListPrefetchSchedulesResponse, ListTokensRequest, ListTokensResponse, ListTrustsRequest, ListTrustsResponse,
+    ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest, ListUsersResponse, Manifest, Member, Node,
+    OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, User,
 };
 use tonic::{Response, Status};
 
@@ -51,6 +51,7 @@ listings! {
     ListIssuersRequest => ListIssuersResponse { issuers: OidcIssuer },
     ListManifestsRequest => ListManifestsResponse { manifests: Manifest },
     ListMembersRequest => ListMembersResponse { members: Member },
+    ListNodesRequest => ListNodesResponse { nodes: Node },
     ListPrefetchSchedulesRequest => ListPrefetchSchedulesResponse { schedules: PrefetchSchedule },
     ListTokensRequest => ListTokensResponse { tokens: Token },
     ListTrustsRequest => ListTrustsResponse { trusts: OidcTrust },

@@ -9,7 +9,8 @@ use roadstead_proto::{
         DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse,
         ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse,
         ListTagHistoryRequest, ListTagHistoryResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest,
-        PurgeCacheRequest, PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, cache_service_server::CacheService,
+        PurgeCacheRequest, PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode,
+        cache_service_server::CacheService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -21,8 +22,13 @@ use super::{
     status::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
 };
 use crate::{
-    access::Action,
-    plane::{Plane, cache::PurgeRequest, schedules::no_schedule},
+    access::{Action, Actor},
+    node::Node,
+    plane::{
+        Plane,
+        purge::{PurgeOutcome, PurgeRequest, Scope},
+        schedules::no_schedule,
+    },
     store::inventory::{Item, Position},
 };
 
@@ -33,6 +39,23 @@ impl Cache {
     pub fn new(plane: Arc<Plane>) -> Self {
         Self(plane)
     }
+
+    /// What a purge is of, if the caller may purge that.
+    async fn scope(&self, caller: &Actor, request: &PurgeCacheRequest) -> Result<Scope, Status> {
+        if !request.all_groups {
+            let path = allow_on(&self.0, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
+            return Ok(Scope::Group(path));
+        }
+        allow(caller, Action::PurgeEverything)?;
+        if !request.group_path.is_empty() {
+            return Err(invalid_field("group_path", "must be empty with all_groups"));
+        }
+        Ok(Scope::AllGroups)
+    }
+}
+
+fn unreached_node(node: Node) -> UnreachedNode {
+    UnreachedNode { name: node.name, last_heard_at: Some(convert::timestamp(node.heard_at_ms)) }
 }
 
 fn position(item: &Item) -> Position {
@@ -92,7 +115,7 @@ impl CacheService for Cache {
     async fn purge_cache(&self, request: Request<PurgeCacheRequest>) -> Result<Response<PurgeCacheResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
+        let scope = self.scope(&caller, &request).await?;
         let image = parse_optional("image", &request.image)?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
         if tag.is_some() && image.is_none() {
@@ -103,16 +126,19 @@ impl CacheService for Cache {
             image,
             tag: tag.map(|tag| tag.as_str().to_owned()),
             digest: parse_optional("digest", &request.digest)?,
+            upstream: parse_optional("upstream", &request.upstream)?,
             older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
             dry_run: request.dry_run,
         };
-        let purged = self.0.purge(&caller, &path, &purge).await.map_err(from_plane)?;
+        let PurgeOutcome { purged, groups, unreached } =
+            self.0.purge(&caller, &scope, &purge).await.map_err(from_plane)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,
             blobs: purged.blobs,
             bytes: purged.bytes,
-            ..PurgeCacheResponse::default()
+            groups,
+            unreached_nodes: unreached.into_iter().map(unreached_node).collect(),
         }))
     }
 

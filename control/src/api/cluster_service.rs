@@ -2,14 +2,24 @@
 
 use std::sync::Arc;
 
-use roadstead_proto::v1::{ListNodesRequest, ListNodesResponse, cluster_service_server::ClusterService};
+use roadstead_proto::v1::{
+    ListNodesRequest, ListNodesResponse, Node, NodeState, cluster_service_server::ClusterService,
+};
 use tonic::{Request, Response, Status};
 
-use super::{authenticate::caller, status::allow};
-use crate::{access::Action, plane::Plane};
+use super::{
+    authenticate::caller,
+    convert, page,
+    status::{allow, from_plane},
+};
+use crate::{
+    access::Action,
+    node,
+    plane::{Plane, nodes::ListedNode},
+};
 
 /// The service.
-pub struct Cluster(#[allow(dead_code)] Arc<Plane>);
+pub struct Cluster(Arc<Plane>);
 
 impl Cluster {
     pub fn new(plane: Arc<Plane>) -> Self {
@@ -21,6 +31,39 @@ impl Cluster {
 impl ClusterService for Cluster {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         allow(&caller(&request)?, Action::ReadEverything)?;
-        Err(Status::unimplemented("not built yet"))
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.nodes(&after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|listed| listed.node.id.as_str()));
+        let nodes = found.items.into_iter().map(shown).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+}
+
+fn shown(listed: ListedNode) -> Node {
+    let ListedNode { node, state, revisions_behind } = listed;
+    let state = match state {
+        node::NodeState::Up => NodeState::Up,
+        node::NodeState::Lagging => NodeState::Lagging,
+        node::NodeState::Unreachable => NodeState::Unreachable,
+    };
+    let figures = node.figures;
+    Node {
+        id: node.id,
+        name: node.name,
+        version: node.version,
+        state: state.into(),
+        // A node that has begun to watch and has not reported yet has not said when it started.
+        started_at: (node.started_at_ms > 0).then(|| convert::timestamp(node.started_at_ms)),
+        last_heard_at: Some(convert::timestamp(node.heard_at_ms)),
+        applied_revision: node.applied_revision,
+        revisions_behind,
+        fills: figures.fills,
+        served_bytes: figures.served_bytes,
+        fetched_bytes: figures.fetched_bytes,
+        peer_bytes: figures.peer_bytes,
+        peer_url: node.peer_url,
+        store_total_bytes: figures.store_total_bytes,
+        store_available_bytes: figures.store_available_bytes,
     }
 }

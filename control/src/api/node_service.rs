@@ -9,9 +9,10 @@ use roadstead_proto::{
         ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest,
         ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse,
         RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
-        ReportErrandRequest, ReportErrandResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest,
-        ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest,
-        SignInResponse, WatchRequest, node_service_server::NodeService, sign_in_response,
+        ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse, ReportTagRequest,
+        ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse,
+        SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest, node_service_server::NodeService,
+        sign_in_response,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -22,7 +23,7 @@ use tracing::{Instrument as _, info};
 
 use super::{
     authenticate::caller,
-    errand_convert, node_convert as convert,
+    errand_convert, node_convert as convert, node_report,
     status::{allow, from_plane, parse, parse_optional},
     watch_stream::WatchStream,
 };
@@ -78,6 +79,10 @@ impl NodeService for Nodes {
             "a node watches"
         );
         self.plane.heard_of(&request.registry_url);
+        // Before it is told anything that it could serve by: from here on a purge reckons with it.
+        if let Some(watching) = node_report::watching_in(&request, self.plane.clock.now_ms())? {
+            self.plane.report_node(watching).await.map_err(from_plane)?;
+        }
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let watching = watch::watch(self.plane.clone(), request.resume_revision, sender, self.stop.clone());
         tokio::spawn(watching.in_current_span());
@@ -227,12 +232,10 @@ impl NodeService for Nodes {
         Ok(Response::new(ReportErrandResponse {}))
     }
 
-    async fn report_node(
-        &self,
-        request: Request<roadstead_proto::node::v1::ReportNodeRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ReportNodeResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+    async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
+        let report = node_report::report_in(from_node(request)?, self.plane.clock.now_ms())?;
+        self.plane.report_node(report).await.map_err(from_plane)?;
+        Ok(Response::new(ReportNodeResponse {}))
     }
 
     async fn acquire_fill(

@@ -3,12 +3,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Plane, PlaneResult, cache::purge_places};
+use super::{
+    Plane, PlaneResult,
+    purge::{remove, void_links},
+};
 use crate::{
     audit::Entry,
     group::Group,
     purge::Filter,
-    store::{audit, changes::Subject, groups, inventory},
+    store::{audit, groups, inventory},
 };
 
 /// How often it is done, in milliseconds: an hour, which is little against the shortest retention, a day.
@@ -48,9 +51,9 @@ impl Plane {
                 return Ok(());
             };
             let image = place.to_string();
-            let purged = purge_places(&mut tx, &[place], &filter, now_ms).await?;
-            let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
-            groups::set_link_epoch(&mut tx, &group.id, epoch).await?;
+            let held = inventory::load(&mut tx, &place).await?;
+            let purged = remove(&mut tx, &place, &held, &crate::purge::select(&held, &filter), now_ms).await?;
+            void_links(&mut tx, &group.id, now_ms).await?;
             let done = Entry::by_server("cache.expire", image).of_group(&group.path).detail(purged.to_string());
             audit::record(&mut tx, &done, now_ms).await?;
             tx.commit().await?;

@@ -32,6 +32,9 @@ impl Plane {
         if let Err(error) = self.write_last_used().await {
             warn!(%error, "cannot write when tokens were last used");
         }
+        if let Err(error) = self.write_node_reports().await {
+            warn!(%error, "cannot write what nodes reported");
+        }
         if let Err(error) = self.write_repeats().await {
             warn!(%error, "cannot write how often refusals repeated");
         }
@@ -47,7 +50,7 @@ impl Plane {
         loop {
             let (done, step) = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = poll.tick() => (self.store.refresh_revision().await.map_err(Into::into), "look for changes"),
+                _ = poll.tick() => (self.poll().await, "look for changes, or write what nodes reported"),
                 _ = upkeep.tick() => (self.keep_up_once().await, "do the upkeep"),
             };
             if let Err(error) = done {
@@ -56,11 +59,17 @@ impl Plane {
         }
     }
 
+    async fn poll(&self) -> PlaneResult<()> {
+        self.store.refresh_revision().await?;
+        self.write_node_reports().await
+    }
+
     /// Does all of it now.
     pub async fn keep_up_once(&self) -> PlaneResult<()> {
         self.rotate_keys().await?;
         self.forget().await?;
         self.prune_events().await?;
+        self.forget_nodes().await?;
         self.retain().await?;
         self.write_repeats().await?;
         self.keep_conditions().await?;

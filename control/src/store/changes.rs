@@ -95,6 +95,15 @@ pub async fn since(db: &mut AnyConnection, revision: i64) -> StoreResult<Option<
         .map(Some)
 }
 
+/// How many changes there were after `revision`, and when the first of them was made; those that are forgotten do not count.
+pub async fn behind(db: &mut AnyConnection, revision: i64) -> StoreResult<(i64, Option<i64>)> {
+    let row = sqlx::query("SELECT COUNT(*), MIN(changed_at) FROM changes WHERE revision > $1")
+        .bind(revision)
+        .fetch_one(db)
+        .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Forgets changes from before that time; who has not heard them gets a snapshot.
 pub async fn prune(db: &mut AnyConnection, before_ms: i64) -> StoreResult<()> {
     sqlx::query(

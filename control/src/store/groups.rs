@@ -90,6 +90,12 @@ pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Group
     select!("WHERE id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
+/// The ids of all groups, in the order of their paths.
+pub async fn ids(db: &mut AnyConnection) -> StoreResult<Vec<String>> {
+    let rows = sqlx::query("SELECT id FROM groups ORDER BY path").fetch_all(db).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 /// Groups within `reach` after the path `after`, in the order of their paths.
 pub async fn page(db: &mut AnyConnection, reach: &Reach, after: &str, limit: i64) -> StoreResult<Vec<Group>> {
     let rows = match reach {

@@ -43,7 +43,8 @@ type Role = (&'static str, String, &'static str, &'static [Needs]);
 
 async fn roles(plane: &Plane) -> Vec<Role> {
     use Needs::{
-        Admin, Audit, Change, Everything, Guest, Node, Own, Password, Purge, Review, Self_, SelfChange, SignedIn,
+        Admin, Audit, Change, Everything, Guest, Node, Own, Password, Purge, PurgeAll, Review, Self_, SelfChange,
+        SignedIn,
     };
     const READ: &[Needs] = &[SignedIn, Guest, Review];
     const CHANGE: &[Needs] = &[SignedIn, Guest, Review, Change, Purge];
@@ -60,7 +61,7 @@ async fn roles(plane: &Plane) -> Vec<Role> {
             "administrator, api",
             "root",
             "api",
-            &[Admin, Everything, SignedIn, Guest, Review, Audit, Change, Purge, Own, Self_, SelfChange][..],
+            &[Admin, Everything, SignedIn, Guest, Review, Audit, Change, Purge, PurgeAll, Own, Self_, SelfChange][..],
         ),
         ("administrator, read_api", "root", "read_api", &[Everything, SignedIn, Guest, Review, Audit, Self_]),
         ("owner, api", "olga", "api", &[SignedIn, Guest, Review, Audit, Change, Purge, Own, Self_, SelfChange]),
@@ -91,7 +92,7 @@ async fn roles(plane: &Plane) -> Vec<Role> {
     let job = v1::CreateJobTokenRequest { group_path: "acme".into(), ..Default::default() };
     let job = plane.admin().tokens.create_job_token(job).await.unwrap().into_inner().token;
     of.extend([
-        ("service of all groups", format!("Bearer {all}"), "nobody", &[Purge][..]),
+        ("service of all groups", format!("Bearer {all}"), "nobody", &[Purge, PurgeAll][..]),
         ("job", format!("Bearer {job}"), "nobody", &[]),
         ("node", format!("Bearer {node}"), "nobody", &[Node]),
         (

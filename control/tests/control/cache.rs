@@ -1,15 +1,15 @@
 //! Lists, figures and purges of what groups have cached.
 
 use roadstead_proto::{
-    node::v1::{GetLinksRequest, RecordUsageRequest, Usage},
+    node::v1::{GetLinksRequest, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
         GetStatsRequest, GetStatsResponse, Group, ListBlobsRequest, ListManifestsRequest, PurgeCacheRequest,
-        PurgeCacheResponse,
+        PurgeCacheResponse, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
     },
 };
 use tonic::Code;
 
-use crate::harness::{Client, Plane, START_MS, digest, place};
+use crate::harness::{Client, Plane, START_MS, blob, digest, place};
 
 /// Two images of one group that share a layer, one of them an index; and the same shared layer in another group.
 async fn shop(plane: &Plane) -> (Group, Group) {
@@ -220,4 +220,49 @@ async fn filters_that_cannot_be_are_refused() {
     }
     let gone = PurgeCacheRequest { group_path: "gone".into(), ..Default::default() };
     assert_eq!(plane.admin().cache.purge_cache(gone).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_purge_by_upstream_or_of_all_groups_takes_that_and_counts_groups() {
+    let plane = Plane::start().await;
+    let (acme, other) = shop(&plane).await;
+    let mut node = plane.node();
+    let ghcr = SetUpstreamRequest { host: "ghcr.io".into(), url: "https://ghcr.io".into(), ..Default::default() };
+    plane.admin().upstreams.set_upstream(ghcr).await.unwrap();
+    let set = UpdateGroupRequest {
+        path: "acme".into(),
+        upstreams: Some(UpstreamList { hosts: vec!["docker.io".into(), "ghcr.io".into()] }),
+        ..Default::default()
+    };
+    plane.admin().groups.update_group(set).await.unwrap();
+    let mut at_ghcr = place(&acme, "org/app").unwrap();
+    at_ghcr.upstream = "ghcr.io".into();
+    let link = RecordLinkRequest { repository: Some(at_ghcr), link: blob("b-app", 7), ..Default::default() };
+    node.node.record_link(link).await.unwrap();
+    let upstream = |host: &str| PurgeCacheRequest { upstream: host.into(), ..request() };
+    assert_eq!(purge(&plane, upstream("quay.io")).await, (0, 0, 0, 0));
+    assert_eq!(purge(&plane, PurgeCacheRequest { image: "one".into(), ..upstream("ghcr.io") }).await, (0, 0, 0, 0));
+    assert_eq!(purge(&plane, upstream("ghcr.io")).await, (0, 0, 1, 7));
+    let all = PurgeCacheRequest { all_groups: true, ..Default::default() };
+    let image = PurgeCacheRequest { image: "one".into(), ..all.clone() };
+    let answer = plane.admin().cache.purge_cache(image).await.unwrap().into_inner();
+    assert_eq!((answer.manifests, answer.blobs, answer.bytes, answer.groups), (1, 2, 1010, 2));
+    assert!(!has(&mut node, &other, "library/one", "b-shared").await);
+    assert!(has(&mut node, &acme, "library/multi", "b-shared").await);
+    let answer = plane.admin().cache.purge_cache(all.clone()).await.unwrap().into_inner();
+    assert_eq!((answer.tags, answer.manifests, answer.groups), (1, 2, 1));
+    let both = PurgeCacheRequest { group_path: "acme".into(), ..all };
+    assert_eq!(plane.admin().cache.purge_cache(both).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn two_purges_at_once_take_everything_once_between_them() {
+    let plane = Plane::start().await;
+    let (acme, _) = shop(&plane).await;
+    let (mut one, mut two) = (plane.admin(), plane.admin());
+    let (one, two) = tokio::join!(one.cache.purge_cache(request()), two.cache.purge_cache(request()));
+    let (one, two) = (one.unwrap().into_inner(), two.unwrap().into_inner());
+    assert_eq!((one.manifests + two.manifests, one.blobs + two.blobs, one.bytes + two.bytes), (3, 3, 1130));
+    assert_eq!(one.groups + two.groups, 1);
+    assert!(!has(&mut plane.node(), &acme, "library/multi", "m-index").await);
 }

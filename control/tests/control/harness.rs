@@ -15,10 +15,11 @@ use roadstead_proto::{
     v1::{
         CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, CreateUserRequest, Group, Role, SetMemberRequest,
         TokenKind, User, Visibility, audit_service_client::AuditServiceClient,
-        cache_service_client::CacheServiceClient, create_token_request::Owner,
-        group_service_client::GroupServiceClient, member_service_client::MemberServiceClient,
-        oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
-        upstream_service_client::UpstreamServiceClient, user_service_client::UserServiceClient,
+        cache_service_client::CacheServiceClient, cluster_service_client::ClusterServiceClient,
+        create_token_request::Owner, group_service_client::GroupServiceClient,
+        member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
+        token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
+        user_service_client::UserServiceClient,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -67,6 +68,7 @@ pub struct Client {
     pub members: MemberServiceClient<Called>,
     pub upstreams: UpstreamServiceClient<Called>,
     pub cache: CacheServiceClient<Called>,
+    pub cluster: ClusterServiceClient<Called>,
     pub oidc: OidcServiceClient<Called>,
     pub audit: AuditServiceClient<Called>,
     pub node: NodeServiceClient<Called>,
@@ -129,6 +131,7 @@ impl Plane {
             members: MemberServiceClient::new(called()),
             upstreams: UpstreamServiceClient::new(called()),
             cache: CacheServiceClient::new(called()),
+            cluster: ClusterServiceClient::new(called()),
             oidc: OidcServiceClient::new(called()),
             audit: AuditServiceClient::new(called()),
             node: NodeServiceClient::new(called()),

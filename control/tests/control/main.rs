@@ -17,6 +17,7 @@ mod harness;
 mod issuer;
 mod keys;
 mod members;
+mod nodes;
 mod observe;
 mod oidc;
 mod pulls;

@@ -35,6 +35,8 @@ pub enum Needs {
     Change,
     /// A maintainer or a service.
     Purge,
+    /// An administrator or a service for all groups.
+    PurgeAll,
     /// An owner.
     Own,
 }
@@ -205,6 +207,11 @@ fn cache_calls(path: &str) -> Vec<Call> {
             "roadstead.v1.CacheService/PurgeCache",
             Needs::Purge,
             &v1::PurgeCacheRequest { group_path: group_path(), ..Default::default() },
+        ),
+        without_group(
+            "roadstead.v1.CacheService/PurgeCache (all groups)",
+            Needs::PurgeAll,
+            &v1::PurgeCacheRequest { all_groups: true, dry_run: true, ..Default::default() },
         ),
         of("roadstead.v1.CacheService/ListTagHistory", Needs::Guest, &history),
         of("roadstead.v1.CacheService/PinTag", Needs::Change, &pin),

@@ -52,6 +52,8 @@ pub struct ControlClient {
     pub(super) node_id: NodeId,
     pub(super) policy: ArcSwap<PolicySnapshot>,
     pub(super) has_snapshot: watch::Sender<bool>,
+    /// The revision of `policy`, told when that is in place.
+    pub(super) applied: watch::Sender<i64>,
     pub(super) usage: UsageCounter,
     pub(super) offers: Offers,
     conditions: Arc<Conditions>,
@@ -81,6 +83,7 @@ impl ControlClient {
             node_id,
             policy: ArcSwap::default(),
             has_snapshot: watch::Sender::new(false),
+            applied: watch::Sender::new(0),
             usage: UsageCounter::new(),
             offers: Offers::new(),
             conditions: Arc::default(),
@@ -95,6 +98,11 @@ impl ControlClient {
     /// What the control plane told last; empty before it said anything.
     pub fn policy(&self) -> Arc<PolicySnapshot> {
         self.policy.load_full()
+    }
+
+    /// This node's id.
+    pub const fn node_id(&self) -> &NodeId {
+        &self.node_id
     }
 
     /// What is known of upstreams by credentials.

@@ -62,6 +62,7 @@ pub(crate) struct Script {
     /// What can be claimed.
     pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
     pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
+    pub(crate) node_reports: Vec<pb::ReportNodeRequest>,
 }
 
 #[derive(Clone, Default)]
@@ -264,7 +265,11 @@ impl NodeService for Fake {
         Ok(Response::new(pb::ReportErrandResponse {}))
     }
 
-    async fn report_node(&self, _: Request<pb::ReportNodeRequest>) -> Result<Response<pb::ReportNodeResponse>, Status> {
+    async fn report_node(
+        &self,
+        request: Request<pb::ReportNodeRequest>,
+    ) -> Result<Response<pb::ReportNodeResponse>, Status> {
+        self.script(|script| script.node_reports.push(request.into_inner()));
         Ok(Response::new(pb::ReportNodeResponse {}))
     }
 

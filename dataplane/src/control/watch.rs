@@ -105,6 +105,7 @@ impl ControlClient {
                 self.policy.store(Arc::new(policy.at(revision)));
                 info!(revision, "snapshot received from the control plane");
                 self.has_snapshot.send_replace(true);
+                self.applied.send_replace(revision);
             }
             Event::Changes(changes) => {
                 let mut policy = PolicySnapshot::clone(&self.policy.load());
@@ -118,6 +119,7 @@ impl ControlClient {
                 self.policy.store(Arc::new(policy.at(revision)));
                 debug!(revision, "changes received from the control plane");
                 self.has_snapshot.send_replace(true);
+                self.applied.send_replace(revision);
             }
             Event::Heartbeat(pb::Heartbeat {}) => {}
         }

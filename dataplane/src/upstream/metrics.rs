@@ -116,6 +116,11 @@ impl UpstreamMetrics {
         self.held_back.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Bytes of bodies received so far.
+    pub fn received_bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     /// Counts bytes of a body.
     pub(super) fn received(&self, bytes: usize) {
         self.bytes.inc_by(bytes as u64);

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use roadstead_proto::v1::{GetStatsResponse, Manifest, PurgeCacheResponse};
+use roadstead_proto::v1::{GetStatsResponse, Manifest, PurgeCacheResponse, UnreachedNode};
 
 use crate::output::{Details, Table, human};
 
@@ -56,15 +56,35 @@ pub fn stats(stats: &GetStatsResponse) -> Details {
 }
 
 /// What a purge removed, or would.
-pub fn purged(answer: &PurgeCacheResponse, dry_run: bool) -> Details {
+pub fn purged(answer: &PurgeCacheResponse, dry_run: bool, all_groups: bool) -> Details {
     let what = format!(
-        "{}, {}, {}: {}",
+        "{}, {}, {}: {}{}",
         human::count(answer.tags, "tag"),
         human::count(answer.manifests, "manifest"),
         human::count(answer.blobs, "blob"),
-        human::size(answer.bytes)
+        human::size(answer.bytes),
+        if all_groups { format!(", of {}", human::count(answer.groups, "group")) } else { String::new() },
     );
     Details::default().with(if dry_run { "Would remove" } else { "Removed" }, what)
+}
+
+/// What it means that nodes could not be reached; `None` if all were.
+pub fn unreached(nodes: &[UnreachedNode], now: SystemTime) -> Option<String> {
+    if nodes.is_empty() {
+        return None;
+    }
+    let list: Vec<String> = nodes
+        .iter()
+        .map(|node| {
+            format!("{} (last heard {})", node.name, human::relative(node.last_heard_at.as_ref(), now, "never"))
+        })
+        .collect();
+    Some(format!(
+        "warning: {} could not be reached and may go on serving what was removed until back, or until without the control \
+         plane for longer than --max-control-outage: {}",
+        human::count(i64::try_from(nodes.len()).unwrap_or(i64::MAX), "node"),
+        list.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -99,8 +119,23 @@ mod tests {
     #[test]
     fn a_dry_run_does_not_claim_to_have_removed_anything() {
         let answer = PurgeCacheResponse { tags: 1, manifests: 2, bytes: 2048, ..PurgeCacheResponse::default() };
-        assert_eq!(purged(&answer, true).to_string(), "Would remove:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
-        assert_eq!(purged(&answer, false).to_string(), "Removed:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
+        assert_eq!(purged(&answer, true, false).to_string(), "Would remove:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
+        assert_eq!(purged(&answer, false, false).to_string(), "Removed:   1 tag, 2 manifests, 0 blobs: 2.0 KiB\n");
+    }
+
+    #[test]
+    fn a_purge_of_all_groups_counts_them_and_nodes_that_missed_it_are_named() {
+        let answer = PurgeCacheResponse { blobs: 1, groups: 3, ..PurgeCacheResponse::default() };
+        assert_eq!(
+            purged(&answer, false, true).to_string(),
+            "Removed:   0 tags, 0 manifests, 1 blob: 0 B, of 3 groups\n"
+        );
+        let now = UNIX_EPOCH + Duration::from_secs(7200);
+        assert_eq!(unreached(&[], now), None);
+        let node = UnreachedNode { name: "edge-2".into(), last_heard_at: Some(Timestamp { seconds: 7080, nanos: 0 }) };
+        let warning = unreached(&[node], now).unwrap();
+        assert!(warning.starts_with("warning: 1 node could not be reached"), "{warning}");
+        assert!(warning.ends_with(": edge-2 (last heard 2 minutes ago)"), "{warning}");
     }
 
     #[test]

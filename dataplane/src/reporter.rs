@@ -1,0 +1,143 @@
+//! Reports how this node is: every five seconds, at once after a change of the settings was applied, and a last time when
+//! it serves no more. A purge is answered when the nodes have reported that they applied it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    control::{ControlClient, NodeReport},
+    metrics::Metrics,
+    upstream::UpstreamMetrics,
+};
+
+/// How often there is a report, as the protocol says.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the last report may take at a stop.
+const LAST_REPORT_TIME: Duration = Duration::from_secs(2);
+
+/// What the reports are made of.
+pub struct Reporter {
+    /// Where they go.
+    pub control: Arc<ControlClient>,
+    /// What the node counts.
+    pub metrics: Arc<Metrics>,
+    /// What it counts of upstreams.
+    pub upstream_metrics: UpstreamMetrics,
+    /// For how long it serves without word from the control plane.
+    pub max_control_outage: Duration,
+    /// Where other nodes reach it; empty if they do not.
+    pub peer_url: String,
+    /// Names its blob store.
+    pub store_id: String,
+}
+
+impl Reporter {
+    /// Reports until `stop`, and once more then: by that time nothing must be served any more.
+    pub async fn run(self, stop: CancellationToken) {
+        let started_at = SystemTime::now();
+        let mut applied = self.control.applied_revision();
+        let mut ticks = interval(REPORT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = async || {
+            tokio::select! {
+                // Changes that come while a report is on its way make one more, not one each.
+                Ok(()) = applied.changed() => {}
+                _ = ticks.tick() => {}
+            }
+        };
+        while stop.run_until_cancelled(due()).await.is_some() {
+            let report = self.report(started_at, false);
+            // At a stop the last report is the one that counts.
+            if let Some(Err(error)) = stop.run_until_cancelled(self.control.report_node(report)).await {
+                debug!(%error, "the node's report was not taken");
+            }
+        }
+        let last = self.control.report_node(self.report(started_at, true));
+        if !matches!(timeout(LAST_REPORT_TIME, last).await, Ok(Ok(()))) {
+            debug!("the control plane was not told that the node stops; it notices");
+        }
+    }
+
+    fn report(&self, started_at: SystemTime, stopping: bool) -> NodeReport {
+        let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
+        NodeReport {
+            started_at,
+            max_control_outage_seconds: self.max_control_outage.as_secs(),
+            fills: gauge(self.metrics.fills.get()),
+            served_bytes: self.metrics.served_bytes(),
+            fetched_bytes: self.upstream_metrics.received_bytes(),
+            peer_bytes: self.metrics.peer_bytes.get(),
+            peer_url: self.peer_url.clone(),
+            store_total_bytes: gauge(self.metrics.disk_total.get()),
+            store_available_bytes: gauge(self.metrics.disk_available.get()),
+            store_id: self.store_id.clone(),
+            stopping,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::fake::{Fake, Told, changes, group, snapshot};
+    use prometheus_client::registry::Registry;
+    use roadstead_proto::node::v1::policy_change::Change;
+    use tokio::sync::mpsc;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_applied_change_is_reported_at_once_and_a_stop_last() {
+        let fake = Fake::default();
+        let (events, told) = mpsc::unbounded_channel();
+        fake.script(|script| script.watches.push_back(Told::Live(told)));
+        let control = fake.client();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.peer_bytes.inc_by(7);
+        let reporter = Reporter {
+            control: Arc::clone(&control),
+            metrics,
+            upstream_metrics: UpstreamMetrics::register(&mut registry),
+            max_control_outage: Duration::from_secs(900),
+            peer_url: String::new(),
+            store_id: "store".to_owned(),
+        };
+        let stop = CancellationToken::new();
+        let reporting = tokio::spawn(reporter.run(stop.clone()));
+        let following = tokio::spawn({
+            let stop = stop.clone();
+            async move { control.run("", stop).await }
+        });
+        let revisions = |fake: &Fake| {
+            fake.script(|script| script.node_reports.iter().map(|r| r.applied_revision).collect::<Vec<_>>())
+        };
+        let until = async |wanted: i64| {
+            while revisions(&fake).last() != Some(&wanted) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+        let begun = tokio::time::Instant::now();
+        until(7).await;
+        events.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
+        until(9).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "no report waits for the next tick");
+        let count = revisions(&fake).len();
+        tokio::time::sleep(REPORT_INTERVAL * 2 + Duration::from_secs(1)).await;
+        assert_eq!(revisions(&fake).len(), count + 2, "every five seconds");
+        stop.cancel();
+        reporting.await.unwrap();
+        following.await.unwrap();
+        fake.script(|script| {
+            let last = script.node_reports.last().unwrap();
+            assert!(last.stopping);
+            assert_eq!((last.peer_bytes, last.max_control_outage_seconds, last.store_id.as_str()), (7, 900, "store"));
+            assert!(script.node_reports.iter().rev().skip(1).all(|report| !report.stopping));
+        });
+    }
+}
