@@ -31,7 +31,7 @@ use crate::{
         last_used::LastUsed,
         nodes::NodeReports,
     },
-    store::{Store, StoreError},
+    store::{Store, StoreError, StoreSettings},
     token::TokenKind,
     watch::feed::Feed,
 };
@@ -52,6 +52,13 @@ pub struct ControlConfig {
     pub data_dir: PathBuf,
     /// The database; `None` means `control.db` in the data folder.
     pub database_url: Option<String>,
+    /// Most connections to PostgreSQL: 2 to 1000.
+    pub database_pool_size: u32,
+    /// How long a call waits for the database, and after how long a silent one counts as gone.
+    pub database_timeout: Duration,
+    /// The key that stored secrets are sealed with, the same for all replicas; `None` means `secret.key` in the data
+    /// folder, made if it is not there.
+    pub secret_key_file: Option<PathBuf>,
     /// How long a registry token is good: a second to a day.
     pub registry_token_lifetime: Duration,
     /// How long content without links is kept.
@@ -70,6 +77,9 @@ impl ControlConfig {
         Self {
             data_dir: data_dir.into(),
             database_url: None,
+            database_pool_size: StoreSettings::POOL_SIZE,
+            database_timeout: StoreSettings::TIMEOUT,
+            secret_key_file: None,
             registry_token_lifetime: Duration::from_secs(15 * 60),
             gc_grace: Duration::from_secs(3600),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
@@ -129,13 +139,18 @@ impl OpenError {
 pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, FirstStart), OpenError> {
     check(&config)?;
     make_private_folder(&config.data_dir)?;
-    let sealer = Sealer::open(&config.data_dir.join(KEY_FILE))?;
+    let sealer = match &config.secret_key_file {
+        Some(shared) => Sealer::read(shared)?,
+        None => Sealer::open(&config.data_dir.join(KEY_FILE))?,
+    };
     let url = match config.database_url {
         Some(url) => url,
         None => database_url(&config.data_dir.join(DATABASE))?,
     };
+    let pool_size = config.database_pool_size;
+    let database = StoreSettings { pool_size, timeout: config.database_timeout, ..StoreSettings::new(url) };
     let plane = Plane {
-        store: Store::open(&url, clock.now_ms()).await?,
+        store: Store::open(&database, clock.now_ms()).await?,
         sealer,
         keys: KeyRing::default(),
         registry_token_lifetime: config.registry_token_lifetime,

@@ -33,26 +33,27 @@ pub mod upstreams;
 pub mod usage;
 pub mod users;
 
+mod postgres;
+mod settings;
+mod sqlite;
+
 use std::{
     ops::{Deref, DerefMut},
     time::Duration,
 };
 
-use sqlx::{
-    AnyConnection, AnyPool, Executor as _, Transaction,
-    any::{Any, AnyPoolOptions},
-    migrate::MigrateError,
+use sqlx::{AnyConnection, AnyPool, Transaction, any::Any, migrate::MigrateError};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
 };
-use tokio::sync::watch;
+use tracing::debug;
 
-/// Connections that read; one more writes.
-const READERS: u32 = 4;
-/// How long a transaction waits for its turn before it fails.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Set on every new SQLite connection. WAL lets readers go on while one writes; with `synchronous=NORMAL` a power cut
-/// may lose the last transactions but never damages the file, and links lost so are proven again by a HEAD.
-const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16000;";
+use self::settings::Engine;
+pub use self::settings::StoreSettings;
+
+/// Pause before a transaction that could not begin is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The database cannot be used, or holds what it must not.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,9 @@ pub enum StoreError {
     /// The URL is of a database that is not supported.
     #[error("{0}")]
     Url(String),
+    /// The database is there, or should be, and will not do.
+    #[error("--database-url: the database {0}")]
+    Unusable(String),
     /// The schema cannot be brought up to date.
     #[error("cannot bring the database's schema up to date: {0}")]
     Migrate(#[from] MigrateError),
@@ -79,7 +83,16 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Database(error) if error.as_database_error().is_none_or(|e| !e.is_unique_violation()))
+        match self {
+            // 22: a value that cannot be stored; 23: one that must not be; 42: SQL that is not understood.
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                !error.is_unique_violation()
+                    && !["22", "23", "42"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+            }
+            Self::Database(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -104,22 +117,36 @@ fn parse<T: std::str::FromStr>(what: &'static str, value: String) -> StoreResult
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
+    engine: Engine,
     reader: AnyPool,
-    /// One connection, so that writers queue here in order instead of contending for the file's lock.
+    /// SQLite: one connection, so that writers queue here in order instead of contending for the file's lock.
+    /// PostgreSQL: a few, so that the next writer waits at the server for its turn while one commits.
     writer: AnyPool,
+    timeout: Duration,
     revision: watch::Sender<i64>,
 }
 
 impl Store {
-    /// Opens the database at `url` and brings its schema up to date.
-    pub async fn open(url: &str, now_ms: i64) -> StoreResult<Self> {
-        let path = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()).ok_or_else(|| unsupported(url))?;
+    /// Opens the database and brings its schema up to date.
+    pub async fn open(settings: &StoreSettings, now_ms: i64) -> StoreResult<Self> {
+        let (engine, url) = settings.engine()?;
         sqlx::any::install_default_drivers();
-        let url = if path.contains('?') { url.to_owned() } else { format!("{url}?mode=rwc") };
-        let writer = pool(1).connect(&url).await?;
-        sqlx::migrate!("./migrations").run(&writer).await?;
-        let reader = pool(READERS).connect(&url).await?;
-        let store = Self { reader, writer, revision: watch::Sender::new(0) };
+        let migrator = sqlx::migrate!("./migrations");
+        let (reader, writer) = match engine {
+            Engine::Sqlite => {
+                let writer = sqlite::pool(1, settings.timeout).connect(&url).await?;
+                migrator.run(&writer).await?;
+                (sqlite::pool(sqlite::READERS, settings.timeout).connect(&url).await?, writer)
+            }
+            Engine::Postgres => {
+                postgres::prepare(&url, postgres::owned(&migrator)).await?;
+                let writers = (settings.pool_size / 3).max(1);
+                let readers = settings.pool_size.saturating_sub(writers).max(1);
+                let writer = postgres::pool(settings, writers).connect(&url).await?;
+                (postgres::pool(settings, readers).connect(&url).await?, writer)
+            }
+        };
+        let store = Self { engine, reader, writer, timeout: settings.timeout, revision: watch::Sender::new(0) };
         let mut tx = store.write().await?;
         changes::start_counter(&mut tx, now_ms).await?;
         tx.commit().await?;
@@ -127,16 +154,52 @@ impl Store {
         Ok(store)
     }
 
+    #[allow(dead_code)]
+    /// Whether other processes share the database.
+    pub fn is_shared(&self) -> bool {
+        self.engine == Engine::Postgres
+    }
+
     /// A transaction that reads one moment.
     pub async fn read(&self) -> StoreResult<ReadTx> {
-        Ok(ReadTx(self.reader.begin().await?))
+        Ok(ReadTx(match self.engine {
+            Engine::Sqlite => self.reader.begin().await?,
+            Engine::Postgres => self.begin(&self.reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
+        }))
     }
 
     /// A transaction that writes; waits until it is the only one.
     pub async fn write(&self) -> StoreResult<WriteTx> {
-        // IMMEDIATE: a transaction that reads first and writes then must not find that somebody wrote in between.
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let tx = match self.engine {
+            // IMMEDIATE: a transaction that reads first and writes then must not find that somebody wrote in between.
+            Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Engine::Postgres => {
+                // READ COMMITTED: what is read after the lock was given is what the last writer left.
+                let mut tx = self.begin(&self.writer, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+                let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(postgres::WRITERS_LOCK);
+                lock.execute(&mut *tx).await?;
+                tx
+            }
+        };
         Ok(WriteTx { tx, revision: None, announce: self.revision.clone() })
+    }
+
+    /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is tried.
+    async fn begin(&self, pool: &AnyPool, statement: &'static str) -> StoreResult<Transaction<'static, Any>> {
+        let until = Instant::now() + self.timeout;
+        loop {
+            let pool = pool.clone();
+            // A task of its own: a caller that goes away must not leave a transaction that nobody knows of.
+            let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+            let begun = timeout_at(until, begun).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+            match begun.map_err(|_| sqlx::Error::WorkerCrashed)? {
+                Err(error) if postgres::is_lost(&error) && Instant::now() < until => {
+                    debug!(%error, "a connection to the database was lost; taking another");
+                }
+                begun => return Ok(begun?),
+            }
+            sleep(RETRY_PAUSE).await;
+        }
     }
 
     /// The latest revision that was announced; changes at once after a commit of this process.
@@ -151,27 +214,6 @@ impl Store {
         announce(&self.revision, now);
         Ok(())
     }
-}
-
-fn unsupported(url: &str) -> StoreError {
-    // The rest of the URL may hold a password.
-    let scheme = url.split_once(':').map_or("no scheme", |(scheme, _)| scheme);
-    StoreError::Url(match scheme {
-        "postgres" | "postgresql" => {
-            "--database-url: postgres:// is not supported by this version yet; use sqlite://PATH".to_owned()
-        }
-        "sqlite" => "--database-url: write sqlite://PATH, as in sqlite:///var/lib/roadstead/control.db".to_owned(),
-        scheme => format!("--database-url: a URL with {scheme:?} is not supported; use sqlite://PATH"),
-    })
-}
-
-fn pool(connections: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(|_| ()) }))
 }
 
 fn announce(sender: &watch::Sender<i64>, revision: i64) {
@@ -239,5 +281,4 @@ impl DerefMut for WriteTx {
 }
 
 #[cfg(test)]
-#[path = "store/conformance.rs"]
-mod conformance;
+mod engine_tests;

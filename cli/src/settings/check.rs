@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{self, Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +21,10 @@ use crate::failure::Failure;
 
 /// Longest any duration may be: enough for everybody, and sums with the clock stay in range.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Longest wait for the database: no caller waits longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Connections to PostgreSQL: one reads while another writes; no server wants more of one process.
+const POOL_SIZES: RangeInclusive<u32> = 2..=1000;
 /// Longest life of a registry token: a node remembers revocations for as long.
 const LONGEST_REGISTRY_TOKEN: Duration = Duration::from_secs(86_400);
 /// Shortest time that audit events are kept: less is no audit.
@@ -115,6 +120,14 @@ impl FactsFlags {
         Ok(ControlConfig {
             data_dir: data_dir.to_owned(),
             database_url: self.database_url,
+            database_pool_size: pool_size(self.database_pool_size)?,
+            database_timeout: within(
+                "--database-timeout",
+                self.database_timeout,
+                Duration::from_millis(100),
+                LONGEST_WAIT,
+            )?,
+            secret_key_file: self.secret_key_file,
             registry_token_lifetime: within(
                 "--registry-token-lifetime",
                 lifetime,
@@ -208,17 +221,20 @@ fn database_url(url: &str) -> Result<(), Failure> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         Some("sqlite") if url.len() > "sqlite://".len() => Ok(()),
-        Some("postgres" | "postgresql") => {
-            // The URL holds a password more often than not.
-            Err(bad(
-                "--database-url",
-                "postgres://…",
-                "PostgreSQL is not supported yet by this version; use sqlite://PATH",
-            ))
+        // The rest of the URL holds a password more often than not; it is checked where the database is opened.
+        Some("postgres" | "postgresql") => Ok(()),
+        Some(scheme) => {
+            Err(bad("--database-url", format_args!("{scheme}://…"), "expected sqlite://PATH or postgres://…"))
         }
-        Some(scheme) => Err(bad("--database-url", format_args!("{scheme}://…"), "expected sqlite://PATH")),
-        None => Err(bad("--database-url", url, "expected sqlite://PATH")),
+        None => Err(bad("--database-url", url, "expected sqlite://PATH or postgres://…")),
     }
+}
+
+fn pool_size(connections: u32) -> Result<u32, Failure> {
+    if POOL_SIZES.contains(&connections) {
+        return Ok(connections);
+    }
+    Err(bad("--database-pool-size", connections, "must be between 2 and 1000"))
 }
 
 fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Failure> {

@@ -131,9 +131,21 @@ pub(super) struct FactsFlags {
     #[arg(long, env = "ROADSTEAD_CONTROL_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDR")]
     #[arg(value_parser = address)]
     pub control_listen: SocketAddr,
-    /// Where facts are kept: sqlite://PATH [default: sqlite://DIR/control.db]
+    /// Where facts are kept: sqlite://PATH, or postgres://USER:PASSWORD@HOST/DATABASE, which several replicas may share
+    /// [default: sqlite://DIR/control.db]
     #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Most connections to PostgreSQL
+    #[arg(long, env = "ROADSTEAD_DATABASE_POOL_SIZE", default_value = "10", value_name = "NUMBER")]
+    pub database_pool_size: u32,
+    /// How long a call waits for the database, and after how long a silent database counts as gone
+    #[arg(long, env = "ROADSTEAD_DATABASE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    pub database_timeout: Duration,
+    /// The key that stored secrets are sealed with, 32 bytes as base64; all replicas need the same [default:
+    /// DIR/secret.key, made at the first start]
+    #[arg(long, env = "ROADSTEAD_SECRET_KEY_FILE", value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
     /// A node token to take from the start, 32 characters or more, so that nodes can be deployed along with the control plane
     #[arg(long, env = "ROADSTEAD_BOOTSTRAP_NODE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub bootstrap_node_token: Option<SecretString>,

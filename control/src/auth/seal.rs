@@ -41,7 +41,10 @@ pub enum SealError {
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
     /// A value was sealed with another key, for something else, or is damaged.
-    #[error("the stored secret of {what} does not open: is secret.key the one that belongs to this database?")]
+    #[error(
+        "the stored secret of {what} does not open: is secret.key, or --secret-key-file, the one that belongs to this \
+         database? all replicas need the same"
+    )]
     DoesNotOpen {
         /// What the secret is of.
         what: String,
@@ -54,19 +57,24 @@ pub struct Sealer(XChaCha20Poly1305);
 impl Sealer {
     /// Reads the key at `path`, or makes one there if there is none.
     pub fn open(path: &Path) -> Result<Self, SealError> {
-        let failed = |source| SealError::File { path: path.to_owned(), source };
-        let bad = || SealError::NotAKey { path: path.to_owned() };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => SecretString::from(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match Self::read(path) {
+            Err(SealError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let mut key = [0; KEY_BYTES];
                 getrandom::fill(&mut key).map_err(SealError::Random)?;
                 let text = SecretString::from(BASE64.encode(key) + "\n");
-                write_private(path, text.expose_secret()).map_err(failed)?;
-                text
+                write_private(path, text.expose_secret())
+                    .map_err(|source| SealError::File { path: path.to_owned(), source })?;
+                Self::read(path)
             }
-            Err(error) => return Err(failed(error)),
-        };
+            found => found,
+        }
+    }
+
+    /// Reads the key at `path`, which has to be there.
+    pub fn read(path: &Path) -> Result<Self, SealError> {
+        let bad = || SealError::NotAKey { path: path.to_owned() };
+        let text = fs::read_to_string(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
+        let text = SecretString::from(text);
         let key = SecretSlice::from(BASE64.decode(text.expose_secret().trim()).map_err(|_| bad())?);
         Ok(Self(XChaCha20Poly1305::new_from_slice(key.expose_secret()).map_err(|_| bad())?))
     }

@@ -1,6 +1,6 @@
 //! A control plane in a folder of its own, with a clock that stands, and clients of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hyper_util::rt::TokioIo;
@@ -34,6 +34,9 @@ use tonic::{
     transport::{Channel, Endpoint, Server},
 };
 use tower::service_fn;
+
+#[path = "../private_postgres.rs"]
+pub mod private_postgres;
 
 /// Noon of some day: far from every edge.
 pub const START_MS: i64 = 1_800_000_000_000;
@@ -224,7 +227,17 @@ impl Plane {
 }
 
 pub fn config(folder: &TempDir) -> ControlConfig {
-    ControlConfig::new(folder.path().join("data"))
+    ControlConfig { database_url: database_of(folder.path()), ..ControlConfig::new(folder.path().join("data")) }
+}
+
+/// The database of a test's folder: SQLite in it, or where `ROADSTEAD_TEST_DATABASE` says `postgres`, one of a PostgreSQL
+/// server that lives as long as the test program.
+pub fn database_of(folder: &Path) -> Option<String> {
+    match std::env::var("ROADSTEAD_TEST_DATABASE").as_deref() {
+        Ok("postgres") => Some(private_postgres::url_for(folder)),
+        Ok(other) => panic!("ROADSTEAD_TEST_DATABASE={other}: only postgres is known"),
+        Err(_) => None,
+    }
 }
 
 async fn connect(control: &Control) -> Channel {

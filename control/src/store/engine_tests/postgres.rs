@@ -1,0 +1,54 @@
+//! The suite on PostgreSQL, and what that has of its own.
+
+use super::{Home, private_postgres as server};
+use crate::store::{Store, StoreError, StoreSettings, settings::Engine};
+
+#[allow(clippy::duplicate_mod)]
+#[path = "../conformance.rs"]
+mod conformance;
+
+const ENGINE: Engine = Engine::Postgres;
+/// The moment at which the databases are made.
+const NOW: i64 = 1_000_000;
+
+#[tokio::test]
+async fn replicas_that_start_at_once_on_an_empty_database_all_come_up() {
+    let home = Home::new(Engine::Postgres);
+    let start = || {
+        let settings = home.settings.clone();
+        tokio::spawn(async move { Store::open(&settings, NOW).await.map(|_| ()) })
+    };
+    let all = [start(), start(), start(), start(), start()];
+    for started in all {
+        started.await.unwrap().unwrap();
+    }
+    let twice = "SELECT count(*) - count(DISTINCT version) FROM _sqlx_migrations WHERE success";
+    assert_eq!(server::query(&home.settings.url, twice), "0");
+}
+
+#[tokio::test]
+async fn every_text_column_sorts_by_its_bytes_whatever_the_database_does() {
+    let home = Home::new(Engine::Postgres);
+    Store::open(&home.settings, NOW).await.unwrap();
+    let provider = "SELECT datlocprovider FROM pg_database WHERE datname = current_database()";
+    assert_eq!(server::query(&home.settings.url, provider), "i", "or this test tests nothing");
+    let others = "SELECT table_name || '.' || column_name FROM information_schema.columns
+        WHERE table_schema = 'public' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
+            AND table_name <> '_sqlx_migrations'";
+    assert_eq!(server::query(&home.settings.url, others), "");
+}
+
+#[tokio::test]
+async fn a_start_says_what_is_wrong_with_the_database_and_shows_no_password() {
+    let home = Home::new(Engine::Postgres);
+    let url = home.settings.url.clone();
+    for (url, expected) in [
+        (url.replace("user=roadstead", "user=guarded&password=hunter3"), "password authentication failed"),
+        (url.replace("postgres:///", "postgres:///not_"), "does not exist"),
+    ] {
+        let settings = StoreSettings { url, ..home.settings.clone() };
+        let Err(error) = Store::open(&settings, NOW).await else { panic!("it was opened") };
+        assert!(matches!(&error, StoreError::Unusable(said) if said.contains(expected)), "{error}");
+        assert!(!error.to_string().contains("hunter"), "{error}");
+    }
+}
