@@ -114,7 +114,7 @@ pub async fn image_bytes(db: &mut AnyConnection, place: &GroupRepository, manife
     let row = at(
         place,
         "WITH RECURSIVE held (digest) AS (
-             SELECT CAST($4 AS TEXT)
+             SELECT digest FROM contents WHERE digest = $4
              UNION
              SELECT links.digest FROM held
              JOIN manifest_references ON manifest_references.manifest = held.digest
