@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::{Store, StoreError, StoreSettings, settings::Engine};
 
-#[path = "../../tests/private_postgres.rs"]
+#[path = "../../tests/fixtures/private_postgres.rs"]
 mod private_postgres;
 
 /// The moment at which the databases are made.

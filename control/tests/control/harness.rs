@@ -35,7 +35,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-#[path = "../private_postgres.rs"]
+#[path = "../fixtures/private_postgres.rs"]
 pub mod private_postgres;
 
 /// Noon of some day: far from every edge.
