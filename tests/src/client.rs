@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -98,6 +98,17 @@ pub async fn read(response: Result<reqwest::Response, reqwest::Error>) -> Result
     Ok(Answer { status, headers, body: response.bytes().await? })
 }
 
+/// The sum of all samples of a metric at this metrics port whose labels hold all of `labels` (`route="blob"`).
+pub async fn metric(port: SocketAddr, name: &str, labels: &[&str]) -> f64 {
+    let page = read(http().get(format!("http://{port}/metrics")).send().await).await.unwrap();
+    let text = String::from_utf8(page.expect(200).body.to_vec()).unwrap();
+    let fits = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels.iter().all(|label| line.contains(label))
+    };
+    text.lines().filter(fits).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
 impl Client {
     /// A client of the registry at `base` (`http://127.0.0.1:PORT`).
     pub fn new(base: &str, group: &str, credentials: Option<(String, String)>) -> Self {
@@ -121,13 +132,18 @@ impl Client {
 
     /// Asks `/jwt/auth` for a token to pull `image`.
     pub async fn sign_in(&self, image: &str) -> Answer {
+        self.try_sign_in(image).await.unwrap()
+    }
+
+    /// The same, which may not be answered.
+    pub async fn try_sign_in(&self, image: &str) -> Result<Answer, reqwest::Error> {
         let scope = format!("repository:{}/dependency_proxy/containers/{image}:pull", self.group);
         let url = format!("{}/jwt/auth", self.base);
         let mut request = self.http.get(url).query(&[("service", "dependency_proxy"), ("scope", &scope)]);
         if let Some((name, password)) = &self.credentials {
             request = request.basic_auth(name, Some(password));
         }
-        read(request.send().await).await.unwrap()
+        read(request.send().await).await
     }
 
     /// The token to pull `image`, asked for once.
@@ -160,6 +176,19 @@ impl Client {
             request = request.header(*name, *value);
         }
         read(request.send().await).await
+    }
+
+    /// `GET`s something of `image` where signing in may fail, too; nothing is tried again.
+    pub async fn try_pull(&self, image: &str, rest: &str, headers: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {
+        if !self.tokens.lock().unwrap().contains_key(image) {
+            let answer = self.try_sign_in(image).await?;
+            if answer.status != StatusCode::OK {
+                return Ok(answer);
+            }
+            let token = answer.json()["token"].as_str().unwrap().to_owned();
+            self.tokens.lock().unwrap().insert(image.into(), token);
+        }
+        self.try_ask(Method::GET, image, rest, headers).await
     }
 
     /// The same, which has to be answered to the end.

@@ -157,10 +157,8 @@ impl Cluster {
     /// `roadstead` with these arguments and this cluster's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(executable());
-        command.args(arguments).env_remove("RUST_LOG").current_dir(self.folder.path());
-        for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
-            command.env_remove(name);
-        }
+        command.args(arguments).current_dir(self.folder.path());
+        forget_environment(&mut command);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -299,12 +297,7 @@ impl Cluster {
 
     /// The sum of all samples of a metric whose labels hold all of `labels` (`route="blob"`).
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = String::from_utf8(self.metrics_port("/metrics").await.expect(200).body.to_vec()).unwrap();
-        let fits = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|label| line.contains(label))
-        };
-        text.lines().filter(fits).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        client::metric(self.metrics, name, labels).await
     }
 }
 
@@ -325,6 +318,14 @@ fn with_resolv_conf(command: &Command, file: &Path) -> Command {
     wrapped
 }
 
+/// Lets nothing of this process's environment change what the product does.
+pub fn forget_environment(command: &mut Command) {
+    command.env_remove("RUST_LOG");
+    for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
+        command.env_remove(name);
+    }
+}
+
 fn is_ours(name: &OsString) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with("ROADSTEAD_") || name.starts_with("OTEL_"))
+    name.to_str().is_some_and(|name| ["ROADSTEAD_", "OTEL_", "AWS_"].iter().any(|prefix| name.starts_with(prefix)))
 }

@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: a fake hub with faults and exact counts ([`hub`]), images made on the spot
-//! ([`image`]), the product's processes ([`cluster`]), a registry client that shows every header ([`client`]), the
+//! ([`image`]), the product's processes ([`cluster`]; many
+//! of them: [`fleet`]), a registry client that shows every header ([`client`]), the
 //! control port ([`api`]), an issuer of ID tokens ([`issuer`]), real servers and clients ([`engines`]), PostgreSQL and S3
 //! ([`postgres`], [`seaweed`]), and connections that misbehave or are balanced ([`link`], [`balancer`]). Everything
 //! listens on loopback, on ports and in folders of its own, and is stopped when its handle is dropped.
@@ -13,6 +14,7 @@ pub mod client;
 pub mod cluster;
 pub mod dns;
 pub mod engines;
+pub mod fleet;
 pub mod hub;
 pub mod image;
 pub mod issuer;

@@ -18,6 +18,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 /// Longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a node waits before it connects again.
+const RETRY: Duration = Duration::from_millis(100);
 /// Largest message that is taken, in bytes: snapshots are large.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
@@ -51,7 +53,13 @@ impl Nodes {
             let request = WatchRequest { node_name: format!("node-{number}"), resume_revision, ..Default::default() };
             tasks.spawn(async move {
                 let started = Instant::now();
-                let mut events = node.watch(request).await.unwrap().into_inner();
+                // Nodes try again, too: a thousand connections at once may be too many for the machine.
+                let mut events = loop {
+                    match node.watch(request.clone()).await {
+                        Ok(events) => break events.into_inner(),
+                        Err(_) => tokio::time::sleep(RETRY).await,
+                    }
+                };
                 let mut is_first = true;
                 while let Some(event) = events.message().await.unwrap() {
                     let now = Instant::now();

@@ -9,6 +9,7 @@ mod blob_fill;
 mod blob_hit;
 mod broken_fill;
 mod brute_force;
+mod chaos;
 mod ci_jobs;
 mod command_line;
 mod conformance;

@@ -1,0 +1,45 @@
+//! Clocks that are a minute apart.
+
+use std::{fs, path::PathBuf};
+
+use roadstead_tests::fleet::FleetOptions;
+
+use super::{open_fleet_with, pull, push};
+
+/// Where Debian keeps the library that shifts a process's clock.
+fn library() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
+    let mut found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).filter(|file| file.exists());
+    found.next().expect("libfaketime is missing: ./tests/run installs it")
+}
+
+/// The environment of a process whose clock is off by so much. Its timers run as ever.
+fn shifted(by: &str) -> Vec<(String, String)> {
+    let library = library().display().to_string();
+    let variables = [("LD_PRELOAD", library.as_str()), ("FAKETIME", by), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_whose_clocks_are_a_minute_apart_serve_alike() {
+    let environment = vec![("node-1", shifted("+60s")), ("node-3", shifted("-60s"))];
+    let (hub, fleet) = open_fleet_with(FleetOptions { environment, ..FleetOptions::default() }).await;
+    let (name, image) = push(&hub, "app", 1);
+    for node in &fleet.nodes {
+        // Each has its token from one node and pulls by all of them.
+        let token = node.anonymous().token(name).await;
+        for other in &fleet.nodes {
+            let url = other.anonymous().url(name, "manifests/latest");
+            let request = roadstead_tests::client::http().get(url).bearer_auth(&token);
+            let answer = request.header("accept", image.media_type.as_str()).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "token of {} at {}:\n{}", node.name, other.name, other.log());
+        }
+        pull(&node.anonymous(), name, &image).await;
+    }
+    // They know each other's news in order: a change is one everywhere, whatever the clocks say.
+    fleet.cli(&["group", "update", "default", "--enabled", "false"]).await.ok();
+    for node in &fleet.nodes {
+        let client = node.anonymous();
+        crate::soon(403, async || client.sign_in(name).await).await;
+    }
+}
