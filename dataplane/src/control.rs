@@ -10,6 +10,7 @@ mod client;
 mod condition;
 mod content;
 mod credential;
+mod doubt;
 mod errand;
 mod error;
 mod heartbeat;

@@ -154,16 +154,17 @@ impl Fill {
         Follower::new(Arc::clone(self), start, end)
     }
 
-    /// Whether `target` has proven its right.
+    /// Whether `target` has proven its right, and no link of its group was removed since: what was purged is not served on
+    /// the strength of a proof from before.
     fn is_proven(&self, target: &Target) -> bool {
-        self.proven().targets.iter().any(|proven| proven.same_source(target))
+        self.proven().targets.iter().any(|proven| proven.covers(target))
     }
 
     /// Adds one that has proven its right; its credentials take over if the ones in use fail.
     /// False if the fill has already recorded its links: then the caller records its own.
     pub fn add_proven(&self, target: Target) -> bool {
         let mut proven = self.proven();
-        if !proven.closed && !proven.targets.iter().any(|there| there.same_source(&target)) {
+        if !proven.closed && !proven.targets.iter().any(|there| there.covers(&target)) {
             proven.refused.retain(|(refused, _)| !refused.same_source(&target));
             proven.targets.push(target);
         }

@@ -45,11 +45,12 @@ pub struct Puller {
     fills: Arc<Fills>,
     metrics: Arc<Metrics>,
     revalidate_timeout: Duration,
-    tag_checks: Flights<(RepositoryRef, Tag), tag::Checked>,
-    manifest_fetches: Flights<(RepositoryRef, Reference), fetch::FetchResult>,
+    // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
+    tag_checks: Flights<(RepositoryRef, Tag, i64), tag::Checked>,
+    manifest_fetches: Flights<(RepositoryRef, Reference, i64), fetch::FetchResult>,
     credentials: Flights<(GroupId, UpstreamHost), CredentialResult>,
-    links: Flights<(RepositoryRef, Digest), link::LinkResult>,
-    proofs: Flights<(RepositoryRef, Digest, ContentKind), link::ProofResult>,
+    links: Flights<(RepositoryRef, Digest, i64), link::LinkResult>,
+    proofs: Flights<(RepositoryRef, Digest, ContentKind, i64), link::ProofResult>,
 }
 
 /// What [`Puller`] is made of.
@@ -114,6 +115,9 @@ impl Puller {
             Resource::Manifest(Reference::Digest(digest)) => (*digest, true),
             _ => return Err(Granted::Pull(permitted)),
         };
+        if self.control.is_in_doubt() {
+            return Err(Granted::Pull(permitted));
+        }
         let Some(blob) = self.store.opened(&digest) else { return Err(Granted::Pull(permitted)) };
         let wanted = Wanted::new(*permitted);
         let link = self.control.remembered_link(&wanted.repository, &digest);
@@ -131,6 +135,7 @@ impl Puller {
             Granted::Pull(permitted) => Wanted::new(*permitted),
         };
         let route = wanted.route();
+        self.control.settle().await;
         let target = self.target(&wanted.permitted).await?;
         let pull = Pull { wanted, target };
         let answered = match pull.wanted.permitted.resource.clone() {
@@ -162,7 +167,9 @@ impl Puller {
             }
         };
         let repository = permitted.repository.clone();
-        Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential })
+        // As of now: the group may have been looked up before links were removed.
+        let link_epoch = self.control.policy().group_by_id(&group.id).map_or(group.link_epoch, |now| now.link_epoch);
+        Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch })
     }
 
     /// Answers with a stored blob or manifest and notes that it was pulled.

@@ -8,11 +8,11 @@ use roadstead_proto::{
     node::v1::{
         ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest,
         ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse,
-        RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
-        ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse, ReportTagRequest,
-        ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse,
-        SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest, node_service_server::NodeService,
-        sign_in_response,
+        GetRevisionRequest, GetRevisionResponse, RecordLinkRequest, RecordLinkResponse, RecordUsageRequest,
+        RecordUsageResponse, RegistryToken, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest,
+        ReportNodeResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse,
+        ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse,
+        WatchRequest, node_service_server::NodeService, sign_in_response,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -32,6 +32,7 @@ use crate::{
     attempts::retry_after_seconds,
     plane::{
         Plane,
+        pulls::Recorded,
         sign_in::{PullScope, SignIn},
     },
     pull_access::PullRefused,
@@ -148,15 +149,27 @@ impl NodeService for Nodes {
         let references =
             request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
-        let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref()).await.map_err(from_plane)?;
-        Ok(Response::new(match recorded {
-            Some(found) => RecordLinkResponse {
+        let proven_at = request.link_epoch;
+        let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref(), proven_at).await;
+        Ok(Response::new(match recorded.map_err(from_plane)? {
+            Recorded::Recorded(found) => RecordLinkResponse {
                 recorded: true,
                 referenced: convert::links(found.referenced),
                 link_epoch: found.link_epoch,
+                outdated: false,
             },
-            None => RecordLinkResponse::default(),
+            Recorded::Outdated => RecordLinkResponse { outdated: true, ..RecordLinkResponse::default() },
+            Recorded::BeingDeleted => RecordLinkResponse::default(),
         }))
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<GetRevisionRequest>,
+    ) -> Result<Response<GetRevisionResponse>, Status> {
+        from_node(request)?;
+        let revision = self.plane.revision().await.map_err(from_plane)?;
+        Ok(Response::new(GetRevisionResponse { revision }))
     }
 
     async fn get_credential(

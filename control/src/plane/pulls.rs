@@ -5,7 +5,7 @@ use roadstead_proto::{Digest, Tag};
 use super::{Plane, PlaneError, PlaneResult, garbage::CLAIM_LIFETIME_MS, group_with, tags::manifest_linked};
 use crate::{
     content::{ContentKind, GroupRepository, Link, Reference},
-    store::{contents, links},
+    store::{changes, contents, links},
 };
 
 /// Most references of one manifest.
@@ -22,6 +22,17 @@ pub struct LinksFound {
     pub link_epoch: i64,
 }
 
+/// What came of recording a link.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It is recorded; of a manifest, these are the links to what it refers to.
+    Recorded(LinksFound),
+    /// Links of the group were removed since the proof began: it has none.
+    Outdated,
+    /// The content is being deleted.
+    BeingDeleted,
+}
+
 impl Plane {
     /// Whether a group has a link, and for a manifest which it has to what that refers to.
     pub async fn links(&self, place: &GroupRepository, digest: &Digest) -> PlaneResult<LinksFound> {
@@ -35,14 +46,15 @@ impl Plane {
         Ok(LinksFound { link, referenced, link_epoch: group.link_epoch })
     }
 
-    /// Records content that is stored and a group's proven right to it. `None` if the content is being deleted.
+    /// Records content that is stored and a group's right to it, proven since `proven_at`: a link epoch of the group.
     pub async fn record_link(
         &self,
         place: &GroupRepository,
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
-    ) -> PlaneResult<Option<LinksFound>> {
+        proven_at: i64,
+    ) -> PlaneResult<Recorded> {
         if references.len() > MAX_REFERENCES {
             return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
         }
@@ -50,7 +62,13 @@ impl Plane {
         let mut tx = self.store.write().await?;
         let group = group_with(&mut tx, &place.group_id).await?;
         if !contents::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
-            return Ok(None);
+            return Ok(Recorded::BeingDeleted);
+        }
+        if proven_at != 0 && proven_at < group.link_epoch {
+            // A purge must not be undone by who was on the way before it. The bytes are known of, so that they go some time.
+            links::note_if_unlinked(&mut tx, &link.digest, now_ms).await?;
+            tx.commit().await?;
+            return Ok(Recorded::Outdated);
         }
         links::put(&mut tx, place, link, now_ms).await?;
         let mut referenced = Vec::new();
@@ -60,6 +78,13 @@ impl Plane {
             referenced = links::referenced(&mut tx, place, &link.digest).await?;
         }
         tx.commit().await?;
-        Ok(Some(LinksFound { link: None, referenced, link_epoch: group.link_epoch }))
+        Ok(Recorded::Recorded(LinksFound { link: None, referenced, link_epoch: group.link_epoch }))
+    }
+}
+
+impl Plane {
+    /// The revision that there is now.
+    pub async fn revision(&self) -> PlaneResult<i64> {
+        Ok(changes::current_revision(&mut *self.store.read().await?).await?)
     }
 }

@@ -73,6 +73,11 @@ pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Di
         .bind(digest.to_string())
         .execute(&mut *db)
         .await?;
+    note_if_unlinked(db, digest, now_ms).await
+}
+
+/// Notes the time for content that nobody links.
+pub async fn note_if_unlinked(db: &mut AnyConnection, digest: &Digest, now_ms: i64) -> StoreResult<()> {
     sqlx::query(
         "UPDATE contents SET unlinked_at = $2
          WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest)",

@@ -1,7 +1,7 @@
 //! Lists, figures and purges of what groups have cached.
 
 use roadstead_proto::{
-    node::v1::{GetLinksRequest, RecordLinkRequest, RecordUsageRequest, Usage},
+    node::v1::{ClaimGarbageRequest, GetLinksRequest, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
         GetStatsRequest, GetStatsResponse, Group, ListBlobsRequest, ListManifestsRequest, PurgeCacheRequest,
         PurgeCacheResponse, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
@@ -265,4 +265,40 @@ async fn two_purges_at_once_take_everything_once_between_them() {
     assert_eq!((one.manifests + two.manifests, one.blobs + two.blobs, one.bytes + two.bytes), (3, 3, 1130));
     assert_eq!(one.groups + two.groups, 1);
     assert!(!has(&mut plane.node(), &acme, "library/multi", "m-index").await);
+}
+
+#[tokio::test]
+async fn a_proof_from_before_a_purge_makes_no_link_after_it_and_its_bytes_are_known_of() {
+    let plane = Plane::start().await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    node.link_blob(&acme, "a", "l", 10).await;
+    let epoch = async |node: &mut Client, group: &Group| {
+        let request = GetLinksRequest { repository: place(group, "a"), digest: digest("l") };
+        node.node.get_links(request).await.unwrap().into_inner().link_epoch
+    };
+    let (before, of_other) = (epoch(&mut node, &acme).await, epoch(&mut node, &other).await);
+    assert_eq!(purge(&plane, request()).await, (0, 0, 1, 10));
+    let late = |group: &Group, link_epoch| RecordLinkRequest {
+        repository: place(group, "a"),
+        link: blob("late", 20),
+        link_epoch,
+        ..Default::default()
+    };
+    let answer = node.node.record_link(late(&acme, before)).await.unwrap().into_inner();
+    assert!(answer.outdated && !answer.recorded);
+    assert!(!has(&mut node, &acme, "a", "late").await);
+    // Other groups were not purged; and whoever proves the right anew has it.
+    let answer = node.node.record_link(late(&other, of_other)).await.unwrap().into_inner();
+    assert!(answer.recorded && !answer.outdated);
+    let now = epoch(&mut node, &acme).await;
+    assert!(node.node.record_link(late(&acme, now)).await.unwrap().into_inner().recorded);
+    assert!(has(&mut node, &acme, "a", "late").await);
+    // What only an outdated proof came for is garbage, not forgotten.
+    assert_eq!(purge(&plane, request()).await, (0, 0, 1, 20));
+    let only = RecordLinkRequest { link: blob("only", 5), ..late(&acme, now) };
+    assert!(node.node.record_link(only).await.unwrap().into_inner().outdated);
+    plane.advance(2 * 3600);
+    let claimed = node.node.claim_garbage(ClaimGarbageRequest::default()).await.unwrap().into_inner().digests;
+    assert!(claimed.contains(&digest("only")), "{claimed:?}");
 }

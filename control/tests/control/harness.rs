@@ -308,6 +308,7 @@ impl Client {
             link: manifest(name, 10),
             references,
             tag: tag.into(),
+            ..Default::default()
         };
         self.node.record_link(request).await.unwrap().into_inner()
     }

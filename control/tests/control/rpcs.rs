@@ -357,6 +357,7 @@ fn node_calls() -> Vec<Call> {
         of::<node::ClaimErrandRequest>("roadstead.node.v1.NodeService/ClaimErrand"),
         of::<node::ReportErrandRequest>("roadstead.node.v1.NodeService/ReportErrand"),
         of::<node::ReportNodeRequest>("roadstead.node.v1.NodeService/ReportNode"),
+        of::<node::GetRevisionRequest>("roadstead.node.v1.NodeService/GetRevision"),
         of::<node::AcquireFillRequest>("roadstead.node.v1.NodeService/AcquireFill"),
         of::<node::RenewFillsRequest>("roadstead.node.v1.NodeService/RenewFills"),
         of::<node::ReleaseFillRequest>("roadstead.node.v1.NodeService/ReleaseFill"),

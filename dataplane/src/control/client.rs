@@ -29,6 +29,7 @@ use super::{
     Conditions, ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused,
     RepositoryRef, ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
     credential::CredentialMemory,
+    doubt::{Doubt, QUIET},
     errand::Offers,
     links::LinkCache,
     trace_context,
@@ -61,6 +62,7 @@ pub struct ControlClient {
     started: Instant,
     /// Milliseconds from `started` to the last word of the watch.
     last_contact: AtomicU64,
+    pub(super) doubt: Doubt,
     links: LinkCache,
     credentials: CredentialMemory,
 }
@@ -90,6 +92,7 @@ impl ControlClient {
             authorization,
             started: Instant::now(),
             last_contact: AtomicU64::new(0),
+            doubt: Doubt::default(),
             links: LinkCache::new(),
             credentials: CredentialMemory::new(),
         }))
@@ -126,7 +129,15 @@ impl ControlClient {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.last_contact.load(Ordering::Relaxed)))
     }
 
+    /// When that was; differs from word to word.
+    pub(super) fn last_word(&self) -> u64 {
+        self.last_contact.load(Ordering::Relaxed)
+    }
+
     pub(super) fn heard(&self) {
+        if self.last_contact() > QUIET {
+            self.doubt.raise();
+        }
         let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_contact.store(since_start, Ordering::Relaxed);
     }
@@ -214,14 +225,15 @@ impl ControlClient {
         Ok(link)
     }
 
-    /// Records content that is stored and the group's proven right to it; for a manifest, what it refers to and the
-    /// tag it was fetched for.
+    /// Records content that is stored and the group's right to it, proven since it had the link epoch `proven_at`; for a
+    /// manifest, what it refers to and the tag it was fetched for.
     pub async fn record_link(
         &self,
         at: &RepositoryRef,
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
+        proven_at: i64,
     ) -> Result<Recorded, ControlError> {
         const CALL: &str = "RecordLink";
         let message = pb::RecordLinkRequest {
@@ -229,8 +241,12 @@ impl ControlClient {
             link: Some(translate::link_to_pb(link)),
             references: references.iter().map(translate::reference_to_pb).collect(),
             tag: tag.map(Tag::to_string).unwrap_or_default(),
+            link_epoch: proven_at,
         };
         let answer = self.call(CALL, self.service.clone().record_link(self.request(message))).await?;
+        if answer.outdated {
+            return Ok(Recorded::Outdated);
+        }
         if !answer.recorded {
             return Ok(Recorded::BeingDeleted);
         }

@@ -63,6 +63,8 @@ pub struct Reference {
 pub enum Recorded {
     /// The link is recorded.
     Recorded,
+    /// No link is recorded: links of the group were removed since its right was proven.
+    Outdated,
     /// The content is just being deleted as garbage: it counts as not stored and is to be fetched again.
     BeingDeleted,
 }

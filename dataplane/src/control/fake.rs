@@ -63,6 +63,9 @@ pub(crate) struct Script {
     pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
     pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
     pub(crate) node_reports: Vec<pb::ReportNodeRequest>,
+    /// The revision there is; `None` for a control plane that does not say.
+    pub(crate) revision: Option<i64>,
+    pub(crate) revisions_asked: usize,
 }
 
 #[derive(Clone, Default)]
@@ -263,6 +266,18 @@ impl NodeService for Fake {
         }
         self.script(|script| script.errand_reports.push(request.into_inner()));
         Ok(Response::new(pb::ReportErrandResponse {}))
+    }
+
+    async fn get_revision(
+        &self,
+        _: Request<pb::GetRevisionRequest>,
+    ) -> Result<Response<pb::GetRevisionResponse>, Status> {
+        let revision = self.script(|script| {
+            script.revisions_asked += 1;
+            script.revision
+        });
+        let revision = revision.ok_or_else(|| Status::unavailable("out of reach"))?;
+        Ok(Response::new(pb::GetRevisionResponse { revision }))
     }
 
     async fn report_node(

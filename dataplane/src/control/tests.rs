@@ -1,6 +1,7 @@
 //! The client against a control plane that does as told. Time is paused: it passes when nothing else can happen.
 
 mod conditions;
+mod doubt;
 mod errands;
 mod memory;
 mod policy;

@@ -235,8 +235,11 @@ impl Owner {
         }
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
         while let Some(target) = self.next_unrecorded() {
-            match self.fills.control.record_link(&target.repository_ref(), &link, &[], None).await {
+            match self.fills.control.record_link(&target.repository_ref(), &link, &[], None, target.link_epoch).await {
                 Ok(Recorded::Recorded) => {}
+                Ok(Recorded::Outdated) => {
+                    info!(blob.digest = %digest, "the group was purged meanwhile; served, not linked");
+                }
                 Ok(Recorded::BeingDeleted) => self.discard().await,
                 Err(error) => warn!(blob.digest = %digest, %error, "a link could not be recorded"),
             }

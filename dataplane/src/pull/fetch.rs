@@ -93,7 +93,7 @@ impl Puller {
             accept: pull.wanted.accept(),
             tag,
         };
-        let key = (pull.wanted.repository.clone(), reference.clone());
+        let key = (pull.wanted.repository.clone(), reference.clone(), pull.target.link_epoch);
         let work = move || async move {
             fetch.run(&reference).await.map_err(|error| {
                 tracing::warn!(%reference, %error, "manifest could not be fetched");
@@ -117,10 +117,14 @@ impl Fetch {
         let blob = self.keep(&digest, &answer.body).await?;
         let link = Link { digest, kind: ContentKind::Manifest, size_bytes: blob.size, media_type: media_type.clone() };
         let repository = self.target.repository_ref();
-        let recorded = self.control.record_link(&repository, &link, &references, self.tag.as_ref()).await;
+        let proven_at = self.target.link_epoch;
+        let recorded = self.control.record_link(&repository, &link, &references, self.tag.as_ref(), proven_at).await;
         match recorded {
             Ok(Recorded::Recorded) => {
                 tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
+            }
+            Ok(Recorded::Outdated) => {
+                tracing::info!(manifest.digest = %digest, "the group was purged meanwhile; served, not linked")
             }
             Ok(Recorded::BeingDeleted) => self.discard(&digest).await,
             // It is here and it is right: it is served. What is not recorded is asked for again.

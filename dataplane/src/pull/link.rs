@@ -38,7 +38,7 @@ impl Puller {
         }
         let (control, place, digest) = (Arc::clone(&self.control), repository.clone(), *digest);
         let ask = move || async move { control.link(&place, &digest).await.map_err(Arc::new) };
-        let (link, _role) = self.links.run((repository.clone(), digest), ask).await?;
+        let (link, _role) = self.links.run((repository.clone(), digest, pull.target.link_epoch), ask).await?;
         link.map_err(|error| control_failed(&error))
     }
 
@@ -63,13 +63,13 @@ impl Puller {
                     .map(|head| Proof { size_bytes: head.size_bytes, media_type: head.media_type }),
             })
         };
-        let key = (pull.wanted.repository.clone(), digest, kind);
+        let key = (pull.wanted.repository.clone(), digest, kind, pull.target.link_epoch);
         let (proof, _role): (ProofResult, Role) = self.proofs.run(key, ask).await?;
         Ok(proof)
     }
 
     /// Records a right to stored content. False if the content is just being deleted, so that it counts as not
-    /// stored.
+    /// stored. A proof that was overtaken by a purge is good for the pull that brought it, and for no later one.
     pub(super) async fn record(
         &self,
         pull: &Pull,
@@ -89,8 +89,9 @@ impl Puller {
         };
         let media_type = media_type.unwrap_or_default().to_owned();
         let link = Link { digest, kind, size_bytes: blob.size, media_type };
-        let recorded = self.control.record_link(&pull.wanted.repository, &link, &references, None).await;
-        Ok(recorded.map_err(|error| control_failed(&error))? == Recorded::Recorded)
+        let proven_at = pull.target.link_epoch;
+        let recorded = self.control.record_link(&pull.wanted.repository, &link, &references, None, proven_at).await;
+        Ok(recorded.map_err(|error| control_failed(&error))? != Recorded::BeingDeleted)
     }
 }
 

@@ -80,7 +80,7 @@ impl Puller {
             };
             Checked { head, verdict: verdict.map_err(Arc::new) }
         };
-        let key = (pull.wanted.repository.clone(), tag.clone());
+        let key = (pull.wanted.repository.clone(), tag.clone(), pull.target.link_epoch);
         Ok(self.tag_checks.run(key, work).await?.0)
     }
 

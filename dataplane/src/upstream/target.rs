@@ -18,6 +18,8 @@ pub struct Target {
     pub repository: RepositoryName,
     /// The group's credentials for the upstream; `None` if it has none.
     pub credential: Option<Arc<Credential>>,
+    /// The group's link epoch when the pull began: what is proven for it holds for this epoch, not for later ones.
+    pub link_epoch: i64,
 }
 
 impl Target {
@@ -38,6 +40,11 @@ impl Target {
     /// Whether both are the same group's view of the same repository.
     pub fn same_source(&self, other: &Self) -> bool {
         self.group == other.group && self.host() == other.host() && self.repository == other.repository
+    }
+
+    /// Whether what was proven for this one holds for the other: it is the same source, and no link was removed in between.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.same_source(other) && self.link_epoch >= other.link_epoch
     }
 
     /// The address of something of the repository. `resource` holds characters of tags, digests and paths only.

@@ -51,6 +51,7 @@ fn target(url: &str, credential: Option<(&str, &str)>) -> Target {
         upstream: Arc::new(policy(url)),
         repository: "library/alpine".parse().unwrap(),
         credential: credential.map(|(name, secret)| Arc::new(Credential::new(name.to_owned(), secret.into()))),
+        link_epoch: 1,
     }
 }
 

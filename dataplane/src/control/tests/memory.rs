@@ -93,12 +93,12 @@ async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references
     assert!(client.remembered_link(&at("g1"), &digest("m")).is_some());
     assert!(client.remembered_link(&at("g1"), &digest("l")).is_some());
     let new = Link { digest: digest("n"), kind: ContentKind::Manifest, size_bytes: 1, media_type: String::new() };
-    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag)).await.unwrap(), Recorded::BeingDeleted);
+    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::BeingDeleted);
     assert!(client.remembered_link(&at("g1"), &new.digest).is_none());
     fake.script(|script| {
-        script.recorded = pb::RecordLinkResponse { recorded: true, referenced: vec![], link_epoch: 5 }
+        script.recorded = pb::RecordLinkResponse { recorded: true, link_epoch: 5, ..Default::default() }
     });
-    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag)).await.unwrap(), Recorded::Recorded);
+    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::Recorded);
     assert!(client.remembered_link(&at("g1"), &new.digest).is_some());
 }
 

@@ -1,0 +1,73 @@
+//! What a node does after it was out of touch.
+
+use std::{sync::Arc, time::Duration};
+
+use roadstead_proto::node::v1::policy_change::Change;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::fake::{Fake, Told, changes, group, snapshot};
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_memory() {
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    fake.script(|script| {
+        script.watches.push_back(Told::Live(told));
+        script.revision = Some(9);
+    });
+    let client = fake.client();
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let (client, stop) = (Arc::clone(&client), stop.clone());
+        async move { client.run("", stop).await }
+    });
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    client.wait_for_snapshot().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!client.is_in_doubt(), "a heartbeat is not late yet");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(client.is_in_doubt());
+    let settled = tokio::spawn({
+        let client = Arc::clone(&client);
+        async move { client.settle().await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!settled.is_finished(), "revision 9 is not here yet");
+    events.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
+    settled.await.unwrap();
+    assert_eq!(client.policy().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
+    assert!(!client.is_in_doubt());
+    // A word after a silence says nothing about what else is on its way.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    events.send(changes(9, vec![])).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(client.is_in_doubt());
+    client.settle().await;
+    assert!(!client.is_in_doubt());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_for_once_and_then_memory_holds_until_the_control_plane_is_back() {
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    let client = fake.client();
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let (client, stop) = (Arc::clone(&client), stop.clone());
+        async move { client.run("", stop).await }
+    });
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    client.wait_for_snapshot().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let begun = Instant::now();
+    client.settle().await;
+    assert!(begun.elapsed() <= Duration::from_secs(2));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!client.is_in_doubt());
+    assert_eq!(fake.script(|script| script.revisions_asked), 1);
+    events.send(changes(8, vec![])).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(client.is_in_doubt(), "it is back, and may have missed something");
+}
