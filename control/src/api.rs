@@ -9,6 +9,7 @@ mod convert;
 mod errand_convert;
 mod group_service;
 mod limit_metrics;
+mod lists;
 mod member_service;
 mod node_convert;
 mod node_report;

@@ -13,6 +13,7 @@ mod guesses;
 mod image_prefix;
 pub mod last_used;
 pub mod limits;
+pub mod lists;
 mod members;
 pub mod nodes;
 pub mod oidc;

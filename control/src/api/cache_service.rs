@@ -7,8 +7,9 @@ use roadstead_proto::{
     v1::{
         CreatePrefetchScheduleRequest, CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest,
         DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse,
-        ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse,
-        ListTagHistoryRequest, ListTagHistoryResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest,
+        ListDailyUsageRequest, ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest,
+        ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest,
+        ListTagHistoryResponse, ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest,
         PurgeCacheRequest, PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode,
         cache_service_server::CacheService,
     },
@@ -17,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     authenticate::caller,
-    convert, page,
+    convert, lists, page,
     prefetch_stream::{self, PrefetchStream},
     status::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
 };
@@ -29,7 +30,6 @@ use crate::{
         purge::{PurgeOutcome, PurgeRequest, Scope},
         schedules::no_schedule,
     },
-    store::inventory::{Item, Position},
 };
 
 /// The service.
@@ -58,17 +58,34 @@ fn unreached_node(node: Node) -> UnreachedNode {
     UnreachedNode { name: node.name, last_heard_at: Some(convert::timestamp(node.heard_at_ms)) }
 }
 
-fn position(item: &Item) -> Position {
-    Position {
-        upstream: item.place.upstream.to_string(),
-        repository: item.place.repository.to_string(),
-        digest: item.digest.to_string(),
-    }
-}
-
 #[tonic::async_trait]
 impl CacheService for Cache {
     type PrefetchImageStream = PrefetchStream;
+
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = lists::of_images(&path, request)?;
+        let page = self.0.images(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListImagesResponse {
+            images: page.items.into_iter().map(lists::image).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_tags(&self, request: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = lists::of_tags(&path, request)?;
+        let page = self.0.tags(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListTagsResponse { tags: page.items.into_iter().map(lists::tag).collect(), next_page_token }))
+    }
 
     async fn list_manifests(
         &self,
@@ -77,24 +94,40 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let image = parse_optional("image", &request.image)?;
-        let (after, size) = (page::after_position(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.manifests(&path, image.as_ref(), &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next_position(found.more, found.items.last().map(|last| position(&last.item)));
-        let manifests = found.items.into_iter().map(convert::manifest).collect();
-        Ok(Response::new(ListManifestsResponse { manifests, next_page_token }))
+        let (listing, list) = lists::of_manifests(&path, request, self.0.clock.now_ms())?;
+        let page = self.0.manifests(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|manifest| manifest.item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListManifestsResponse {
+            manifests: page.items.into_iter().map(lists::manifest).collect(),
+            next_page_token,
+        }))
     }
 
     async fn list_blobs(&self, request: Request<ListBlobsRequest>) -> Result<Response<ListBlobsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let image = parse_optional("image", &request.image)?;
-        let (after, size) = (page::after_position(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.blobs(&path, image.as_ref(), &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next_position(found.more, found.items.last().map(position));
-        let blobs = found.items.into_iter().map(convert::blob).collect();
-        Ok(Response::new(ListBlobsResponse { blobs, next_page_token }))
+        let (listing, list) = lists::of_blobs(&path, request, self.0.clock.now_ms())?;
+        let page = self.0.blobs(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListBlobsResponse {
+            blobs: page.items.into_iter().map(lists::blob).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_daily_usage(
+        &self,
+        request: Request<ListDailyUsageRequest>,
+    ) -> Result<Response<ListDailyUsageResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let days = lists::days(request.days)?;
+        let days = self.0.daily_usage(&path, days).await.map_err(from_plane)?;
+        Ok(Response::new(ListDailyUsageResponse { days: days.into_iter().map(lists::day).collect() }))
     }
 
     async fn get_stats(&self, request: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
@@ -156,33 +189,6 @@ impl CacheService for Cache {
     }
 
     type CheckCacheStream = tokio_stream::Empty<Result<roadstead_proto::v1::CheckCacheResponse, Status>>;
-
-    async fn list_images(
-        &self,
-        request: Request<roadstead_proto::v1::ListImagesRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListImagesResponse>, Status> {
-        let caller = caller(&request)?;
-        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn list_tags(
-        &self,
-        request: Request<roadstead_proto::v1::ListTagsRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListTagsResponse>, Status> {
-        let caller = caller(&request)?;
-        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn list_daily_usage(
-        &self,
-        request: Request<roadstead_proto::v1::ListDailyUsageRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ListDailyUsageResponse>, Status> {
-        let caller = caller(&request)?;
-        allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.get_ref().group_path).await?;
-        Err(Status::unimplemented("not built yet"))
-    }
 
     async fn apply_retention(
         &self,

@@ -17,10 +17,9 @@ use crate::{
 use crate::{
     group::{Group, Visibility},
     member::{Member, Role},
-    plane::{cache::CachedManifest, tag_meanings::TagSighting},
+    plane::tag_meanings::TagSighting,
     pull_limit::Condition,
     schedule::Schedule,
-    store::inventory::Item,
     token::{Token, TokenKind},
     upstream::Upstream,
     upstream_status::{Health, Status},
@@ -175,31 +174,6 @@ pub fn upstream(upstream: Upstream) -> v1::Upstream {
         ca_pem: upstream.ca_pem,
         redirect_hosts: upstream.redirect_hosts,
         reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
-    }
-}
-
-pub fn manifest(manifest: CachedManifest) -> v1::Manifest {
-    let item = manifest.item;
-    v1::Manifest {
-        image: item.place.to_string(),
-        tags: manifest.tags,
-        digest: item.digest.to_string(),
-        media_type: item.media_type,
-        size_bytes: manifest.image_bytes,
-        cached_at: Some(timestamp(item.cached_at_ms)),
-        last_pulled_at: item.last_pulled_at_ms.map(timestamp),
-        ..v1::Manifest::default()
-    }
-}
-
-pub fn blob(item: Item) -> v1::Blob {
-    v1::Blob {
-        image: item.place.to_string(),
-        digest: item.digest.to_string(),
-        size_bytes: item.size_bytes,
-        cached_at: Some(timestamp(item.cached_at_ms)),
-        last_pulled_at: item.last_pulled_at_ms.map(timestamp),
-        ..v1::Blob::default()
     }
 }
 

@@ -5,7 +5,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use tonic::Status;
 
 use super::status::invalid_field;
-use crate::store::inventory::Position;
 
 /// Items in a page if nothing is said.
 const DEFAULT: i64 = 100;
@@ -33,20 +32,6 @@ pub fn next(more: bool, last_key: Option<&str>) -> String {
     last_key.filter(|_| more).map(|key| BASE64.encode(key)).unwrap_or_default()
 }
 
-/// As [`after`], for keys of three parts.
-pub fn after_position(page_token: &str) -> Result<Position, Status> {
-    let key = after(page_token)?;
-    let mut parts = key.split('\n').map(ToOwned::to_owned);
-    let mut part = || parts.next().unwrap_or_default();
-    Ok(Position { upstream: part(), repository: part(), digest: part() })
-}
-
-/// As [`next`], for keys of three parts.
-pub fn next_position(more: bool, last: Option<Position>) -> String {
-    let key = last.map(|last| format!("{}\n{}\n{}", last.upstream, last.repository, last.digest));
-    next(more, key.as_deref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,9 +45,6 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_the_keys_they_were_made_of() {
-        let position = Position { upstream: "a".into(), repository: "b/c".into(), digest: "sha256:1".into() };
-        assert_eq!(after_position(&next_position(true, Some(position.clone()))).unwrap(), position);
-        assert_eq!(after_position("").unwrap(), Position::default());
         assert_eq!(next(false, Some("x")), "");
         assert_eq!(after(&next(true, Some("acme/ci"))).unwrap(), "acme/ci");
         assert!(after("%%%").is_err());

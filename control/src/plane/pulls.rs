@@ -70,10 +70,12 @@ impl Plane {
             tx.commit().await?;
             return Ok(Recorded::Outdated);
         }
+        if link.kind == ContentKind::Manifest {
+            contents::put_references(&mut tx, &link.digest, references).await?;
+        }
         links::put(&mut tx, place, link, now_ms).await?;
         let mut referenced = Vec::new();
         if link.kind == ContentKind::Manifest {
-            contents::put_references(&mut tx, &link.digest, references).await?;
             manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
             referenced = links::referenced(&mut tx, place, &link.digest).await?;
         }

@@ -114,7 +114,8 @@ impl Plane {
         changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
         tokens::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.forget_days().await
     }
 
     async fn write_last_used(&self) -> PlaneResult<()> {

@@ -1,10 +1,11 @@
-//! Links: which group may have which content of which repository.
+//! Links: which group may have which content of which repository. Whatever adds or removes them keeps the figures of
+//! [`holdings`] right.
 
 use roadstead_proto::Digest;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{StoreResult, at, parse};
-use crate::content::{GroupRepository, Link};
+use super::{StoreResult, at, holdings, parse};
+use crate::content::{ContentKind, GroupRepository, Link};
 
 fn read(row: &AnyRow) -> StoreResult<Link> {
     Ok(Link {
@@ -48,9 +49,14 @@ pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifes
     rows.iter().map(read).collect()
 }
 
-/// Adds a link to content that is recorded. What was once served as a manifest stays one, with the media type that it
-/// was recorded with last.
+/// Adds a link to content that is recorded, and of which it is recorded what it refers to. What was once served as a
+/// manifest stays one, with the media type that it was recorded with last.
 pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, now_ms: i64) -> StoreResult<()> {
+    let known = find(db, place, &link.digest).await?.map(|known| known.kind);
+    let before = match known {
+        None => Some(holdings::held(db, &place.group_id, &link.digest).await?),
+        Some(_) => None,
+    };
     at(
         place,
         "INSERT INTO links (group_id, upstream, repository, digest, kind, media_type, cached_at)
@@ -62,17 +68,27 @@ pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, n
     .bind(link.kind.as_str())
     .bind(link.media_type.clone())
     .bind(now_ms)
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(())
+    match (before, known) {
+        (Some(before), _) => holdings::came(db, place, link, before, now_ms).await,
+        (None, Some(ContentKind::Blob)) if link.kind == ContentKind::Manifest => {
+            let after = holdings::held(db, &place.group_id, &link.digest).await?;
+            holdings::became_manifest(db, place, link, after, now_ms).await
+        }
+        (None, _) => Ok(()),
+    }
 }
 
 /// Removes one link, and notes the time if it was the last to that content.
 pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest, now_ms: i64) -> StoreResult<()> {
+    let Some(link) = find(db, place, digest).await? else { return Ok(()) };
     at(place, "DELETE FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4")
         .bind(digest.to_string())
         .execute(&mut *db)
         .await?;
+    let after = holdings::held(db, &place.group_id, digest).await?;
+    holdings::went(db, place, &link, after, now_ms).await?;
     note_if_unlinked(db, digest, now_ms).await
 }
 
@@ -100,7 +116,8 @@ pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str, now_ms: i64
     .bind(now_ms)
     .execute(&mut *db)
     .await?;
-    let done = sqlx::query("DELETE FROM links WHERE group_id = $1").bind(group_id.to_owned()).execute(db).await?;
+    let done = sqlx::query("DELETE FROM links WHERE group_id = $1").bind(group_id.to_owned()).execute(&mut *db).await?;
+    holdings::all_went(db, group_id).await?;
     Ok(done.rows_affected())
 }
 

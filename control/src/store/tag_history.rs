@@ -126,14 +126,23 @@ pub async fn pin(
     .bind(tag.as_str().to_owned())
     .bind(digest.to_string())
     .bind(now_ms)
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    at(place, "UPDATE tags SET served = $5 WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
+        .bind(tag.as_str().to_owned())
+        .bind(digest.to_string())
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 /// Lets a tag go. Answers whether it was pinned.
 pub async fn unpin(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<bool> {
     let done = at(place, "DELETE FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
+        .bind(tag.as_str().to_owned())
+        .execute(&mut *db)
+        .await?;
+    at(place, "UPDATE tags SET served = digest WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
         .bind(tag.as_str().to_owned())
         .execute(db)
         .await?;

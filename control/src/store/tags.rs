@@ -49,10 +49,11 @@ pub async fn put(
     at(
         place,
         "INSERT INTO tags (group_id, upstream, repository, tag, digest, confirmed_at, seen_digest, seen_at, created_at,
-             checked_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             checked_at, served)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $5)
          ON CONFLICT (group_id, upstream, repository, tag)
-         DO UPDATE SET digest = $5, confirmed_at = $6, seen_digest = $7, seen_at = $8, checked_at = $10",
+         DO UPDATE SET digest = $5, confirmed_at = $6, seen_digest = $7, seen_at = $8, checked_at = $10,
+             served = $5",
     )
     .bind(tag.as_str().to_owned())
     .bind(digest)
@@ -61,6 +62,16 @@ pub async fn put(
     .bind(seen_at)
     .bind(now_ms)
     .bind(record.checked_at_ms)
+    .execute(&mut *db)
+    .await?;
+    at(
+        place,
+        "UPDATE tags SET served = (SELECT tag_pins.digest FROM tag_pins
+             WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4)
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4 AND EXISTS (
+             SELECT 1 FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4)",
+    )
+    .bind(tag.as_str().to_owned())
     .execute(db)
     .await?;
     Ok(())
