@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit::AuditCommand, cache::CacheCommand, ci_env::CiEnv, completions::Completions, group::GroupCommand,
-        member::MemberCommand, mirror_config::MirrorConfig, node::NodeCommand, oidc::OidcCommand, token::TokenCommand,
-        upstream::UpstreamCommand, user::UserCommand,
+        audit::AuditCommand, backup::Backup, cache::CacheCommand, ci_env::CiEnv, completions::Completions,
+        group::GroupCommand, member::MemberCommand, mirror_config::MirrorConfig, node::NodeCommand, oidc::OidcCommand,
+        token::TokenCommand, upstream::UpstreamCommand, user::UserCommand,
     },
     settings::{ControlFlags, DataplaneFlags, ServeFlags},
 };
@@ -51,6 +51,7 @@ pub enum Command {
     CiEnv(CiEnv),
     MirrorConfig(MirrorConfig),
     Audit(AuditCommand),
+    Backup(Backup),
     Completions(Completions),
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 pub mod audit;
+pub mod backup;
 pub mod cache;
 pub mod ci_env;
 pub mod completions;

@@ -50,6 +50,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::CiEnv(ci_env) => block_on(ci_env.run()),
         Command::MirrorConfig(mirror_config) => block_on(mirror_config.run()),
         Command::Audit(audit) => block_on(audit.run()),
+        Command::Backup(backup) => block_on(backup.run()),
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -11,6 +11,7 @@ mod api;
 pub mod attempts;
 pub mod audit;
 mod auth;
+mod backup;
 mod clock;
 mod content;
 mod errands;
@@ -51,6 +52,7 @@ pub use self::{
         registry_token::{Access, Claims},
         seal::SealError,
     },
+    backup::{BackupError, BackupSource, back_up},
     clock::Clock,
     content::ContentKind,
     errands::ErrandError,

@@ -37,13 +37,13 @@ use crate::{
 };
 
 /// File of the database in the data folder.
-const DATABASE: &str = "control.db";
+pub(crate) const DATABASE: &str = "control.db";
 /// File of the key that stored secrets are sealed with.
-const KEY_FILE: &str = "secret.key";
+pub(crate) const KEY_FILE: &str = "secret.key";
 /// A node token that somebody chose must be too long to be guessed.
 const SHORTEST_NODE_TOKEN: usize = 32;
 /// File of the administrator's token, where it was made here.
-const ADMIN_TOKEN_FILE: &str = "admin-token";
+pub(crate) const ADMIN_TOKEN_FILE: &str = "admin-token";
 
 /// Settings of the control plane.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
     };
     let url = match config.database_url {
         Some(url) => url,
-        None => database_url(&config.data_dir.join(DATABASE))?,
+        None => sqlite_url(&config.data_dir.join(DATABASE))?,
     };
     let pool_size = config.database_pool_size;
     let database = StoreSettings { pool_size, timeout: config.database_timeout, ..StoreSettings::new(url) };
@@ -232,7 +232,8 @@ fn make_private_folder(path: &Path) -> Result<(), OpenError> {
     builder.create(path).map_err(|source| OpenError::DataDir { path: path.to_owned(), source })
 }
 
-fn database_url(path: &Path) -> Result<String, OpenError> {
+/// The URL of the SQLite database in this file.
+pub(crate) fn sqlite_url(path: &Path) -> Result<String, OpenError> {
     let text = path.to_str().ok_or_else(|| {
         OpenError::Setting(format!("--data-dir {}: the path must be UTF-8 for the database in it", path.display()))
     })?;

@@ -5,6 +5,7 @@
 mod access_changes;
 mod access_table;
 mod admin_api;
+mod backup;
 mod blob_fill;
 mod blob_hit;
 mod broken_fill;

@@ -1,0 +1,48 @@
+//! `roadstead backup`: the control plane's database and keys, of one moment, into a folder.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use roadstead_control::{BackupSource, back_up};
+use secrecy::SecretString;
+
+use crate::{failure::Failure, output};
+
+/// Back up the control plane: database and keys, while it runs
+///
+/// Runs where the server's files are; asks no server. Blobs are not part of it: what is in the store is used again, and what is
+/// not is fetched again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  roadstead backup /var/backups/roadstead-2026-11-23 --data-dir /var/lib/roadstead
+  roadstead backup backup-1 --database-url postgres://roadstead@db/roadstead --secret-key-file /etc/roadstead/secret.key
+
+To restore SQLite: copy what is in the folder into an empty data folder (mode 0700) and start the server with it. To restore
+PostgreSQL: pg_restore --clean --if-exists --dbname URL FOLDER/control.dump, and give the servers FOLDER/secret.key.")]
+pub struct Backup {
+    /// The folder to make; must not be there
+    folder: PathBuf,
+    /// The server's data folder
+    #[arg(long, env = "ROADSTEAD_DATA_DIR", default_value = "./roadstead-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The server's database [default: sqlite://DIR/control.db]
+    #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<SecretString>,
+    /// The server's key file [default: DIR/secret.key]
+    #[arg(long, env = "ROADSTEAD_SECRET_KEY_FILE", value_name = "FILE")]
+    secret_key_file: Option<PathBuf>,
+}
+
+impl Backup {
+    /// Makes the backup and names its files.
+    pub async fn run(self) -> Result<(), Failure> {
+        let source = BackupSource {
+            data_dir: self.data_dir,
+            database_url: self.database_url,
+            secret_key_file: self.secret_key_file,
+        };
+        let files = back_up(&source, &self.folder).await.map_err(|error| Failure::of(error.is_usage(), error))?;
+        let listed: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+        output::print(&listed)
+    }
+}

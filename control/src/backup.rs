@@ -1,0 +1,198 @@
+//! Backing up what the control plane owns: its database and the key that opens the secrets in it.
+//!
+//! The copy is of one moment, while everything goes on; it becomes visible under its name only once it is whole, so that half a
+//! backup is never taken for one. Blobs are not part of it: what the store has is found again, and the rest is fetched again.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AnyConnection, Connection as _, Row as _};
+use url::Url;
+
+use crate::open::{ADMIN_TOKEN_FILE, DATABASE, KEY_FILE, OpenError, sqlite_url};
+
+/// File of a dump of PostgreSQL in a backup.
+const DUMP: &str = "control.dump";
+
+/// What to back up.
+pub struct BackupSource {
+    /// The server's data folder.
+    pub data_dir: PathBuf,
+    /// The database; `None` means `control.db` in the data folder. May hold a password.
+    pub database_url: Option<SecretString>,
+    /// The key file; `None` means `secret.key` in the data folder.
+    pub secret_key_file: Option<PathBuf>,
+}
+
+/// A backup could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is something under the name of the backup already.
+    #[error("{0} is there already; name a folder that is not")]
+    TargetExists(PathBuf),
+    /// What is to be backed up is not there.
+    #[error("{path} is not there; point --data-dir (and --secret-key-file) at what the server uses")]
+    SourceMissing {
+        /// What is missing.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database cannot be read.
+    #[error("the database cannot be copied: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The copy is damaged.
+    #[error("the copy of the database is damaged: {0}")]
+    Damaged(String),
+    /// PostgreSQL's own tool is not there.
+    #[error("pg_dump is missing; install PostgreSQL's client tools, of the server's version or later")]
+    NoDump,
+    /// PostgreSQL's own tool failed.
+    #[error("pg_dump failed: {0}")]
+    Dump(String),
+    /// The database's URL is none.
+    #[error("--database-url: {0}")]
+    Url(String),
+    /// The data folder's name cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl BackupError {
+    /// Whether other arguments would help: exit code 2.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::TargetExists(_) | Self::Url(_))
+    }
+}
+
+/// Copies database and keys into a new folder `target` (0700); answers the files in it.
+pub async fn back_up(source: &BackupSource, target: &Path) -> Result<Vec<PathBuf>, BackupError> {
+    if target.exists() {
+        return Err(BackupError::TargetExists(target.to_owned()));
+    }
+    let partial = target.with_file_name(format!(
+        "{}.partial-{}",
+        target.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BackupError::File { path, source }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&partial).map_err(failed(&partial))?;
+    let made = fill(source, &partial).await;
+    let files = match made {
+        Ok(files) => files,
+        Err(error) => {
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+    };
+    fs::rename(&partial, target).map_err(failed(target))?;
+    if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
+    }
+    Ok(files.into_iter().map(|file| target.join(file)).collect())
+}
+
+/// The key first: it never changes, so that it fits whatever the database holds then.
+async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>, BackupError> {
+    let key = source.secret_key_file.clone().unwrap_or_else(|| source.data_dir.join(KEY_FILE));
+    copy_private(&key, &folder.join(KEY_FILE))?.ok_or(BackupError::SourceMissing { path: key })?;
+    let mut files = vec![KEY_FILE];
+    if copy_private(&source.data_dir.join(ADMIN_TOKEN_FILE), &folder.join(ADMIN_TOKEN_FILE))?.is_some() {
+        files.push(ADMIN_TOKEN_FILE);
+    }
+    match source.database_url.as_ref().map(ExposeSecret::expose_secret) {
+        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            dump_postgres(url, &folder.join(DUMP))?;
+            files.push(DUMP);
+        }
+        other => {
+            let url = match other {
+                Some(url) => url.to_owned(),
+                None => sqlite_url(&source.data_dir.join(DATABASE))?,
+            };
+            copy_sqlite(&url, &folder.join(DATABASE)).await?;
+            files.push(DATABASE);
+        }
+    }
+    Ok(files)
+}
+
+/// Copies a file for its owner only; `None` if there is none.
+fn copy_private(from: &Path, to: &Path) -> Result<Option<()>, BackupError> {
+    let text = match fs::read(from) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(BackupError::File { path: from.to_owned(), source }),
+    };
+    let write = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+        io::Write::write_all(&mut file, &text)?;
+        file.sync_all()
+    };
+    write().map_err(|source| BackupError::File { path: to.to_owned(), source })?;
+    Ok(Some(()))
+}
+
+/// `VACUUM INTO` reads one moment while others write, and leaves nothing behind of what was deleted.
+async fn copy_sqlite(url: &str, to: &Path) -> Result<(), BackupError> {
+    sqlx::any::install_default_drivers();
+    let name = to.to_str().ok_or_else(|| BackupError::Url(format!("{}: the path must be UTF-8", to.display())))?;
+    let failed = |source| BackupError::File { path: to.to_owned(), source };
+    // Made before, so that it is its owner's from the first byte on; SQLite writes into an empty file.
+    File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
+    let mut connection = AnyConnection::connect(&with_mode(url, "rw")).await?;
+    sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut connection).await?;
+    sqlx::query("VACUUM INTO $1").bind(name.to_owned()).execute(&mut connection).await?;
+    connection.close().await?;
+    File::open(to).and_then(|file| file.sync_all()).map_err(failed)?;
+    let mut copy = AnyConnection::connect(&with_mode(&sqlite_url(to)?, "ro")).await?;
+    let verdict: String = sqlx::query("PRAGMA integrity_check").fetch_one(&mut copy).await?.try_get(0)?;
+    copy.close().await?;
+    if verdict == "ok" { Ok(()) } else { Err(BackupError::Damaged(verdict)) }
+}
+
+fn with_mode(url: &str, mode: &str) -> String {
+    format!("{}?mode={mode}", url.split('?').next().unwrap_or(url))
+}
+
+/// The password goes by the environment: arguments can be read by everybody on the machine.
+fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
+    let mut url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
+    let password =
+        percent_encoding::percent_decode_str(url.password().unwrap_or_default()).decode_utf8_lossy().into_owned();
+    url.set_password(None).map_err(|()| BackupError::Url("holds no host".to_owned()))?;
+    let failed = |source| BackupError::File { path: to.to_owned(), source };
+    File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
+    let mut command = Command::new("pg_dump");
+    command.arg("--format=custom").arg("--file").arg(to).arg("--dbname").arg(url.as_str());
+    if !password.is_empty() {
+        command.env("PGPASSWORD", password);
+    }
+    let done = command.output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BackupError::NoDump,
+        _ => BackupError::Dump(error.to_string()),
+    })?;
+    if !done.status.success() {
+        return Err(BackupError::Dump(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+    }
+    File::open(to).and_then(|file| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+#[path = "backup_tests.rs"]
+mod tests;
