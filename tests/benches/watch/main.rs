@@ -20,10 +20,11 @@ mod usage;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use futures_util::{StreamExt as _, stream};
 use nodes::{Nodes, Seen};
-use replica::Replica;
-use roadstead_proto::v1::UpdateGroupRequest;
+use replica::{Database, Replica};
+use roadstead_proto::v1::{CreateGroupRequest, UpdateGroupRequest};
 
 /// Watches one control replica as many nodes do
 #[derive(Debug, Parser)]
@@ -48,13 +49,6 @@ struct Options {
     database: Option<Database>,
 }
 
-/// Where the facts are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Database {
-    Sqlite,
-    Postgres,
-}
-
 /// How long nothing happens, to see what that costs.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -66,7 +60,7 @@ fn main() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("| {} watchers, {} groups |", options.watchers, options.groups);
-    for database in [Database::Sqlite, Database::Postgres] {
+    for database in Database::ALL {
         if options.database.is_none_or(|only| only == database) {
             runtime.block_on(measure(&options, database))?;
         }
@@ -77,7 +71,7 @@ fn main() -> Result<()> {
 async fn measure(options: &Options, database: Database) -> Result<()> {
     println!("\n## {database:?}\n");
     let replica = Replica::start(database).await;
-    let groups = replica.create_groups(options.groups).await;
+    let groups = create_groups(&replica, options.groups).await;
     let token = replica.node_token().await;
     println!("memory before the first watcher: {} MiB", replica.memory_mib());
 
@@ -123,6 +117,20 @@ async fn measure(options: &Options, database: Database) -> Result<()> {
     report("resumed at every watcher", nodes.first_events().await);
     println!("  CPU {:.2} s, memory {} MiB", replica.cpu_seconds() - cpu, replica.memory_mib());
     Ok(())
+}
+
+/// Makes groups; answers their paths.
+async fn create_groups(replica: &Replica, count: usize) -> Vec<String> {
+    let admin = replica.admin();
+    let made = stream::iter(0..count).map(|number| {
+        let mut groups = admin.groups.clone();
+        async move {
+            let path = format!("team-{number:05}/containers");
+            groups.create_group(CreateGroupRequest { path: path.clone(), ..Default::default() }).await.unwrap();
+            path
+        }
+    });
+    made.buffered(16).collect().await
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {

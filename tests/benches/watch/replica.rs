@@ -2,14 +2,27 @@
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
-use roadstead_proto::v1::CreateGroupRequest;
+use clap::ValueEnum;
 use roadstead_tests::{
     api::Api, client, cluster::executable, ports::free_address, postgres::Postgres, process::Daemon,
 };
 use tempfile::TempDir;
 
-use crate::{Database, usage};
+use crate::usage;
+
+/// Where the facts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Database {
+    /// A file.
+    Sqlite,
+    /// A server on the same machine.
+    Postgres,
+}
+
+impl Database {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+}
 
 /// `roadstead control` with a database of its own. Dropping it ends it.
 pub struct Replica {
@@ -56,21 +69,6 @@ impl Replica {
     /// The administrator's calls.
     pub fn admin(&self) -> Api {
         Api::at(self.address, &self.token)
-    }
-
-    /// Makes groups; answers their paths.
-    pub async fn create_groups(&self, count: usize) -> Vec<String> {
-        let admin = self.admin();
-        let made = stream::iter(0..count).map(|number| {
-            let mut groups = admin.groups.clone();
-            async move {
-                let path = format!("team-{number:05}/containers");
-                let request = CreateGroupRequest { path: path.clone(), ..Default::default() };
-                groups.create_group(request).await.unwrap();
-                path
-            }
-        });
-        made.buffered(16).collect().await
     }
 
     /// What nodes sign in with.
