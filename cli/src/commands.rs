@@ -21,4 +21,4 @@ pub mod token;
 pub mod upstream;
 pub mod user;
 
-pub use spelling::duration;
+pub use spelling::{bytes, duration};

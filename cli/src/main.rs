@@ -28,6 +28,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before anything can ask for TLS. Fails only if one was installed before, and then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Reads the variable FAILPOINTS, for as long as this lives.
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -4,6 +4,7 @@
 mod audit_service;
 mod authenticate;
 mod cache_service;
+mod check_stream;
 mod cluster_service;
 mod convert;
 mod errand_convert;
@@ -21,6 +22,7 @@ mod prefetch_stream;
 mod refused_changes;
 mod rest;
 mod status;
+mod stored_convert;
 mod tag_rules;
 mod token_service;
 mod upstream_service;

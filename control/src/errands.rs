@@ -48,6 +48,13 @@ pub enum Errand {
         /// Only these; empty means all.
         platforms: Vec<String>,
     },
+    /// Look whether a group's content is in the store.
+    Check {
+        /// The group's id.
+        group_id: String,
+        /// Read and hash all bytes.
+        deep: bool,
+    },
 }
 
 /// How far a prefetch is.
@@ -65,6 +72,17 @@ pub struct Progress {
     pub digest: String,
 }
 
+/// How far a check is. What it found wrong is reported as damage before this counts it as checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckProgress {
+    /// Contents to be checked.
+    pub total: i64,
+    /// Contents checked.
+    pub checked: i64,
+    /// Bytes read.
+    pub read_bytes: i64,
+}
+
 /// What a node tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -72,6 +90,10 @@ pub enum Report {
     Progress(Progress),
     /// An image is fetched.
     Done(Progress),
+    /// A check goes on.
+    Checking(CheckProgress),
+    /// A check is through.
+    Checked(CheckProgress),
     /// Credentials are good.
     CredentialGood,
     /// It failed.
@@ -179,7 +201,7 @@ impl Errands {
     pub fn report(&self, id: &str, report: Report) -> bool {
         let mut book = open(&self.book);
         let Some(posted) = book.get(id).filter(|posted| posted.errand.is_none()) else { return false };
-        let ended = !matches!(report, Report::Progress(_));
+        let ended = !matches!(report, Report::Progress(_) | Report::Checking(_));
         posted.state.send_replace(State::Told(report));
         if ended {
             book.remove(id);
@@ -220,8 +242,8 @@ impl Waiting {
     pub async fn end(mut self) -> Result<(), ErrandError> {
         loop {
             match self.next().await? {
-                Report::Progress(_) => {}
-                Report::Done(_) | Report::CredentialGood => return Ok(()),
+                Report::Progress(_) | Report::Checking(_) => {}
+                Report::Done(_) | Report::Checked(_) | Report::CredentialGood => return Ok(()),
                 Report::Failed(error) => return Err(error),
             }
         }

@@ -5,6 +5,7 @@ pub mod audit;
 mod authorize;
 pub mod cache;
 mod credentials;
+pub mod damage;
 pub mod errands;
 pub mod first_start;
 pub mod garbage;

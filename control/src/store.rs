@@ -14,6 +14,7 @@ pub mod changes;
 pub mod conditions;
 pub mod contents;
 pub mod credentials;
+pub mod damages;
 pub mod garbage;
 pub mod groups;
 mod holdings;

@@ -39,6 +39,8 @@ pub struct DataplaneConfig {
     pub upstream: UpstreamTimeouts,
     /// Where the node keeps what is its own: its id, its last snapshot. Must be there.
     pub data_dir: PathBuf,
+    /// How fast stored content is read and hashed in the background, in bytes a second; 0 switches that off.
+    pub scrub_rate: u64,
     /// The node's name in logs of the control plane.
     pub node_name: String,
     /// Most connections at a time; more wait to be accepted.
@@ -67,6 +69,7 @@ impl Default for DataplaneConfig {
             revalidate_timeout: Duration::from_secs(2),
             upstream: UpstreamTimeouts::default(),
             data_dir: "roadstead-data".into(),
+            scrub_rate: 20 * 1024 * 1024,
             node_name: "roadstead".to_owned(),
             max_connections: 10_000,
             max_requests: 4_000,

@@ -1,4 +1,4 @@
-//! Does what the control plane wants some node to do: tries credentials, fetches images ahead of pulls.
+//! Does what the control plane wants some node to do: tries credentials, fetches images ahead of pulls, checks what is stored.
 //!
 //! An errand that nobody waits for any more is given up; one that this node stops in the middle of is reported as failed, so
 //! that whoever waits hears of it.
@@ -14,8 +14,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    control::{ControlClient, Credential, Errand, ErrandFailure, ErrandReport, Prefetch},
+    control::{Check, ControlClient, Credential, Errand, ErrandFailure, ErrandReport, Prefetch},
     pull::{Puller, Reached},
+    upkeep::check::{Checked, Checker},
     upstream::{UpstreamClient, UpstreamError},
 };
 
@@ -33,6 +34,7 @@ pub struct Errands {
     control: Arc<ControlClient>,
     puller: Arc<Puller>,
     upstream: Arc<UpstreamClient>,
+    checker: Checker,
     turns: Semaphore,
     stop: CancellationToken,
 }
@@ -43,9 +45,10 @@ impl Errands {
         control: Arc<ControlClient>,
         puller: Arc<Puller>,
         upstream: Arc<UpstreamClient>,
+        checker: Checker,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { control, puller, upstream, turns: Semaphore::new(MAX_PREFETCHES), stop })
+        Arc::new(Self { control, puller, upstream, checker, turns: Semaphore::new(MAX_PREFETCHES), stop })
     }
 
     /// Takes on what is offered until the stop; returns when every errand has had its last word.
@@ -74,14 +77,17 @@ impl Errands {
                 self.stop.run_until_cancelled(self.verify(upstream, credential)).await.unwrap_or_else(stopped)
             }
             Errand::Prefetch(prefetch) => {
-                match self
-                    .stop
-                    .run_until_cancelled(self.prefetch(id, prefetch))
-                    .await
-                    .unwrap_or_else(|| Some(stopped()))
-                {
+                let work = self.prefetch(id, prefetch);
+                match self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Some(stopped())) {
                     Some(done) => done,
-                    None => return info!(errand.id = id, "nobody waits for the errand any more; given up"),
+                    None => return nobody_waits(id),
+                }
+            }
+            Errand::Check(check) => {
+                let work = self.check(id, check);
+                match self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Some(stopped())) {
+                    Some(done) => done,
+                    None => return nobody_waits(id),
                 }
             }
         };
@@ -112,32 +118,61 @@ impl Errands {
             let _turn = self.turns.acquire().await;
             self.puller.prefetch(prefetch, &reached).await
         };
-        tokio::pin!(work);
-        let mut ticks = interval(REPORT_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                done = &mut work => {
-                    let reached = reached.now();
-                    return Some(match done {
-                        Ok(()) => {
-                            info!(at = %prefetch.repository, reference = %prefetch.reference, size_bytes = reached.total_bytes, fetched_bytes = reached.fetched_bytes, "image prefetched");
-                            ErrandReport::Done(reached)
-                        }
-                        Err(failed) => {
-                            warn!(at = %prefetch.repository, reference = %prefetch.reference, error = failed.message, "an image could not be prefetched");
-                            ErrandReport::Failed(failed.reason, failed.message)
-                        }
-                    });
+        let progress = || ErrandReport::Progress(reached.now());
+        let done = self.while_telling(id, work, progress).await?;
+        let reached = reached.now();
+        Some(match done {
+            Ok(()) => {
+                info!(at = %prefetch.repository, reference = %prefetch.reference, size_bytes = reached.total_bytes, fetched_bytes = reached.fetched_bytes, "image prefetched");
+                ErrandReport::Done(reached)
+            }
+            Err(failed) => {
+                warn!(at = %prefetch.repository, reference = %prefetch.reference, error = failed.message, "an image could not be prefetched");
+                ErrandReport::Failed(failed.reason, failed.message)
+            }
+        })
+    }
+
+    /// `None` if nobody waits for it any more.
+    async fn check(&self, id: &str, check: &Check) -> Option<ErrandReport> {
+        let checked = Checked::default();
+        let progress = || ErrandReport::Checking(checked.now());
+        Some(match self.while_telling(id, self.checker.check(check, &checked), progress).await? {
+            Ok(()) => ErrandReport::Checked(checked.now()),
+            Err(error) => {
+                warn!(group.id = %check.group, %error, "a group's content could not be checked");
+                ErrandReport::Failed(ErrandFailure::Unavailable, error.to_string())
+            }
+        })
+    }
+
+    /// Does `work`, and tells how far it is now and then; `None` if nobody waits for it any more.
+    async fn while_telling<T>(
+        &self,
+        id: &str,
+        work: impl Future<Output = T>,
+        progress: impl Fn() -> ErrandReport,
+    ) -> Option<T> {
+        let telling = async {
+            let mut ticks = interval(REPORT_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let told = progress();
+                // Damage to what counts as checked is known before that is told.
+                if let Err(error) = self.checker.damage.report().await {
+                    debug!(errand.id = id, %error, "damage cannot be reported now");
                 }
-                _ = ticks.tick() => {
-                    match self.control.report_errand(id, &ErrandReport::Progress(reached.now())).await {
-                        Ok(true) => {}
-                        Ok(false) => return None,
-                        Err(error) => debug!(errand.id = id, %error, "progress could not be told"),
-                    }
+                match self.control.report_errand(id, &told).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => debug!(errand.id = id, %error, "progress could not be told"),
                 }
             }
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = telling => None,
         }
     }
 
@@ -153,4 +188,8 @@ impl Errands {
             }
         }
     }
+}
+
+fn nobody_waits(id: &str) {
+    info!(errand.id = id, "nobody waits for the errand any more; given up");
 }

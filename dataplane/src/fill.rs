@@ -27,6 +27,7 @@ use crate::{
     control::ControlClient,
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
+    upkeep::Keeper,
     upstream::{Target, UpstreamClient, UpstreamError},
 };
 use progress::Phase;
@@ -191,6 +192,7 @@ pub struct Fills {
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
     control: Arc<ControlClient>,
+    keeper: Arc<Keeper>,
     metrics: Arc<Metrics>,
 }
 
@@ -200,10 +202,11 @@ impl Fills {
         store: Arc<dyn BlobStore>,
         upstream: Arc<UpstreamClient>,
         control: Arc<ControlClient>,
+        keeper: Arc<Keeper>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (running, turns) = (Mutex::default(), Semaphore::new(MAX_FILLS));
-        Arc::new(Self { running, turns, store, upstream, control, metrics })
+        Arc::new(Self { running, turns, store, upstream, control, keeper, metrics })
     }
 
     /// The fill of `digest`, if there is one.

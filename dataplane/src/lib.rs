@@ -8,9 +8,9 @@ mod client_address;
 pub mod config;
 pub mod control;
 mod errands;
+mod failpoint;
 mod fill;
 mod flight;
-mod garbage;
 mod layers;
 mod metrics;
 mod mirror;
@@ -28,6 +28,7 @@ mod stalled;
 mod start;
 mod storage;
 mod tls;
+mod upkeep;
 pub mod upstream;
 
 pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};

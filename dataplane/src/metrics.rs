@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::respond::CacheStatus;
+use crate::{control::DamageKind, respond::CacheStatus};
 
 /// Labels of a finished request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +57,12 @@ struct FillLabels {
     outcome: &'static str,
 }
 
+/// Label of damage to stored content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DamageLabel {
+    kind: &'static str,
+}
+
 /// Counts bytes that leave for clients. Cheap to clone.
 pub type BodyBytes = Arc<dyn ByteCounter>;
 
@@ -82,6 +88,10 @@ pub struct Metrics {
     client_bytes_sent: Counter,
     /// Bytes of blobs fetched from other nodes.
     pub peer_bytes: Counter,
+    damaged: Family<DamageLabel, Counter>,
+    garbage: Counter,
+    /// Bytes that were read and hashed in the background.
+    pub scrubbed_bytes: Counter,
     /// Requests being answered, bodies included.
     pub requests_in_flight: Gauge,
     /// Connections open.
@@ -108,6 +118,9 @@ impl Metrics {
             client_bytes: Arc::new(client_bytes.clone()),
             client_bytes_sent: client_bytes.clone(),
             peer_bytes: Counter::default(),
+            damaged: Family::default(),
+            garbage: Counter::default(),
+            scrubbed_bytes: Counter::default(),
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
             fills: Gauge::default(),
@@ -129,6 +142,21 @@ impl Metrics {
         registry.register("connections", "Connections open on the registry port", metrics.connections.clone());
         registry.register("fills", "Blob downloads from upstream that ended", metrics.fills_ended.clone());
         registry.register("fills_in_progress", "Blob downloads from upstream under way", metrics.fills.clone());
+        for kind in [DamageKind::Missing, DamageKind::Size, DamageKind::Digest] {
+            // Shown from the start, so that the first damage is an increase.
+            drop(metrics.damaged.get_or_create(&DamageLabel { kind: kind.as_str() }));
+        }
+        registry.register(
+            "damaged_contents",
+            "Linked contents that were found missing or damaged in the blob store",
+            metrics.damaged.clone(),
+        );
+        registry.register(
+            "scrubbed_bytes",
+            "Bytes of linked content that were read and hashed in the background",
+            metrics.scrubbed_bytes.clone(),
+        );
+        registry.register("garbage_deleted", "Contents without links that were deleted", metrics.garbage.clone());
         registry.register("disk_total_bytes", "Size of the blob store's file system", metrics.disk_total.clone());
         registry.register("disk_available_bytes", "Room left for blobs", metrics.disk_available.clone());
         Arc::new(metrics)
@@ -158,6 +186,16 @@ impl Metrics {
     /// Bytes sent to clients so far.
     pub fn served_bytes(&self) -> u64 {
         self.client_bytes_sent.get()
+    }
+
+    /// Counts damage to stored content that somebody links, by its kind.
+    pub fn damaged(&self, kind: &'static str) {
+        self.damaged.get_or_create(&DamageLabel { kind }).inc();
+    }
+
+    /// Counts garbage that was deleted.
+    pub fn garbage(&self, contents: usize) {
+        self.garbage.inc_by(contents as u64);
     }
 
     /// For bodies that go to no client.

@@ -31,6 +31,7 @@ use crate::{
     respond::{API_VERSION, Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
     route::Resource,
     storage::{BlobStore, StorageError, StoredBlob},
+    upkeep::{DamageLog, Keeper},
     upstream::{Target, UpstreamClient},
 };
 
@@ -43,6 +44,8 @@ pub struct Puller {
     upstream: Arc<UpstreamClient>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
+    keeper: Arc<Keeper>,
+    damage: Arc<DamageLog>,
     metrics: Arc<Metrics>,
     revalidate_timeout: Duration,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
@@ -63,6 +66,10 @@ pub struct Parts {
     pub store: Arc<dyn BlobStore>,
     /// Downloads under way.
     pub fills: Arc<Fills>,
+    /// Who records links to what is stored.
+    pub keeper: Arc<Keeper>,
+    /// Where damage goes.
+    pub damage: Arc<DamageLog>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How long a cached tag waits for upstream's word.
@@ -87,12 +94,14 @@ struct Pull {
 impl Puller {
     /// Makes the flows.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { control, upstream, store, fills, metrics, revalidate_timeout } = parts;
+        let Parts { control, upstream, store, fills, keeper, damage, metrics, revalidate_timeout } = parts;
         Arc::new(Self {
             control,
             upstream,
             store,
             fills,
+            keeper,
+            damage,
             metrics,
             revalidate_timeout,
             tag_checks: Flights::default(),

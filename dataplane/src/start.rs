@@ -17,7 +17,6 @@ use crate::{
     control::{ControlClient, InvalidNodeToken},
     errands::Errands,
     fill::Fills,
-    garbage,
     layers::{
         authenticate::{AuthenticateLayer, Authenticator},
         authorize::{AuthorizeLayer, Authorizer},
@@ -34,6 +33,7 @@ use crate::{
     sign_in::TokenService,
     stack,
     storage::{BlobStore, LocalStore, StorageError},
+    upkeep::Upkeep,
     upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
 };
 
@@ -77,6 +77,8 @@ pub struct Dataplane {
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
     errands: Arc<Errands>,
+    upkeep: Upkeep,
+    scrub_rate: u64,
     metrics: Arc<Metrics>,
     reporter: Reporter,
     stopping: CancellationToken,
@@ -101,12 +103,22 @@ impl Dataplane {
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
         let upstream = Arc::new(upstream);
-        let fills = Fills::new(Arc::clone(&store), Arc::clone(&upstream), Arc::clone(&control), Arc::clone(&metrics));
+        let store_id = config.storage.id(control.node_id());
+        let upkeep = Upkeep::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
+        let fills = Fills::new(
+            Arc::clone(&store),
+            Arc::clone(&upstream),
+            Arc::clone(&control),
+            Arc::clone(&upkeep.keeper),
+            Arc::clone(&metrics),
+        );
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),
             upstream: Arc::clone(&upstream),
             store: Arc::clone(&store),
             fills: Arc::clone(&fills),
+            keeper: Arc::clone(&upkeep.keeper),
+            damage: Arc::clone(&upkeep.damage),
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
@@ -141,7 +153,7 @@ impl Dataplane {
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
-        let errands = Errands::new(Arc::clone(&control), puller, upstream, stopping.clone());
+        let errands = Errands::new(Arc::clone(&control), puller, upstream, upkeep.checker(), stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
         let reporter = Reporter {
             control: Arc::clone(&control),
@@ -158,6 +170,8 @@ impl Dataplane {
             store,
             fills,
             errands,
+            upkeep,
+            scrub_rate: config.scrub_rate,
             metrics,
             reporter,
             stopping,
@@ -187,12 +201,7 @@ impl Dataplane {
         tasks.spawn(self.reporter.run(control.clone()));
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(Arc::clone(&self.errands).run());
-        tasks.spawn(garbage::collect(
-            Arc::clone(&self.control),
-            Arc::clone(&self.store),
-            Arc::clone(&self.fills),
-            self.stopping.clone(),
-        ));
+        self.upkeep.spawn(&tasks, Arc::clone(&self.fills), self.scrub_rate, &self.stopping);
         let stopping = self.stopping.clone();
         tasks.spawn(async move {
             stop.cancelled().await;

@@ -7,7 +7,6 @@
 mod local;
 mod mapping;
 mod open_blobs;
-#[allow(dead_code)]
 mod shelves;
 mod staged;
 
@@ -62,7 +61,6 @@ pub struct DiskSpace {
 }
 
 /// A blob as the store holds it.
-#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredFile {
     /// Its digest, by the name that it is kept under: nobody has hashed it now.
@@ -99,12 +97,14 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn delete(&self, digest: &Digest) -> Result<(), StorageError>;
 
     /// Looks a blob up, past everything that is held in memory; `None` if it is not stored.
-    #[allow(dead_code)]
     async fn look(&self, digest: &Digest) -> Result<Option<StoredFile>, StorageError>;
+
+    /// Reads a piece of a blob from `offset` on, past everything that is held in memory: at most `len` bytes, fewer only at
+    /// the end, none after it. `None` if the blob is not stored.
+    async fn read(&self, digest: &Digest, offset: u64, len: usize) -> Result<Option<Bytes>, StorageError>;
 
     /// The next blobs after `after`, at most `limit`, in the order of their digests; none if there are no more. What
     /// comes or goes meanwhile may be among them or not.
-    #[allow(dead_code)]
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError>;
 
     /// Takes a damaged blob out of sight, so that it can be fetched again; readers that have it open finish. What is

@@ -1,5 +1,6 @@
 //! `roadstead cache`: what a group has cached, purging it, what its tags mean, and fetching ahead of pulls.
 
+mod check;
 mod content;
 mod prefetch;
 mod schedule;
@@ -13,6 +14,7 @@ use roadstead_proto::v1::{
 };
 
 use self::{
+    check::Check,
     prefetch::Prefetch,
     schedule::ScheduleCommand,
     tag::{History, Pin, Unpin},
@@ -32,6 +34,7 @@ use crate::{
   roadstead cache purge acme --image alpine --tag 3.20
   roadstead cache history acme alpine:3.20
   roadstead cache pin acme alpine:3.20 --previous
+  roadstead cache check acme --deep
   roadstead cache prefetch acme alpine:3.20 --platform linux/amd64
   roadstead cache prefetch acme alpine:3.20 --every 6h")]
 pub struct CacheCommand {
@@ -66,6 +69,7 @@ enum Action {
     Pin(Pin),
     Unpin(Unpin),
     Prefetch(Prefetch),
+    Check(Check),
     Schedule(ScheduleCommand),
 }
 
@@ -140,6 +144,7 @@ impl Action {
             Self::History(history) => history.run(cache, output).await?,
             Self::Pin(pin) => pin.run(cache, output).await?,
             Self::Unpin(unpin) => unpin.run(cache, output).await?,
+            Self::Check(check) => check.run(cache, output).await?,
             Self::Prefetch(prefetch) => prefetch.run(cache, output).await?,
             Self::Schedule(schedule) => schedule.run(cache, output).await?,
         }

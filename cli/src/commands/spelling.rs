@@ -53,6 +53,31 @@ pub fn to_proto(duration: Duration) -> prost_types::Duration {
     }
 }
 
+/// Reads a number of bytes such as "512", "20MiB", "10 GiB" or "1.5GB".
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "tib" | "t" => 1_u64 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(format!("{unit:?} is no unit; expected for example 512, 20MiB or 10GiB")),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(unit).ok_or_else(|| "too large".to_owned());
+    }
+    match number.parse::<f64>() {
+        Ok(part) if part.is_finite() && part * (unit as f64) < u64::MAX as f64 => Ok((part * unit as f64) as u64),
+        _ => Err("expected for example 512, 20MiB or 10GiB".to_owned()),
+    }
+}
+
 /// Reads a share such as "10%".
 pub fn percent(text: &str) -> Result<i32, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
@@ -120,6 +145,18 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+
+    #[test]
+    fn bytes_are_read_as_people_write_them() {
+        for (text, expected) in
+            [("0", 0), ("512", 512), ("20MiB", 20 << 20), ("10 GiB", 10 << 30), ("1.5k", 1536), ("2GB", 2_000_000_000)]
+        {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "MiB", "-1", "1.2.3", "5 apples", "99999999999TiB", "1e5"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

@@ -99,6 +99,7 @@ impl RegistryFlags {
                 ..UpstreamTimeouts::default()
             },
             data_dir: data_dir.to_owned(),
+            scrub_rate: self.scrub_rate,
             node_name: node_name(self.node_name)?,
             ..DataplaneConfig::default()
         })

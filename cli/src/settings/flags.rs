@@ -12,7 +12,10 @@ use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{commands::duration, connect::control_url};
+use crate::{
+    commands::{bytes, duration},
+    connect::control_url,
+};
 
 /// Run the whole proxy in one process: the control plane and a data-plane node
 #[derive(Debug, Args)]
@@ -97,6 +100,10 @@ pub(super) struct RegistryFlags {
     /// The node's name in the control plane's log [default: the host's name]
     #[arg(long, env = "ROADSTEAD_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// How fast stored blobs are read and hashed in the background, a second; 0 switches that off
+    #[arg(long, env = "ROADSTEAD_SCRUB_RATE", default_value = "20MiB", value_name = "BYTES")]
+    #[arg(value_parser = bytes)]
+    pub scrub_rate: u64,
     /// How long a stop waits for downloads under way
     #[arg(long, env = "ROADSTEAD_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION")]
     #[arg(value_parser = duration)]

@@ -5,19 +5,20 @@ use std::{sync::Arc, time::Duration};
 use roadstead_proto::{
     Digest, ImageName, Reference, Tag,
     v1::{
-        CreatePrefetchScheduleRequest, CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest,
-        DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse,
-        ListDailyUsageRequest, ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest,
-        ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest,
-        ListTagHistoryResponse, ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest,
-        PurgeCacheRequest, PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode,
-        cache_service_server::CacheService,
+        CheckCacheRequest, CreatePrefetchScheduleRequest, CreatePrefetchScheduleResponse,
+        DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse,
+        ListBlobsRequest, ListBlobsResponse, ListDailyUsageRequest, ListDailyUsageResponse, ListImagesRequest,
+        ListImagesResponse, ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest,
+        ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse, ListTagsRequest,
+        ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest, PurgeCacheResponse,
+        UnpinTagRequest, UnpinTagResponse, UnreachedNode, cache_service_server::CacheService,
     },
 };
 use tonic::{Request, Response, Status};
 
 use super::{
     authenticate::caller,
+    check_stream::{self, CheckStream},
     convert, lists, page,
     prefetch_stream::{self, PrefetchStream},
     status::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
@@ -188,7 +189,7 @@ impl CacheService for Cache {
         Ok(Response::new(ListTagHistoryResponse { sightings }))
     }
 
-    type CheckCacheStream = tokio_stream::Empty<Result<roadstead_proto::v1::CheckCacheResponse, Status>>;
+    type CheckCacheStream = CheckStream;
 
     async fn apply_retention(
         &self,
@@ -201,11 +202,13 @@ impl CacheService for Cache {
 
     async fn check_cache(
         &self,
-        request: Request<roadstead_proto::v1::CheckCacheRequest>,
+        request: Request<CheckCacheRequest>,
     ) -> Result<Response<Self::CheckCacheStream>, Status> {
         let caller = caller(&request)?;
-        allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.get_ref().group_path).await?;
-        Err(Status::unimplemented("not built yet"))
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let check = self.0.check_cache(&caller, &path, request.deep).await.map_err(from_plane)?;
+        Ok(Response::new(check_stream::stream(Arc::clone(&self.0), check)))
     }
 
     async fn pin_tag(&self, request: Request<PinTagRequest>) -> Result<Response<PinTagResponse>, Status> {

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::status::{invalid_field, parse};
 use crate::{
-    errands::{Errand, ErrandError, Progress, Report},
+    errands::{CheckProgress, Errand, ErrandError, Progress, Report},
     plane::upstream_reports::UpstreamReport,
     pull_limit::Condition,
     upstream_status::{Health, NodeView},
@@ -89,6 +89,7 @@ pub fn errand(errand: Errand) -> v1::ClaimErrandResponse {
             reference,
             platforms,
         }),
+        Errand::Check { group_id, deep } => Told::Check(v1::CheckErrand { group_id, deep }),
     };
     v1::ClaimErrandResponse { errand: Some(told) }
 }
@@ -103,13 +104,22 @@ fn progress(progress: v1::PrefetchProgress) -> Progress {
     }
 }
 
+fn checked(progress: v1::CheckProgress) -> CheckProgress {
+    CheckProgress {
+        total: progress.total.max(0),
+        checked: progress.checked.max(0),
+        read_bytes: progress.read_bytes.max(0),
+    }
+}
+
 pub fn errand_report(report: Option<v1::report_errand_request::Report>) -> Result<Report, Status> {
     use v1::report_errand_request::Report as Told;
     Ok(match report.ok_or_else(|| invalid_field("report", "required"))? {
         Told::Progress(told) => Report::Progress(progress(told)),
         Told::Done(told) => Report::Done(progress(told)),
         Told::CredentialGood(_) => Report::CredentialGood,
-        Told::Checking(_) | Told::Checked(_) => return Err(Status::unimplemented("not built yet")),
+        Told::Checking(told) => Report::Checking(checked(told)),
+        Told::Checked(told) => Report::Checked(checked(told)),
         Told::Failed(failed) => {
             let message = words(&failed.message, MAX_MESSAGE_CHARS);
             Report::Failed(match failed.reason() {

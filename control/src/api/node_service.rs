@@ -6,13 +6,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
     Tag, UpstreamHost,
     node::v1::{
-        ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ConfirmGarbageRequest,
-        ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse,
-        GetRevisionRequest, GetRevisionResponse, RecordLinkRequest, RecordLinkResponse, RecordUsageRequest,
-        RecordUsageResponse, RegistryToken, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest,
-        ReportNodeResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse,
-        ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse,
-        WatchRequest, node_service_server::NodeService, sign_in_response,
+        AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest,
+        ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse, ConfirmGarbageRequest, ConfirmGarbageResponse,
+        GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse, GetRevisionRequest,
+        GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse, RecordLinkRequest,
+        RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken, ReportDamageRequest,
+        ReportDamageResponse, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse,
+        ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest,
+        ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
+        node_service_server::NodeService, sign_in_response,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -25,6 +27,7 @@ use super::{
     authenticate::caller,
     errand_convert, node_convert as convert, node_report,
     status::{allow, from_plane, parse, parse_optional},
+    stored_convert,
     watch_stream::WatchStream,
 };
 use crate::{
@@ -199,8 +202,11 @@ impl NodeService for Nodes {
         request: Request<ClaimGarbageRequest>,
     ) -> Result<Response<ClaimGarbageResponse>, Status> {
         let request = from_node(request)?;
-        let claimed = self.plane.claim_garbage(request.limit).await.map_err(from_plane)?;
-        Ok(Response::new(ClaimGarbageResponse { digests: claimed.iter().map(ToString::to_string).collect() }))
+        let ClaimGarbageRequest { limit, node_id, store_id, void_earlier } = request;
+        stored_convert::ids(&[&node_id, &store_id])?;
+        let claimed = self.plane.claim_garbage(&node_id, &store_id, limit, void_earlier).await.map_err(from_plane)?;
+        let digests = claimed.digests.iter().map(ToString::to_string).collect();
+        Ok(Response::new(ClaimGarbageResponse { digests, claim_id: claimed.id }))
     }
 
     async fn confirm_garbage(
@@ -209,7 +215,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<ConfirmGarbageResponse>, Status> {
         let request = from_node(request)?;
         let digests = request.digests.iter().map(|digest| parse("digests", digest)).collect::<Result<Vec<_>, _>>()?;
-        self.plane.confirm_garbage(&digests).await.map_err(from_plane)?;
+        self.plane.confirm_garbage(&request.claim_id, &digests).await.map_err(from_plane)?;
         Ok(Response::new(ConfirmGarbageResponse {}))
     }
 
@@ -277,34 +283,44 @@ impl NodeService for Nodes {
 
     async fn adopt_contents(
         &self,
-        request: Request<roadstead_proto::node::v1::AdoptContentsRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::AdoptContentsResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+        request: Request<AdoptContentsRequest>,
+    ) -> Result<Response<AdoptContentsResponse>, Status> {
+        let request = from_node(request)?;
+        stored_convert::ids(&[&request.store_id])?;
+        let contents = stored_convert::contents_in(request.contents)?;
+        let answer = self.plane.adopt(&request.store_id, &contents).await.map_err(from_plane)?;
+        Ok(Response::new(stored_convert::adopted(answer)))
     }
 
     async fn report_damage(
         &self,
-        request: Request<roadstead_proto::node::v1::ReportDamageRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ReportDamageResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ReportDamageRequest>,
+    ) -> Result<Response<ReportDamageResponse>, Status> {
+        let request = from_node(request)?;
+        stored_convert::ids(&[&request.store_id])?;
+        let noticed =
+            request.damages.into_iter().map(stored_convert::noticed_in).collect::<Result<Vec<_>, Status>>()?;
+        let healed = stored_convert::digests_in("healed_digests", &request.healed_digests)?;
+        let recorded = self.plane.report_damage(&request.store_id, &noticed, &healed).await.map_err(from_plane)?;
+        let recorded_digests = recorded.iter().map(ToString::to_string).collect();
+        Ok(Response::new(ReportDamageResponse { recorded_digests }))
     }
 
-    async fn claim_scrub(
-        &self,
-        request: Request<roadstead_proto::node::v1::ClaimScrubRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ClaimScrubResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+    async fn claim_scrub(&self, request: Request<ClaimScrubRequest>) -> Result<Response<ClaimScrubResponse>, Status> {
+        let request = from_node(request)?;
+        let contents = self.plane.claim_scrub(request.limit).await.map_err(from_plane)?;
+        Ok(Response::new(ClaimScrubResponse { contents: stored_convert::contents(contents) }))
     }
 
     async fn list_group_contents(
         &self,
-        request: Request<roadstead_proto::node::v1::ListGroupContentsRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ListGroupContentsResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ListGroupContentsRequest>,
+    ) -> Result<Response<ListGroupContentsResponse>, Status> {
+        let request = from_node(request)?;
+        let after = parse_optional("after_digest", &request.after_digest)?;
+        let (contents, total) =
+            self.plane.group_contents(&request.group_id, after.as_ref(), request.limit).await.map_err(from_plane)?;
+        Ok(Response::new(ListGroupContentsResponse { contents: stored_convert::contents(contents), total }))
     }
 }
 

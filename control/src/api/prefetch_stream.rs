@@ -33,7 +33,9 @@ async fn tell(mut waiting: Waiting, sender: &mpsc::Sender<Result<PrefetchImageRe
             Ok(Report::Progress(progress)) => (Ok(response(progress, false)), false),
             Ok(Report::Done(progress)) => (Ok(response(progress, true)), true),
             Ok(Report::Failed(error)) | Err(error) => (Err(status::errand(error)), true),
-            Ok(Report::CredentialGood) => (Err(Status::internal("a node answered what was not asked")), true),
+            Ok(Report::CredentialGood | Report::Checking(_) | Report::Checked(_)) => {
+                (Err(Status::internal("a node answered what was not asked")), true)
+            }
         };
         if sender.send(told).await.is_err() || ended {
             return;

@@ -5,7 +5,8 @@ use roadstead_proto::{Digest, Tag};
 use super::{Plane, PlaneError, PlaneResult, garbage::CLAIM_LIFETIME_MS, group_with, tags::manifest_linked};
 use crate::{
     content::{ContentKind, GroupRepository, Link, Reference},
-    store::{changes, contents, links},
+    failpoint,
+    store::{changes, contents, damages, links},
 };
 
 /// Most references of one manifest.
@@ -73,13 +74,16 @@ impl Plane {
         if link.kind == ContentKind::Manifest {
             contents::put_references(&mut tx, &link.digest, references).await?;
         }
+        damages::heal(&mut tx, &link.digest, now_ms).await?;
         links::put(&mut tx, place, link, now_ms).await?;
         let mut referenced = Vec::new();
         if link.kind == ContentKind::Manifest {
             manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
             referenced = links::referenced(&mut tx, place, &link.digest).await?;
         }
+        failpoint::reached("link_uncommitted");
         tx.commit().await?;
+        failpoint::reached("link_committed");
         Ok(Recorded::Recorded(LinksFound { link: None, referenced, link_epoch: group.link_epoch }))
     }
 }

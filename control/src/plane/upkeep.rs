@@ -115,7 +115,8 @@ impl Plane {
         tokens::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         tx.commit().await?;
-        self.forget_days().await
+        self.forget_days().await?;
+        self.forget_healed().await
     }
 
     async fn write_last_used(&self) -> PlaneResult<()> {

@@ -14,7 +14,7 @@ use crate::{
     store::{
         Store,
         changes::{self, Subject},
-        contents, garbage, groups, inventory, links, tags, tokens, usage,
+        contents, groups, inventory, links, tags, tokens, usage,
     },
     tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
     token::{Token, TokenKind},
@@ -22,6 +22,8 @@ use crate::{
 
 #[path = "conformance/freshness.rs"]
 mod freshness;
+#[path = "conformance/garbage_and_damage.rs"]
+mod garbage_and_damage;
 #[path = "conformance/leases.rs"]
 mod leases;
 #[path = "conformance/people.rs"]
@@ -263,24 +265,6 @@ async fn sums_are_exact_beyond_32_bits_and_empty_ones_are_zero() {
         links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
     }
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 2 << 40);
-}
-
-#[tokio::test]
-async fn a_claim_and_a_link_exclude_each_other() {
-    let (_folder, store) = fresh().await;
-    let group = group("acme");
-    let blob = link("x", ContentKind::Blob);
-    let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group).await.unwrap();
-    contents::put(&mut tx, &blob, 0).await.unwrap();
-    links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
-    assert!(garbage::claim(&mut tx, i64::MAX, 0, 10, NOW).await.unwrap().is_empty(), "it is linked");
-    links::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
-    assert_eq!(garbage::claim(&mut tx, NOW, 0, 10, NOW + 1).await.unwrap(), [blob.digest]);
-    assert!(!contents::put(&mut tx, &blob, NOW).await.unwrap(), "it is claimed");
-    assert!(contents::put(&mut tx, &blob, NOW + 1).await.unwrap(), "the claim has ended");
-    garbage::confirm(&mut tx, &blob.digest).await.unwrap();
-    assert!(links::size_if_unheld(&mut tx, &group.id, &blob.digest).await.unwrap() > 0, "the claim was void");
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@ use super::StoreResult;
 use crate::content::{Link, Reference};
 
 /// Records that content is stored and about to be linked. Answers false, and does nothing, if a node claimed it for
-/// deletion after `claims_from_ms`: its bytes may be gone any moment.
+/// deletion after `claims_from_ms`: its bytes may be gone any moment. Of content that nobody links, the size recorded is
+/// that of a file nobody looked into: the one given here, of verified content, replaces it.
 pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> StoreResult<bool> {
     let row = sqlx::query(
         "INSERT INTO contents (digest, size_bytes) VALUES ($1, $2)
-         ON CONFLICT (digest) DO UPDATE SET unlinked_at = NULL, claimed_at = NULL
+         ON CONFLICT (digest) DO UPDATE SET
+             size_bytes = CASE WHEN contents.unlinked_at IS NULL THEN contents.size_bytes ELSE $2 END,
+             unlinked_at = NULL, claimed_at = NULL, claim_id = NULL, claimed_by = NULL, only_store = NULL
          WHERE contents.claimed_at IS NULL OR contents.claimed_at <= $3
          RETURNING digest",
     )

@@ -96,7 +96,7 @@ pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Di
 pub async fn note_if_unlinked(db: &mut AnyConnection, digest: &Digest, now_ms: i64) -> StoreResult<()> {
     sqlx::query(
         "UPDATE contents SET unlinked_at = $2
-         WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest)",
+         WHERE digest = $1 AND unlinked_at IS NULL AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest)",
     )
     .bind(digest.to_string())
     .bind(now_ms)

@@ -225,4 +225,8 @@ async fn cache(seen: &mut Seen) {
     let _stream = seen.admin.cache.prefetch_image(prefetch).await.unwrap();
     let event = seen.next("PrefetchImage").await;
     assert_eq!((event.action.as_str(), event.group_path.as_str()), ("cache.prefetch", "acme"));
+    let check = v1::CheckCacheRequest { group_path: group_path(), deep: true };
+    let _stream = seen.admin.cache.check_cache(check).await.unwrap();
+    let event = seen.next("CheckCache").await;
+    assert_eq!((event.action.as_str(), event.group_path.as_str()), ("cache.check", "acme"));
 }

@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod audit_of_changes;
 mod cache;
+mod damage;
 mod errands;
 mod freshness;
 mod garbage;

@@ -288,21 +288,6 @@ impl ControlClient {
         self.call("RecordUsage", self.service.clone().record_usage(request)).await.map(|_| ())
     }
 
-    /// Claims stored content that nobody links any more, for the caller to delete.
-    pub async fn claim_garbage(&self, limit: u16) -> Result<Vec<Digest>, ControlError> {
-        const CALL: &str = "ClaimGarbage";
-        let request = self.request(pb::ClaimGarbageRequest { limit: limit.into() });
-        let answer = self.call(CALL, self.service.clone().claim_garbage(request)).await?;
-        answer.digests.iter().map(|text| translate::digest(text)).collect::<Result<_, _>>().map_err(bad_answer(CALL))
-    }
-
-    /// Confirms that claimed content was deleted.
-    pub async fn confirm_garbage(&self, digests: &[Digest]) -> Result<(), ControlError> {
-        let message = pb::ConfirmGarbageRequest { digests: digests.iter().map(Digest::to_string).collect() };
-        let request = self.request(message);
-        self.call("ConfirmGarbage", self.service.clone().confirm_garbage(request)).await.map(|_| ())
-    }
-
     /// The message as a call of this node, within the current trace.
     pub(super) fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
@@ -349,6 +334,6 @@ fn refused(call: &'static str, refuse: pb::Refuse) -> Result<Refused, ControlErr
     translate::refuse(refuse).map_err(bad_answer(call))
 }
 
-fn bad_answer(call: &'static str) -> impl Fn(Problem) -> ControlError {
+pub(super) fn bad_answer(call: &'static str) -> impl Fn(Problem) -> ControlError {
     move |problem| ControlError::BadAnswer { call, problem }
 }

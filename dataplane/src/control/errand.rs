@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
 use tracing::warn;
 
-use super::{ControlClient, ControlError, Credential, RepositoryRef, translate};
+use super::{ControlClient, ControlError, Credential, GroupId, RepositoryRef, translate};
 
 /// Offers kept until they are looked at. More at a time are left to other nodes, or to a later offer.
 const MAX_OFFERS: usize = 256;
@@ -47,6 +47,28 @@ pub enum Errand {
     },
     /// Fetch an image into the cache.
     Prefetch(Prefetch),
+    /// Look whether a group's content is in the store.
+    Check(Check),
+}
+
+/// Whose content to look at.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The group.
+    pub group: GroupId,
+    /// Read and hash all bytes.
+    pub deep: bool,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckProgress {
+    /// Contents to be checked.
+    pub total: u64,
+    /// Contents checked.
+    pub checked: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
 }
 
 /// Which image to fetch.
@@ -95,6 +117,10 @@ pub enum ErrandReport {
     Progress(PrefetchProgress),
     /// The image is here.
     Done(PrefetchProgress),
+    /// A check goes on.
+    Checking(CheckProgress),
+    /// A check is through.
+    Checked(CheckProgress),
     /// The credentials were accepted.
     CredentialGood,
     /// It failed.
@@ -143,7 +169,9 @@ fn errand(answer: pb::ClaimErrandResponse) -> Result<Errand, translate::Problem>
             let reference = reference.parse().map_err(|error| format!("{reference:?}: {error}"))?;
             Ok(Errand::Prefetch(Prefetch { repository, reference, platforms }))
         }
-        Claimed::Check(_) => Err("checks are not built yet".to_owned()),
+        Claimed::Check(pb::CheckErrand { group_id, deep }) => {
+            Ok(Errand::Check(Check { group: GroupId::from(group_id.as_str()), deep }))
+        }
     }
 }
 
@@ -151,6 +179,8 @@ fn report_to_pb(report: &ErrandReport) -> Report {
     match report {
         ErrandReport::Progress(progress) => Report::Progress(progress_to_pb(progress)),
         ErrandReport::Done(progress) => Report::Done(progress_to_pb(progress)),
+        ErrandReport::Checking(progress) => Report::Checking(check_to_pb(progress)),
+        ErrandReport::Checked(progress) => Report::Checked(check_to_pb(progress)),
         ErrandReport::CredentialGood => Report::CredentialGood(pb::CredentialGood {}),
         ErrandReport::Failed(reason, message) => {
             let reason = match reason {
@@ -164,8 +194,19 @@ fn report_to_pb(report: &ErrandReport) -> Report {
     }
 }
 
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn check_to_pb(progress: &CheckProgress) -> pb::CheckProgress {
+    pb::CheckProgress {
+        total: number(progress.total),
+        checked: number(progress.checked),
+        read_bytes: number(progress.read_bytes),
+    }
+}
+
 fn progress_to_pb(progress: &PrefetchProgress) -> pb::PrefetchProgress {
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     pb::PrefetchProgress {
         total_bytes: number(progress.total_bytes),
         cached_bytes: number(progress.cached_bytes),

@@ -222,7 +222,7 @@ impl NodeService for Fake {
         &self,
         _: Request<pb::ClaimGarbageRequest>,
     ) -> Result<Response<pb::ClaimGarbageResponse>, Status> {
-        Ok(Response::new(pb::ClaimGarbageResponse { digests: vec!["nonsense".to_owned()] }))
+        Ok(Response::new(pb::ClaimGarbageResponse { digests: vec!["nonsense".to_owned()], ..Default::default() }))
     }
 
     async fn confirm_garbage(
@@ -319,7 +319,7 @@ impl NodeService for Fake {
         &self,
         _: Request<pb::ReportDamageRequest>,
     ) -> Result<Response<pb::ReportDamageResponse>, Status> {
-        Ok(Response::new(pb::ReportDamageResponse {}))
+        Ok(Response::new(pb::ReportDamageResponse::default()))
     }
 
     async fn claim_scrub(&self, _: Request<pb::ClaimScrubRequest>) -> Result<Response<pb::ClaimScrubResponse>, Status> {

@@ -11,6 +11,7 @@ use tracing::{Instrument, debug_span, info, info_span, warn};
 use super::{Fill, FillError, Fills, Phase, writer::Writer};
 use crate::{
     control::{ContentKind, Link, Recorded},
+    failpoint,
     upstream::{BlobBody, Target, UpstreamError},
 };
 
@@ -229,31 +230,28 @@ impl Owner {
         let digest = self.fill.digest;
         let Some(staged) = self.fill.staged.get() else { return };
         let span = debug_span!("store", operation = "commit", blob.digest = %digest);
-        if let Err(error) = self.fills.store.commit(staged, &digest, size).instrument(span).await {
-            warn!(blob.digest = %digest, %error, "a verified blob could not be kept");
-            return;
-        }
+        failpoint::reached("fill_staged");
+        let blob = match self.fills.store.commit(staged, &digest, size).instrument(span).await {
+            Ok(blob) => blob,
+            Err(error) => return warn!(blob.digest = %digest, %error, "a verified blob could not be kept"),
+        };
+        failpoint::reached("fill_committed");
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
         while let Some(target) = self.next_unrecorded() {
-            match self.fills.control.record_link(&target.repository_ref(), &link, &[], None, target.link_epoch).await {
+            let (at, proven_at) = (target.repository_ref(), target.link_epoch);
+            match self.fills.keeper.link(&at, proven_at, &link, &[], None, &blob).await {
                 Ok(Recorded::Recorded) => {}
                 Ok(Recorded::Outdated) => {
                     info!(blob.digest = %digest, "the group was purged meanwhile; served, not linked");
                 }
-                Ok(Recorded::BeingDeleted) => self.discard().await,
+                // Its bytes go, or are told of as garbage.
+                Ok(Recorded::BeingDeleted) => {
+                    info!(blob.digest = %digest, "blob is being collected; served, not cached");
+                }
                 Err(error) => warn!(blob.digest = %digest, %error, "a link could not be recorded"),
             }
         }
         info!(blob.digest = %digest, size_bytes = size, "blob cached");
-    }
-
-    /// The control plane is having the blob deleted as garbage: its bytes go, or nobody would ever know of them.
-    async fn discard(&self) {
-        let digest = self.fill.digest;
-        info!(blob.digest = %digest, "blob is being collected; served, not cached");
-        if let Err(error) = self.fills.store.delete(&digest).await {
-            warn!(blob.digest = %digest, %error, "a blob that is not recorded could not be deleted");
-        }
     }
 }
 

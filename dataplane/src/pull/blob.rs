@@ -7,7 +7,7 @@ use roadstead_proto::Digest;
 
 use super::{Pull, Puller, link::OCTET_STREAM};
 use crate::{
-    control::ContentKind,
+    control::{ContentKind, DamageKind},
     fill::{Fill, FillError, Running},
     layers::Read,
     respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
@@ -25,14 +25,14 @@ impl Puller {
                     let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
                     return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
                 }
-                found => self.report_damage(&digest, found.map(|blob| blob.size), link.size_bytes).await,
+                found => self.report_damage(&digest, found.map(|blob| blob.size)).await,
             }
             return self.fill(pull, digest).await;
         }
         if let Some(blob) = self.open(&digest).await? {
             let size = self.prove_blob(pull, digest).await?;
             if size.is_some_and(|size| size != blob.size) {
-                self.report_damage(&digest, Some(blob.size), size.unwrap_or_default()).await;
+                self.report_damage(&digest, Some(blob.size)).await;
             } else if self.record(pull, digest, &blob, None).await? {
                 let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
                 return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
@@ -119,14 +119,10 @@ impl Puller {
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
     }
 
-    /// A linked blob is missing or has the wrong size: it is fetched again, after what is wrong is out of the way.
-    pub(super) async fn report_damage(&self, digest: &Digest, found: Option<u64>, expected: u64) {
-        tracing::warn!(blob.digest = %digest, found_bytes = found, size_bytes = expected, "linked content is missing or damaged; fetching it again");
-        if found.is_some()
-            && let Err(error) = self.store.quarantine(digest).await
-        {
-            tracing::error!(blob.digest = %digest, %error, "damaged content could not be put aside");
-        }
+    /// Linked content is missing or has the wrong size: what is wrong is put out of the way, and it is fetched again.
+    pub(super) async fn report_damage(&self, digest: &Digest, found: Option<u64>) {
+        let (kind, found_bytes) = found.map_or((DamageKind::Missing, 0), |size| (DamageKind::Size, size));
+        self.damage.notice(digest, kind, found_bytes).await;
     }
 }
 

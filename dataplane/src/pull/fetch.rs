@@ -12,6 +12,7 @@ use crate::{
     flight::Role,
     respond::{Code, OciError},
     storage::{BlobStore, StorageError, StoredBlob},
+    upkeep::Keeper,
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };
 
@@ -71,6 +72,7 @@ struct Fetch {
     upstream: Arc<UpstreamClient>,
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
+    keeper: Arc<Keeper>,
     target: Target,
     accept: ClientAccept,
     tag: Option<Tag>,
@@ -89,6 +91,7 @@ impl Puller {
             upstream: Arc::clone(&self.upstream),
             control: Arc::clone(&self.control),
             store: Arc::clone(&self.store),
+            keeper: Arc::clone(&self.keeper),
             target: pull.target.clone(),
             accept: pull.wanted.accept(),
             tag,
@@ -117,16 +120,19 @@ impl Fetch {
         let blob = self.keep(&digest, &answer.body).await?;
         let link = Link { digest, kind: ContentKind::Manifest, size_bytes: blob.size, media_type: media_type.clone() };
         let repository = self.target.repository_ref();
-        let proven_at = self.target.link_epoch;
-        let recorded = self.control.record_link(&repository, &link, &references, self.tag.as_ref(), proven_at).await;
+        let (proven_at, tag) = (self.target.link_epoch, self.tag.as_ref());
+        let recorded = self.keeper.link(&repository, proven_at, &link, &references, tag, &blob).await;
         match recorded {
             Ok(Recorded::Recorded) => {
                 tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
             }
             Ok(Recorded::Outdated) => {
-                tracing::info!(manifest.digest = %digest, "the group was purged meanwhile; served, not linked")
+                tracing::info!(manifest.digest = %digest, "the group was purged meanwhile; served, not linked");
             }
-            Ok(Recorded::BeingDeleted) => self.discard(&digest).await,
+            // Its bytes go, or are told of as garbage.
+            Ok(Recorded::BeingDeleted) => {
+                tracing::info!(manifest.digest = %digest, "manifest is being collected; served, not cached");
+            }
             // It is here and it is right: it is served. What is not recorded is asked for again.
             Err(error) => tracing::warn!(manifest.digest = %digest, %error, "a link could not be recorded"),
         }
@@ -139,14 +145,6 @@ impl Fetch {
         let Some(link) = link.filter(|link| !link.media_type.is_empty()) else { return Ok(None) };
         let blob = self.store.open(digest).await?.filter(|blob| blob.size == link.size_bytes);
         Ok(blob.map(|blob| Fetched { digest: *digest, media_type: link.media_type.clone(), blob }))
-    }
-
-    /// The control plane is having it deleted as garbage: its bytes go, or nobody would ever know of them.
-    async fn discard(&self, digest: &Digest) {
-        tracing::info!(manifest.digest = %digest, "manifest is being collected; served, not cached");
-        if let Err(error) = self.store.delete(digest).await {
-            tracing::warn!(manifest.digest = %digest, %error, "a manifest that is not recorded could not be deleted");
-        }
     }
 
     /// The digest of what came, which must be the one asked for and the one that upstream says it is.

@@ -89,8 +89,8 @@ impl Puller {
         };
         let media_type = media_type.unwrap_or_default().to_owned();
         let link = Link { digest, kind, size_bytes: blob.size, media_type };
-        let proven_at = pull.target.link_epoch;
-        let recorded = self.control.record_link(&pull.wanted.repository, &link, &references, None, proven_at).await;
+        let (at, proven_at) = (&pull.wanted.repository, pull.target.link_epoch);
+        let recorded = self.keeper.link(at, proven_at, &link, &references, None, blob).await;
         Ok(recorded.map_err(|error| control_failed(&error))? != Recorded::BeingDeleted)
     }
 }

@@ -56,7 +56,7 @@ impl Puller {
                 Ok(self.serve(&pull.wanted, &link.digest, &blob, media_type_header(&link.media_type), freshness))
             }
             found => {
-                self.report_damage(&link.digest, found.map(|blob| blob.size), link.size_bytes).await;
+                self.report_damage(&link.digest, found.map(|blob| blob.size)).await;
                 self.fetched_manifest(pull, Reference::Digest(link.digest)).await
             }
         }

@@ -4,12 +4,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use roadstead_proto::{Algorithm, Digest};
 use uuid::Uuid;
 
@@ -195,6 +196,28 @@ impl BlobStore for LocalStore {
         .await
     }
 
+    async fn read(&self, digest: &Digest, offset: u64, len: usize) -> Result<Option<Bytes>, StorageError> {
+        let digest = *digest;
+        self.blocking(move |disk| {
+            let failed = |source| StorageError::from_io(format!("read blob {digest}"), source);
+            let file = match File::open(disk.path(&digest)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            };
+            let (mut piece, mut filled) = (vec![0; len], 0);
+            while filled < len {
+                match file.read_at(&mut piece[filled..], offset + filled as u64).map_err(failed)? {
+                    0 => break,
+                    read => filled += read,
+                }
+            }
+            piece.truncate(filled);
+            Ok(Some(piece.into()))
+        })
+        .await
+    }
+
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError> {
         let after = after.copied();
         self.blocking(move |disk| {
@@ -313,12 +336,15 @@ mod tests {
         store.quarantine(&digest).await.unwrap();
         store.quarantine(&digest).await.unwrap();
         assert!(store.open(&digest).await.unwrap().is_none() && store.look(&digest).await.unwrap().is_none());
+        assert!(store.read(&digest, 0, 10).await.unwrap().is_none());
         assert!(store.list(None, 10).await.unwrap().is_empty());
         assert_eq!(open.read_all().await.unwrap(), content);
         put(&store, &content).await;
         let listed = store.list(None, 10).await.unwrap();
         assert_eq!((listed[0].digest, listed[0].size, listed.len()), (digest, 200_000, 1));
         assert_eq!(store.look(&digest).await.unwrap(), Some(listed[0]));
+        assert_eq!(store.read(&digest, 150_000, 100_000).await.unwrap().unwrap(), content[150_000..]);
+        assert!(store.read(&digest, 200_000, 10).await.unwrap().unwrap().is_empty());
         assert!(store.list(Some(&digest), 10).await.unwrap().is_empty());
     }
 

@@ -92,6 +92,7 @@ impl StagedFile {
         self.file.sync_all()?;
         fs::rename(&self.path, target)?;
         self.committed.store(true, Ordering::Release);
+        crate::failpoint::reached("store_renamed");
         if let Some(folder) = target.parent() {
             File::open(folder)?.sync_all()?;
         }

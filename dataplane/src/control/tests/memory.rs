@@ -133,6 +133,6 @@ async fn failures_are_told_apart() {
     let hangs = client.report_tag(&at("g1"), &tag, TagOutcome::NotFound).await.unwrap_err();
     assert_eq!((hangs.kind(), hangs.retryable()), ("timeout", true));
     assert_eq!(client.resolve_tag(&at("g1"), &tag).await.unwrap_err().kind(), "bad_answer", "no decision");
-    assert_eq!(client.claim_garbage(10).await.unwrap_err().kind(), "bad_answer", "no digest");
-    assert_eq!(client.confirm_garbage(&[]).await.unwrap_err().kind(), "node_refused");
+    assert_eq!(client.claim_garbage("store", 10, false).await.unwrap_err().kind(), "bad_answer", "no digest");
+    assert_eq!(client.confirm_garbage("claim", &[]).await.unwrap_err().kind(), "node_refused");
 }

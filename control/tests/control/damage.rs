@@ -1,0 +1,151 @@
+//! Healing: what nodes notice about their stores, whose bytes are hashed next, and checks. The node is played by the test.
+
+use roadstead_proto::{
+    node::v1::{
+        CheckErrand, CheckProgress, ClaimErrandRequest, ClaimScrubRequest, DamagedContent, ListGroupContentsRequest,
+        ReportDamageRequest, ReportErrandRequest, StoredDamage, WatchRequest, claim_errand_response::Errand,
+        policy_change::Change, report_errand_request::Report, watch_response::Event,
+    },
+    v1::{CheckCacheRequest, CheckCacheResponse, DamageKind},
+};
+use tonic::Code;
+
+use crate::harness::{Client, Plane, digest};
+
+async fn report(node: &mut Client, name: &str, damage: StoredDamage, found_bytes: i64) {
+    let damages =
+        vec![DamagedContent { digest: digest(name), damage: damage.into(), found_bytes, ..Default::default() }];
+    node.node.report_damage(ReportDamageRequest { damages, ..Default::default() }).await.unwrap();
+}
+
+/// A check of acme, during which the node, played here, does `work`; what the caller is told.
+async fn check(plane: &Plane, deep: bool, work: impl AsyncFnOnce(&mut Client)) -> Vec<CheckCacheResponse> {
+    let mut node = plane.node();
+    let mut events = node.node.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let request = CheckCacheRequest { group_path: "acme".into(), deep };
+    let mut told = plane.admin().cache.check_cache(request).await.unwrap().into_inner();
+    let id = loop {
+        if let Some(Event::Changes(changes)) = events.message().await.unwrap().unwrap().event
+            && let Some(Change::Errand(offer)) = changes.changes.into_iter().find_map(|change| change.change)
+        {
+            break offer.id;
+        }
+    };
+    let claimed = node.node.claim_errand(ClaimErrandRequest { id: id.clone() }).await.unwrap().into_inner();
+    let Some(Errand::Check(CheckErrand { group_id, deep: asked })) = claimed.errand else { panic!("a check") };
+    assert!(asked == deep && !group_id.is_empty());
+    let mut messages = Vec::new();
+    let progress = |checked| CheckProgress { total: 2, checked, read_bytes: checked * 10 };
+    let report = |report| ReportErrandRequest { id: id.clone(), report: Some(report) };
+    node.node.report_errand(report(Report::Checking(progress(1)))).await.unwrap();
+    messages.push(told.message().await.unwrap().unwrap());
+    work(&mut node).await;
+    node.node.report_errand(report(Report::Checked(progress(2)))).await.unwrap();
+    while let Some(message) = told.message().await.unwrap() {
+        messages.push(message);
+    }
+    messages
+}
+
+#[tokio::test]
+async fn a_check_tells_how_far_it_is_and_what_it_found_in_this_group() {
+    let plane = Plane::start().await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    for name in ["x", "y"] {
+        node.link_blob(&acme, "library/a", name, 10).await;
+    }
+    node.link_blob(&acme, "library/b", "x", 10).await;
+    node.link_blob(&other, "library/a", "z", 10).await;
+    // Noticed before: not found by this check.
+    report(&mut node, "y", StoredDamage::Missing, 0).await;
+    plane.advance(1);
+    let told = check(&plane, true, async |node| {
+        report(node, "x", StoredDamage::Size, 4).await;
+        report(node, "z", StoredDamage::Digest, 10).await;
+        report(node, "nobody-links-this", StoredDamage::Missing, 0).await;
+    })
+    .await;
+    let [first, last] = &told[..] else { panic!("{told:?}") };
+    assert!((first.total, first.checked, first.done) == (2, 1, false) && first.damages.is_empty());
+    assert_eq!((last.total, last.checked, last.read_bytes, last.done), (2, 2, 20, true));
+    let [damage] = &last.damages[..] else { panic!("{last:?}") };
+    assert_eq!(damage.images.len(), 2);
+    assert_eq!((damage.digest.clone(), damage.kind()), (digest("x"), DamageKind::Size));
+    assert_eq!((damage.size_bytes, damage.found_bytes, damage.healed_at), (10, 4, None));
+}
+
+#[tokio::test]
+async fn what_is_fetched_again_is_healed_whoever_tells() {
+    let plane = Plane::start().await;
+    let acme = plane.group("acme").await;
+    let mut node = plane.node();
+    for name in ["x", "y", "z"] {
+        node.link_blob(&acme, "library/a", name, 10).await;
+    }
+    let told = check(&plane, false, async |node| {
+        for name in ["x", "y", "z"] {
+            report(node, name, StoredDamage::Missing, 0).await;
+        }
+        node.link_blob(&acme, "library/a", "x", 10).await;
+        let request = ReportDamageRequest { healed_digests: vec![digest("y")], ..Default::default() };
+        node.node.report_damage(request).await.unwrap();
+    })
+    .await;
+    for damage in &told[1].damages {
+        assert_eq!(damage.healed_at.is_some(), damage.digest != digest("z"), "{damage:?}");
+    }
+    assert_eq!(told[1].damages.len(), 3);
+}
+
+#[tokio::test]
+async fn everything_linked_is_handed_out_for_hashing_once_a_day_and_the_longest_ago_first() {
+    let plane = Plane::start().await;
+    let acme = plane.group("acme").await;
+    let mut node = plane.node();
+    let claim = async |node: &mut Client, limit| {
+        let request = ClaimScrubRequest { limit, ..Default::default() };
+        let contents = node.node.claim_scrub(request).await.unwrap().into_inner().contents;
+        contents.into_iter().map(|content| content.digest).collect::<Vec<_>>()
+    };
+    for name in ["x", "y", "z"] {
+        node.link_blob(&acme, "a", name, 10).await;
+    }
+    let first = claim(&mut node, 2).await;
+    plane.advance(60);
+    let second = claim(&mut node, 2).await;
+    assert_eq!((first.len(), second.len()), (2, 1));
+    assert!(claim(&mut node, 2).await.is_empty(), "all were looked at today");
+    plane.advance(24 * 3600 - 60);
+    let mut again = claim(&mut node, 3).await;
+    again.sort();
+    let mut expected = first.clone();
+    expected.sort();
+    assert_eq!(again, expected);
+    let bad = ClaimScrubRequest { limit: 1001, ..Default::default() };
+    assert_eq!(node.node.claim_scrub(bad).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_groups_contents_come_in_pages_each_once() {
+    let plane = Plane::start().await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    for n in 0..7 {
+        node.link_blob(&acme, "a", &format!("x{n}"), n).await;
+        node.link_blob(&acme, "b", &format!("x{n}"), n).await;
+        node.link_blob(&other, "a", &format!("y{n}"), n).await;
+    }
+    let (mut after_digest, mut seen) = (String::new(), Vec::new());
+    loop {
+        let request = ListGroupContentsRequest { group_id: acme.id.clone(), after_digest, limit: 3 };
+        let page = node.node.list_group_contents(request).await.unwrap().into_inner();
+        assert!(page.total == 7 && page.contents.len() <= 3);
+        let Some(last) = page.contents.last() else { break };
+        after_digest = last.digest.clone();
+        seen.extend(page.contents.into_iter().map(|content| content.digest));
+    }
+    let mut expected: Vec<_> = (0..7).map(|n| digest(&format!("x{n}"))).collect();
+    expected.sort();
+    assert_eq!(seen, expected);
+}

@@ -1,0 +1,148 @@
+//! Damage noticed by this node: put aside, reported, and forgotten once it is fetched again.
+//!
+//! Reports go out soon, in order, and are repeated until the control plane has taken them. What is still to be told at a stop is
+//! told then, if the control plane answers; what is lost so is noticed again by the next pull or scrub.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use roadstead_proto::Digest;
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::{
+    control::{ControlClient, ControlError, Damage, DamageKind},
+    metrics::Metrics,
+    storage::BlobStore,
+};
+
+/// Most damages, and healed digests, in one report.
+const MAX_REPORT: usize = 1000;
+/// Most damages that wait to be reported; more are only logged.
+const MAX_WAITING: usize = 10_000;
+/// Pause before a report that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How long the last report may take at a stop.
+const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
+
+#[derive(Default)]
+struct Book {
+    /// Not reported yet, in the order of noticing.
+    damages: Vec<Damage>,
+    /// Fetched again, not reported yet.
+    healed: Vec<Digest>,
+    /// Noticed and not fetched again.
+    open: HashSet<Digest>,
+}
+
+/// What was noticed.
+pub struct DamageLog {
+    control: Arc<ControlClient>,
+    store: Arc<dyn BlobStore>,
+    store_id: String,
+    metrics: Arc<Metrics>,
+    book: Mutex<Book>,
+    news: Notify,
+    /// Held by whoever reports.
+    reporting: AsyncMutex<()>,
+}
+
+impl DamageLog {
+    /// Nothing noticed yet.
+    pub fn new(
+        control: Arc<ControlClient>,
+        store: Arc<dyn BlobStore>,
+        store_id: String,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let (book, news, reporting) = (Mutex::default(), Notify::new(), AsyncMutex::new(()));
+        Arc::new(Self { control, store, store_id, metrics, book, news, reporting })
+    }
+
+    /// Takes damaged content out of the way and notes what is wrong; what is missing is only noted.
+    pub async fn notice(&self, digest: &Digest, kind: DamageKind, found_bytes: u64) {
+        let kind_name = kind.as_str();
+        warn!(blob.digest = %digest, damage = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
+        if kind != DamageKind::Missing
+            && let Err(error) = self.store.quarantine(digest).await
+        {
+            error!(blob.digest = %digest, %error, "damaged content could not be put aside");
+        }
+        let mut book = self.book();
+        if book.damages.len() < MAX_WAITING {
+            let noticed_at = SystemTime::now();
+            book.damages.push(Damage { digest: *digest, kind, found_bytes, noticed_at });
+            book.open.insert(*digest);
+        }
+        drop(book);
+        self.news.notify_one();
+    }
+
+    /// Notes that content is in the store, whole, now.
+    pub fn is_whole(&self, digest: &Digest) {
+        let mut book = self.book();
+        if book.open.remove(digest) {
+            book.healed.push(*digest);
+            drop(book);
+            self.news.notify_one();
+        }
+    }
+
+    /// Reports until `stop`, and once more then.
+    pub async fn run(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.news.notified()).await.is_some() {
+            while let Err(error) = self.report().await {
+                debug!(%error, "damage cannot be reported now");
+                if stop.run_until_cancelled(sleep(RETRY_PAUSE)).await.is_none() {
+                    break;
+                }
+            }
+        }
+        if !matches!(timeout(LAST_REPORT_TIME, self.report()).await, Ok(Ok(()))) {
+            warn!("damage that was noticed could not be reported before the stop");
+        }
+    }
+
+    /// Reports all that was noticed so far; returns when the control plane has it.
+    pub async fn report(&self) -> Result<(), ControlError> {
+        let _turn = self.reporting.lock().await;
+        loop {
+            let (damages, healed) = {
+                let book = self.book();
+                let first = |len: usize| len.min(MAX_REPORT);
+                // What was healed may have been noticed in a later report than this one: damage first, all of it.
+                let healed = if book.damages.len() > MAX_REPORT { 0 } else { first(book.healed.len()) };
+                (book.damages[..first(book.damages.len())].to_vec(), book.healed[..healed].to_vec())
+            };
+            if damages.is_empty() && healed.is_empty() {
+                return Ok(());
+            }
+            let counted = match self.control.report_damage(&self.store_id, &damages, &healed).await {
+                Ok(counted) => counted,
+                Err(error @ (ControlError::Refused { .. } | ControlError::NotFound { .. })) => {
+                    warn!(%error, entries = damages.len(), "a report of damage is refused and dropped");
+                    Vec::new()
+                }
+                Err(error) => return Err(error),
+            };
+            let counted: HashSet<Digest> = counted.into_iter().collect();
+            for damage in damages.iter().filter(|damage| counted.contains(&damage.digest)) {
+                self.metrics.damaged(damage.kind.as_str());
+            }
+            let mut book = self.book();
+            book.damages.drain(..damages.len());
+            book.healed.drain(..healed.len());
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
