@@ -6,6 +6,7 @@ use roadstead_tests::{
     cluster::{Cluster, ClusterOptions, executable},
     hub::{Hub, Kind, When},
     image::{Image, digest},
+    postgres::Postgres,
     process::run,
 };
 
@@ -59,4 +60,41 @@ async fn what_was_backed_up_under_load_is_all_there_after_a_restore() {
     hub.push("secret/app", "other", &other);
     hub.make_private("secret/app", &["alice"]);
     assert_eq!(client.manifest("secret/app", "other").await.expect(200).body, other.manifest);
+}
+
+#[tokio::test]
+async fn postgresql_is_backed_up_by_its_own_tool_without_showing_the_password() {
+    let database = Postgres::start().await;
+    // The server takes any password; what matters is where ours shows.
+    let url = database.url().replace("roadstead@", "roadstead:hunter2@");
+    let hub = Hub::start().await;
+    let on = |url: &str| ClusterOptions {
+        arguments: vec!["--database-url".into(), url.into()],
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(&hub, on(&url)).await;
+    cluster.create_group("acme").await;
+    let token = cluster.create_token("acme").await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let data_dir = cluster.data_dir();
+    let arguments = [backup.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap(), "--database-url", &url];
+    let program = executable();
+    let listed = run(program.to_str().unwrap(), &[&["backup"][..], &arguments].concat()).await.ok();
+    assert!(listed.contains("control.dump") && listed.contains("secret.key"), "{listed}");
+    let unreachable = format!("{url}-of-nobody");
+    let other = folder.path().join("other");
+    let arguments = ["backup", other.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()];
+    let failed =
+        run(program.to_str().unwrap(), &[&arguments[..], &["--database-url", &unreachable]].concat()).await.failed();
+    assert!(failed.contains("pg_dump failed") && failed.contains("of-nobody"), "{failed}");
+    assert!(!failed.contains("hunter2"), "{failed}");
+
+    let restored = database.create_database("restored").await;
+    let dump = backup.join("control.dump");
+    run("pg_restore", &["--clean", "--if-exists", "--dbname", &restored, dump.to_str().unwrap()]).await.ok();
+    let again = Cluster::prepare(ClusterOptions { data_dir: Some(backup), ..on(&restored) });
+    again.run_processes().await;
+    hub.push("library/app", "latest", &Image::small(1));
+    assert_eq!(again.client("acme", &token).sign_in("app").await.status, 200);
 }
