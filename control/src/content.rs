@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
 
 /// A repository of an upstream, as one group sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupRepository {
     /// The group's id.
     pub group_id: String,

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use roadstead_proto::{GroupPath, ImagePattern, InvalidGroupPath, UpstreamHost};
 
 use crate::{
-    tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
+    retention::TagPattern,
+    tag_settings::{ImageRules, MAX_PATTERNS, MissingTag, TagRule, TagSettings},
     violation::Violation,
 };
 
@@ -68,6 +69,10 @@ pub struct GroupSettings {
     pub max_age_ms: i64,
     /// After how long without a pull links are removed, in milliseconds; 0 keeps them.
     pub retention_ms: i64,
+    /// How many bytes it may hold; 0 sets no bound.
+    pub quota_bytes: i64,
+    /// Tags whose images retention leaves.
+    pub protected_tags: Vec<TagPattern>,
     /// What else goes for tags.
     pub tags: TagSettings,
     /// Which images may be pulled.
@@ -120,6 +125,10 @@ pub struct GroupChange {
     pub max_age_ms: Option<i64>,
     /// See [`GroupSettings::retention_ms`].
     pub retention_ms: Option<i64>,
+    /// See [`GroupSettings::quota_bytes`].
+    pub quota_bytes: Option<i64>,
+    /// Replaces all of [`GroupSettings::protected_tags`].
+    pub protected_tags: Option<Vec<TagPattern>>,
     /// See [`TagSettings::max_stale_ms`].
     pub max_stale_ms: Option<i64>,
     /// See [`TagSettings::cooldown_ms`].
@@ -145,6 +154,8 @@ impl GroupSettings {
             upstreams,
             max_age_ms: 0,
             retention_ms: 0,
+            quota_bytes: 0,
+            protected_tags: Vec::new(),
             tags: TagSettings::default(),
             images: ImageRules::default(),
         }
@@ -160,6 +171,8 @@ impl GroupSettings {
             upstreams: change.upstreams.unwrap_or_else(|| self.upstreams.clone()),
             max_age_ms: change.max_age_ms.unwrap_or(self.max_age_ms),
             retention_ms: change.retention_ms.unwrap_or(self.retention_ms),
+            quota_bytes: change.quota_bytes.unwrap_or(self.quota_bytes),
+            protected_tags: change.protected_tags.unwrap_or_else(|| self.protected_tags.clone()),
             tags: TagSettings {
                 max_stale_ms: change.max_stale_ms.unwrap_or(self.tags.max_stale_ms),
                 cooldown_ms: change.cooldown_ms.unwrap_or(self.tags.cooldown_ms),
@@ -176,8 +189,8 @@ impl GroupSettings {
     /// The names of the settings that differ from `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
         // Taken apart, so that a new setting without an entry here does not compile.
-        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, tags, images } =
-            self;
+        let Self { visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, .. } = self;
+        let Self { quota_bytes, protected_tags, tags, images, .. } = self;
         let TagSettings { max_stale_ms, cooldown_ms, missing_tag, rules } = tags;
         let ImageRules { allowed, denied } = images;
         [
@@ -188,6 +201,8 @@ impl GroupSettings {
             ("upstreams", *upstreams != before.upstreams),
             ("max_age", *max_age_ms != before.max_age_ms),
             ("retention", *retention_ms != before.retention_ms),
+            ("quota", *quota_bytes != before.quota_bytes),
+            ("protected_tags", *protected_tags != before.protected_tags),
             ("max_stale", *max_stale_ms != before.tags.max_stale_ms),
             ("cooldown", *cooldown_ms != before.tags.cooldown_ms),
             ("missing_tag", *missing_tag != before.tags.missing_tag),
@@ -219,6 +234,12 @@ impl GroupSettings {
         }
         if self.retention_ms != 0 && !RETENTION_MS.contains(&self.retention_ms) {
             found.push(Violation::new("retention", "must be 0, or between 1 and 3650 days"));
+        }
+        if self.quota_bytes < 0 {
+            found.push(Violation::new("quota_bytes", "must not be negative; 0 sets no bound"));
+        }
+        if self.protected_tags.len() > MAX_PATTERNS {
+            found.push(Violation::new("protected_tags", format!("at most {MAX_PATTERNS} patterns")));
         }
         if self.upstreams.is_empty() || self.upstreams.len() > MAX_UPSTREAMS {
             found.push(Violation::new("upstreams", format!("a group uses 1 to {MAX_UPSTREAMS} upstreams")));
@@ -283,6 +304,9 @@ mod tests {
             (GroupChange { retention_ms: Some(*RETENTION_MS.end()), ..change() }, None),
             (GroupChange { retention_ms: Some(*RETENTION_MS.start() - 1), ..change() }, Some("retention")),
             (GroupChange { retention_ms: Some(*RETENTION_MS.end() + 1), ..change() }, Some("retention")),
+            (GroupChange { quota_bytes: Some(-1), ..change() }, Some("quota_bytes")),
+            (GroupChange { quota_bytes: Some(1), ..change() }, None),
+            (GroupChange { protected_tags: Some(vec!["a".parse().unwrap(); 101]), ..change() }, Some("protected_tags")),
             (GroupChange { max_stale_ms: Some(-1), ..change() }, Some("max_stale")),
             (GroupChange { denied_images: Some(vec!["a:b".parse().unwrap()]), ..change() }, Some("denied_images")),
             (GroupChange { upstreams: Some(vec![]), ..change() }, Some("upstreams")),

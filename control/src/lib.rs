@@ -2,7 +2,7 @@
 //! means now) and decides. It moves no image bytes.
 //!
 //! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
-//! [`purge`], [`group`], [`member`], [`node`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
+//! [`purge`], [`retention`], [`group`], [`member`], [`node`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
 //! [`user`], `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
 //! `store` the database; `api` the gRPC services; `watch` what nodes are told.
 
@@ -27,6 +27,7 @@ mod plane;
 pub mod pull_access;
 pub mod pull_limit;
 pub mod purge;
+pub mod retention;
 pub mod schedule;
 mod store;
 pub mod tag_settings;
@@ -36,6 +37,7 @@ pub mod upstream_status;
 pub mod user;
 mod violation;
 mod watch;
+pub mod watermark;
 
 use std::{sync::Arc, time::Duration};
 

@@ -34,6 +34,7 @@ use crate::{
     store::{Store, StoreError, StoreSettings},
     token::TokenKind,
     watch::feed::Feed,
+    watermark::Watermarks,
 };
 
 /// File of the database in the data folder.
@@ -65,6 +66,8 @@ pub struct ControlConfig {
     pub gc_grace: Duration,
     /// How long audit events are kept.
     pub audit_retention: Duration,
+    /// Between which fill levels the store is kept; `None` sets no bound.
+    pub watermarks: Option<Watermarks>,
     /// The administrator's token at a first start; `None` makes one.
     pub admin_token: Option<SecretString>,
     /// A node token that is there from the start on, so that nodes can be deployed along with the control plane.
@@ -83,6 +86,7 @@ impl ControlConfig {
             registry_token_lifetime: Duration::from_secs(15 * 60),
             gc_grace: Duration::from_secs(3600),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
+            watermarks: None,
             admin_token: None,
             bootstrap_node_token: None,
         }
@@ -164,6 +168,9 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         refusals: Refusals::default(),
         guesses: Guesses::default(),
         retained_at_ms: AtomicI64::default(),
+        room_due_ms: AtomicI64::default(),
+        duty_holder: uuid::Uuid::now_v7().to_string(),
+        watermarks: config.watermarks,
         audit_retention: config.audit_retention,
         errands: Errands::default(),
         feed: Feed::default(),

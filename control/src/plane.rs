@@ -60,6 +60,7 @@ use crate::{
     store::{Store, StoreError},
     violation::Violation,
     watch::{Event, feed::Feed},
+    watermark::Watermarks,
 };
 
 /// Everything a use case works with.
@@ -78,6 +79,12 @@ pub struct Plane {
     pub(crate) guesses: Guesses,
     /// When links were last removed for their age.
     pub(crate) retained_at_ms: AtomicI64,
+    /// When quotas and the store are looked at again.
+    pub(crate) room_due_ms: AtomicI64,
+    /// What this replica does background work as.
+    pub(crate) duty_holder: String,
+    /// How full the store may be; `None` does not look.
+    pub(crate) watermarks: Option<Watermarks>,
     pub(crate) audit_retention: Duration,
     pub(crate) errands: Errands,
     /// What is read for watchers.

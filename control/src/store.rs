@@ -26,6 +26,7 @@ pub mod lists;
 pub mod members;
 pub mod nodes;
 pub mod oidc;
+pub mod retention;
 pub mod schedules;
 mod sql;
 pub mod tag_history;

@@ -3,6 +3,7 @@
 mod check;
 mod content;
 mod prefetch;
+mod retention;
 mod schedule;
 mod tag;
 
@@ -10,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    GetStatsRequest, ListManifestsRequest, PurgeCacheRequest, cache_service_client::CacheServiceClient,
+    ApplyRetentionRequest, GetStatsRequest, ListManifestsRequest, PurgeCacheRequest,
+    cache_service_client::CacheServiceClient,
 };
 
 use self::{
@@ -23,6 +25,7 @@ use super::spelling::{duration, to_proto};
 use crate::{
     connect::{AdminFlags, CallError, Session, all_pages},
     failure::Failure,
+    output::{Format, print},
 };
 
 /// Look into a group's cache, purge it, pin its tags, fetch ahead of pulls
@@ -32,6 +35,7 @@ use crate::{
   roadstead cache stats acme -o json
   roadstead cache purge acme --older-than 30d --dry-run
   roadstead cache purge acme --image alpine --tag 3.20
+  roadstead cache retention acme --dry-run
   roadstead cache history acme alpine:3.20
   roadstead cache pin acme alpine:3.20 --previous
   roadstead cache check acme --deep
@@ -65,6 +69,15 @@ enum Action {
         path: String,
     },
     Purge(Purge),
+    /// Apply the group's retention and quota now, or see what they would take
+    #[command(after_help = "Example:\n  roadstead cache retention acme --dry-run")]
+    Retention {
+        /// Path of the group
+        path: String,
+        /// Show what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     History(History),
     Pin(Pin),
     Unpin(Unpin),
@@ -139,6 +152,14 @@ impl Action {
                 output.answer(&answer, || content::purged(&answer, dry_run, all_groups))?;
                 if let Some(warning) = content::unreached(&answer.unreached_nodes, SystemTime::now()) {
                     eprintln!("{warning}");
+                }
+            }
+            Self::Retention { path, dry_run } => {
+                let request = ApplyRetentionRequest { group_path: path, dry_run };
+                let answer = cache.apply_retention(request).await?.into_inner();
+                output.answer(&answer, || retention::summary(&answer, dry_run))?;
+                if output == Format::Table && !answer.evictions.is_empty() {
+                    print(&retention::table(&answer.evictions, SystemTime::now()).to_string())?;
                 }
             }
             Self::History(history) => history.run(cache, output).await?,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use roadstead_control::watermark;
 use roadstead_proto::v1::{ClaimRule, Role as ProtoRole};
 
 /// What a member may do
@@ -43,6 +44,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a duration, or "off", which is zero.
 pub fn duration_or_off(text: &str) -> Result<Duration, String> {
     if text == "off" { Ok(Duration::ZERO) } else { duration(text).map_err(|error| format!("{error}, or off")) }
+}
+
+/// What "on" means for how long is kept what nobody pulls: 90 days, as GitLab has it.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Reads a duration, "off", which is zero, or "on", which is 90 days.
+pub fn retention(text: &str) -> Result<Duration, String> {
+    if text == "on" {
+        return Ok(DEFAULT_RETENTION);
+    }
+    duration_or_off(text).map_err(|error| format!("{error}, or on"))
+}
+
+/// Reads a size such as "50GiB", or "off", which is 0. No size is 0: nothing could be held.
+pub fn size_or_off(text: &str) -> Result<i64, String> {
+    match if text == "off" { Ok(0) } else { watermark::bytes_of(text) } {
+        Ok(0) if text != "off" => Err("nothing could be held; off sets no bound".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(format!("{error}, or off")),
+    }
 }
 
 /// The duration for a request; longer than 10,000 years (protobuf's limit) is refused by the control plane.

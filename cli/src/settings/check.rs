@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use roadstead_control::ControlConfig;
+use roadstead_control::{
+    ControlConfig,
+    watermark::{Level, Watermarks},
+};
 use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
@@ -137,10 +140,35 @@ impl FactsFlags {
             )?,
             gc_grace: within("--gc-grace", self.gc_grace, Duration::ZERO, LONGEST)?,
             audit_retention: within("--audit-retention", self.audit_retention, SHORTEST_AUDIT, LONGEST)?,
+            watermarks: watermarks(self.store_high_watermark, self.store_low_watermark, self.store_size)?,
             admin_token,
             bootstrap_node_token: self.bootstrap_node_token,
         })
     }
+}
+
+/// Between which fill levels the store is kept; the low one must not be above the high one.
+fn watermarks(high: Option<Level>, low: Option<Level>, size: Option<i64>) -> Result<Option<Watermarks>, Failure> {
+    let Some(high) = high else { return Ok(None) };
+    let low = low.unwrap_or(match high {
+        Level::Bytes(bytes) => Level::Bytes(bytes / 10 * 9),
+        Level::Percent(percent) => Level::Percent((percent / 10 * 9).max(1)),
+    });
+    let is_above = match (low, high) {
+        (Level::Bytes(low), Level::Bytes(high)) => low > high,
+        (Level::Percent(low), Level::Percent(high)) => low > high,
+        _ => {
+            let why = format!("must be a size if --store-high-watermark {high} is one, and a share if that is");
+            return Err(bad("--store-low-watermark", low, why));
+        }
+    };
+    if is_above {
+        return Err(bad("--store-low-watermark", low, format!("must not be above --store-high-watermark {high}")));
+    }
+    if size == Some(0) {
+        return Err(bad("--store-size", 0, "must be more than nothing"));
+    }
+    Ok(Some(Watermarks { high, low, store_bytes: size }))
 }
 
 impl ProcessFlags {

@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use roadstead_control::watermark::{Level, bytes_of};
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use url::Url;
@@ -168,6 +169,17 @@ pub(super) struct FactsFlags {
     #[arg(long, env = "ROADSTEAD_AUDIT_RETENTION", default_value = "400d", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     pub audit_retention: Duration,
+    /// How full the store may be, of its size or in bytes: beyond that the least recently pulled images of all groups go, down
+    /// to --store-low-watermark [default: no bound]
+    #[arg(long, env = "ROADSTEAD_STORE_HIGH_WATERMARK", value_name = "PERCENT|SIZE")]
+    pub store_high_watermark: Option<Level>,
+    /// How full the store is then [default: nine tenths of --store-high-watermark]
+    #[arg(long, env = "ROADSTEAD_STORE_LOW_WATERMARK", value_name = "PERCENT|SIZE", requires = "store_high_watermark")]
+    pub store_low_watermark: Option<Level>,
+    /// What the watermarks are percentages of [default: the smallest store that a node reports]
+    #[arg(long, env = "ROADSTEAD_STORE_SIZE", value_name = "SIZE", value_parser = bytes_of)]
+    #[arg(requires = "store_high_watermark")]
+    pub store_size: Option<i64>,
 }
 
 /// Flags of every server.

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use roadstead_proto::{
     Digest, ImageName, Reference, Tag,
     v1::{
-        CheckCacheRequest, CreatePrefetchScheduleRequest, CreatePrefetchScheduleResponse,
-        DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, GetStatsRequest, GetStatsResponse,
-        ListBlobsRequest, ListBlobsResponse, ListDailyUsageRequest, ListDailyUsageResponse, ListImagesRequest,
-        ListImagesResponse, ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest,
-        ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse, ListTagsRequest,
-        ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest, PurgeCacheResponse,
-        UnpinTagRequest, UnpinTagResponse, UnreachedNode, cache_service_server::CacheService,
+        ApplyRetentionRequest, ApplyRetentionResponse, CheckCacheRequest, CreatePrefetchScheduleRequest,
+        CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, EvictionReason,
+        GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse, ListDailyUsageRequest,
+        ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest, ListManifestsResponse,
+        ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse,
+        ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest,
+        PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode, cache_service_server::CacheService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -25,13 +25,18 @@ use super::{
 };
 use crate::{
     access::{Action, Actor},
+    content::GroupRepository,
     node::Node,
     plane::{
         Plane,
         purge::{PurgeOutcome, PurgeRequest, Scope},
         schedules::no_schedule,
     },
+    retention::{Eviction, Reason},
 };
+
+/// Most evictions that an answer lists.
+const MAX_EVICTIONS: usize = 1000;
 
 /// The service.
 pub struct Cache(Arc<Plane>);
@@ -52,6 +57,21 @@ impl Cache {
             return Err(invalid_field("group_path", "must be empty with all_groups"));
         }
         Ok(Scope::AllGroups)
+    }
+}
+
+fn eviction(eviction: Eviction<GroupRepository>) -> roadstead_proto::v1::Eviction {
+    let reason = match eviction.reason {
+        Reason::Age => EvictionReason::Age,
+        Reason::Room => EvictionReason::Quota,
+    };
+    roadstead_proto::v1::Eviction {
+        image: eviction.place.to_string(),
+        tags: eviction.tags,
+        digest: eviction.root.to_string(),
+        bytes: eviction.bytes,
+        last_pulled_at: eviction.last_pulled_ms.map(convert::timestamp),
+        reason: reason.into(),
     }
 }
 
@@ -193,11 +213,18 @@ impl CacheService for Cache {
 
     async fn apply_retention(
         &self,
-        request: Request<roadstead_proto::v1::ApplyRetentionRequest>,
-    ) -> Result<Response<roadstead_proto::v1::ApplyRetentionResponse>, Status> {
+        request: Request<ApplyRetentionRequest>,
+    ) -> Result<Response<ApplyRetentionResponse>, Status> {
         let caller = caller(&request)?;
-        allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.get_ref().group_path).await?;
-        Err(Status::unimplemented("not built yet"))
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let retained = self.0.apply_retention(&caller, &path, request.dry_run).await.map_err(from_plane)?;
+        Ok(Response::new(ApplyRetentionResponse {
+            evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),
+            manifests: retained.manifests,
+            bytes: retained.bytes,
+            bytes_left: retained.bytes_left,
+        }))
     }
 
     async fn check_cache(

@@ -86,7 +86,8 @@ pub fn group(group: Group) -> v1::Group {
         created_at: Some(timestamp(group.created_at_ms)),
         updated_at: Some(timestamp(group.updated_at_ms)),
         old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
-        ..v1::Group::default()
+        quota_bytes: settings.quota_bytes,
+        protected_tags: settings.protected_tags.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! `roadstead.v1.GroupService`.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use roadstead_proto::{
-    GroupPath, ImagePattern, UpstreamHost,
+    GroupPath, InvalidImagePattern, UpstreamHost,
     v1::{
         CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
         GetGroupResponse, GetImagePrefixRequest, GetImagePrefixResponse, ImagePatterns, ListGroupsRequest,
@@ -52,7 +52,11 @@ impl Groups {
     }
 }
 
-fn patterns(field: &str, list: Option<ImagePatterns>, wrong: &mut Vec<Violation>) -> Option<Vec<ImagePattern>> {
+fn patterns<P: FromStr<Err = InvalidImagePattern>>(
+    field: &str,
+    list: Option<ImagePatterns>,
+    wrong: &mut Vec<Violation>,
+) -> Option<Vec<P>> {
     list.map(|list| tag_rules::patterns_in(field, &list.patterns, wrong))
 }
 
@@ -85,6 +89,8 @@ impl GroupService for Groups {
             visibility,
             anonymous_pull: Some(request.anonymous_pull),
             retention_ms: tag_rules::duration_in("retention", request.retention, found),
+            quota_bytes: Some(request.quota_bytes),
+            protected_tags: patterns("protected_tags", request.protected_tags, found),
             max_age_ms: tag_rules::duration_in("max_age", request.max_age, found),
             max_stale_ms: tag_rules::duration_in("max_stale", request.max_stale, found),
             cooldown_ms: tag_rules::duration_in("cooldown", request.cooldown, found),
@@ -141,6 +147,8 @@ impl GroupService for Groups {
             frozen: request.frozen,
             upstreams: hosts,
             retention_ms: tag_rules::duration_in("retention", request.retention, &mut wrong),
+            quota_bytes: request.quota_bytes,
+            protected_tags: patterns("protected_tags", request.protected_tags, &mut wrong),
             max_age_ms: tag_rules::duration_in("max_age", request.max_age, &mut wrong),
             max_stale_ms: tag_rules::duration_in("max_stale", request.max_stale, &mut wrong),
             cooldown_ms: tag_rules::duration_in("cooldown", request.cooldown, &mut wrong),

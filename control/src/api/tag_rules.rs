@@ -1,6 +1,8 @@
 //! Settings of tags and images, to and from `roadstead.v1`. What is wrong is collected, so that all of it is named at once.
 
-use roadstead_proto::{ImagePattern, v1};
+use std::str::FromStr;
+
+use roadstead_proto::{InvalidImagePattern, v1};
 
 use super::convert;
 use crate::{
@@ -39,7 +41,11 @@ pub fn duration_in(field: &str, value: Option<prost_types::Duration>, found: &mu
 }
 
 /// A list of patterns.
-pub fn patterns_in(field: &str, texts: &[String], found: &mut Vec<Violation>) -> Vec<ImagePattern> {
+pub fn patterns_in<P: FromStr<Err = InvalidImagePattern>>(
+    field: &str,
+    texts: &[String],
+    found: &mut Vec<Violation>,
+) -> Vec<P> {
     texts
         .iter()
         .enumerate()

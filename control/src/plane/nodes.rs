@@ -116,14 +116,14 @@ impl Plane {
             return Ok(());
         }
         let mut turn = all.turn.lock().await;
+        if all.waiting().reports.is_empty() {
+            // Somebody else's transaction took it along.
+            return Ok(());
+        }
         if let Some(last) = *turn {
             sleep_until(last + BETWEEN_WRITES).await;
         }
         let mut taken = Taken { all, reports: std::mem::take(&mut all.waiting().reports) };
-        if taken.reports.is_empty() {
-            // Somebody else's transaction took it along.
-            return Ok(());
-        }
         let mut tx = self.store.write().await?;
         for report in taken.reports.values() {
             match report {

@@ -1,63 +1,280 @@
-//! Retention: links that nobody has pulled by for as long as their group says are removed, by the rule of
-//! [`purge`](crate::purge), one repository a transaction, so that pulls never wait long.
+//! Retention: by the rule of [`retention`](crate::retention), what nobody has pulled for long goes, and the least recently
+//! pulled where a group is beyond its quota or the store beyond its high watermark.
+//!
+//! One replica at a time does it, one image a transaction, so that pulls never wait long. What is to go is planned by what a
+//! reader sees; each transaction looks again, and leaves an image that was pulled, protected or pinned since.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use roadstead_proto::GroupPath;
+use tokio::time::sleep;
 
 use super::{
-    Plane, PlaneResult,
+    Plane, PlaneError, PlaneResult, group_at,
     purge::{remove, void_links},
 };
 use crate::{
+    access::Actor,
     audit::Entry,
+    content::GroupRepository,
     group::Group,
-    purge::Filter,
-    store::{audit, groups, inventory},
+    node::FORGOTTEN_AFTER_MS,
+    purge::Inventory,
+    retention::{Bounds, Eviction, Image, Planner, Reason, alone, images},
+    store::{
+        audit, groups, inventory,
+        leases::{self, Lease, Wanted},
+        retention as stored,
+    },
 };
 
-/// How often it is done, in milliseconds: an hour, which is little against the shortest retention, a day.
-const EVERY_MS: i64 = 3600 * 1000;
+/// How often ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a day.
+const AGES_EVERY_MS: i64 = 3600 * 1000;
+/// How often quotas and the store are looked at, in milliseconds.
+const ROOM_EVERY_MS: i64 = 5_000;
+/// What share of the time may be spent on looking: large inventories are looked at less often.
+const LOOK_SHARE: u32 = 20;
+/// What only one replica does at a time.
+const DUTY: &str = "retention";
+/// How long another waits for one that fell silent, in milliseconds.
+const DUTY_LIFETIME_MS: i64 = 60_000;
+
+/// How long a call waits for its turn.
+const DUTY_WAIT: Duration = Duration::from_secs(5);
+
+/// What retention took, or would take.
+#[derive(Debug, Default)]
+pub struct Retained {
+    /// By image, the least recently pulled first.
+    pub evictions: Vec<Eviction<GroupRepository>>,
+    /// Manifests.
+    pub manifests: i64,
+    /// Bytes that the group no longer holds.
+    pub bytes: i64,
+    /// Bytes that it holds then.
+    pub bytes_left: i64,
+}
 
 impl Plane {
-    /// Does it for all groups, if it is time.
+    /// Looks at the ages of all groups' images, if it is time.
     pub(super) async fn retain(&self) -> PlaneResult<()> {
         let now_ms = self.clock.now_ms();
-        if now_ms - self.retained_at_ms.load(Ordering::Relaxed) < EVERY_MS {
+        if now_ms - self.retained_at_ms.load(Ordering::Relaxed) >= AGES_EVERY_MS {
+            for group in groups::with_retention(&mut *self.store.read().await?).await? {
+                self.retain_group(&group.id).await?;
+            }
+            self.retained_at_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.make_room().await
+    }
+
+    /// Looks at quotas and at the store, if it is time.
+    pub(super) async fn make_room(&self) -> PlaneResult<()> {
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.room_due_ms.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let groups = groups::with_retention(&mut *self.store.read().await?).await?;
-        for group in groups {
-            self.retain_group(&group, now_ms).await?;
+        let began = Instant::now();
+        let mut tx = self.store.read().await?;
+        let mut beyond = Vec::new();
+        for group in groups::with_quota(&mut tx).await? {
+            if stored::bytes_of_group(&mut tx, &group.id).await? > group.settings.quota_bytes {
+                beyond.push(group.id);
+            }
         }
-        self.retained_at_ms.store(now_ms, Ordering::Relaxed);
+        drop(tx);
+        let looked = i64::try_from((began.elapsed() * LOOK_SHARE).as_millis()).unwrap_or(i64::MAX);
+        self.room_due_ms.store(now_ms.saturating_add(looked.max(ROOM_EVERY_MS)), Ordering::Relaxed);
+        for id in beyond {
+            self.retain_group(&id).await?;
+        }
+        self.relieve_store().await
+    }
+
+    /// Applies a group's retention, or tells what it would take.
+    pub async fn apply_retention(&self, actor: &Actor, path: &GroupPath, dry_run: bool) -> PlaneResult<Retained> {
+        let group = group_at(&mut *self.store.read().await?, path).await?;
+        if dry_run {
+            return Ok(self.plan_group(&group).await?.0);
+        }
+        let deadline = Instant::now() + DUTY_WAIT;
+        let epoch = loop {
+            match self.begin_duty().await? {
+                Some(epoch) => break epoch,
+                None if Instant::now() < deadline => sleep(DUTY_WAIT / 50).await,
+                None => {
+                    let message = "retention is being applied just now; try again in a minute";
+                    return Err(PlaneError::Precondition(message.to_owned()));
+                }
+            }
+        };
+        let done = self.evict_from_group(&group, epoch).await;
+        self.end_duty(epoch).await?;
+        let retained = done?;
+        let mut tx = self.store.write().await?;
+        let detail = format!("{} manifests, {} bytes", retained.manifests, retained.bytes);
+        let did = actor.did("cache.retain", path.as_str()).of_group(path).detail(detail);
+        audit::record(&mut tx, &did, self.clock.now_ms()).await?;
+        tx.commit().await?;
+        Ok(retained)
+    }
+
+    async fn retain_group(&self, id: &str) -> PlaneResult<()> {
+        let Some(group) = groups::by_id(&mut *self.store.read().await?, id).await? else { return Ok(()) };
+        let Some(epoch) = self.begin_duty().await? else { return Ok(()) };
+        let done = self.evict_from_group(&group, epoch).await;
+        self.end_duty(epoch).await?;
+        done.map(drop)
+    }
+
+    async fn evict_from_group(&self, group: &Group, epoch: i64) -> PlaneResult<Retained> {
+        let (plan, held) = self.plan_group(group).await?;
+        let mut done = Retained::default();
+        for planned in plan.evictions {
+            let Some((manifests, bytes)) = self.evict(&planned, epoch).await? else { continue };
+            done.manifests += manifests;
+            done.bytes += bytes;
+            done.evictions.push(Eviction { bytes, manifests, ..planned });
+        }
+        done.bytes_left = held - done.bytes;
+        Ok(done)
+    }
+
+    /// What a group's bounds take, and how many bytes it holds.
+    async fn plan_group(&self, group: &Group) -> PlaneResult<(Retained, i64)> {
+        let settings = &group.settings;
+        let now_ms = self.clock.now_ms();
+        let used_before_ms = (settings.retention_ms > 0).then(|| now_ms.saturating_sub(settings.retention_ms));
+        let most_bytes = (settings.quota_bytes > 0).then_some(settings.quota_bytes);
+        let mut tx = self.store.read().await?;
+        let bytes_left = stored::bytes_of_group(&mut tx, &group.id).await?;
+        let is_old = match used_before_ms {
+            Some(before) => stored::has_unused_since(&mut tx, &group.id, before).await?,
+            None => false,
+        };
+        // Mostly there is nothing to do, and that is told without reading everything.
+        if !is_old && most_bytes.is_none_or(|most| bytes_left <= most) {
+            return Ok((Retained { bytes_left, ..Retained::default() }, bytes_left));
+        }
+        let mut planner = Planner::new();
+        add_group(&mut tx, &mut planner, group).await?;
+        drop(tx);
+        let evictions = planner.evict(Bounds { used_before_ms, most_bytes });
+        let bytes = evictions.iter().map(|gone| gone.bytes).sum();
+        let manifests = evictions.iter().map(|gone| gone.manifests).sum();
+        Ok((Retained { evictions, manifests, bytes, bytes_left: bytes_left - bytes }, bytes_left))
+    }
+
+    /// Where the store is beyond its high watermark, takes the least recently pulled images of all groups until it is down to
+    /// the low one.
+    async fn relieve_store(&self) -> PlaneResult<()> {
+        let Some(marks) = self.watermarks else { return Ok(()) };
+        let mut tx = self.store.read().await?;
+        let reported = stored::smallest_store(&mut tx, self.clock.now_ms() - FORGOTTEN_AFTER_MS).await?;
+        let held = stored::bytes_of_all(&mut tx).await?;
+        let Some((high, low)) = marks.bytes(reported).filter(|(high, _)| held > *high) else { return Ok(()) };
+        drop(tx);
+        let Some(epoch) = self.begin_duty().await? else { return Ok(()) };
+        tracing::info!(held_bytes = held, high_bytes = high, low_bytes = low, "the store is beyond its high watermark");
+        let done = self.evict_from_all(low, epoch).await;
+        self.end_duty(epoch).await?;
+        done
+    }
+
+    async fn evict_from_all(&self, most_bytes: i64, epoch: i64) -> PlaneResult<()> {
+        let mut planner = Planner::new();
+        let mut tx = self.store.read().await?;
+        for id in groups::ids(&mut tx).await? {
+            if let Some(group) = groups::by_id(&mut tx, &id).await? {
+                add_group(&mut tx, &mut planner, &group).await?;
+            }
+        }
+        drop(tx);
+        for planned in planner.evict(Bounds { used_before_ms: None, most_bytes: Some(most_bytes) }) {
+            self.evict(&planned, epoch).await?;
+        }
         Ok(())
     }
 
-    async fn retain_group(&self, group: &Group, now_ms: i64) -> PlaneResult<()> {
-        let used_before_ms = now_ms.saturating_sub(group.settings.retention_ms);
-        let mut tx = self.store.read().await?;
-        let places = inventory::repositories_unused_since(&mut tx, &group.id, used_before_ms).await?;
-        drop(tx);
-        for place in places {
-            let filter = Filter { used_before_ms: Some(used_before_ms), ..Filter::default() };
-            // Looked at without keeping writers out: mostly there is nothing to do.
-            let held = inventory::load(&mut *self.store.read().await?, &place).await?;
-            if crate::purge::select(&held, &filter).digests.is_empty() {
-                continue;
-            }
-            let mut tx = self.store.write().await?;
-            let unchanged = groups::by_id(&mut tx, &group.id).await?;
-            let Some(group) = unchanged.filter(|now| now.settings.retention_ms == group.settings.retention_ms) else {
-                // Deleted, or changed in between: the next round looks anew.
-                return Ok(());
-            };
-            let image = place.to_string();
-            let held = inventory::load(&mut tx, &place).await?;
-            let purged = remove(&mut tx, &place, &held, &crate::purge::select(&held, &filter), now_ms).await?;
-            void_links(&mut tx, &group.id, now_ms).await?;
-            let done = Entry::by_server("cache.expire", image).of_group(&group.path).detail(purged.to_string());
-            audit::record(&mut tx, &done, now_ms).await?;
-            tx.commit().await?;
+    /// Takes one image, if it is still to go. Answers manifests and bytes that the group holds no more.
+    async fn evict(&self, planned: &Eviction<GroupRepository>, epoch: i64) -> PlaneResult<Option<(i64, i64)>> {
+        let (place, now_ms) = (&planned.place, self.clock.now_ms());
+        let mut tx = self.store.write().await?;
+        if !leases::renew(&mut tx, DUTY, &self.duty_holder, epoch, DUTY_LIFETIME_MS, now_ms).await? {
+            return Err(PlaneError::Precondition("another replica goes on with retention".to_owned()));
         }
-        Ok(())
+        let Some(group) = groups::by_id(&mut tx, &place.group_id).await? else { return Ok(None) };
+        let (held, found) = look(&mut tx, &group, place).await?;
+        let still =
+            |image: &&Image| image.root == planned.root && !image.is_kept && image.last_used_ms <= planned.last_used_ms;
+        let Some(image) = found.iter().find(still) else { return Ok(None) };
+        let purged = remove(&mut tx, place, &held, &alone(&found, image), now_ms).await?;
+        void_links(&mut tx, &group.id, now_ms).await?;
+        let why = match planned.reason {
+            Reason::Age => "cache.expire",
+            Reason::Room => "cache.evict",
+        };
+        let done = Entry::by_server(why, place.to_string()).of_group(&group.path).detail(purged.to_string());
+        audit::record(&mut tx, &done, now_ms).await?;
+        tx.commit().await?;
+        Ok(Some((purged.manifests, purged.bytes)))
     }
+
+    /// Takes the duty on; `None` if it is just done by somebody else.
+    async fn begin_duty(&self) -> PlaneResult<Option<i64>> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        // A lease is granted anew to who has it: two calls of one replica must not both have it.
+        if leases::holder(&mut tx, DUTY, now_ms).await?.is_some() {
+            return Ok(None);
+        }
+        let wanted = Wanted { name: DUTY, holder: &self.duty_holder, lifetime_ms: DUTY_LIFETIME_MS, detail: "" };
+        let lease = leases::acquire(&mut tx, &wanted, now_ms).await?;
+        tx.commit().await?;
+        Ok(match lease {
+            Lease::Granted { epoch } => Some(epoch),
+            Lease::HeldBy { .. } => None,
+        })
+    }
+
+    async fn end_duty(&self, epoch: i64) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        leases::release(&mut tx, DUTY, &self.duty_holder, epoch).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// All that a group holds, one repository after the other.
+async fn add_group(
+    db: &mut sqlx::AnyConnection,
+    planner: &mut Planner<GroupRepository>,
+    group: &Group,
+) -> PlaneResult<()> {
+    for place in inventory::repositories(db, &group.id).await? {
+        let (_, found) = look(db, group, &place).await?;
+        let contents = stored::contents(db, &place).await?;
+        planner.add(place, found, &contents);
+    }
+    Ok(())
+}
+
+/// What a group holds of a repository, and its images.
+async fn look(
+    db: &mut sqlx::AnyConnection,
+    group: &Group,
+    place: &GroupRepository,
+) -> PlaneResult<(Inventory, Vec<Image>)> {
+    let held = inventory::load(db, place).await?;
+    let pinned = stored::pinned(db, place).await?;
+    let keeps = |tag: &str| {
+        let tag = tag.parse();
+        tag.is_ok_and(|tag| {
+            group.settings.protected_tags.iter().any(|it| it.fits(&place.upstream, &place.repository, &tag))
+        })
+    };
+    let found = images(&held, keeps, &pinned);
+    Ok((held, found))
 }

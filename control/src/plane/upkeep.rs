@@ -61,7 +61,8 @@ impl Plane {
 
     async fn poll(&self) -> PlaneResult<()> {
         self.store.refresh_revision().await?;
-        self.write_node_reports().await
+        self.write_node_reports().await?;
+        self.make_room().await
     }
 
     /// Does all of it now.

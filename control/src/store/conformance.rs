@@ -54,6 +54,8 @@ fn group(path: &str) -> Group {
             frozen: true,
             upstreams: vec!["docker.io".parse().unwrap(), "quay.io:443".parse().unwrap()],
             max_age_ms: 5,
+            quota_bytes: 1 << 40,
+            protected_tags: vec!["release-*".parse().unwrap(), "alpine:3*".parse().unwrap()],
             retention_ms: 7,
             tags: TagSettings {
                 max_stale_ms: 8,

@@ -7,6 +7,7 @@ use super::{StoreResult, parse, tag_rules};
 use crate::{
     access::Reach,
     group::{Group, GroupSettings},
+    retention::TagPattern,
     tag_settings::{ImageRules, TagSettings},
 };
 
@@ -16,7 +17,7 @@ macro_rules! select {
         sqlx::query(concat!(
             "SELECT id, path, old_paths, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
              credential_epoch, access_epoch, hits, misses, created_at, updated_at, max_stale_ms, cooldown_ms, \
-             missing_tag, tag_rules, allowed_images, denied_images FROM groups ",
+             missing_tag, tag_rules, allowed_images, denied_images, quota_bytes, protected_tags FROM groups ",
             $rest
         ))
     };
@@ -43,6 +44,12 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
                 .collect::<StoreResult<_>>()?,
             max_age_ms: row.try_get("max_age_ms")?,
             retention_ms: row.try_get("retention_ms")?,
+            quota_bytes: row.try_get("quota_bytes")?,
+            protected_tags: row
+                .try_get::<String, _>("protected_tags")?
+                .split_ascii_whitespace()
+                .map(|pattern| parse("pattern of tags", pattern.to_owned()))
+                .collect::<StoreResult<_>>()?,
             tags: TagSettings {
                 max_stale_ms: row.try_get("max_stale_ms")?,
                 cooldown_ms: row.try_get("cooldown_ms")?,
@@ -197,6 +204,11 @@ pub async fn with_retention(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
     select!("WHERE retention_ms > 0 ORDER BY path").fetch_all(db).await?.iter().map(read).collect()
 }
 
+/// Groups that may hold so much and no more.
+pub async fn with_quota(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
+    select!("WHERE quota_bytes > 0 ORDER BY path").fetch_all(db).await?.iter().map(read).collect()
+}
+
 /// Adds a group. Answers false, and does nothing, if the path is taken.
 pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> {
     let settings = &group.settings;
@@ -265,7 +277,7 @@ async fn put_tag_settings(db: &mut AnyConnection, id: &str, settings: &GroupSett
     let list = |patterns: &[ImagePattern]| patterns.iter().map(ImagePattern::as_str).collect::<Vec<_>>().join(" ");
     sqlx::query(
         "UPDATE groups SET max_stale_ms = $2, cooldown_ms = $3, missing_tag = $4, tag_rules = $5, allowed_images = $6,
-             denied_images = $7 WHERE id = $1",
+             denied_images = $7, quota_bytes = $8, protected_tags = $9 WHERE id = $1",
     )
     .bind(id.to_owned())
     .bind(*max_stale_ms)
@@ -274,6 +286,8 @@ async fn put_tag_settings(db: &mut AnyConnection, id: &str, settings: &GroupSett
     .bind(tag_rules::write(rules)?)
     .bind(list(&settings.images.allowed))
     .bind(list(&settings.images.denied))
+    .bind(settings.quota_bytes)
+    .bind(settings.protected_tags.iter().map(TagPattern::as_str).collect::<Vec<_>>().join(" "))
     .execute(db)
     .await?;
     Ok(())

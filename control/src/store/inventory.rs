@@ -56,23 +56,6 @@ pub async fn repositories(db: &mut AnyConnection, group_id: &str) -> StoreResult
     rows.iter().map(|row| read_place(group_id, row)).collect()
 }
 
-/// The repositories of which a group holds something that was neither pulled nor cached since that time.
-pub async fn repositories_unused_since(
-    db: &mut AnyConnection,
-    group_id: &str,
-    since_ms: i64,
-) -> StoreResult<Vec<GroupRepository>> {
-    let rows = sqlx::query(
-        "SELECT DISTINCT upstream, repository FROM links
-         WHERE group_id = $1 AND COALESCE(last_pulled_at, cached_at) < $2 ORDER BY upstream, repository",
-    )
-    .bind(group_id.to_owned())
-    .bind(since_ms)
-    .fetch_all(db)
-    .await?;
-    rows.iter().map(|row| read_place(group_id, row)).collect()
-}
-
 fn read_place(group_id: &str, row: &AnyRow) -> StoreResult<GroupRepository> {
     Ok(GroupRepository {
         group_id: group_id.to_owned(),

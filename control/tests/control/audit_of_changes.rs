@@ -205,6 +205,9 @@ async fn cache(seen: &mut Seen) {
     let purge = v1::PurgeCacheRequest { group_path: group_path(), ..Default::default() };
     let answer = seen.admin.cache.purge_cache(purge).await;
     seen.one("PurgeCache", answer, ("cache.purge", "acme", "acme")).await;
+    let retain = v1::ApplyRetentionRequest { group_path: group_path(), dry_run: false };
+    let answer = seen.admin.cache.apply_retention(retain).await;
+    seen.one("ApplyRetention", answer, ("cache.retain", "acme", "acme")).await;
     let create = v1::CreatePrefetchScheduleRequest {
         group_path: group_path(),
         image: "alpine:3".into(),

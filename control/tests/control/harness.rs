@@ -109,6 +109,19 @@ impl Plane {
         Self { control, first_start, clock, folder, metrics, channel, stop, background }
     }
 
+    /// On an empty folder, with other settings, and without the work in the background: tests do that when they want it.
+    pub async fn idle(change: impl FnOnce(&mut ControlConfig)) -> Self {
+        let (folder, clock) = (Arc::new(tempfile::tempdir().unwrap()), Clock::standing_at(START_MS));
+        let mut config = config(&folder);
+        config.admin_token = Some(ADMIN_TOKEN.into());
+        change(&mut config);
+        let mut metrics = Registry::default();
+        let (control, first_start) = Control::open_at(config, clock.clone(), &mut metrics).await.unwrap();
+        let channel = connect(&control).await;
+        let (stop, background) = (CancellationToken::new(), tokio::spawn(async {}));
+        Self { control, first_start, clock, folder, metrics, channel, stop, background }
+    }
+
     /// Stops it and starts another on the same folder.
     pub async fn restart(self) -> Self {
         self.stop.cancel();

@@ -1,8 +1,12 @@
 //! Links that nobody pulls by are removed when their group says so.
 
+use roadstead_control::watermark::{Level, Watermarks};
 use roadstead_proto::{
-    node::v1::{GetLinksRequest, RecordUsageRequest, Usage},
-    v1::{GetGroupRequest, Group, UpdateGroupRequest},
+    node::v1::{GetLinksRequest, RecordUsageRequest, ReportNodeRequest, Usage},
+    v1::{
+        ApplyRetentionRequest, ApplyRetentionResponse, EvictionReason, GetGroupRequest, Group, ImagePatterns,
+        PinTagRequest, UpdateGroupRequest,
+    },
 };
 
 use crate::{
@@ -98,4 +102,151 @@ async fn nodes_forget_what_has_gone_and_switching_retention_off_keeps_the_rest()
     assert!(plane.clock.now_ms() > START_MS);
     let got = admin.groups.get_group(GetGroupRequest { path: "acme".into() }).await.unwrap().into_inner();
     assert_eq!(got.group.unwrap().retention, Some(prost_types::Duration::default()));
+}
+
+async fn set(plane: &Plane, request: UpdateGroupRequest) {
+    let request = UpdateGroupRequest { path: "acme".into(), ..request };
+    plane.admin().groups.update_group(request).await.unwrap();
+}
+
+async fn retention(plane: &Plane, dry_run: bool) -> ApplyRetentionResponse {
+    let request = ApplyRetentionRequest { group_path: "acme".into(), dry_run };
+    plane.admin().cache.apply_retention(request).await.unwrap().into_inner()
+}
+
+fn gone(answer: &ApplyRetentionResponse) -> Vec<(String, i64, EvictionReason)> {
+    answer.evictions.iter().map(|gone| (gone.digest.clone(), gone.bytes, gone.reason())).collect()
+}
+
+/// Images m-0 (the oldest) to m-3 of 10 + 100 bytes each, with a layer of 1000 that all share, an hour apart.
+async fn shelf(plane: &Plane, group: &Group) {
+    let mut node = plane.node();
+    node.link_blob(group, "library/app", "base", 1000).await;
+    for n in 0..4 {
+        let layer = format!("l-{n}");
+        node.link_blob(group, "library/app", &layer, 100).await;
+        node.link_manifest(group, "library/app", &format!("m-{n}"), &format!("v{n}"), &["base", &layer]).await;
+        plane.advance(3600);
+    }
+}
+
+#[tokio::test]
+async fn a_quota_takes_the_least_recently_pulled_images_whole_and_no_more_than_it_must() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    shelf(&plane, &group).await;
+    pull(&plane, &group, "library/app", "m-0").await;
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(1300), ..Default::default() }).await;
+    let would = retention(&plane, true).await;
+    let expected = vec![(digest("m-1"), 110, EvictionReason::Quota), (digest("m-2"), 110, EvictionReason::Quota)];
+    assert_eq!(gone(&would), expected);
+    assert_eq!((would.manifests, would.bytes, would.bytes_left), (2, 220, 1220));
+    assert_eq!(
+        (would.evictions[0].image.as_str(), &would.evictions[0].tags[..]),
+        ("docker.io/library/app", &["v1".into()][..])
+    );
+    let mut node = plane.node();
+    assert!(has(&mut node, &group, "library/app", "m-1").await, "a dry run takes nothing");
+    let audited = audit::all(&plane).await.len();
+    plane.control.keep_up_once().await.unwrap();
+    for (name, expected) in
+        [("m-0", true), ("l-0", true), ("m-1", false), ("l-1", false), ("m-2", false), ("m-3", true), ("base", true)]
+    {
+        assert_eq!(has(&mut node, &group, "library/app", name).await, expected, "{name}");
+    }
+    let events = audit::all(&plane).await;
+    assert_eq!(events.len(), audited + 2, "one for each image");
+    assert_eq!((events[0].action.as_str(), events[0].actor.as_str()), ("cache.evict", "server"));
+    assert_eq!(gone(&retention(&plane, false).await), vec![]);
+}
+
+#[tokio::test]
+async fn protected_and_pinned_tags_stay_though_there_is_too_much() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    shelf(&plane, &group).await;
+    let mut admin = plane.admin();
+    let pin = PinTagRequest {
+        group_path: "acme".into(),
+        image: "docker.io/library/app".into(),
+        tag: "stable".into(),
+        digest: digest("m-1"),
+    };
+    admin.cache.pin_tag(pin).await.unwrap();
+    let protected_tags = Some(ImagePatterns { patterns: vec!["v0".into()] });
+    let day = Some(prost_types::Duration { seconds: DAY as i64, nanos: 0 });
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(1), protected_tags, retention: day, ..Default::default() })
+        .await;
+    plane.advance(2 * DAY);
+    let done = retention(&plane, false).await;
+    let roots: Vec<_> = gone(&done).into_iter().map(|(digest, ..)| digest).collect();
+    assert!(roots.iter().all(|root| [digest("m-2"), digest("m-3")].contains(root)), "{roots:?}");
+    let mut node = plane.node();
+    for (name, expected) in
+        [("m-0", true), ("l-0", true), ("m-1", true), ("l-1", true), ("base", true), ("m-2", false), ("l-3", false)]
+    {
+        assert_eq!(has(&mut node, &group, "library/app", name).await, expected, "{name}");
+    }
+    let shown = admin.groups.get_group(GetGroupRequest { path: "acme".into() }).await.unwrap().into_inner().group;
+    let shown = shown.unwrap();
+    assert_eq!((shown.quota_bytes, shown.protected_tags), (1, vec!["v0".to_owned()]));
+}
+
+#[tokio::test]
+async fn an_image_that_was_pulled_since_it_was_planned_stays() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    shelf(&plane, &group).await;
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(1400), ..Default::default() }).await;
+    assert_eq!(gone(&retention(&plane, true).await)[0].0, digest("m-0"));
+    pull(&plane, &group, "library/app", "m-0").await;
+    assert_eq!(gone(&retention(&plane, false).await)[0].0, digest("m-1"));
+    assert!(has(&mut plane.node(), &group, "library/app", "m-0").await);
+}
+
+#[tokio::test]
+async fn beyond_the_high_watermark_the_least_recently_pulled_of_all_groups_go_down_to_the_low_one() {
+    let watermarks = Watermarks { high: Level::Percent(90), low: Level::Percent(50), store_bytes: None };
+    let plane = Plane::idle(|config| config.watermarks = Some(watermarks)).await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    for (n, group) in [&acme, &other, &acme, &other].into_iter().enumerate() {
+        node.link_blob(group, "library/app", &format!("l-{n}"), 240).await;
+        node.link_manifest(group, "library/app", &format!("m-{n}"), "", &[&format!("l-{n}")]).await;
+        plane.advance(3600);
+    }
+    let report = |total| crate::nodes::report_store(1, total);
+    // 1000 bytes: below 90% of the store.
+    node.node.report_node(report(1200)).await.unwrap();
+    plane.control.keep_up_once().await.unwrap();
+    assert!(has(&mut node, &acme, "library/app", "m-0").await);
+    plane.advance(60);
+    node.node.report_node(ReportNodeRequest { stopping: true, ..report(1200) }).await.unwrap();
+    node.node.report_node(report(1000)).await.unwrap();
+    plane.advance(60);
+    plane.control.keep_up_once().await.unwrap();
+    for (group, name, expected) in
+        [(&acme, "m-0", false), (&other, "m-1", false), (&acme, "m-2", true), (&other, "m-3", true)]
+    {
+        assert_eq!(has(&mut node, group, "library/app", name).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_is_looked_at_within_seconds_without_anybody_asking() {
+    let plane = Plane::start().await;
+    let group = plane.group("acme").await;
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(150), ..Default::default() }).await;
+    let mut node = plane.node();
+    node.link_blob(&group, "library/app", "old", 100).await;
+    plane.advance(60);
+    node.link_blob(&group, "library/app", "new", 100).await;
+    let all = async {
+        while has(&mut node, &group, "library/app", "old").await {
+            plane.advance(1);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
+    assert!(has(&mut plane.node(), &group, "library/app", "new").await);
 }

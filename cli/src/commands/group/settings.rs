@@ -9,7 +9,7 @@ use roadstead_proto::v1::{
 };
 
 use crate::{
-    commands::spelling::{duration, duration_or_off, to_proto},
+    commands::spelling::{duration, duration_or_off, retention, size_or_off, to_proto},
     failure::Failure,
 };
 
@@ -41,6 +41,7 @@ pub struct Create {
 #[command(after_help = "Examples:
   roadstead group update acme --frozen true
   roadstead group update acme --retention 90d --max-stale 14d
+  roadstead group update acme --quota 50GiB --keep 'release-*'
   roadstead group update acme --allow 'docker.io/library/*' --allow 'ghcr.io/acme/*'
   roadstead group update acme --no-allow --deny 'docker.io/*miner*'")]
 pub struct Update {
@@ -78,15 +79,24 @@ pub struct Update {
     /// Deny no image
     #[arg(long, conflicts_with = "deny", help_heading = "Rules")]
     no_deny: bool,
+    /// Keep no tag from --retention and --quota
+    #[arg(long, conflicts_with = "keep", help_heading = "Rules")]
+    no_keep: bool,
 }
 
 /// What both take.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Rules")]
 pub struct Rules {
-    /// Remove from the cache what nobody has pulled for so long; off keeps it
-    #[arg(long, value_name = "DURATION|off", value_parser = duration_or_off)]
+    /// Remove from the cache what nobody has pulled for so long; on is 90d, off keeps it
+    #[arg(long, value_name = "DURATION|on|off", value_parser = retention)]
     retention: Option<Duration>,
+    /// Hold so many bytes at most, for example 50GiB: beyond that the least recently pulled images go; off sets no bound
+    #[arg(long, value_name = "SIZE|off", value_parser = size_or_off)]
+    quota: Option<i64>,
+    /// Keep what such tags mean from --retention and --quota, for example 'release-*' or 'alpine:3*'; the whole list: repeat for more
+    #[arg(long, value_name = "PATTERN")]
+    keep: Vec<String>,
     /// How long a cached tag may be served while upstream cannot be asked [at first: 7d]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_stale: Option<Duration>,
@@ -154,6 +164,8 @@ impl Create {
             upstreams: self.upstreams,
             max_age: self.max_age.map(to_proto),
             retention: rules.retention,
+            quota_bytes: rules.quota_bytes.unwrap_or_default(),
+            protected_tags: rules.protected_tags,
             max_stale: rules.max_stale,
             cooldown: rules.cooldown,
             missing_tag: rules.missing_tag.unwrap_or_default(),
@@ -179,6 +191,7 @@ impl Update {
             max_age: self.max_age.map(to_proto),
             allowed_images: none(self.no_allow),
             denied_images: none(self.no_deny),
+            protected_tags: none(self.no_keep),
             ..Default::default()
         });
         if changes == UpdateGroupRequest::default() {
@@ -196,6 +209,8 @@ impl Rules {
         let patterns = |patterns: Vec<String>| (!patterns.is_empty()).then_some(ImagePatterns { patterns });
         UpdateGroupRequest {
             retention: self.retention.map(to_proto),
+            quota_bytes: self.quota,
+            protected_tags: patterns(self.keep).or(request.protected_tags),
             max_stale: self.max_stale.map(to_proto),
             cooldown: self.cooldown.map(to_proto),
             missing_tag: self.missing_tag.map(|missing| ProtoMissingTag::from(missing).into()),
@@ -240,6 +255,14 @@ mod tests {
                 "--retention off --cooldown off",
                 UpdateGroupRequest { retention: seconds(0), cooldown: seconds(0), ..acme() },
             ),
+            ("--retention on", UpdateGroupRequest { retention: seconds(90 * 86_400), ..acme() }),
+            ("--quota 50GiB", UpdateGroupRequest { quota_bytes: Some(50 << 30), ..acme() }),
+            ("--quota off", UpdateGroupRequest { quota_bytes: Some(0), ..acme() }),
+            (
+                "--keep release-* --keep a:b",
+                UpdateGroupRequest { protected_tags: images(&["release-*", "a:b"]), ..acme() },
+            ),
+            ("--no-keep", UpdateGroupRequest { protected_tags: images(&[]), ..acme() }),
             ("--missing-tag keep", UpdateGroupRequest { missing_tag: Some(ProtoMissingTag::Keep.into()), ..acme() }),
             ("--allow a/* --allow b", UpdateGroupRequest { allowed_images: images(&["a/*", "b"]), ..acme() }),
             (

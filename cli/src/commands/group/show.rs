@@ -57,8 +57,13 @@ pub fn details(group: Option<&Group>) -> Details {
         .with("Max stale", human::duration(group.max_stale.as_ref(), "0s (never stale)"))
         .with("Cooldown", human::duration(group.cooldown.as_ref(), "off"))
         .with("Missing tag", missing_tag(group.missing_tag()))
-        .with("Retention", human::duration(group.retention.as_ref(), "off"));
-    let lists = [("Allowed images", &group.allowed_images), ("Denied images", &group.denied_images)];
+        .with("Retention", human::duration(group.retention.as_ref(), "off"))
+        .with("Quota", if group.quota_bytes > 0 { human::size(group.quota_bytes) } else { "off".to_owned() });
+    let lists = [
+        ("Kept tags", &group.protected_tags),
+        ("Allowed images", &group.allowed_images),
+        ("Denied images", &group.denied_images),
+    ];
     for (name, patterns) in lists.into_iter().chain([("Old paths", &group.old_paths)]) {
         if !patterns.is_empty() {
             details = details.with(name, patterns.join(", "));

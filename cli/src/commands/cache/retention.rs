@@ -1,0 +1,63 @@
+//! What retention took, or would take, as people read it.
+
+use std::time::SystemTime;
+
+use roadstead_proto::v1::{ApplyRetentionResponse, Eviction, EvictionReason};
+
+use super::content::short_digest;
+use crate::output::{Details, Table, human};
+
+/// How much it was.
+pub fn summary(answer: &ApplyRetentionResponse, dry_run: bool) -> Details {
+    let what = format!("{}: {}", human::count(answer.manifests, "manifest"), human::size(answer.bytes));
+    Details::default()
+        .with(if dry_run { "Would remove" } else { "Removed" }, what)
+        .with(if dry_run { "Would be left" } else { "Left" }, human::size(answer.bytes_left))
+}
+
+/// One line an image.
+pub fn table(evictions: &[Eviction], now: SystemTime) -> Table {
+    Table::new(["IMAGE", "TAGS", "DIGEST", "SIZE", "LAST PULLED", "WHY"], evictions, |gone| {
+        [
+            gone.image.clone(),
+            human::or_dash(&gone.tags.join(",")),
+            short_digest(&gone.digest),
+            human::size(gone.bytes),
+            human::relative(gone.last_pulled_at.as_ref(), now, "never"),
+            match gone.reason() {
+                EvictionReason::Age => "age",
+                EvictionReason::Quota => "quota",
+                EvictionReason::Store => "store",
+                EvictionReason::Unspecified => "-",
+            }
+            .to_owned(),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_reads_well() {
+        let gone = Eviction {
+            image: "docker.io/library/alpine".into(),
+            tags: vec!["3.18".into()],
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            bytes: 2048,
+            last_pulled_at: None,
+            reason: EvictionReason::Quota.into(),
+        };
+        let answer = ApplyRetentionResponse { manifests: 1, bytes: 2048, bytes_left: 1024, ..Default::default() };
+        assert_eq!(
+            summary(&answer, true).to_string(),
+            "Would remove:    1 manifest: 2.0 KiB\nWould be left:   1.0 KiB\n"
+        );
+        assert_eq!(
+            table(&[gone], SystemTime::UNIX_EPOCH).to_string(),
+            "IMAGE                      TAGS   DIGEST                SIZE      LAST PULLED   WHY\n\
+             docker.io/library/alpine   3.18   sha256:0123456789ab   2.0 KiB   never         quota\n"
+        );
+    }
+}
