@@ -7,6 +7,7 @@ mod cache_service;
 mod check_stream;
 mod cluster_service;
 mod convert;
+mod database_loss;
 mod errand_convert;
 mod group_service;
 mod limit_metrics;
@@ -109,7 +110,8 @@ pub(crate) async fn router(
         .layer(middleware::from_fn_with_state(plane.clone(), refused_changes::record))
         .merge(rest::router(plane.clone()))
         // Everything below knows who is calling; health, reflection, descriptions and the greeting are for everybody.
-        .layer(middleware::from_fn_with_state(plane, authenticate::authenticate))
+        .layer(middleware::from_fn_with_state(plane.clone(), authenticate::authenticate))
+        .layer(middleware::from_fn_with_state(plane, database_loss::give_up))
         // Before that: GitLab's way to say who is calling.
         .layer(middleware::from_fn(rest::caller::tell))
         // Outermost: refused calls are traced and counted too.

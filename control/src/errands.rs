@@ -1,16 +1,21 @@
 //! Errands: things that only a node can do (ask an upstream, fetch an image), which somebody here waits for.
 //!
 //! An errand is offered to every node that watches; the first to claim it does it and reports until it has ended. It lives
-//! only as long as somebody waits: dropping the [`Waiting`] gives it up, and the node learns so from its next report. Nothing
-//! of this is stored: an errand belongs to the replica that it was asked of.
+//! only as long as somebody waits: dropping the [`Waiting`] gives it up, and the node learns so from its next report.
+//!
+//! This is one replica's book of it. Where several share a database, the plane's `errand_exchange` writes errands down there,
+//! and keeps this book for those who wait here.
+
+pub mod stored;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
@@ -58,7 +63,7 @@ pub enum Errand {
 }
 
 /// How far a prefetch is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Progress {
     /// Bytes of the image, so far as they are known.
     pub total_bytes: i64,
@@ -73,7 +78,7 @@ pub struct Progress {
 }
 
 /// How far a check is. What it found wrong is reported as damage before this counts it as checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CheckProgress {
     /// Contents to be checked.
     pub total: i64,
@@ -84,7 +89,7 @@ pub struct CheckProgress {
 }
 
 /// What a node tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Report {
     /// It goes on.
     Progress(Progress),
@@ -100,8 +105,15 @@ pub enum Report {
     Failed(ErrandError),
 }
 
+impl Report {
+    /// Whether nothing comes after it.
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Progress(_) | Self::Checking(_))
+    }
+}
+
 /// Why an errand was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, thiserror::Error)]
 pub enum ErrandError {
     /// Nobody was there to do it.
     #[error("no node is connected that could do this; start one, or try again in a moment")]
@@ -135,8 +147,10 @@ enum State {
 }
 
 struct Posted {
-    /// Taken by the node that claims it.
+    /// Taken by the node that claims it; `None` from the start where the database has it.
     errand: Option<Errand>,
+    /// How many reports the database had when the last was told.
+    told: i64,
     state: watch::Sender<State>,
 }
 
@@ -147,12 +161,26 @@ type Book = Arc<Mutex<HashMap<String, Posted>>>;
 pub struct Errands {
     book: Book,
     offers: broadcast::Sender<String>,
+    elsewhere: Arc<Mutex<Elsewhere>>,
+}
+
+/// What the database has to be told, and has told.
+#[derive(Default)]
+struct Elsewhere {
+    /// Nobody has claimed these.
+    offered: BTreeSet<String>,
+    /// Nobody waits for these any more.
+    given_up: Vec<String>,
 }
 
 impl Default for Errands {
     fn default() -> Self {
-        Self { book: Book::default(), offers: broadcast::Sender::new(OFFERS_AHEAD) }
+        Self { book: Book::default(), offers: broadcast::Sender::new(OFFERS_AHEAD), elsewhere: Arc::default() }
     }
+}
+
+fn lock(elsewhere: &Mutex<Elsewhere>) -> MutexGuard<'_, Elsewhere> {
+    elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open(book: &Book) -> MutexGuard<'_, HashMap<String, Posted>> {
@@ -166,26 +194,87 @@ impl Errands {
         if self.offers.receiver_count() == 0 {
             return Err(ErrandError::NoNode);
         }
+        let waiting = self.enter(Some(errand), None)?;
+        // Fails only if the last watcher left this moment; then nobody claims it.
+        let _ = self.offers.send(waiting.id.clone());
+        Ok(waiting)
+    }
+
+    fn enter(&self, errand: Option<Errand>, elsewhere: Option<Arc<Mutex<Elsewhere>>>) -> Result<Waiting, ErrandError> {
         let id = uuid::Uuid::now_v7().to_string();
         let (state, changes) = watch::channel(State::Offered);
-        {
-            let mut book = open(&self.book);
-            if book.len() >= MAX_WAITING {
-                return Err(ErrandError::TooMany);
-            }
-            book.insert(id.clone(), Posted { errand: Some(errand), state });
+        let mut book = open(&self.book);
+        if book.len() >= MAX_WAITING {
+            return Err(ErrandError::TooMany);
         }
-        // Fails only if the last watcher left this moment; then nobody claims it.
-        let _ = self.offers.send(id.clone());
-        Ok(Waiting { id, book: self.book.clone(), changes, claimed: false })
+        book.insert(id.clone(), Posted { errand, told: 0, state });
+        Ok(Waiting { id, book: self.book.clone(), elsewhere, changes, claimed: false })
+    }
+
+    /// Waits for an errand that the database will have.
+    pub fn expect(&self) -> Result<Waiting, ErrandError> {
+        self.enter(None, Some(self.elsewhere.clone()))
+    }
+
+    /// Whether somebody here waits for it.
+    pub fn expects(&self, id: &str) -> bool {
+        open(&self.book).contains_key(id)
+    }
+
+    /// Offers what the database has to the nodes that watch here.
+    pub fn offer(&self, id: &str) {
+        if lock(&self.elsewhere).offered.insert(id.to_owned()) {
+            let _ = self.offers.send(id.to_owned());
+        }
+    }
+
+    /// All that the database offers: what is new of it is offered here too.
+    pub fn offered<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+        let ids: BTreeSet<String> = ids.map(ToOwned::to_owned).collect();
+        let before = std::mem::replace(&mut lock(&self.elsewhere).offered, ids.clone());
+        for id in ids.difference(&before) {
+            let _ = self.offers.send(id.clone());
+        }
+    }
+
+    /// Notes that a node has claimed what the database has.
+    pub fn claimed(&self, id: &str) {
+        lock(&self.elsewhere).offered.remove(id);
+        if let Some(posted) = open(&self.book).get(id) {
+            posted.state.send_if_modified(|state| {
+                let is_news = matches!(state, State::Offered);
+                if is_news {
+                    *state = State::Claimed;
+                }
+                is_news
+            });
+        }
+    }
+
+    /// Tells whoever waits here the report with that number, unless it was told already.
+    pub fn told(&self, id: &str, told: i64, report: Report) {
+        let mut book = open(&self.book);
+        let Some(posted) = book.get_mut(id).filter(|posted| posted.told < told) else { return };
+        posted.told = told;
+        let ended = report.is_last();
+        posted.state.send_replace(State::Told(report));
+        if ended {
+            book.remove(id);
+        }
+    }
+
+    /// Takes the errands that the database has and nobody here waits for any more.
+    pub fn given_up(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.elsewhere).given_up)
     }
 
     /// For a new watcher: what nobody has claimed yet, and every offer from now on.
     pub fn offers(&self) -> (Vec<String>, broadcast::Receiver<String>) {
         let offers = self.offers.subscribe();
+        let elsewhere: Vec<_> = lock(&self.elsewhere).offered.iter().cloned().collect();
         let book = open(&self.book);
         let unclaimed = book.iter().filter(|(_, posted)| posted.errand.is_some()).map(|(id, _)| id.clone());
-        (unclaimed.collect(), offers)
+        (unclaimed.chain(elsewhere).collect(), offers)
     }
 
     /// Gives an errand to the first who asks; `None` if another has it or nobody waits for it any more.
@@ -201,7 +290,7 @@ impl Errands {
     pub fn report(&self, id: &str, report: Report) -> bool {
         let mut book = open(&self.book);
         let Some(posted) = book.get(id).filter(|posted| posted.errand.is_none()) else { return false };
-        let ended = !matches!(report, Report::Progress(_) | Report::Checking(_));
+        let ended = report.is_last();
         posted.state.send_replace(State::Told(report));
         if ended {
             book.remove(id);
@@ -214,11 +303,18 @@ impl Errands {
 pub struct Waiting {
     id: String,
     book: Book,
+    /// To be told where the database has the errand.
+    elsewhere: Option<Arc<Mutex<Elsewhere>>>,
     changes: watch::Receiver<State>,
     claimed: bool,
 }
 
 impl Waiting {
+    /// The errand's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// What the node tells next; where it told several things meanwhile, the last of them.
     pub async fn next(&mut self) -> Result<Report, ErrandError> {
         loop {
@@ -253,6 +349,9 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         open(&self.book).remove(&self.id);
+        if let Some(elsewhere) = &self.elsewhere {
+            lock(elsewhere).given_up.push(std::mem::take(&mut self.id));
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Control {
 
     /// Whether the database answers.
     pub async fn ready(&self) -> bool {
-        matches!(timeout(READY_TIMEOUT, self.plane.store.refresh_revision()).await, Ok(Ok(())))
+        matches!(timeout(READY_TIMEOUT, self.plane.store.refresh_revision()).await, Ok(Ok(_)))
     }
 
     /// Does once, now, what [`Control::run`] does every half minute.

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, atomic::AtomicI64},
+    sync::atomic::AtomicI64,
     time::Duration,
 };
 
@@ -53,7 +53,7 @@ pub struct ControlConfig {
     pub data_dir: PathBuf,
     /// The database; `None` means `control.db` in the data folder.
     pub database_url: Option<String>,
-    /// Most connections to PostgreSQL: 2 to 1000.
+    /// Most connections to PostgreSQL: 3 to 1000.
     pub database_pool_size: u32,
     /// How long a call waits for the database, and after how long a silent one counts as gone.
     pub database_timeout: Duration,
@@ -163,13 +163,12 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         last_used: LastUsed::default(),
         last_seen: LastUsed::default(),
         passwords: Passwords::default(),
-        registry_url: Mutex::default(),
+        replica_id: uuid::Uuid::now_v7().to_string(),
         issuer_keys: KeyCache::new(clock.clone()),
         refusals: Refusals::default(),
         guesses: Guesses::default(),
         retained_at_ms: AtomicI64::default(),
         room_due_ms: AtomicI64::default(),
-        duty_holder: uuid::Uuid::now_v7().to_string(),
         watermarks: config.watermarks,
         audit_retention: config.audit_retention,
         errands: Errands::default(),

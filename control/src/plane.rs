@@ -6,6 +6,8 @@ mod authorize;
 pub mod cache;
 mod credentials;
 pub mod damage;
+mod duty;
+mod errand_exchange;
 pub mod errands;
 pub mod first_start;
 pub mod garbage;
@@ -33,16 +35,12 @@ pub mod upstreams;
 pub mod usage;
 mod users;
 
-use std::{
-    sync::{Mutex, atomic::AtomicI64},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicI64, time::Duration};
 
 use arc_swap::ArcSwap;
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use tokio::sync::Notify;
-use url::Url;
 
 pub use self::guesses::Guesses;
 use crate::{
@@ -81,8 +79,6 @@ pub struct Plane {
     pub(crate) retained_at_ms: AtomicI64,
     /// When quotas and the store are looked at again.
     pub(crate) room_due_ms: AtomicI64,
-    /// What this replica does background work as.
-    pub(crate) duty_holder: String,
     /// How full the store may be; `None` does not look.
     pub(crate) watermarks: Option<Watermarks>,
     pub(crate) audit_retention: Duration,
@@ -96,8 +92,8 @@ pub struct Plane {
     pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
     pub(crate) last_seen: last_used::LastUsed,
     pub(crate) passwords: Passwords,
-    /// Where clients reach the node that was heard last.
-    pub(crate) registry_url: Mutex<Option<Url>>,
+    /// What this replica goes by among others on the same database, for as long as it runs.
+    pub(crate) replica_id: String,
 }
 
 /// Why a call was not done.

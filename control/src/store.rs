@@ -15,6 +15,8 @@ pub mod conditions;
 pub mod contents;
 pub mod credentials;
 pub mod damages;
+pub mod errands;
+pub mod facts;
 pub mod garbage;
 pub mod groups;
 mod holdings;
@@ -39,6 +41,7 @@ pub mod usage;
 pub mod users;
 
 mod postgres;
+mod presence;
 mod settings;
 mod sqlite;
 
@@ -69,6 +72,9 @@ pub enum StoreError {
     /// The database is there, or should be, and will not do.
     #[error("--database-url: the database {0}")]
     Unusable(String),
+    /// The database does not answer.
+    #[error("the database does not answer")]
+    Silent,
     /// The schema cannot be brought up to date.
     #[error("cannot bring the database's schema up to date: {0}")]
     Migrate(#[from] MigrateError),
@@ -95,7 +101,7 @@ impl StoreError {
                 !error.is_unique_violation()
                     && !["22", "23", "42"].iter().any(|class| code.len() == 5 && code.starts_with(class))
             }
-            Self::Database(_) => true,
+            Self::Database(_) | Self::Silent => true,
             _ => false,
         }
     }
@@ -127,8 +133,11 @@ pub struct Store {
     /// SQLite: one connection, so that writers queue here in order instead of contending for the file's lock.
     /// PostgreSQL: a few, so that the next writer waits at the server for its turn while one commits.
     writer: AnyPool,
+    /// PostgreSQL: one connection for [looking](presence), so that it never waits for calls.
+    watcher: AnyPool,
     timeout: Duration,
     revision: watch::Sender<i64>,
+    lost: watch::Sender<bool>,
 }
 
 impl Store {
@@ -137,21 +146,23 @@ impl Store {
         let (engine, url) = settings.engine()?;
         sqlx::any::install_default_drivers();
         let migrator = sqlx::migrate!("./migrations");
-        let (reader, writer) = match engine {
+        let (reader, writer, watcher) = match engine {
             Engine::Sqlite => {
                 let writer = sqlite::pool(1, settings.timeout).connect(&url).await?;
                 migrator.run(&writer).await?;
-                (sqlite::pool(sqlite::READERS, settings.timeout).connect(&url).await?, writer)
+                let reader = sqlite::pool(sqlite::READERS, settings.timeout).connect(&url).await?;
+                (reader.clone(), writer, reader)
             }
             Engine::Postgres => {
                 postgres::prepare(&url, postgres::owned(&migrator)).await?;
                 let writers = (settings.pool_size / 3).max(1);
-                let readers = settings.pool_size.saturating_sub(writers).max(1);
-                let writer = postgres::pool(settings, writers).connect(&url).await?;
-                (postgres::pool(settings, readers).connect(&url).await?, writer)
+                let readers = settings.pool_size.saturating_sub(writers + 1).max(1);
+                let pool = |connections| postgres::pool(settings, connections).connect(&url);
+                (pool(readers).await?, pool(writers).await?, pool(1).await?)
             }
         };
-        let store = Self { engine, reader, writer, timeout: settings.timeout, revision: watch::Sender::new(0) };
+        let (revision, lost) = (watch::Sender::new(0), watch::Sender::new(false));
+        let store = Self { engine, reader, writer, watcher, timeout: settings.timeout, revision, lost };
         let mut tx = store.write().await?;
         changes::start_counter(&mut tx, now_ms).await?;
         tx.commit().await?;
@@ -167,14 +178,20 @@ impl Store {
 
     /// A transaction that reads one moment.
     pub async fn read(&self) -> StoreResult<ReadTx> {
+        self.must_be_there()?;
+        self.begin_read(&self.reader).await
+    }
+
+    async fn begin_read(&self, pool: &AnyPool) -> StoreResult<ReadTx> {
         Ok(ReadTx(match self.engine {
-            Engine::Sqlite => self.reader.begin().await?,
-            Engine::Postgres => self.begin(&self.reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
+            Engine::Sqlite => pool.begin().await?,
+            Engine::Postgres => self.begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
         }))
     }
 
     /// A transaction that writes; waits until it is the only one.
     pub async fn write(&self) -> StoreResult<WriteTx> {
+        self.must_be_there()?;
         let tx = match self.engine {
             // IMMEDIATE: a transaction that reads first and writes then must not find that somebody wrote in between.
             Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
@@ -211,22 +228,15 @@ impl Store {
     pub fn revisions(&self) -> watch::Receiver<i64> {
         self.revision.subscribe()
     }
-
-    /// Announces revisions committed by others, or whose announcement was lost with a cancelled call.
-    pub async fn refresh_revision(&self) -> StoreResult<()> {
-        let mut tx = self.read().await?;
-        let now = changes::current_revision(&mut tx).await?;
-        announce(&self.revision, now);
-        Ok(())
-    }
 }
 
-fn announce(sender: &watch::Sender<i64>, revision: i64) {
+/// Answers whether that was news.
+fn announce(sender: &watch::Sender<i64>, revision: i64) -> bool {
     sender.send_if_modified(|known| {
         let newer = revision > *known;
         *known = revision.max(*known);
         newer
-    });
+    })
 }
 
 /// A transaction that reads one moment. Dropping it ends it.

@@ -132,7 +132,8 @@ pub async fn watch(
 }
 
 async fn told(plane: &Plane, have: i64) -> Result<Event, Untold> {
-    next_event(plane, have).await.map_err(|problem| {
+    let event = plane.store.unless_lost(next_event(plane, have)).await.unwrap_or_else(|lost| Err(lost.into()));
+    event.map_err(|problem| {
         error!(error = %problem, "the database failed the watch");
         match problem {
             PlaneError::Store(problem) if !problem.retryable() => Untold::Broken,

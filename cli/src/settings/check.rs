@@ -26,8 +26,9 @@ use crate::failure::Failure;
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Longest wait for the database: no caller waits longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Connections to PostgreSQL: one reads while another writes; no server wants more of one process.
-const POOL_SIZES: RangeInclusive<u32> = 2..=1000;
+/// Connections to PostgreSQL: one reads while another writes and a third looks for changes; no server wants more than
+/// the most of one process.
+const POOL_SIZES: RangeInclusive<u32> = 3..=1000;
 /// Longest life of a registry token: a node remembers revocations for as long.
 const LONGEST_REGISTRY_TOKEN: Duration = Duration::from_secs(86_400);
 /// Shortest time that audit events are kept: less is no audit.
@@ -263,7 +264,7 @@ fn pool_size(connections: u32) -> Result<u32, Failure> {
     if POOL_SIZES.contains(&connections) {
         return Ok(connections);
     }
-    Err(bad("--database-pool-size", connections, "must be between 2 and 1000"))
+    Err(bad("--database-pool-size", connections, "must be between 3 and 1000"))
 }
 
 fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Failure> {

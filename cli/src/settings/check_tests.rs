@@ -32,7 +32,7 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --storage s3://bucket/prefix", "--storage s3://bucket/prefix: S3 is not supported yet by this version"),
         ("serve --storage file://relative", "--storage file://relative: a file URL needs an absolute path"),
         ("serve --storage /blobs", "--storage /blobs: only file:///ABSOLUTE/PATH"),
-        ("control --database-pool-size 1", "--database-pool-size 1: must be between 2 and 1000"),
+        ("control --database-pool-size 2", "--database-pool-size 2: must be between 3 and 1000"),
         ("control --database-timeout 2m", "--database-timeout 2m: must be at most 1m"),
         (
             "serve --database-url mysql://u:secret@h/d",

@@ -82,7 +82,7 @@ impl NodeService for Nodes {
             resume_revision = request.resume_revision,
             "a node watches"
         );
-        self.plane.heard_of(&request.registry_url);
+        self.plane.heard_of(&request.registry_url).await.map_err(from_plane)?;
         // Before it is told anything that it could serve by: from here on a purge reckons with it.
         if let Some(watching) = node_report::watching_in(&request, self.plane.clock.now_ms())? {
             self.plane.report_node(watching).await.map_err(from_plane)?;
@@ -235,7 +235,7 @@ impl NodeService for Nodes {
         request: Request<ClaimErrandRequest>,
     ) -> Result<Response<ClaimErrandResponse>, Status> {
         let request = from_node(request)?;
-        let errand = self.plane.errands.claim(&request.id).ok_or_else(nobody_waits)?;
+        let errand = self.plane.claim_errand(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
         Ok(Response::new(errand_convert::errand(errand)))
     }
 
@@ -245,7 +245,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<ReportErrandResponse>, Status> {
         let request = from_node(request)?;
         let report = errand_convert::errand_report(request.report)?;
-        if !self.plane.errands.report(&request.id, report) {
+        if !self.plane.report_errand(&request.id, report).await.map_err(from_plane)? {
             return Err(nobody_waits());
         }
         Ok(Response::new(ReportErrandResponse {}))

@@ -93,7 +93,7 @@ impl Plane {
     pub async fn check_cache(&self, actor: &Actor, path: &GroupPath, deep: bool) -> PlaneResult<Check> {
         let group = group_at(&mut *self.store.read().await?, path).await?;
         let began_ms = self.clock.now_ms();
-        let waiting = self.errands.post(Errand::Check { group_id: group.id.clone(), deep })?;
+        let waiting = self.post_errand(Errand::Check { group_id: group.id.clone(), deep }).await?;
         let mut tx = self.store.write().await?;
         let subject = if deep { format!("{path} deep") } else { path.to_string() };
         audit::record(&mut tx, &actor.did("cache.check", subject).of_group(path), began_ms).await?;

@@ -31,9 +31,10 @@ impl Plane {
             password: password.clone(),
         };
         let hint = "; `--no-verify` stores them untried";
-        let ended = match self.errands.post(errand) {
+        let ended = match self.post_errand(errand).await {
             Ok(waiting) => waiting.end().await,
-            Err(error) => Err(error),
+            Err(PlaneError::Errand(error)) => Err(error),
+            Err(other) => return Err(other),
         };
         ended.map_err(|error| {
             PlaneError::Errand(match error {
@@ -91,7 +92,7 @@ impl Plane {
             );
             return Err(PlaneError::Errand(ErrandError::Limit(message)));
         }
-        Ok(self.errands.post(Errand::Prefetch { place, reference, platforms })?)
+        self.post_errand(Errand::Prefetch { place, reference, platforms }).await
     }
 }
 

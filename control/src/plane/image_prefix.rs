@@ -1,12 +1,14 @@
 //! How clients name a group's images, which only nodes know: they tell where they are reached.
 
-use std::sync::PoisonError;
-
 use roadstead_proto::{GroupPath, PROXY_INFIX};
 use tracing::warn;
 use url::Url;
 
 use super::{Plane, PlaneError, PlaneResult, group_at};
+use crate::store::facts;
+
+/// Longest URL of a node that is believed, in bytes.
+const MAX_URL_BYTES: usize = 2048;
 
 /// How clients name a group's images.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,28 +25,41 @@ pub struct ImagePrefix {
 
 impl Plane {
     /// Notes where clients reach a node; empty if the node does not know.
-    pub fn heard_of(&self, registry_url: &str) {
+    pub async fn heard_of(&self, registry_url: &str) -> PlaneResult<()> {
         if registry_url.is_empty() {
-            return;
+            return Ok(());
         }
-        match Url::parse(registry_url) {
-            Ok(url) if url.host_str().is_some() => {
-                *self.registry_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
-            }
-            _ => warn!(registry_url, "a node tells an unusable URL of itself"),
+        if registry_url.len() > MAX_URL_BYTES || parse(registry_url).is_none() {
+            warn!(
+                registry_url = registry_url.chars().take(MAX_URL_BYTES).collect::<String>(),
+                "a node tells an unusable URL of itself"
+            );
+            return Ok(());
         }
+        let known = facts::get(&mut *self.store.read().await?, facts::REGISTRY_URL).await?;
+        if known.as_deref() == Some(registry_url) {
+            return Ok(());
+        }
+        let mut tx = self.store.write().await?;
+        facts::put(&mut tx, facts::REGISTRY_URL, registry_url).await?;
+        Ok(tx.commit().await?)
     }
 
     /// How clients name images of the group at `path`, at the node that was heard last.
     pub async fn image_prefix(&self, path: &GroupPath) -> PlaneResult<ImagePrefix> {
-        let group = group_at(&mut *self.store.read().await?, path).await?;
-        let url = self.registry_url.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut tx = self.store.read().await?;
+        let group = group_at(&mut tx, path).await?;
+        let url = facts::get(&mut tx, facts::REGISTRY_URL).await?.as_deref().and_then(parse);
         url.as_ref().and_then(|url| prefix_at(url, &group.path)).ok_or_else(|| {
             PlaneError::Precondition(
                 "no node has told yet where clients reach it; start one with --external-url".to_owned(),
             )
         })
     }
+}
+
+fn parse(registry_url: &str) -> Option<Url> {
+    Url::parse(registry_url).ok().filter(|url| url.host_str().is_some())
 }
 
 fn prefix_at(url: &Url, path: &GroupPath) -> Option<ImagePrefix> {

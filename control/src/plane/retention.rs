@@ -203,7 +203,7 @@ impl Plane {
     async fn evict(&self, planned: &Eviction<GroupRepository>, epoch: i64) -> PlaneResult<Option<(i64, i64)>> {
         let (place, now_ms) = (&planned.place, self.clock.now_ms());
         let mut tx = self.store.write().await?;
-        if !leases::renew(&mut tx, DUTY, &self.duty_holder, epoch, DUTY_LIFETIME_MS, now_ms).await? {
+        if !leases::renew(&mut tx, DUTY, &self.replica_id, epoch, DUTY_LIFETIME_MS, now_ms).await? {
             return Err(PlaneError::Precondition("another replica goes on with retention".to_owned()));
         }
         let Some(group) = groups::by_id(&mut tx, &place.group_id).await? else { return Ok(None) };
@@ -231,7 +231,7 @@ impl Plane {
         if leases::holder(&mut tx, DUTY, now_ms).await?.is_some() {
             return Ok(None);
         }
-        let wanted = Wanted { name: DUTY, holder: &self.duty_holder, lifetime_ms: DUTY_LIFETIME_MS, detail: "" };
+        let wanted = Wanted { name: DUTY, holder: &self.replica_id, lifetime_ms: DUTY_LIFETIME_MS, detail: "" };
         let lease = leases::acquire(&mut tx, &wanted, now_ms).await?;
         tx.commit().await?;
         Ok(match lease {
@@ -242,7 +242,7 @@ impl Plane {
 
     async fn end_duty(&self, epoch: i64) -> PlaneResult<()> {
         let mut tx = self.store.write().await?;
-        leases::release(&mut tx, DUTY, &self.duty_holder, epoch).await?;
+        leases::release(&mut tx, DUTY, &self.replica_id, epoch).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -7,14 +7,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Plane, PlaneResult};
+use super::{Plane, PlaneResult, duty};
 use crate::{
     auth::{key_ring, rotation},
     store::{changes, changes::Subject, keys, tokens, usage, users},
 };
 
-/// How often revisions of other processes are looked for.
-const REVISION_POLL: Duration = Duration::from_secs(1);
+/// How often is looked for what other processes did, where nobody is expected to.
+const POLL: Duration = Duration::from_secs(1);
+/// How often where replicas share the database: what changes at one is known to nodes of another within a second.
+const SHARED_POLL: Duration = Duration::from_millis(250);
 /// How often the rest is done.
 const UPKEEP: Duration = Duration::from_secs(30);
 /// How long changes are kept for nodes that come back, in milliseconds: an hour.
@@ -28,53 +30,78 @@ const KEEP_JOB_TOKENS_MS: i64 = 24 * 3600 * 1000;
 impl Plane {
     /// Does all of it until `stop`, and once more at the end.
     pub async fn keep_up(&self, stop: CancellationToken) {
-        tokio::join!(self.run_schedules(&stop), self.tick(&stop));
-        if let Err(error) = self.write_last_used().await {
-            warn!(%error, "cannot write when tokens were last used");
-        }
-        if let Err(error) = self.write_node_reports().await {
-            warn!(%error, "cannot write what nodes reported");
-        }
-        if let Err(error) = self.write_repeats().await {
-            warn!(%error, "cannot write how often refusals repeated");
+        let poll = if self.store.is_shared() { SHARED_POLL } else { POLL };
+        // Each by itself: what takes long keeps no watcher waiting.
+        tokio::join!(
+            self.run_schedules(&stop),
+            self.repeat(&stop, poll, "look for changes, or write what nodes reported", || self.poll()),
+            self.repeat(&stop, poll, "look for errands", || self.exchange_errands()),
+            self.repeat(&stop, POLL, "look at quotas and at the store", || self.make_room()),
+            self.repeat(&stop, UPKEEP, "do the upkeep", || self.keep_up_once()),
+        );
+        for (done, step) in [
+            (self.write_last_used().await, "write when tokens were last used"),
+            (self.write_node_reports().await, "write what nodes reported"),
+            (self.write_repeats().await, "write how often refusals repeated"),
+            (self.leave_duty(duty::UPKEEP).await, "leave the upkeep to another"),
+        ] {
+            if let Err(error) = done {
+                warn!(%error, "cannot {step}");
+            }
         }
     }
 
-    async fn tick(&self, stop: &CancellationToken) {
-        let ticks = |period| {
-            let mut ticks = interval_at(Instant::now() + period, period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        };
-        let (mut poll, mut upkeep) = (ticks(REVISION_POLL), ticks(UPKEEP));
+    async fn repeat<F: Future<Output = PlaneResult<()>>>(
+        &self,
+        stop: &CancellationToken,
+        period: Duration,
+        what: &'static str,
+        step: impl Fn() -> F,
+    ) {
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
         loop {
-            let (done, step) = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                _ = poll.tick() => (self.poll().await, "look for changes, or write what nodes reported"),
-                _ = upkeep.tick() => (self.keep_up_once().await, "do the upkeep"),
-            };
-            if let Err(error) = done {
-                warn!(%error, "cannot {step}; trying again");
+                _ = ticks.tick() => {}
+            }
+            let done = self.store.unless_lost(step()).await.unwrap_or_else(|lost| Err(lost.into()));
+            match done {
+                Ok(()) => failing = false,
+                // Once: it is tried again and again.
+                Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "cannot {what}; trying again"),
+                Err(_) => {}
             }
         }
     }
 
     async fn poll(&self) -> PlaneResult<()> {
-        self.store.refresh_revision().await?;
-        self.write_node_reports().await?;
-        self.make_room().await
+        if self.store.refresh_revision().await? {
+            // Another replica may have made a key, which clients bring from now on.
+            self.load_keys().await?;
+        }
+        self.write_node_reports().await
     }
 
-    /// Does all of it now.
+    /// Does all of it now; what one replica does for all, only if it is this one's turn.
     pub async fn keep_up_once(&self) -> PlaneResult<()> {
-        self.rotate_keys().await?;
-        self.forget().await?;
-        self.prune_events().await?;
-        self.forget_nodes().await?;
-        self.retain().await?;
+        self.load_keys().await?;
+        if self.is_on_duty(duty::UPKEEP).await? {
+            self.rotate_keys().await?;
+            self.forget().await?;
+            self.prune_events().await?;
+            self.forget_nodes().await?;
+            self.retain().await?;
+        }
         self.write_repeats().await?;
         self.keep_conditions().await?;
         self.write_last_used().await
+    }
+
+    async fn load_keys(&self) -> PlaneResult<()> {
+        let stored = keys::all(&mut *self.store.read().await?).await?;
+        Ok(self.keys.replace(&self.sealer, &stored)?)
     }
 
     /// Makes, retires and removes signing keys as they are due, and loads what there are.

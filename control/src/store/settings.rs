@@ -11,7 +11,7 @@ use super::StoreError;
 pub struct StoreSettings {
     /// `sqlite://PATH` or `postgres://…`.
     pub url: String,
-    /// Most connections to PostgreSQL that this process holds; at least two. SQLite needs no such bound.
+    /// Most connections to PostgreSQL that this process holds; at least three. SQLite needs no such bound.
     pub pool_size: u32,
     /// How long a transaction waits for a connection and for its turn, and after how long a silent database counts as
     /// gone.

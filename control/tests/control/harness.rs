@@ -99,7 +99,18 @@ impl Plane {
 
     /// On a folder that may have been used before.
     pub async fn start_in(folder: Arc<TempDir>, clock: Clock) -> Self {
-        let mut config = config(&folder);
+        let config = config(&folder);
+        Self::start_with(config, folder, clock).await
+    }
+
+    /// A replica on the PostgreSQL database of a folder, whatever the other tests run on.
+    pub async fn replica_in(folder: &Arc<TempDir>) -> Self {
+        let config = ControlConfig { database_url: Some(private_postgres::url_for(folder.path())), ..config(folder) };
+        Self::start_with(config, folder.clone(), Clock::standing_at(START_MS)).await
+    }
+
+    /// With these settings, but for the administrator's token.
+    pub async fn start_with(mut config: ControlConfig, folder: Arc<TempDir>, clock: Clock) -> Self {
         config.admin_token = Some(ADMIN_TOKEN.into());
         let mut metrics = Registry::default();
         let (control, first_start) = Control::open_at(config, clock.clone(), &mut metrics).await.unwrap();
@@ -124,9 +135,15 @@ impl Plane {
 
     /// Stops it and starts another on the same folder.
     pub async fn restart(self) -> Self {
+        let (folder, clock) = (self.folder.clone(), self.clock.clone());
+        self.stop().await;
+        Self::start_in(folder, clock).await
+    }
+
+    /// Stops it, and waits until it has.
+    pub async fn stop(self) {
         self.stop.cancel();
         self.background.await.unwrap();
-        Self::start_in(self.folder, self.clock).await
     }
 
     pub fn client(&self, token: Option<&str>) -> Client {
