@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{Plane, PlaneResult, duty};
 use crate::{
     auth::{key_ring, rotation},
-    store::{changes, changes::Subject, keys, tokens, usage, users},
+    store::{changes, changes::Subject, keys, leases, tokens, usage, users},
 };
 
 /// How often is looked for what other processes did, where nobody is expected to.
@@ -23,7 +23,8 @@ const UPKEEP: Duration = Duration::from_secs(30);
 const KEEP_CHANGES_MS: i64 = 3600 * 1000;
 /// How long batches of usage are remembered, in milliseconds: a day.
 const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
-
+/// How long leases that have run out are kept, so that their epochs go on, in milliseconds: ten minutes.
+const KEEP_LEASES_MS: i64 = 600 * 1000;
 /// How long job tokens are listed after they have expired, in milliseconds: a day.
 const KEEP_JOB_TOKENS_MS: i64 = 24 * 3600 * 1000;
 
@@ -141,6 +142,7 @@ impl Plane {
         tokens::prune_revocations(&mut tx, now_ms).await?;
         changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
         tokens::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
+        leases::prune(&mut tx, now_ms - KEEP_LEASES_MS).await?;
         usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         tx.commit().await?;
         self.forget_days().await?;

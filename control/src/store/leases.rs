@@ -3,8 +3,6 @@
 //! At any time at most one holder has a lease that has not expired. A holder that was replaced cannot renew or release,
 //! because each grant has a higher epoch.
 
-#![allow(dead_code)] // Until the first use lands: whoever lands it takes this line out.
-
 use sqlx::{AnyConnection, Row as _};
 
 use super::StoreResult;
