@@ -14,6 +14,7 @@ mod limit_metrics;
 mod lists;
 mod member_service;
 mod node_convert;
+mod node_fill;
 mod node_report;
 mod node_service;
 mod observe;

@@ -2,6 +2,7 @@
 
 pub mod key_ring;
 pub mod password;
+pub mod peer_ticket;
 pub mod registry_token;
 pub mod rotation;
 pub mod seal;

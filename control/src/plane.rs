@@ -9,6 +9,7 @@ pub mod damage;
 mod duty;
 mod errand_exchange;
 pub mod errands;
+pub mod fills;
 pub mod first_start;
 pub mod garbage;
 pub mod groups;
@@ -26,6 +27,7 @@ mod rename;
 pub mod retention;
 pub mod schedules;
 pub mod sign_in;
+mod tag_checks;
 pub mod tag_meanings;
 pub mod tags;
 pub mod tokens;
@@ -94,6 +96,8 @@ pub struct Plane {
     pub(crate) passwords: Passwords,
     /// What this replica goes by among others on the same database, for as long as it runs.
     pub(crate) replica_id: String,
+    /// Tags that nodes ask upstreams about right now.
+    pub(crate) tag_checks: tag_checks::TagChecks,
 }
 
 /// Why a call was not done.

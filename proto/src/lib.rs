@@ -35,5 +35,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// What registry tokens name as their service and audience, and the challenge as its `service`.
 pub const REGISTRY_SERVICE: &str = "dependency_proxy";
 
+/// The audience of tickets that nodes show each other.
+pub const PEER_SERVICE: &str = "roadstead-peer";
+
 /// The path segments between a group's path and an image's name in everything clients write.
 pub const PROXY_INFIX: &str = "dependency_proxy/containers";

@@ -61,7 +61,8 @@ pub fn watching_in(request: &WatchRequest, now_ms: i64) -> Result<Option<Report>
     })))
 }
 
-fn id_in(text: &str) -> Result<String, Status> {
+/// A node's id.
+pub fn id_in(text: &str) -> Result<String, Status> {
     let id: Uuid = text.parse().map_err(|_| invalid_field("node_id", "must be a UUID"))?;
     Ok(id.to_string())
 }

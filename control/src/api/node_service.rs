@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
     Tag, UpstreamHost,
     node::v1::{
+        AcquireFillRequest, AcquireFillResponse, ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse,
         AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest,
         ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse, ConfirmGarbageRequest, ConfirmGarbageResponse,
         GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse, GetRevisionRequest,
@@ -25,7 +26,7 @@ use tracing::{Instrument as _, info};
 
 use super::{
     authenticate::caller,
-    errand_convert, node_convert as convert, node_report,
+    errand_convert, node_convert as convert, node_fill, node_report,
     status::{allow, from_plane, parse, parse_optional},
     stored_convert,
     watch_stream::WatchStream,
@@ -121,7 +122,7 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let place = convert::place("repository", request.repository)?;
         let tag: Tag = parse("tag", &request.tag)?;
-        let answer = self.plane.resolve_tag(&place, &tag).await.map_err(from_plane)?;
+        let answer = self.plane.resolve_tag(&place, &tag, &request.node_id).await.map_err(from_plane)?;
         Ok(Response::new(convert::resolve_answer(&place, &tag, answer)))
     }
 
@@ -259,26 +260,29 @@ impl NodeService for Nodes {
 
     async fn acquire_fill(
         &self,
-        request: Request<roadstead_proto::node::v1::AcquireFillRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::AcquireFillResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+        request: Request<AcquireFillRequest>,
+    ) -> Result<Response<AcquireFillResponse>, Status> {
+        let (digest, asker) = node_fill::asker_in(from_node(request)?)?;
+        let turn = self.plane.acquire_fill(&digest, &asker).await.map_err(from_plane)?;
+        Ok(Response::new(node_fill::turn(turn)))
     }
 
-    async fn renew_fills(
-        &self,
-        request: Request<roadstead_proto::node::v1::RenewFillsRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::RenewFillsResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+    async fn renew_fills(&self, request: Request<RenewFillsRequest>) -> Result<Response<RenewFillsResponse>, Status> {
+        let request = from_node(request)?;
+        let (node_id, fills) = (node_report::id_in(&request.node_id)?, node_fill::held_in(request.fills)?);
+        let lost = self.plane.renew_fills(&node_id, &fills).await.map_err(from_plane)?;
+        Ok(Response::new(RenewFillsResponse { lost_digests: lost.iter().map(ToString::to_string).collect() }))
     }
 
     async fn release_fill(
         &self,
-        request: Request<roadstead_proto::node::v1::ReleaseFillRequest>,
-    ) -> Result<Response<roadstead_proto::node::v1::ReleaseFillResponse>, Status> {
-        from_node(request)?;
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ReleaseFillRequest>,
+    ) -> Result<Response<ReleaseFillResponse>, Status> {
+        let request = from_node(request)?;
+        let node_id = node_report::id_in(&request.node_id)?;
+        let (digest, epoch) = node_fill::one_in(request.fill.unwrap_or_default())?;
+        self.plane.release_fill(&node_id, &digest, epoch).await.map_err(from_plane)?;
+        Ok(Response::new(ReleaseFillResponse {}))
     }
 
     async fn adopt_contents(

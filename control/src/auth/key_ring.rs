@@ -6,8 +6,9 @@ use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::ExposeSecret as _;
 
+use serde::Serialize;
+
 use super::{
-    registry_token::Claims,
     rotation::{self, KeyTimes},
     seal::{SealError, Sealer},
 };
@@ -62,7 +63,7 @@ fn purpose(id: &str) -> String {
     format!("signing key {id}")
 }
 
-/// Signs registry tokens with the key whose turn it is.
+/// Signs registry tokens and tickets with the key whose turn it is.
 #[derive(Default)]
 pub struct KeyRing(ArcSwap<Vec<Signer>>);
 
@@ -81,7 +82,7 @@ impl KeyRing {
     }
 
     /// A JWT that says `claims`.
-    pub fn sign(&self, claims: &Claims, now_ms: i64) -> Result<String, KeyError> {
+    pub fn sign(&self, claims: &impl Serialize, now_ms: i64) -> Result<String, KeyError> {
         let signers = self.0.load();
         let times: Vec<_> = signers.iter().map(|signer| signer.times).collect();
         let signer = rotation::signing(&times, now_ms).and_then(|index| signers.get(index)).ok_or(KeyError::None)?;

@@ -70,8 +70,28 @@ pub enum UpstreamSaid {
 }
 
 impl Plane {
-    /// A pull by tag, before upstream is asked.
-    pub async fn resolve_tag(&self, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
+    /// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
+    /// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
+    /// waits for nobody.
+    pub async fn resolve_tag(&self, place: &GroupRepository, tag: &Tag, node_id: &str) -> PlaneResult<TagAnswer> {
+        let answer = self.resolve_alone(place, tag).await?;
+        if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
+            return Ok(answer);
+        }
+        let Some(said) = self.checked_by_another(place, tag, node_id).await else { return Ok(answer) };
+        let mut tx = self.store.read().await?;
+        let (decided, _) = self.decide(&mut tx, place, tag, said).await?;
+        Ok(match (decided, said) {
+            // The tag is the other node's to record; this one needs what it means now.
+            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Found(digest)) => {
+                TagAnswer::Fetch { digest: Some(digest) }
+            }
+            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Other(_)) => answer,
+            (decided, _) => decided,
+        })
+    }
+
+    async fn resolve_alone(&self, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.read().await?;
         let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
@@ -81,6 +101,13 @@ impl Plane {
 
     /// A pull by tag, after upstream was asked.
     pub async fn report_tag(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
+        let decided = self.take_report(place, tag, said).await;
+        // Whatever came of it, nobody waits for this check any more.
+        self.check_ended(place, tag, said).await;
+        decided
+    }
+
+    async fn take_report(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
         // Most checks find nothing new, and those need not wait for a turn to write.
         let mut tx = self.store.read().await?;
         let (decided, change) = self.decide(&mut tx, place, tag, said).await?;

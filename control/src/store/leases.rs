@@ -106,6 +106,27 @@ pub async fn release(db: &mut AnyConnection, name: &str, holder: &str, epoch: i6
     Ok(())
 }
 
+/// Ends a lease, whoever has it, and leaves word for those who wait for it to end.
+pub async fn finish(db: &mut AnyConnection, name: &str, word: &str) -> StoreResult<()> {
+    sqlx::query("UPDATE leases SET expires_at = 0, detail = $2 WHERE name = $1 AND expires_at > 0")
+        .bind(name.to_owned())
+        .bind(word.to_owned())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The word that was left by [`finish`], if the lease of that epoch was ended so; `None` while it runs, or if it is not known any
+/// more.
+pub async fn finished(db: &mut AnyConnection, name: &str, epoch: i64) -> StoreResult<Option<String>> {
+    let row = sqlx::query("SELECT detail FROM leases WHERE name = $1 AND epoch = $2 AND expires_at = 0")
+        .bind(name.to_owned())
+        .bind(epoch)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// Who holds a lease that has not expired, and under which epoch.
 pub async fn holder(db: &mut AnyConnection, name: &str, now_ms: i64) -> StoreResult<Option<(String, i64)>> {
     let row = sqlx::query("SELECT holder, epoch FROM leases WHERE name = $1 AND expires_at > $2")

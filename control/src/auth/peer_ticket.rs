@@ -1,0 +1,50 @@
+//! Tickets: the JWTs by which one node gets one blob from another. They name what, and on whose behalf, never a secret.
+
+use roadstead_proto::{Digest, PEER_SERVICE};
+use serde::Serialize;
+
+use super::registry_token::ISSUER;
+use crate::content::GroupRepository;
+
+/// How long a ticket is good, in seconds. It is looked at when a transfer begins, and each one has its own.
+const LIFETIME_SECONDS: i64 = 300;
+
+/// What a ticket says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    iss: &'static str,
+    aud: &'static str,
+    /// The node that asks.
+    sub: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    /// The blob.
+    digest: String,
+    /// On whose behalf it is wanted: for them the owner tells whether their right is proven.
+    group_id: String,
+    upstream: String,
+    repository: String,
+    /// What was proven before this epoch does not count.
+    link_epoch: i64,
+}
+
+impl Ticket {
+    /// What a ticket issued now says.
+    pub fn new(node_id: &str, digest: &Digest, place: &GroupRepository, link_epoch: i64, now_ms: i64) -> Self {
+        let now = now_ms.div_euclid(1000);
+        Self {
+            iss: ISSUER,
+            aud: PEER_SERVICE,
+            sub: node_id.to_owned(),
+            iat: now,
+            nbf: now,
+            exp: now + LIFETIME_SECONDS,
+            digest: digest.to_string(),
+            group_id: place.group_id.clone(),
+            upstream: place.upstream.to_string(),
+            repository: place.repository.to_string(),
+            link_epoch,
+        }
+    }
+}
