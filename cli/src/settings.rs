@@ -3,6 +3,7 @@
 
 mod check;
 mod flags;
+mod peers;
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -10,13 +10,15 @@ use std::{
 use ipnet::IpNet;
 use url::Url;
 
-use crate::{mirror::Mirrors, node_id::NodeId, tls::ServerTls, upstream::UpstreamTimeouts};
+use crate::{mirror::Mirrors, node_id::NodeId, peer::PeerConfig, tls::ServerTls, upstream::UpstreamTimeouts};
 
 /// A node's settings.
 #[derive(Clone, Debug)]
 pub struct DataplaneConfig {
     /// Where registry traffic is served.
     pub listen: SocketAddr,
+    /// How this node meets the others of its cluster; `None` if it does not.
+    pub peers: Option<PeerConfig>,
     /// Certificate and key for TLS; plain HTTP without.
     pub tls: Option<ServerTls>,
     /// What clients see in the challenge; the request's own scheme and host if not set.
@@ -58,6 +60,7 @@ impl Default for DataplaneConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            peers: None,
             tls: None,
             external_url: None,
             trusted_proxies: Vec::new(),

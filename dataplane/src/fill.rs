@@ -5,9 +5,11 @@
 //! the digest is right. A fill that fails leaves nothing behind, and its followers' bodies end in an error.
 //! Who may join is decided by [`crate::pull`]; the fill only remembers who proved a right.
 
+mod cluster;
 mod follower;
 mod owner;
 mod progress;
+mod supply;
 mod writer;
 
 use std::{
@@ -20,11 +22,12 @@ use roadstead_proto::{Digest, UpstreamHost};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use cluster::Cluster;
 pub use follower::Follower;
 pub use progress::Progress;
 
 use crate::{
-    control::ControlClient,
+    control::{ControlClient, RepositoryRef},
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
     upkeep::Keeper,
@@ -143,6 +146,25 @@ impl Fill {
         }
     }
 
+    /// Waits until the source has answered; for whoever follows from another node.
+    pub async fn answered(&self) -> Result<Option<u64>, Arc<FillError>> {
+        let mut progress = self.progress.subscribe();
+        let (phase, total) = match progress.wait_for(Progress::has_headers).await {
+            Ok(progress) => (progress.phase.clone(), progress.total),
+            Err(_) => return Err(Arc::new(FillError::Aborted)),
+        };
+        match phase {
+            Phase::Failed(error) => Err(error),
+            _ => Ok(total),
+        }
+    }
+
+    /// Whether that repository's right has been proven, once this has [`Self::answered`], since it had that link epoch.
+    pub fn is_proven_for(&self, repository: &RepositoryRef, link_epoch: i64) -> bool {
+        let is_for = |target: &Target| target.repository_ref() == *repository && target.link_epoch >= link_epoch;
+        self.proven().targets.iter().any(is_for)
+    }
+
     /// Why `target`'s credentials did not do, if they did not.
     fn refusal(&self, target: &Target) -> Option<Arc<FillError>> {
         let proven = self.proven();
@@ -194,6 +216,8 @@ pub struct Fills {
     control: Arc<ControlClient>,
     keeper: Arc<Keeper>,
     metrics: Arc<Metrics>,
+    /// `None` for a node that meets no others.
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Fills {
@@ -204,9 +228,15 @@ impl Fills {
         control: Arc<ControlClient>,
         keeper: Arc<Keeper>,
         metrics: Arc<Metrics>,
+        cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
         let (running, turns) = (Mutex::default(), Semaphore::new(MAX_FILLS));
-        Arc::new(Self { running, turns, store, upstream, control, keeper, metrics })
+        Arc::new(Self { running, turns, store, upstream, control, keeper, metrics, cluster })
+    }
+
+    /// The fill of `digest`, whoever it is for: for other nodes, which have a ticket.
+    pub fn find(&self, digest: &Digest) -> Option<Arc<Fill>> {
+        self.table().get(digest).cloned()
     }
 
     /// The fill of `digest`, if there is one.

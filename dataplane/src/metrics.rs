@@ -63,6 +63,57 @@ struct DamageLabel {
     kind: &'static str,
 }
 
+/// Where a fill's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FillSource {
+    /// Upstream; in a cluster, for all nodes.
+    Upstream,
+    /// Another node.
+    Peer,
+    /// Upstream, although another node may be fetching the same.
+    Uncoordinated,
+}
+
+impl EncodeLabelValue for FillSource {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Upstream => "upstream",
+            Self::Peer => "peer",
+            Self::Uncoordinated => "upstream_uncoordinated",
+        };
+        word.encode(encoder)
+    }
+}
+
+/// Who sent bytes of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FillBytes {
+    /// The upstream.
+    Upstream,
+    /// Another node.
+    Peer,
+}
+
+impl EncodeLabelValue for FillBytes {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Upstream => "upstream",
+            Self::Peer => "peer",
+        };
+        word.encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: FillSource,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SenderLabel {
+    source: FillBytes,
+}
+
 /// Counts bytes that leave for clients. Cheap to clone.
 pub type BodyBytes = Arc<dyn ByteCounter>;
 
@@ -84,6 +135,8 @@ pub struct Metrics {
     durations: Family<RouteLabel, Histogram>,
     cache: Family<CacheLabels, Counter>,
     fills_ended: Family<FillLabels, Counter>,
+    fill_sources: Family<SourceLabel, Counter>,
+    fill_bytes: Family<SenderLabel, Counter>,
     client_bytes: BodyBytes,
     client_bytes_sent: Counter,
     /// Bytes of blobs fetched from other nodes.
@@ -96,6 +149,8 @@ pub struct Metrics {
     pub requests_in_flight: Gauge,
     /// Connections open.
     pub connections: Gauge,
+    /// Connections of other nodes.
+    pub peer_connections: Gauge,
     /// Fills under way.
     pub fills: Gauge,
     /// Room of the blob store's file system, in bytes.
@@ -115,6 +170,8 @@ impl Metrics {
             durations: Family::new_with_constructor(histogram),
             cache: Family::default(),
             fills_ended: Family::default(),
+            fill_sources: Family::default(),
+            fill_bytes: Family::default(),
             client_bytes: Arc::new(client_bytes.clone()),
             client_bytes_sent: client_bytes.clone(),
             peer_bytes: Counter::default(),
@@ -123,6 +180,7 @@ impl Metrics {
             scrubbed_bytes: Counter::default(),
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
+            peer_connections: Gauge::default(),
             fills: Gauge::default(),
             disk_total: Gauge::default(),
             disk_available: Gauge::default(),
@@ -140,7 +198,14 @@ impl Metrics {
         registry.register("peer_bytes", "Bytes of blobs fetched from other nodes", metrics.peer_bytes.clone());
         registry.register("requests_in_flight", "Requests being answered", metrics.requests_in_flight.clone());
         registry.register("connections", "Connections open on the registry port", metrics.connections.clone());
+        registry.register("peer_connections", "Connections of other nodes", metrics.peer_connections.clone());
         registry.register("fills", "Blob downloads from upstream that ended", metrics.fills_ended.clone());
+        registry.register(
+            "fill_source",
+            "Where blob downloads got their bytes: upstream, another node, or upstream because others were out of reach",
+            metrics.fill_sources.clone(),
+        );
+        registry.register("fill_bytes", "Bytes of blobs fetched, by who sent them", metrics.fill_bytes.clone());
         registry.register("fills_in_progress", "Blob downloads from upstream under way", metrics.fills.clone());
         for kind in [DamageKind::Missing, DamageKind::Size, DamageKind::Digest] {
             // Shown from the start, so that the first damage is an increase.
@@ -181,6 +246,19 @@ impl Metrics {
     /// Counts a fill that ended, by `complete` or the kind of its error.
     pub fn fill_ended(&self, outcome: &'static str) {
         self.fills_ended.get_or_create(&FillLabels { outcome }).inc();
+    }
+
+    /// Counts that a fill began to take bytes from there.
+    pub fn fill_source(&self, source: FillSource) {
+        self.fill_sources.get_or_create(&SourceLabel { source }).inc();
+    }
+
+    /// Counts bytes that a fill was sent.
+    pub fn fill_bytes(&self, source: FillBytes, bytes: u64) {
+        self.fill_bytes.get_or_create(&SenderLabel { source }).inc_by(bytes);
+        if source == FillBytes::Peer {
+            self.peer_bytes.inc_by(bytes);
+        }
     }
 
     /// Bytes sent to clients so far.

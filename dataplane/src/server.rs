@@ -1,4 +1,4 @@
-//! The registry port: accepting, TLS, HTTP/1.1 and HTTP/2, time limits, and the graceful stop.
+//! The registry port, and that for other nodes: accepting, TLS, HTTP/1.1 and HTTP/2, time limits, and the graceful stop.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    metrics::Metrics,
     stack::{self, Stack},
     stalled::{Activity, Counted},
 };
@@ -70,22 +70,21 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     bounds: Bounds,
     stack: Stack,
-    metrics: Arc<Metrics>,
+    open: Gauge,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Binds `listen`.
-    pub async fn bind(
-        listen: SocketAddr,
+    /// Serves what comes to `listener`; `open` tells how many connections there are.
+    pub fn new(
+        listener: TcpListener,
         tls: Option<Arc<rustls::ServerConfig>>,
         bounds: Bounds,
         stack: Stack,
-        metrics: Arc<Metrics>,
+        open: Gauge,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), bounds, stack, metrics, address })
+        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), bounds, stack, open, address })
     }
 
     /// Where it listens.
@@ -106,7 +105,7 @@ impl Server {
             let Some((place, socket, peer)) = accepted else { continue };
             let connection = Connection { peer, tls: self.tls.is_some() };
             let (tls, bounds, http, stack) = (self.tls.clone(), self.bounds, Arc::clone(&http), self.stack.clone());
-            let (watcher, open) = (graceful.watcher(), self.metrics.connections.clone());
+            let (watcher, open) = (graceful.watcher(), self.open.clone());
             tokio::spawn(async move {
                 open.inc();
                 match tls {

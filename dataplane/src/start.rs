@@ -9,6 +9,7 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 
@@ -16,7 +17,7 @@ use crate::{
     config::{DataplaneConfig, StorageUrl},
     control::{ControlClient, InvalidNodeToken},
     errands::Errands,
-    fill::Fills,
+    fill::{Cluster, Fills},
     layers::{
         authenticate::{AuthenticateLayer, Authenticator},
         authorize::{AuthorizeLayer, Authorizer},
@@ -25,6 +26,7 @@ use crate::{
     },
     metrics::Metrics,
     node_id::NodeId,
+    peer::{PeerClient, PeerConfig, PeerPort, PeerSetupError},
     pull::{self, Puller},
     readiness::Readiness,
     registry_url,
@@ -37,6 +39,9 @@ use crate::{
     upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
 };
 
+/// How long other nodes may go on reading what has arrived here when a stop has waited for downloads already.
+const PEER_DRAIN: Duration = Duration::from_secs(5);
+
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -48,6 +53,17 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The address for other nodes cannot be listened on.
+    #[error("--peer-listen {address}: {source}")]
+    PeerListen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The client for other nodes could not be made.
+    #[error(transparent)]
+    Peers(#[from] PeerSetupError),
     /// The blob store cannot be used.
     #[error("--storage: {0}")]
     Storage(#[from] StorageError),
@@ -65,13 +81,15 @@ pub enum StartError {
 impl StartError {
     /// Whether a setting is wrong, as opposed to the world.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::NodeToken(_))
+        matches!(self, Self::NodeToken(_) | Self::Peers(_))
     }
 }
 
 /// A node that is bound and not yet serving.
 pub struct Dataplane {
     server: Server,
+    /// The port for other nodes, if there is one, and the leases that go with it.
+    peer_port: Option<(Server, Arc<Cluster>)>,
     readiness: Readiness,
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
@@ -105,12 +123,18 @@ impl Dataplane {
         let upstream = Arc::new(upstream);
         let store_id = config.storage.id(control.node_id());
         let upkeep = Upkeep::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
+        let peers = match &config.peers {
+            Some(peers) => Some(meet(peers, config.tls.is_some(), &control).await?),
+            None => None,
+        };
+        let cluster = peers.as_ref().map(|(_, cluster)| Arc::clone(cluster));
         let fills = Fills::new(
             Arc::clone(&store),
             Arc::clone(&upstream),
             Arc::clone(&control),
             Arc::clone(&upkeep.keeper),
             Arc::clone(&metrics),
+            cluster.clone(),
         );
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),
@@ -148,9 +172,21 @@ impl Dataplane {
             idle: config.idle_timeout,
             drain: config.drain_timeout,
         };
-        let server = Server::bind(config.listen, config.tls.map(|tls| tls.0), bounds, stack, Arc::clone(&metrics))
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let peer_port = match peers {
+            None => None,
+            Some((listener, cluster)) => {
+                let port =
+                    PeerPort { control: Arc::clone(&control), fills: Arc::clone(&fills), store: Arc::clone(&store) };
+                let (tls, open) = (config.tls.as_ref().map(|tls| Arc::clone(&tls.0)), metrics.peer_connections.clone());
+                let bounds = Bounds { drain: bounds.drain.min(PEER_DRAIN), ..bounds };
+                let server = Server::new(listener, tls, bounds, port.into_stack(), open)?;
+                Some((server, cluster))
+            }
+        };
+        let failed = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let tls = config.tls.map(|tls| tls.0);
+        let server = Server::new(listener, tls, bounds, stack, metrics.connections.clone()).map_err(failed)?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let errands = Errands::new(Arc::clone(&control), puller, upstream, upkeep.checker(), stopping.clone());
@@ -160,11 +196,12 @@ impl Dataplane {
             metrics: Arc::clone(&metrics),
             upstream_metrics,
             max_control_outage: config.max_control_outage,
-            peer_url: String::new(),
+            peer_url: cluster.as_ref().map_or_else(String::new, |cluster| cluster.peer_url().to_owned()),
             store_id: config.storage.id(control.node_id()),
         };
         Ok(Self {
             server,
+            peer_port,
             readiness,
             control,
             store,
@@ -202,6 +239,11 @@ impl Dataplane {
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(Arc::clone(&self.errands).run());
         self.upkeep.spawn(&tasks, Arc::clone(&self.fills), self.scrub_rate, &self.stopping);
+        if let Some((port, cluster)) = self.peer_port {
+            // Until the downloads have ended: other nodes follow them.
+            tasks.spawn(port.serve(control.clone()));
+            tasks.spawn(cluster.keep_leases(control.clone()));
+        }
         let stopping = self.stopping.clone();
         tasks.spawn(async move {
             stop.cancelled().await;
@@ -218,6 +260,19 @@ impl Dataplane {
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// Binds the port for other nodes, and joins them.
+async fn meet(
+    config: &PeerConfig,
+    has_tls: bool,
+    control: &Arc<ControlClient>,
+) -> Result<(TcpListener, Arc<Cluster>), StartError> {
+    let failed = |source| StartError::PeerListen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let url = config.url(listener.local_addr().map_err(failed)?, has_tls);
+    let peers = PeerClient::new(&config.ca_pem)?;
+    Ok((listener, Cluster::new(Arc::clone(control), peers, url)))
 }
 
 #[cfg(test)]

@@ -41,5 +41,6 @@ pub use blob::{BlobBody, BlobHead};
 pub use client::{UpstreamClient, UpstreamSetupError, UpstreamTimeouts};
 pub use error::UpstreamError;
 pub use fetch::{Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
+pub use header::{content_length, content_range};
 pub use metrics::UpstreamMetrics;
 pub use target::Target;

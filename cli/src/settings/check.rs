@@ -39,11 +39,12 @@ const ADMIN_TOKEN_VARIABLE: &str = "ROADSTEAD_ADMIN_TOKEN";
 impl ServeFlags {
     /// Checks everything.
     pub fn check(self) -> Result<ServeSettings, Failure> {
-        apart(&[
+        let listeners = [
             ("--listen", self.registry.listen),
             ("--control-listen", self.facts.control_listen),
             ("--metrics-listen", self.process.metrics_listen),
-        ])?;
+        ];
+        apart(&listeners.into_iter().chain(self.registry.peer_listener()).collect::<Vec<_>>())?;
         let control_listen = self.facts.control_listen;
         let dataplane = self.registry.check(&self.process.data_dir)?;
         let control = self.facts.check(&self.process.data_dir)?;
@@ -64,7 +65,8 @@ impl ControlFlags {
 impl DataplaneFlags {
     /// Checks everything.
     pub fn check(self) -> Result<DataplaneSettings, Failure> {
-        apart(&[("--listen", self.registry.listen), ("--metrics-listen", self.process.metrics_listen)])?;
+        let listeners = [("--listen", self.registry.listen), ("--metrics-listen", self.process.metrics_listen)];
+        apart(&listeners.into_iter().chain(self.registry.peer_listener()).collect::<Vec<_>>())?;
         let token = self.node_token.expose_secret().trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::usage(
@@ -78,6 +80,10 @@ impl DataplaneFlags {
 }
 
 impl RegistryFlags {
+    fn peer_listener(&self) -> Option<(&'static str, SocketAddr)> {
+        Some(("--peer-listen", self.peers.peer_listen?))
+    }
+
     fn check(self, data_dir: &Path) -> Result<DataplaneConfig, Failure> {
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => None,
@@ -87,6 +93,7 @@ impl RegistryFlags {
         };
         Ok(DataplaneConfig {
             listen: self.listen,
+            peers: self.peers.check()?,
             tls,
             external_url: self.external_url.as_deref().map(external_url).transpose()?,
             trusted_proxies: self.trusted_proxy,
@@ -191,7 +198,7 @@ impl ProcessFlags {
 }
 
 /// A flag, its value, and what is wrong with it.
-fn bad(flag: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> Failure {
+pub(super) fn bad(flag: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> Failure {
     Failure::usage(format_args!("{flag} {value}: {why}"))
 }
 

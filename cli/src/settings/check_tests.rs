@@ -55,6 +55,14 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --external-url https://h/path", "--external-url https://h/path: expected https://HOST"),
         ("serve --external-url https://u:p@h", "--external-url (with credentials): expected https://HOST"),
         ("serve --external-url nonsense", "--external-url nonsense: relative URL without a base"),
+        ("serve --peer-listen 0.0.0.0:7075", "--peer-listen 0.0.0.0:7075: needs --peer-url too"),
+        ("serve --peer-listen 127.0.0.1:7070", "--peer-listen 127.0.0.1:7070: already taken by --listen"),
+        (
+            "serve --peer-listen 127.0.0.1:1 --peer-url http://u:p@h",
+            "--peer-url (with credentials): expected http://HOST",
+        ),
+        ("serve --peer-listen 127.0.0.1:1 --peer-url http://h/x", "--peer-url http://h/x: expected http://HOST"),
+        ("serve --peer-listen 127.0.0.1:1 --peer-ca-file /no/ca", "--peer-ca-file /no/ca: No such file"),
         ("serve --log roadstead=loud", "--log roadstead=loud: "),
         ("serve --node-name=", "--node-name : must have 1 to 255"),
     ] {

@@ -129,6 +129,8 @@ pub(super) struct RegistryFlags {
     #[arg(long, env = "ROADSTEAD_REVALIDATE_TIMEOUT", default_value = "2s", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     pub revalidate_timeout: Duration,
+    #[command(flatten)]
+    pub peers: PeerFlags,
 }
 
 /// Flags of the control plane.
@@ -226,7 +228,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     address.or_else(|_| text.parse()).map_err(|_| "expected ADDRESS or ADDRESS/BITS, for example 10.0.0.0/8".to_owned())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected IP:PORT, for example 127.0.0.1:7070, 0.0.0.0:7070 or [::1]:7070".to_owned())
 }
 

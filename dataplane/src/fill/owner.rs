@@ -8,10 +8,16 @@ use http::HeaderValue;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
-use super::{Fill, FillError, Fills, Phase, writer::Writer};
+use super::{
+    Fill, FillError, Fills, Phase,
+    supply::{Source, Supply},
+    writer::Writer,
+};
 use crate::{
-    control::{ContentKind, Link, Recorded},
+    control::{ContentKind, FollowFill, Link, Recorded},
     failpoint,
+    metrics::FillBytes,
+    peer::Opened,
     upstream::{BlobBody, Target, UpstreamError},
 };
 
@@ -27,6 +33,9 @@ const TURN_TIME: Duration = Duration::from_secs(8);
 pub(super) struct Owner {
     fills: Arc<Fills>,
     fill: Arc<Fill>,
+    supply: Supply,
+    /// Who has proven a right that no body from upstream proves, because the bytes come from another node.
+    proven: Vec<Target>,
     /// What the fill came to, once that is known.
     outcome: Result<(), FillError>,
 }
@@ -52,7 +61,8 @@ enum Ended {
 
 impl Owner {
     pub(super) fn new(fills: Arc<Fills>, fill: Arc<Fill>) -> Self {
-        Self { fills, fill, outcome: Err(FillError::Aborted) }
+        let supply = Supply::new(fills.cluster.clone(), Arc::clone(&fills.metrics), fill.digest);
+        Self { fills, fill, supply, proven: Vec::new(), outcome: Err(FillError::Aborted) }
     }
 
     /// Downloads, verifies, commits, records. Followers may have the last byte once the digest is right; that the
@@ -60,7 +70,8 @@ impl Owner {
     pub(super) async fn run(mut self) {
         let span = info_span!("fill", blob.digest = %self.fill.digest, size_bytes = tracing::field::Empty);
         async {
-            let result = match timeout(TURN_TIME, self.fills.turns.acquire()).await {
+            let fills = Arc::clone(&self.fills);
+            let result = match timeout(TURN_TIME, fills.turns.acquire()).await {
                 Ok(Ok(_turn)) => self.arrive().await,
                 Ok(Err(_)) => Err(FillError::Aborted),
                 Err(_) => Err(FillError::Busy),
@@ -71,6 +82,7 @@ impl Owner {
                     self.fill.progress.send_modify(|progress| progress.phase = Phase::Verified);
                     self.outcome = Ok(());
                     self.keep(size).await;
+                    self.supply.done();
                 }
                 Err(error @ FillError::AlreadyCached) => self.outcome = Err(error),
                 Err(error) => {
@@ -84,7 +96,7 @@ impl Owner {
     }
 
     /// Brings the blob into the staged file, whatever it takes within bounds; returns its size.
-    async fn arrive(&self) -> Result<u64, FillError> {
+    async fn arrive(&mut self) -> Result<u64, FillError> {
         if self.is_cached().await? {
             return Err(FillError::AlreadyCached);
         }
@@ -94,13 +106,28 @@ impl Owner {
             let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
             let etag = arrival.as_ref().and_then(|arrival| arrival.etag.clone());
             let source = self.source();
-            let error = match self.fills.upstream.resume_blob(&source, &self.fill.digest, before, etag.as_ref()).await {
-                Ok(body) => {
+            let supply = self.supply.next(&source).await;
+            let opened = match &supply {
+                Source::Upstream => {
+                    self.fills.upstream.resume_blob(&source, &self.fill.digest, before, etag.as_ref()).await.map(Some)
+                }
+                Source::Peer(follow) => self.open_peer(follow, &source, before).await,
+            };
+            let is_peer = matches!(supply, Source::Peer(_));
+            let error = match opened {
+                Ok(None) => continue,
+                Ok(Some(body)) => {
                     let current = match arrival.take() {
                         Some(current) => arrival.insert(current),
                         None => arrival.insert(self.begin(body.total, body.etag.clone()).await?),
                     };
-                    match self.receive(&source, current, body).await? {
+                    let from = if is_peer { FillBytes::Peer } else { FillBytes::Upstream };
+                    match self.receive(&source, from, current, body).await? {
+                        Ended::Cut(error) if is_peer => {
+                            info!(blob.digest = %self.fill.digest, received_bytes = current.received, %error, "the download of another node broke off here; going on");
+                            self.supply.broke_off(current.received > before);
+                            continue;
+                        }
                         Ended::Cut(error) => error,
                         Ended::Complete | Ended::WriterFailed => break,
                     }
@@ -126,6 +153,39 @@ impl Owner {
         }
     }
 
+    /// Opens the blob at another node. `None` if it has nothing, or nothing yet: then the next source is asked for. Whose right
+    /// that node does not know to be proven proves it upstream first, as whoever joins a download does.
+    async fn open_peer(
+        &mut self,
+        follow: &FollowFill,
+        source: &Target,
+        from: u64,
+    ) -> Result<Option<BlobBody>, UpstreamError> {
+        let Some(cluster) = &self.fills.cluster else { return Ok(None) };
+        let digest = self.fill.digest;
+        let (body, is_proven) = match cluster.peers.open(follow, &digest, from, source.host()).await {
+            Ok(Opened::Body(body, is_proven)) => (body, is_proven),
+            Ok(Opened::NotYet) => {
+                self.supply.broke_off(false);
+                return Ok(None);
+            }
+            Err(error) => {
+                info!(blob.digest = %digest, node.id = follow.node_id, %error, "the node that fetches this blob was lost");
+                self.supply.lose();
+                return Ok(None);
+            }
+        };
+        if !is_proven && !self.proven.iter().any(|proven| proven.covers(source)) {
+            if self.fills.upstream.head_blob(source, &digest).await?.is_none() {
+                // Only a GET tells here.
+                self.supply.by_itself();
+                return Ok(None);
+            }
+            self.proven.push(source.clone());
+        }
+        Ok(Some(body))
+    }
+
     /// Whether another fill has ended between the requester's look and this one's start.
     async fn is_cached(&self) -> Result<bool, FillError> {
         let linked = self.fills.control.remembered_link(&self.source().repository_ref(), &self.fill.digest).is_some();
@@ -142,8 +202,14 @@ impl Owner {
         Ok(Arrival { writer, total, etag, received: 0 })
     }
 
-    /// Takes one upstream body, which may start before what is already here.
-    async fn receive(&self, source: &Target, arrival: &mut Arrival, mut body: BlobBody) -> Result<Ended, FillError> {
+    /// Takes one body, which may start before what is already here.
+    async fn receive(
+        &self,
+        source: &Target,
+        from: FillBytes,
+        arrival: &mut Arrival,
+        mut body: BlobBody,
+    ) -> Result<Ended, FillError> {
         let wrong_length = |total_bytes, read_bytes| FillError::WrongLength {
             want: self.fill.digest,
             upstream: source.host().clone(),
@@ -161,6 +227,7 @@ impl Owner {
                 Ok(piece) => piece,
                 Err(error) => return Ok(Ended::Cut(error)),
             };
+            self.fills.metrics.fill_bytes(from, piece.len() as u64);
             let skip = known.min(piece.len() as u64);
             known -= skip;
             let piece = piece.split_off(skip as usize);

@@ -62,7 +62,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// `Content-Length`, which no body tells after a HEAD. That of something encoded says nothing of what it means.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return None;
     }
@@ -70,7 +70,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Start and total of a `Content-Range: bytes 5-9/10`; the total may be unknown (`*`).
-pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+pub fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let (range, total) = text(headers, header::CONTENT_RANGE.as_str())?.strip_prefix("bytes ")?.split_once('/')?;
     let (start, end) = range.trim().split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);

@@ -1,0 +1,157 @@
+//! This node's part in the cluster's downloads: the leases that it holds, and the nodes that it cannot reach.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use roadstead_proto::Digest;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::{
+    control::{ControlClient, FillQuestion, FillTurn},
+    peer::PeerClient,
+    upstream::Target,
+};
+
+/// How often leases are renewed: three times in the life of one.
+const RENEWAL: Duration = Duration::from_secs(2);
+/// Most leases of one renewal; the contract's bound.
+const MAX_RENEWED: usize = 1000;
+/// How long the control plane may take to answer before the download begins without it.
+const QUESTION_TIME: Duration = Duration::from_secs(2);
+/// How long a node that cannot be reached is not tried again.
+const UNREACHABLE_TIME: Duration = Duration::from_secs(30);
+
+/// What the downloads of a node that meets others share.
+pub struct Cluster {
+    control: Arc<ControlClient>,
+    /// Asks other nodes.
+    pub(super) peers: PeerClient,
+    peer_url: String,
+    held: Mutex<HashMap<Digest, i64>>,
+    unreachable: Mutex<HashMap<String, Instant>>,
+}
+
+impl Cluster {
+    /// Others reach this node at `peer_url`.
+    pub fn new(control: Arc<ControlClient>, peers: PeerClient, peer_url: String) -> Arc<Self> {
+        Arc::new(Self { control, peers, peer_url, held: Mutex::default(), unreachable: Mutex::default() })
+    }
+
+    /// Where others reach this node.
+    pub fn peer_url(&self) -> &str {
+        &self.peer_url
+    }
+
+    /// Asks whether this node is to fetch. `None` if the control plane does not say: then it fetches, uncoordinated.
+    pub(super) async fn turn(&self, digest: &Digest, target: &Target, lost_node_id: &str) -> Option<FillTurn> {
+        let question = FillQuestion {
+            digest,
+            repository: &target.repository_ref(),
+            link_epoch: target.link_epoch,
+            peer_url: &self.peer_url,
+            lost_node_id,
+        };
+        match timeout(QUESTION_TIME, self.control.acquire_fill(question)).await {
+            Ok(Ok(turn)) => Some(turn),
+            Ok(Err(error)) => {
+                debug!(blob.digest = %digest, %error, "the control plane does not coordinate this download");
+                None
+            }
+            Err(_) => {
+                debug!(blob.digest = %digest, "the control plane does not coordinate this download in time");
+                None
+            }
+        }
+    }
+
+    /// Keeps a lease that was granted until the guard is dropped.
+    pub(super) fn hold(self: &Arc<Self>, digest: Digest, epoch: i64) -> Held {
+        lock(&self.held).insert(digest, epoch);
+        Held { cluster: Arc::clone(self), digest, epoch, is_done: false }
+    }
+
+    /// Renews what is held until `stop`.
+    pub async fn keep_leases(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = interval(RENEWAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let held: Vec<_> = lock(&self.held).iter().map(|(digest, epoch)| (*digest, *epoch)).collect();
+            for batch in held.chunks(MAX_RENEWED) {
+                match self.control.renew_fills(batch).await {
+                    Ok(lost) => self.forget(&lost, batch),
+                    Err(error) => debug!(%error, "leases could not be renewed"),
+                }
+            }
+        }
+    }
+
+    fn forget(&self, lost: &[Digest], asked: &[(Digest, i64)]) {
+        let mut held = lock(&self.held);
+        for (digest, epoch) in asked.iter().filter(|(digest, _)| lost.contains(digest)) {
+            // A lease that was granted anew meanwhile is another.
+            if held.get(digest) == Some(epoch) {
+                held.remove(digest);
+                info!(blob.digest = %digest, "another node has taken this download over; it goes on here, too");
+            }
+        }
+    }
+
+    /// A node that is alive cannot be reached from here.
+    pub(super) fn note_unreachable(&self, node_id: &str) {
+        let mut unreachable = lock(&self.unreachable);
+        unreachable.retain(|_, until| *until > Instant::now());
+        unreachable.insert(node_id.to_owned(), Instant::now() + UNREACHABLE_TIME);
+    }
+
+    /// Whether that was so a moment ago.
+    pub(super) fn is_unreachable(&self, node_id: &str) -> bool {
+        lock(&self.unreachable).get(node_id).is_some_and(|until| *until > Instant::now())
+    }
+}
+
+/// A lease in use. Dropped after success it runs out by itself, so that who asks a moment later is still sent here, where the
+/// blob is; dropped without, it is given back at once.
+pub(super) struct Held {
+    cluster: Arc<Cluster>,
+    digest: Digest,
+    epoch: i64,
+    is_done: bool,
+}
+
+impl Held {
+    /// The blob is here.
+    pub(super) fn done(&mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = lock(&self.cluster.held);
+        if held.get(&self.digest) == Some(&self.epoch) {
+            held.remove(&self.digest);
+        }
+        drop(held);
+        if self.is_done {
+            return;
+        }
+        let (control, digest, epoch) = (Arc::clone(&self.cluster.control), self.digest, self.epoch);
+        // Outside of a runtime the process ends, and the lease runs out.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = control.release_fill(&digest, epoch).await {
+                    debug!(blob.digest = %digest, %error, "a lease could not be given back; it runs out");
+                }
+            });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
