@@ -13,6 +13,7 @@ use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 use url::Url;
 
+use super::peers::PeerFlags;
 use crate::{
     commands::{bytes, duration},
     connect::control_url,

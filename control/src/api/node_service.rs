@@ -6,12 +6,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
     Tag, UpstreamHost,
     node::v1::{
-        AcquireFillRequest, AcquireFillResponse, ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse,
-        AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest, ClaimErrandResponse, ClaimGarbageRequest,
-        ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse, ConfirmGarbageRequest, ConfirmGarbageResponse,
-        GetCredentialRequest, GetCredentialResponse, GetLinksRequest, GetLinksResponse, GetRevisionRequest,
-        GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse, RecordLinkRequest,
-        RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken, ReportDamageRequest,
+        AcquireFillRequest, AcquireFillResponse, AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest,
+        ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse,
+        ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest,
+        GetLinksResponse, GetRevisionRequest, GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse,
+        RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
+        ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse, ReportDamageRequest,
         ReportDamageResponse, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse,
         ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest,
         ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
