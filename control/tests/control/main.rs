@@ -10,6 +10,7 @@ mod audit_of_changes;
 mod cache;
 mod damage;
 mod errands;
+mod fills;
 mod freshness;
 mod garbage;
 mod groups;

@@ -12,6 +12,7 @@ mod broken_fill;
 mod brute_force;
 mod chaos;
 mod ci_jobs;
+mod cluster_fill;
 mod command_line;
 mod conformance;
 mod connections;
