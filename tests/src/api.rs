@@ -2,12 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use roadstead_proto::node::v1::node_service_client::NodeServiceClient;
 use roadstead_proto::v1::{
     AddIssuerRequest, ClaimRule, CreateGroupRequest, CreateJobTokenRequest, CreateTokenRequest, CreateTrustRequest,
     CreateUserRequest, Role, SetMemberRequest, TokenKind, UpdateGroupRequest, UpdateUserRequest, Visibility,
-    audit_service_client::AuditServiceClient, create_token_request::Owner, group_service_client::GroupServiceClient,
-    member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
-    token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
+    audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient, create_token_request::Owner,
+    group_service_client::GroupServiceClient, member_service_client::MemberServiceClient,
+    oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -53,6 +55,10 @@ pub struct Api {
     pub oidc: OidcServiceClient<Called>,
     /// See `AuditService`.
     pub audit: AuditServiceClient<Called>,
+    /// See `CacheService`.
+    pub cache: CacheServiceClient<Called>,
+    /// See `NodeService`: for tokens of nodes.
+    pub nodes: NodeServiceClient<Called>,
 }
 
 impl Cluster {
@@ -84,7 +90,9 @@ impl Api {
             members: MemberServiceClient::new(called.clone()),
             tokens: TokenServiceClient::new(called.clone()),
             oidc: OidcServiceClient::new(called.clone()),
-            audit: AuditServiceClient::new(called),
+            audit: AuditServiceClient::new(called.clone()),
+            cache: CacheServiceClient::new(called.clone()),
+            nodes: NodeServiceClient::new(called),
         }
     }
 

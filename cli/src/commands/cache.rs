@@ -2,28 +2,29 @@
 
 mod check;
 mod content;
+mod list;
 mod prefetch;
 mod retention;
 mod schedule;
+mod stats;
 mod tag;
 
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
-use roadstead_proto::v1::{
-    ApplyRetentionRequest, GetStatsRequest, ListManifestsRequest, PurgeCacheRequest,
-    cache_service_client::CacheServiceClient,
-};
+use roadstead_proto::v1::{ApplyRetentionRequest, PurgeCacheRequest, cache_service_client::CacheServiceClient};
 
 use self::{
     check::Check,
+    list::{Blobs, Images, List, Tags},
     prefetch::Prefetch,
     schedule::ScheduleCommand,
+    stats::Stats,
     tag::{History, Pin, Unpin},
 };
 use super::spelling::{duration, to_proto};
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Format, print},
 };
@@ -31,8 +32,9 @@ use crate::{
 /// Look into a group's cache, purge it, pin its tags, fetch ahead of pulls
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  roadstead cache images acme --sort size
   roadstead cache list acme --image alpine
-  roadstead cache stats acme -o json
+  roadstead cache stats acme --days 30
   roadstead cache purge acme --older-than 30d --dry-run
   roadstead cache purge acme --image alpine --tag 3.20
   roadstead cache retention acme --dry-run
@@ -50,24 +52,11 @@ pub struct CacheCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List a group's cached manifests
-    #[command(after_help = "Example:\n  roadstead cache list acme --image alpine")]
-    List {
-        /// Path of the group
-        path: String,
-        /// Only this image: alpine, docker.io/library/alpine
-        #[arg(long)]
-        image: Option<String>,
-        /// Show digests in full
-        #[arg(long)]
-        no_trunc: bool,
-    },
-    /// Show a group's figures
-    #[command(after_help = "Example:\n  roadstead cache stats acme -o json")]
-    Stats {
-        /// Path of the group
-        path: String,
-    },
+    List(List),
+    Images(Images),
+    Tags(Tags),
+    Blobs(Blobs),
+    Stats(Stats),
     Purge(Purge),
     /// Apply the group's retention and quota now, or see what they would take
     #[command(after_help = "Example:\n  roadstead cache retention acme --dry-run")]
@@ -135,16 +124,11 @@ impl Action {
         let mut cache = CacheServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::List { path, image, no_trunc } => {
-                let image = image.unwrap_or_default();
-                let request = ListManifestsRequest { group_path: path, image, ..Default::default() };
-                let items = all_pages(request, async |page| cache.list_manifests(page).await).await?;
-                output.list(&items, "Nothing cached.", |items| content::table(items, no_trunc, SystemTime::now()))?;
-            }
-            Self::Stats { path } => {
-                let answer = cache.get_stats(GetStatsRequest { group_path: path }).await?.into_inner();
-                output.answer(&answer, || content::stats(&answer))?;
-            }
+            Self::List(list) => list.run(cache, output).await?,
+            Self::Images(images) => images.run(cache, output).await?,
+            Self::Tags(tags) => tags.run(cache, output).await?,
+            Self::Blobs(blobs) => blobs.run(cache, output).await?,
+            Self::Stats(stats) => stats.run(cache, output).await?,
             Self::Purge(purge) => {
                 let request = PurgeCacheRequest::from(purge);
                 let (dry_run, all_groups) = (request.dry_run, request.all_groups);

@@ -1,12 +1,13 @@
 //! Following lists from page to page.
 
 use roadstead_proto::v1::{
-    AuditEvent, Group, ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse,
+    AuditEvent, Blob, CachedImage, CachedTag, Group, ListBlobsRequest, ListBlobsResponse, ListEventsRequest,
+    ListEventsResponse, ListGroupsRequest, ListGroupsResponse, ListImagesRequest, ListImagesResponse,
     ListIssuersRequest, ListIssuersResponse, ListManifestsRequest, ListManifestsResponse, ListMembersRequest,
     ListMembersResponse, ListNodesRequest, ListNodesResponse, ListPrefetchSchedulesRequest,
-    ListPrefetchSchedulesResponse, ListTokensRequest, ListTokensResponse, ListTrustsRequest, ListTrustsResponse,
-    ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest, ListUsersResponse, Manifest, Member, Node,
-    OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, User,
+    ListPrefetchSchedulesResponse, ListTagsRequest, ListTagsResponse, ListTokensRequest, ListTokensResponse,
+    ListTrustsRequest, ListTrustsResponse, ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest,
+    ListUsersResponse, Manifest, Member, Node, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, User,
 };
 use tonic::{Response, Status};
 
@@ -47,12 +48,15 @@ macro_rules! listings {
 
 listings! {
     ListEventsRequest => ListEventsResponse { events: AuditEvent },
+    ListBlobsRequest => ListBlobsResponse { blobs: Blob },
     ListGroupsRequest => ListGroupsResponse { groups: Group },
+    ListImagesRequest => ListImagesResponse { images: CachedImage },
     ListIssuersRequest => ListIssuersResponse { issuers: OidcIssuer },
     ListManifestsRequest => ListManifestsResponse { manifests: Manifest },
     ListMembersRequest => ListMembersResponse { members: Member },
     ListNodesRequest => ListNodesResponse { nodes: Node },
     ListPrefetchSchedulesRequest => ListPrefetchSchedulesResponse { schedules: PrefetchSchedule },
+    ListTagsRequest => ListTagsResponse { tags: CachedTag },
     ListTokensRequest => ListTokensResponse { tokens: Token },
     ListTrustsRequest => ListTrustsResponse { trusts: OidcTrust },
     ListUpstreamsRequest => ListUpstreamsResponse { upstreams: Upstream },

@@ -26,6 +26,8 @@ mod freshness;
 mod garbage_and_damage;
 #[path = "conformance/leases.rs"]
 mod leases;
+#[path = "conformance/inventory.rs"]
+mod lists_of_the_cache;
 #[path = "conformance/people.rs"]
 mod people;
 

@@ -165,6 +165,25 @@ fn time(ms: i64) -> Option<i64> {
     (ms > 0).then_some(ms)
 }
 
+/// How SQLite goes about a page of each list.
+#[cfg(test)]
+pub(super) async fn plans(
+    db: &mut sqlx::AnyConnection,
+    page: &Page<'_>,
+    filter: &Filter,
+) -> Vec<(&'static str, Vec<String>)> {
+    let mut plans = Vec::new();
+    for (list, sql) in [
+        ("images", images::images_sql(page, filter)),
+        ("tags", tags::tags_sql(page, filter)),
+        ("manifests", links::manifests_sql(page, filter)),
+        ("blobs", links::blobs_sql(page, filter)),
+    ] {
+        plans.push((list, sql.plan(db).await));
+    }
+    plans
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,8 +29,8 @@ pub struct Replica {
     daemon: Daemon,
     address: SocketAddr,
     token: String,
-    _postgres: Option<Postgres>,
-    _folder: TempDir,
+    postgres: Option<Postgres>,
+    folder: TempDir,
 }
 
 impl Replica {
@@ -53,12 +53,19 @@ impl Replica {
         let ready = async || http.get(&url).send().await.ok().filter(|answer| answer.status().is_success());
         daemon.wait_for(Duration::from_secs(60), ready).await;
         let token = fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
-        Self { daemon, address, token, _postgres: postgres, _folder: folder }
+        Self { daemon, address, token, postgres, folder }
     }
 
     /// Its control port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its database.
+    #[allow(dead_code, reason = "not all programs that share this ask for it")]
+    pub fn database_url(&self) -> String {
+        let file = || format!("sqlite://{}", self.folder.path().join("control.db").display());
+        self.postgres.as_ref().map_or_else(file, Postgres::url)
     }
 
     /// Its process.

@@ -43,6 +43,7 @@ mod stored_bytes;
 mod trouble;
 mod two_processes;
 mod upstream_auth;
+mod usage;
 
 use std::time::{Duration, Instant};
 
