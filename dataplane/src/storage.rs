@@ -28,6 +28,9 @@ pub enum StorageError {
     /// No room for new content. What is stored can still be read.
     #[error("the blob store is full")]
     Full,
+    /// Nothing can be written. What is stored can still be read.
+    #[error("the blob store is read-only")]
+    ReadOnly,
     /// Another process uses the folder.
     #[error("{0} is in use by another node")]
     InUse(String),
@@ -46,6 +49,7 @@ impl StorageError {
     pub fn from_io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             _ => Self::Io { action: action.into(), source },
         }
     }

@@ -75,6 +75,7 @@ pub struct Cluster {
     pub metrics: SocketAddr,
     control_metrics: SocketAddr,
     daemons: Mutex<Vec<Daemon>>,
+    failpoints: Mutex<String>,
 }
 
 impl Cluster {
@@ -108,6 +109,7 @@ impl Cluster {
             metrics: free_address(),
             control_metrics: free_address(),
             daemons: Mutex::default(),
+            failpoints: Mutex::default(),
         }
     }
 
@@ -135,6 +137,7 @@ impl Cluster {
                 ["serve", "--listen", &registry, "--control-listen", &control, "--metrics-listen", &metrics];
             let mut command = self.command(&arguments);
             command.arg("--data-dir").arg(&data_dir).args(&self.options.arguments);
+            command.env("FAILPOINTS", &*self.failpoints.lock().unwrap());
             if let Some(file) = &self.options.resolv_conf {
                 command = with_resolv_conf(&command, file);
             }
@@ -175,6 +178,12 @@ impl Cluster {
     /// A folder for the test's own files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What `serve` does at marked moments from its next start on: `fill_committed=return` ends it there. Only an executable
+    /// that was built with the feature `failpoints` takes notice.
+    pub fn set_failpoints(&self, failpoints: &str) {
+        failpoints.clone_into(&mut self.failpoints.lock().unwrap());
     }
 
     /// Ends every process at once, as `kill -9` does.

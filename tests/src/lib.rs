@@ -24,3 +24,4 @@ pub mod postgres;
 pub mod process;
 pub mod seaweed;
 pub mod small_disk;
+pub mod store_files;

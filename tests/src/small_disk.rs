@@ -29,6 +29,13 @@ impl SmallDisk {
         self.folder.path()
     }
 
+    /// Lets nothing be written, or lets it again.
+    pub fn set_read_only(&self, is: bool) {
+        let how = if is { "remount,ro" } else { "remount,rw" };
+        let mounted = Command::new("mount").args(["-o", how]).arg(self.path()).status();
+        assert!(mounted.unwrap().success(), "mounting takes root, and nobody who writes");
+    }
+
     /// Fills it to the last byte.
     pub fn fill_up(&self) {
         let mut ballast = File::create(self.ballast()).unwrap();

@@ -18,6 +18,7 @@ use crate::{
     access::Actor,
     clock::millis,
     content::{ContentKind, GroupRepository},
+    failpoint,
     group::Group,
     node::{Node, NodeState},
     purge::{self, Filter, Selection},
@@ -132,7 +133,9 @@ impl Plane {
         let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
         let done = actor.did("cache.purge", subject).of_group(&group.path).detail(purged.to_string());
         audit::record(&mut tx, &done, now_ms).await?;
+        failpoint::reached("purge_uncommitted");
         tx.commit().await?;
+        failpoint::reached("purge_committed");
         Ok(Some((purged, epoch)))
     }
 

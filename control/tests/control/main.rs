@@ -21,6 +21,7 @@ mod inventory;
 mod issuer;
 mod keys;
 mod link;
+mod lifecycle;
 mod members;
 mod nodes;
 mod observe;

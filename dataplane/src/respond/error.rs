@@ -173,6 +173,11 @@ impl OciError {
                 Code::Unavailable,
                 "the cache's disk is full: what is cached can be pulled, new content cannot be fetched",
             ),
+            StorageError::ReadOnly => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                Code::Unavailable,
+                "the cache's disk is read-only: what is cached can be pulled, new content cannot be fetched",
+            ),
             _ => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Code::Unknown,

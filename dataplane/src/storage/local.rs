@@ -43,13 +43,10 @@ impl LocalStore {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             create_folder(&root.join(algorithm.name())).map_err(failed)?;
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(root.join("lock"))
-            .map_err(failed)?;
+        let lock = root.join("lock");
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(failed)?;
+        // Held for reading only, so that it does not keep anybody from making the file system read-only.
+        let lock = File::open(&lock).map_err(failed)?;
         if lock.try_lock().is_err() {
             return Err(StorageError::InUse(root.display().to_string()));
         }

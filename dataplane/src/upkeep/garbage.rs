@@ -45,6 +45,9 @@ impl Collector {
     /// Claims, deletes and confirms until `stop`. What cannot be deleted is not confirmed, so it comes back in a later
     /// claim; what is just being fetched again is left alone.
     pub async fn run(self, stop: CancellationToken) {
+        if stop.run_until_cancelled(self.control.wait_for_snapshot()).await.is_none() {
+            return;
+        }
         let mut ticks = interval(COLLECT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What this node was deleting when it was stopped, or when an answer was lost, it begins anew.
@@ -53,9 +56,6 @@ impl Collector {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
-            }
-            if !self.control.has_snapshot() {
-                continue;
             }
             if let Err(error) = self.keeper.tell_leftovers().await {
                 tracing::debug!(%error, "content without links will be told of later");
