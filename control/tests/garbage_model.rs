@@ -127,8 +127,26 @@ impl State {
 
     /// Time is forgotten of claims that nobody refers to any more.
     fn tidy(mut self) -> Self {
-        let used = self.ids_in_use().fold(0, |bits, id| bits | 1 << id);
-        self.live &= used;
+        let (mut names, live, confirming) = (Vec::new(), self.live, self.confirming);
+        for id in self.ids_in_use() {
+            if !names.contains(&id) {
+                names.push(id);
+            }
+        }
+        // Claims are told apart, and no more: numbered in the order in which they are referred to, states are fewer.
+        let number = |id: u8| names.iter().position(|name| *name == id).map_or(7, |number| number as u8);
+        let bits = |old: u8| names.iter().filter(|id| has(old, **id)).fold(0, |bits, id| bits | 1 << number(*id));
+        (self.live, self.confirming) = (bits(live), bits(confirming));
+        for collect in &mut self.collects {
+            *collect = match *collect {
+                Collect::Claimed(id) => Collect::Claimed(number(id)),
+                Collect::Deleted(id) => Collect::Deleted(number(id)),
+                Collect::Idle => Collect::Idle,
+            };
+        }
+        if let Some(row) = &mut self.row {
+            row.claim = row.claim.map(|(id, node)| (number(id), node));
+        }
         let missing = self.row.is_some_and(|row| row.linked) && !self.bytes;
         self.crashed_before_look &= missing;
         self

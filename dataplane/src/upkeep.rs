@@ -13,6 +13,9 @@ pub mod keeper;
 pub mod scrub;
 pub mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use damage::DamageLog;
 pub use keeper::Keeper;
 

@@ -82,10 +82,14 @@ impl Plane {
             garbage::void_claims(&mut tx, node_id).await?;
         }
         let digests = garbage::claim(&mut tx, &claim).await?;
+        if digests.is_empty() {
+            tx.commit().await?;
+            return Ok(Claimed { id: String::new(), digests });
+        }
         failpoint::reached("claim_uncommitted");
         tx.commit().await?;
         failpoint::reached("claim_committed");
-        Ok(Claimed { id: if digests.is_empty() { String::new() } else { claim.id }, digests })
+        Ok(Claimed { id: claim.id, digests })
     }
 
     /// Forgets content that was deleted under a claim.

@@ -63,6 +63,8 @@ pub(crate) struct Script {
     pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
     pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
     pub(crate) node_reports: Vec<pb::ReportNodeRequest>,
+    pub(crate) adopted: Vec<pb::AdoptContentsRequest>,
+    pub(crate) damage_reports: Vec<pb::ReportDamageRequest>,
     /// The revision there is; `None` for a control plane that does not say.
     pub(crate) revision: Option<i64>,
     pub(crate) revisions_asked: usize,
@@ -310,15 +312,17 @@ impl NodeService for Fake {
 
     async fn adopt_contents(
         &self,
-        _: Request<pb::AdoptContentsRequest>,
+        request: Request<pb::AdoptContentsRequest>,
     ) -> Result<Response<pb::AdoptContentsResponse>, Status> {
+        self.script(|script| script.adopted.push(request.into_inner()));
         Ok(Response::new(pb::AdoptContentsResponse::default()))
     }
 
     async fn report_damage(
         &self,
-        _: Request<pb::ReportDamageRequest>,
+        request: Request<pb::ReportDamageRequest>,
     ) -> Result<Response<pb::ReportDamageResponse>, Status> {
+        self.script(|script| script.damage_reports.push(request.into_inner()));
         Ok(Response::new(pb::ReportDamageResponse::default()))
     }
 

@@ -66,13 +66,16 @@ impl DamageLog {
         Arc::new(Self { control, store, store_id, metrics, book, news, reporting })
     }
 
-    /// Takes damaged content out of the way and notes what is wrong; what is missing is only noted.
+    /// Takes damaged content out of the way and notes what is wrong. What is missing is forgotten where it is still open, so
+    /// that the next pull fetches it.
     pub async fn notice(&self, digest: &Digest, kind: DamageKind, found_bytes: u64) {
         let kind_name = kind.as_str();
         warn!(blob.digest = %digest, damage = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
-        if kind != DamageKind::Missing
-            && let Err(error) = self.store.quarantine(digest).await
-        {
+        if kind == DamageKind::Missing && matches!(self.store.look(digest).await, Ok(Some(_))) {
+            // It has come since.
+            return;
+        }
+        if let Err(error) = self.store.quarantine(digest).await {
             error!(blob.digest = %digest, %error, "damaged content could not be put aside");
         }
         let mut book = self.book();

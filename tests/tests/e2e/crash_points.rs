@@ -80,7 +80,7 @@ impl Pair {
         let started = Instant::now();
         loop {
             let stats = self.cluster.cli_json(&["cache", "stats", "default"]).await;
-            let linked: u64 = stats["bytes"].as_str().map_or(0, |bytes| bytes.parse().unwrap());
+            let linked: u64 = stats["bytes"].as_u64().unwrap_or_else(|| panic!("{stats}"));
             let stored = store_files::bytes(&self.store());
             let staged = store_files::entries(&self.store().join("staging")).len();
             if linked == stored && staged == 0 {

@@ -125,7 +125,7 @@ impl Soak {
 
     async fn stats_bytes(&self) -> u64 {
         let stats = self.cluster.cli_json(&["cache", "stats", "default"]).await;
-        stats["bytes"].as_str().map_or(0, |bytes| bytes.parse().unwrap())
+        stats["bytes"].as_u64().unwrap_or_else(|| panic!("{stats}"))
     }
 }
 
@@ -147,17 +147,19 @@ async fn nothing_is_lost_and_nothing_is_left_over_after_everything_at_once() {
         let soak = Arc::clone(&soak);
         work.spawn(async move { soak.pull(Dice(puller)).await });
     }
-    let (purger, restarter) = (Arc::clone(&soak), Arc::clone(&soak));
+    let purger = Arc::clone(&soak);
     work.spawn(async move { purger.purge(Dice(100)).await });
-    work.spawn(async move { restarter.restart(Dice(200)).await });
     let ends = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < ends && !work.is_empty() {
-        match tokio::time::timeout(Duration::from_secs(1), work.join_next()).await {
-            Ok(Some(ended)) => ended.unwrap(),
-            Ok(None) | Err(_) => {}
+    let time = async {
+        while Instant::now() < ends {
+            // Nobody stops before the end, unless something is wrong.
+            if let Ok(Some(ended)) = tokio::time::timeout(Duration::from_secs(1), work.join_next()).await {
+                ended.unwrap();
+            }
         }
-    }
-    soak.over.store(true, Ordering::Relaxed);
+        soak.over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(time, soak.restart(Dice(200)));
     work.join_all().await;
     let (whole, broken) = (soak.whole.load(Ordering::Relaxed), soak.broken.load(Ordering::Relaxed));
     println!("{whole} whole answers, {broken} refused or broken off");
