@@ -1,6 +1,7 @@
 //! How admin commands reach the control plane: its address, the API token, and what its refusals mean for the person
 //! who typed the command.
 
+mod control_at;
 mod credential;
 mod pages;
 mod refusal;
@@ -8,31 +9,31 @@ mod token;
 
 use std::{path::PathBuf, time::Duration};
 
+use roadstead_dataplane::ControlReplicas;
 use secrecy::SecretString;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use url::Url;
 
 use crate::{failure::Failure, output::Format};
 
+pub use control_at::ControlAt;
 use credential::Credential;
 pub use pages::{all_pages, first_pages};
 
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer; the longest calls, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a replica may take to answer a question before another is asked, too.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What every admin command takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AdminFlags {
-    /// Where the control plane is
-    #[arg(long, global = true, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
-    #[arg(value_parser = control_url, help_heading = "Connection and output")]
-    control: Url,
+    #[command(flatten)]
+    control: ControlAt,
 
     /// API token; without it ROADSTEAD_ADMIN_TOKEN or the file DIR/admin-token is used
     #[arg(long, global = true, env = "ROADSTEAD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -64,13 +65,13 @@ pub struct Session {
     pub control: Url,
     /// How to print answers.
     pub output: Format,
-    channel: Channel,
+    channel: ControlReplicas,
     header: Authorization,
     credential: Credential,
 }
 
 /// What the generated clients run over.
-pub type AdminChannel = InterceptedService<Channel, Authorization>;
+pub type AdminChannel = InterceptedService<ControlReplicas, Authorization>;
 
 impl AdminFlags {
     /// Runs what a command does at the control plane, with the API token, and says what a refused call means.
@@ -94,16 +95,17 @@ impl AdminFlags {
         credential: Credential,
         command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
     ) -> Result<(), Failure> {
+        let channels = self.control.channels(|endpoint| endpoint.timeout(CALL_TIMEOUT))?;
         let session = Session {
-            control: self.control.clone(),
+            control: self.control.first()?.clone(),
             output: self.output,
-            channel: endpoint(&self.control)?.timeout(CALL_TIMEOUT).connect_lazy(),
+            channel: ControlReplicas::new(channels, only_asks).with_patience(PATIENCE),
             header: Authorization(credential.header()?),
             credential,
         };
         command(&session).await.map_err(|error| match error {
             CallError::Refused(status) => {
-                Failure::failed(refusal::explain(&status, &self.control, &session.credential))
+                Failure::failed(refusal::explain(&status, &self.control.shown(), &session.credential))
             }
             CallError::Failed(failure) => failure,
         })
@@ -149,45 +151,7 @@ impl Interceptor for Authorization {
     }
 }
 
-/// The endpoint behind a URL of the control plane; https trusts the system's certificates (`SSL_CERT_FILE` adds others).
-pub fn endpoint(control: &Url) -> Result<Endpoint, Failure> {
-    let unusable = |error: tonic::transport::Error| {
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        Failure::usage(format_args!("--control {control}: {cause}"))
-    };
-    let endpoint = Endpoint::from_shared(control.to_string()).map_err(unusable)?;
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-    if control.scheme() != "https" {
-        return Ok(endpoint);
-    }
-    endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(unusable)
-}
-
-/// Reads the value of `--control`.
-pub fn control_url(text: &str) -> Result<Url, String> {
-    let hint = "expected http://HOST:PORT or https://HOST:PORT";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {hint}"))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(hint.to_owned());
-    }
-    if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("a path, query or credentials have no place here; {hint}"));
-    }
-    Ok(url)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_urls_are_bare_http_or_https() {
-        for good in ["http://127.0.0.1:7071", "https://roadstead.example/", "http://[::1]:7071"] {
-            assert!(control_url(good).is_ok(), "{good}");
-        }
-        for bad in ["", "127.0.0.1:7071", "ftp://h", "http://u:p@h", "http://h/x", "http://h?x", "unix:///x"] {
-            assert!(control_url(bad).is_err(), "{bad}");
-        }
-    }
+/// Whether a call changes nothing, so that it may be asked of a second replica.
+fn only_asks(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|call| call.starts_with("Get") || call.starts_with("List"))
 }

@@ -7,18 +7,20 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::failure::Failure;
 
@@ -51,8 +53,9 @@ pub fn cannot_bind(flag: &str, address: SocketAddr, error: &io::Error) -> Failur
     Failure::failed(format_args!("{flag} {address}: {error}{next}"))
 }
 
-/// Serves a port until `stop`.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Serves a port until `stop`; with TLS if there is a certificate.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, stop: CancellationToken) {
+    let tls = tls.map(TlsAcceptor::from);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -61,17 +64,17 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((place, socket, peer)) = accepted else { continue };
-        let (watcher, router) = (graceful.watcher(), router.clone());
+        let (watcher, router, tls) = (graceful.watcher(), router.clone(), tls.clone());
         tokio::spawn(async move {
             // Protocol detection has no time limit of its own.
             if matches!(timeout(HEAD_TIMEOUT, socket.peek(&mut [0])).await, Ok(Ok(1))) {
-                let service = TowerToHyperService::new(router.map_request(move |mut request: Request<_>| {
-                    request.extensions_mut().insert(ConnectInfo(peer));
-                    request
-                }));
-                let connection = http().serve_connection(TokioIo::new(socket), service).into_owned();
-                if let Err(error) = watcher.watch(connection).await {
-                    debug!(%error, "connection ended");
+                match tls {
+                    None => serve_until_told(socket, router, peer, watcher).await,
+                    Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(socket)).await {
+                        Ok(Ok(socket)) => serve_until_told(socket, router, peer, watcher).await,
+                        Ok(Err(error)) => info!(%peer, %error, "a client of the control port could not be spoken to by TLS"),
+                        Err(_) => debug!(%peer, "the TLS handshake took too long"),
+                    },
                 }
             }
             drop(place);
@@ -80,6 +83,23 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     drop(listener);
     if timeout(DRAIN, graceful.shutdown()).await.is_err() {
         debug!("calls under way were cut off");
+    }
+}
+
+/// Serves one connection until it ends or, when `watcher`'s port stops, its calls under way have.
+async fn serve_until_told(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    peer: SocketAddr,
+    watcher: Watcher,
+) {
+    let service = TowerToHyperService::new(router.map_request(move |mut request: Request<_>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    }));
+    let connection = http().serve_connection(TokioIo::new(io), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(%error, "connection ended");
     }
 }
 
@@ -148,7 +168,7 @@ mod tests {
         let listener = bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, stop.clone()));
+        let server = tokio::spawn(serve(listener, None, router, stop.clone()));
         let asked = tokio::task::spawn_blocking(move || {
             let mut socket = std::net::TcpStream::connect(address).unwrap();
             socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -2,15 +2,18 @@
 //! flag and its value; the exit code is 2.
 
 mod check;
+mod control_tls;
 mod flags;
 mod peers;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use roadstead_control::ControlConfig;
 use roadstead_dataplane::DataplaneConfig;
+use rustls::ServerConfig;
 use secrecy::SecretString;
-use url::Url;
+
+use crate::connect::ControlAt;
 
 pub use flags::{ControlFlags, DataplaneFlags, LogFormat, ServeFlags};
 
@@ -32,6 +35,8 @@ pub struct ProcessSettings {
 pub struct ServeSettings {
     pub process: ProcessSettings,
     pub control_listen: SocketAddr,
+    /// The control port's certificate; plain HTTP without.
+    pub control_tls: Option<Arc<ServerConfig>>,
     pub control: ControlConfig,
     pub dataplane: DataplaneConfig,
 }
@@ -41,6 +46,8 @@ pub struct ServeSettings {
 pub struct ControlSettings {
     pub process: ProcessSettings,
     pub control_listen: SocketAddr,
+    /// The control port's certificate; plain HTTP without.
+    pub control_tls: Option<Arc<ServerConfig>>,
     pub control: ControlConfig,
 }
 
@@ -49,6 +56,6 @@ pub struct ControlSettings {
 pub struct DataplaneSettings {
     pub process: ProcessSettings,
     pub dataplane: DataplaneConfig,
-    pub control_url: Url,
+    pub control_at: ControlAt,
     pub node_token: SecretString,
 }

@@ -33,6 +33,7 @@ mod upkeep;
 pub mod upstream;
 
 pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
+pub use control::{ControlReplicas, MayRepeat};
 pub use mirror::Mirrors;
 pub use node_id::NodeId;
 pub use peer::PeerConfig;

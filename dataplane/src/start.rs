@@ -11,11 +11,10 @@ use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Channel;
 
 use crate::{
     config::{DataplaneConfig, StorageUrl},
-    control::{ControlClient, InvalidNodeToken},
+    control::{ControlClient, ControlReplicas, InvalidNodeToken},
     errands::Errands,
     fill::{Cluster, Fills},
     layers::{
@@ -105,10 +104,10 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Checks what can be checked, opens the store, binds the port. `channel` leads to the control plane.
+    /// Checks what can be checked, opens the store, binds the port. `replicas` lead to the control plane.
     pub async fn bind(
         config: DataplaneConfig,
-        channel: Channel,
+        replicas: impl Into<ControlReplicas>,
         node_token: SecretString,
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
@@ -116,7 +115,7 @@ impl Dataplane {
         let store: Arc<dyn BlobStore> = match &config.storage {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
         };
-        let control = ControlClient::new(channel, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
+        let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         let conditions = Arc::clone(control.conditions());
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;

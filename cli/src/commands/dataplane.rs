@@ -2,12 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use roadstead_dataplane::{Dataplane, StartError};
+use roadstead_dataplane::{ControlReplicas, Dataplane, StartError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    connect::endpoint,
     failure::Failure,
     listener,
     metrics::{self, Readiness},
@@ -16,8 +15,12 @@ use crate::{
     welcome::{self, Listening},
 };
 
-/// How often, and then how long, a silent control plane is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a connection to a replica may take: another is asked then, within the time that a call has.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a silent replica is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long it may take to say so.
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// Serves until a signal.
 pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
@@ -27,13 +30,15 @@ pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
 
 async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(), Failure> {
     // Connects with the first call, and again whenever it has to: a node starts without its control plane, too.
-    let channel = endpoint(&settings.control_url)?
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
+    let replicas = ControlReplicas::of_node(settings.control_at.channels(|endpoint| {
+        endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+            .keep_alive_while_idle(true)
+    })?);
     let mut registry = metrics::registry();
-    let node = Dataplane::bind(settings.dataplane.clone(), channel, settings.node_token, &mut registry)
+    let node = Dataplane::bind(settings.dataplane.clone(), replicas, settings.node_token, &mut registry)
         .await
         .map_err(|error| cannot_start(settings.dataplane.listen, &error))?;
     let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
@@ -49,7 +54,7 @@ async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(
 
     let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);
-    let metrics_port = tokio::spawn(listener::serve(metrics_listener, pages, metrics_stop.clone()));
+    let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
     node.serve(stop).await;
     metrics_stop.cancel();
     let _ = metrics_port.await;

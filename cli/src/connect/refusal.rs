@@ -4,19 +4,18 @@ use std::error::Error;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use url::Url;
 
 use super::credential::Credential;
 use crate::output::plain;
 
 /// Explains a status to the person who typed the command.
-pub fn explain(status: &Status, control: &Url, credential: &Credential) -> String {
-    let control = control.as_str().trim_end_matches('/');
+pub fn explain(status: &Status, control: &str, credential: &Credential) -> String {
     let said = plain(status.message());
     if let Some(cause) = local_cause(status) {
         return match status.code() {
             Code::Unavailable => {
-                format!("cannot reach the control plane at {control}: {cause}; is `roadstead serve` running?")
+                let next = next_step(control, &cause);
+                format!("cannot reach the control plane at {control}: {cause}; {next}")
             }
             _ => format!("talking to the control plane at {control} failed: {cause}"),
         };
@@ -46,6 +45,23 @@ pub fn explain(status: &Status, control: &Url, credential: &Credential) -> Strin
             format!("the control plane at {control} failed: {said}; its log says why")
         }
         _ => said.into_owned(),
+    }
+}
+
+/// What to try, by what TLS says when the two sides do not fit.
+fn next_step(control: &str, cause: &str) -> &'static str {
+    if cause.contains("invalid peer certificate") {
+        "is its certificate's issuer in --control-ca-file, and the name in the URL in the certificate?"
+    } else if cause.contains("CertificateRequired") || cause.contains("HandshakeFailure") {
+        "it wants a certificate: --control-client-cert and --control-client-key"
+    } else if cause.contains("UnknownCA") || cause.contains("DecryptError") || cause.contains("BadCertificate") {
+        "it does not accept the certificate of --control-client-cert"
+    } else if cause.contains("InvalidContentType") {
+        "it does not speak TLS: write http://"
+    } else if control.starts_with("http://") && !cause.contains("refused") {
+        "is `roadstead serve` running? If it has a certificate, write https://"
+    } else {
+        "is `roadstead serve` running?"
     }
 }
 
@@ -84,7 +100,7 @@ mod tests {
 
     fn said(status: &Status) -> String {
         let credential = Credential::Token(Found { secret: "x".into(), source: "ROADSTEAD_TOKEN".into() });
-        explain(status, &Url::parse("http://127.0.0.1:7071").unwrap(), &credential)
+        explain(status, "http://127.0.0.1:7071", &credential)
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{self, Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,12 +13,14 @@ use roadstead_control::{
     watermark::{Level, Watermarks},
 };
 use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
+use rustls::ServerConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
     ControlFlags, ControlSettings, DataplaneFlags, DataplaneSettings, ProcessSettings, ServeFlags, ServeSettings,
+    control_tls,
     flags::{FactsFlags, ProcessFlags, RegistryFlags},
 };
 use crate::failure::Failure;
@@ -46,9 +49,10 @@ impl ServeFlags {
         ];
         apart(&listeners.into_iter().chain(self.registry.peer_listener()).collect::<Vec<_>>())?;
         let control_listen = self.facts.control_listen;
+        let control_tls = self.facts.tls()?;
         let dataplane = self.registry.check(&self.process.data_dir)?;
         let control = self.facts.check(&self.process.data_dir)?;
-        Ok(ServeSettings { process: self.process.check()?, control_listen, control, dataplane })
+        Ok(ServeSettings { process: self.process.check()?, control_listen, control_tls, control, dataplane })
     }
 }
 
@@ -57,8 +61,9 @@ impl ControlFlags {
     pub fn check(self) -> Result<ControlSettings, Failure> {
         apart(&[("--control-listen", self.facts.control_listen), ("--metrics-listen", self.process.metrics_listen)])?;
         let control_listen = self.facts.control_listen;
+        let control_tls = self.facts.tls()?;
         let control = self.facts.check(&self.process.data_dir)?;
-        Ok(ControlSettings { process: self.process.check()?, control_listen, control })
+        Ok(ControlSettings { process: self.process.check()?, control_listen, control_tls, control })
     }
 }
 
@@ -75,7 +80,7 @@ impl DataplaneFlags {
         }
         let node_token = SecretString::from(token);
         let dataplane = self.registry.check(&self.process.data_dir)?;
-        Ok(DataplaneSettings { process: self.process.check()?, dataplane, control_url: self.control, node_token })
+        Ok(DataplaneSettings { process: self.process.check()?, dataplane, control_at: self.control, node_token })
     }
 }
 
@@ -118,6 +123,18 @@ impl RegistryFlags {
 }
 
 impl FactsFlags {
+    fn tls(&self) -> Result<Option<Arc<ServerConfig>>, Failure> {
+        match (&self.control_tls_cert, &self.control_tls_key, &self.control_client_ca) {
+            (None, None, None) => Ok(None),
+            (Some(cert), Some(key), client_ca) => control_tls::load(cert, key, client_ca.as_deref()).map(Some),
+            (Some(cert), None, _) => Err(bad("--control-tls-cert", cert.display(), "needs --control-tls-key too")),
+            (None, Some(key), _) => Err(bad("--control-tls-key", key.display(), "needs --control-tls-cert too")),
+            (None, None, Some(ca)) => {
+                Err(bad("--control-client-ca", ca.display(), "needs --control-tls-cert and --control-tls-key too"))
+            }
+        }
+    }
+
     fn check(self, data_dir: &Path) -> Result<ControlConfig, Failure> {
         if let Some(url) = &self.database_url {
             database_url(url)?;

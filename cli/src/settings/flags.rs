@@ -11,12 +11,11 @@ use ipnet::IpNet;
 use roadstead_control::watermark::{Level, bytes_of};
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
-use url::Url;
 
 use super::peers::PeerFlags;
 use crate::{
     commands::{bytes, duration},
-    connect::control_url,
+    connect::ControlAt,
 };
 
 /// Run the whole proxy in one process: the control plane and a data-plane node
@@ -51,12 +50,12 @@ pub struct ControlFlags {
 /// Run one data-plane node
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane --control https://control.example --listen 0.0.0.0:7070")]
+  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane --control https://control.example --listen 0.0.0.0:7070
+  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane --control https://c1.example:7071,https://c2.example:7071 \
+    --control-ca-file ca.pem --control-client-cert node.pem --control-client-key node.key")]
 pub struct DataplaneFlags {
-    /// Where the control plane is
-    #[arg(long, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
-    #[arg(value_parser = control_url)]
-    pub(super) control: Url,
+    #[command(flatten)]
+    pub(super) control: ControlAt,
     /// The node's credential at the control plane (`roadstead token create --node`)
     #[arg(long, env = "ROADSTEAD_NODE_TOKEN", hide_env_values = true, value_name = "TOKEN", required = true)]
     pub(super) node_token: SecretString,
@@ -142,6 +141,15 @@ pub(super) struct FactsFlags {
     #[arg(long, env = "ROADSTEAD_CONTROL_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDR")]
     #[arg(value_parser = address)]
     pub control_listen: SocketAddr,
+    /// Certificate chain of the control port, gRPC, REST and console alike, a PEM file; needs --control-tls-key
+    #[arg(long, env = "ROADSTEAD_CONTROL_TLS_CERT", value_name = "FILE")]
+    pub control_tls_cert: Option<PathBuf>,
+    /// Private key of --control-tls-cert, a PEM file
+    #[arg(long, env = "ROADSTEAD_CONTROL_TLS_KEY", value_name = "FILE")]
+    pub control_tls_key: Option<PathBuf>,
+    /// Serve the control port to those only who show a certificate of these authorities, a PEM file; needs --control-tls-cert
+    #[arg(long, env = "ROADSTEAD_CONTROL_CLIENT_CA", value_name = "FILE")]
+    pub control_client_ca: Option<PathBuf>,
     /// Where facts are kept: sqlite://PATH, or postgres://USER:PASSWORD@HOST/DATABASE, which several replicas may share
     /// [default: sqlite://DIR/control.db]
     #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]

@@ -21,12 +21,11 @@ use tokio::{
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
-    transport::Channel,
 };
 use tracing::{Instrument, info_span};
 
 use super::{
-    Conditions, ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused,
+    Conditions, ControlError, ControlReplicas, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused,
     RepositoryRef, ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
     credential::CredentialMemory,
     doubt::{Doubt, QUIET},
@@ -48,7 +47,7 @@ pub struct InvalidNodeToken;
 
 /// The node's connection to the control plane, and what it remembers of it.
 pub struct ControlClient {
-    pub(super) service: NodeServiceClient<Channel>,
+    pub(super) service: NodeServiceClient<ControlReplicas>,
     pub(super) node_name: String,
     pub(super) node_id: NodeId,
     pub(super) policy: ArcSwap<PolicySnapshot>,
@@ -68,9 +67,9 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// Connects by `channel` as the node that `node_token` belongs to. Nothing is known before [`Self::run`] runs.
+    /// Connects to `control` as the node that `node_token` belongs to. Nothing is known before [`Self::run`] runs.
     pub fn new(
-        channel: Channel,
+        control: impl Into<ControlReplicas>,
         node_token: &SecretString,
         node_name: &str,
         node_id: NodeId,
@@ -80,7 +79,7 @@ impl ControlClient {
         authorization.set_sensitive(true);
         Ok(Arc::new(Self {
             // An answer about an index brings a link for each of its 10,000 references at most, some 200 bytes each.
-            service: NodeServiceClient::new(channel).max_decoding_message_size(64 * 1024 * 1024),
+            service: NodeServiceClient::new(control.into()).max_decoding_message_size(64 * 1024 * 1024),
             node_name: node_name.to_owned(),
             node_id,
             policy: ArcSwap::default(),

@@ -1,0 +1,151 @@
+//! Where the control plane is: its replicas, and the certificates of both sides.
+
+use std::{error::Error, fs, path::PathBuf, time::Duration};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use url::Url;
+
+use crate::failure::Failure;
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every client of the control plane takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControlAt {
+    /// Where the control plane is; several replicas are separated by commas, and any that answers will do
+    #[arg(long, global = true, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
+    #[arg(value_parser = control_url, value_delimiter = ',', help_heading = "Connection and output")]
+    control: Vec<Url>,
+
+    /// Certificates to trust at the control plane instead of the system's, a PEM file; for https
+    #[arg(long, global = true, env = "ROADSTEAD_CONTROL_CA_FILE", value_name = "FILE")]
+    #[arg(help_heading = "Connection and output")]
+    control_ca_file: Option<PathBuf>,
+
+    /// Certificate chain to show to a control plane that wants one, a PEM file; needs --control-client-key
+    #[arg(long, global = true, env = "ROADSTEAD_CONTROL_CLIENT_CERT", value_name = "FILE")]
+    #[arg(help_heading = "Connection and output")]
+    control_client_cert: Option<PathBuf>,
+
+    /// Private key of --control-client-cert, a PEM file
+    #[arg(long, global = true, env = "ROADSTEAD_CONTROL_CLIENT_KEY", value_name = "FILE")]
+    #[arg(help_heading = "Connection and output")]
+    control_client_key: Option<PathBuf>,
+}
+
+impl ControlAt {
+    /// The first replica's address, for hints.
+    pub fn first(&self) -> Result<&Url, Failure> {
+        self.control.first().ok_or_else(|| Failure::usage("--control: at least one URL is needed"))
+    }
+
+    /// All addresses, for messages.
+    pub fn shown(&self) -> String {
+        let shown: Vec<_> = self.control.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
+        shown.join(", ")
+    }
+
+    /// A channel to each replica, connected with its first call and again whenever it has to be; checks the certificates.
+    pub fn channels(&self, tune: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>, Failure> {
+        let tls = self.tls()?;
+        self.first()?;
+        self.control
+            .iter()
+            .map(|url| {
+                let unusable = |error: tonic::transport::Error| {
+                    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                    Failure::usage(format_args!("--control {url}: {cause}"))
+                };
+                let endpoint = Endpoint::from_shared(url.to_string()).map_err(unusable)?;
+                let endpoint = tune(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true));
+                Ok(match url.scheme() {
+                    "https" => endpoint.tls_config(tls.clone()).map_err(unusable)?,
+                    _ => endpoint,
+                }
+                .connect_lazy())
+            })
+            .collect()
+    }
+
+    fn tls(&self) -> Result<ClientTlsConfig, Failure> {
+        let tls = ClientTlsConfig::new();
+        let tls = match &self.control_ca_file {
+            None => tls.with_native_roots(),
+            Some(path) => {
+                let pem = pem("--control-ca-file", path, |pem| first_certificate(pem))?;
+                tls.ca_certificate(Certificate::from_pem(pem))
+            }
+        };
+        if let Some(plain) = self.control.iter().find(|url| url.scheme() != "https")
+            && (self.control_ca_file.is_some() || self.control_client_cert.is_some())
+        {
+            return Err(Failure::usage(format_args!(
+                "--control {plain}: certificates were given, but http uses none; write https://"
+            )));
+        }
+        Ok(match (&self.control_client_cert, &self.control_client_key) {
+            (None, None) => tls,
+            (Some(cert), Some(key)) => tls.identity(Identity::from_pem(
+                pem("--control-client-cert", cert, first_certificate)?,
+                pem("--control-client-key", key, |pem| {
+                    PrivateKeyDer::from_pem_slice(pem).map(drop).map_err(|error| error.to_string())
+                })?,
+            )),
+            (Some(cert), None) => {
+                return Err(Failure::usage(format_args!(
+                    "--control-client-cert {}: needs --control-client-key too",
+                    cert.display()
+                )));
+            }
+            (None, Some(key)) => {
+                return Err(Failure::usage(format_args!(
+                    "--control-client-key {}: needs --control-client-cert too",
+                    key.display()
+                )));
+            }
+        })
+    }
+}
+
+/// A PEM file that holds what it should.
+fn pem(flag: &str, path: &PathBuf, check: impl Fn(&[u8]) -> Result<(), String>) -> Result<Vec<u8>, Failure> {
+    let wrong = |why: String| Failure::usage(format_args!("{flag} {}: {why}", path.display()));
+    let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    check(&pem).map_err(wrong)?;
+    Ok(pem)
+}
+
+fn first_certificate(pem: &[u8]) -> Result<(), String> {
+    CertificateDer::from_pem_slice(pem).map(drop).map_err(|error| error.to_string())
+}
+
+/// Reads one URL of `--control`.
+fn control_url(text: &str) -> Result<Url, String> {
+    let hint = "expected http://HOST:PORT or https://HOST:PORT";
+    let url = Url::parse(text).map_err(|error| format!("{error}; {hint}"))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(hint.to_owned());
+    }
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("a path, query or credentials have no place here; {hint}"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_urls_are_bare_http_or_https() {
+        for good in ["http://127.0.0.1:7071", "https://roadstead.example/", "http://[::1]:7071"] {
+            assert!(control_url(good).is_ok(), "{good}");
+        }
+        for bad in ["", "127.0.0.1:7071", "ftp://h", "http://u:p@h", "http://h/x", "http://h?x", "unix:///x"] {
+            assert!(control_url(bad).is_err(), "{bad}");
+        }
+    }
+}
