@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 24] = [
+const FILES: [&str; 25] = [
     "roadstead/v1/group.proto",
     "roadstead/v1/group_service.proto",
     "roadstead/v1/user.proto",
@@ -28,6 +28,7 @@ const FILES: [&str; 24] = [
     "roadstead/node/v1/fill.proto",
     "roadstead/node/v1/node.proto",
     "roadstead/node/v1/stored.proto",
+    "roadstead/node/v1/saved.proto",
     "roadstead/node/v1/node_service.proto",
 ];
 

@@ -7,7 +7,10 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use rustls::ServerConfig;
@@ -72,7 +75,9 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router
                     None => serve_until_told(socket, router, peer, watcher).await,
                     Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(socket)).await {
                         Ok(Ok(socket)) => serve_until_told(socket, router, peer, watcher).await,
-                        Ok(Err(error)) => info!(%peer, %error, "a client of the control port could not be spoken to by TLS"),
+                        Ok(Err(error)) => {
+                            info!(%peer, %error, "a client of the control port could not be spoken to by TLS")
+                        }
                         Err(_) => debug!(%peer, "the TLS handshake took too long"),
                     },
                 }

@@ -16,6 +16,8 @@ mod facts;
 
 use roadstead_proto::Digest;
 
+use crate::tag_settings::MAX_MAX_STALE_MS;
+
 pub use self::facts::{Outcome, Pin, Sighting, TagFacts, TagPolicy, TagRecord, UpstreamState};
 
 /// How exactly the time of a confirmation is kept where every pull asks, in milliseconds: so that a tag that many pull is not
@@ -188,6 +190,15 @@ pub fn promote(policy: TagPolicy, tag: &TagFacts, first_seen_ms: Option<i64>, no
         return RecordChange::Keep;
     }
     RecordChange::Put(TagRecord { cached: Some(seen), seen: Some(seen), checked_at_ms: seen.at_ms })
+}
+
+/// For how long from now a node may serve what the tag means without asking anybody, in seconds: as long as it would be served
+/// here while upstream cannot be asked. What needs no word of upstream's is good for as long as nodes serve without us at all.
+pub fn unconfirmed_seconds(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
+    if tag.pin.is_some() || policy.frozen || policy.immutable {
+        return MAX_MAX_STALE_MS / 1000;
+    }
+    policy.max_stale_ms.saturating_sub(stale_for(&tag.record, now_ms)).max(0) / 1000
 }
 
 /// What upstream has no say in.

@@ -8,6 +8,7 @@
 
 mod client;
 mod condition;
+mod contact;
 mod content;
 mod credential;
 mod doubt;
@@ -20,9 +21,11 @@ mod lookup;
 mod policy;
 mod replicas;
 mod report;
+mod saved;
 mod sign_in;
 mod stored;
 mod tag;
+mod tag_memory;
 pub(crate) mod trace_context;
 mod translate;
 mod usage;

@@ -5,6 +5,7 @@ mod blob;
 mod fetch;
 mod link;
 mod manifest;
+mod outage;
 mod prefetch;
 mod references;
 mod referrers;
@@ -145,7 +146,10 @@ impl Puller {
         };
         let route = wanted.route();
         self.control.settle().await;
-        let target = self.target(&wanted.permitted).await?;
+        let target = match self.target(&wanted.permitted).await? {
+            Ok(target) => target,
+            Err(error) => return self.counted(route, self.without_control(&wanted, &error).await),
+        };
         let pull = Pull { wanted, target };
         let answered = match pull.wanted.permitted.resource.clone() {
             Resource::Manifest(Reference::Digest(digest)) => self.manifest_by_digest(&pull, digest).await,
@@ -154,6 +158,10 @@ impl Puller {
             Resource::Tags(page) => self.tags(&pull, &page).await,
             Resource::Referrers { subject, artifact_type } => self.referrers(&pull, subject, artifact_type).await,
         };
+        self.counted(route, answered)
+    }
+
+    fn counted(&self, route: &'static str, answered: Result<Answer, OciError>) -> Result<Answer, OciError> {
         if let Err(error) = &answered
             && error.status.is_server_error()
         {
@@ -163,7 +171,7 @@ impl Puller {
     }
 
     /// The upstream's side of a pull, with the group's own credentials.
-    async fn target(&self, permitted: &Permitted) -> Result<Target, OciError> {
+    async fn target(&self, permitted: &Permitted) -> Result<Result<Target, Arc<ControlError>>, FlightLost> {
         let (group, upstream) = (&permitted.group, &permitted.upstream);
         let credential = match self.control.remembered_credential(&group.id, &upstream.host) {
             Some(credential) => credential,
@@ -172,13 +180,16 @@ impl Puller {
                 let key = place.clone();
                 let ask = move || async move { control.credential(&place.0, &place.1).await.map_err(Arc::new) };
                 let (credential, _role) = self.credentials.run(key, ask).await?;
-                credential.map_err(|error| control_failed(&error))?
+                match credential {
+                    Ok(credential) => credential,
+                    Err(error) => return Ok(Err(error)),
+                }
             }
         };
         let repository = permitted.repository.clone();
         // As of now: the group may have been looked up before links were removed.
         let link_epoch = self.control.policy().group_by_id(&group.id).map_or(group.link_epoch, |now| now.link_epoch);
-        Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch })
+        Ok(Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch }))
     }
 
     /// Answers with a stored blob or manifest and notes that it was pulled.

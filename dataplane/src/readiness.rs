@@ -39,6 +39,9 @@ impl Readiness {
         if outage > self.max_control_outage {
             return Err(format!("the control plane has not been heard of for {} s", outage.as_secs()));
         }
+        if let Some(lag) = self.control.lag() {
+            return Err(format!("behind the control plane by {} s", lag.as_secs()));
+        }
         self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

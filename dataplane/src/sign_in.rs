@@ -1,7 +1,13 @@
 //! The token service, `/jwt/auth`: credentials and scopes in, a registry token out.
 //! Protocol: Docker's "Token Authentication Specification" (GET with Basic) and its OAuth2 form (POST).
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod memory;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -9,14 +15,16 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
+pub use self::memory::{SignInMemory, SignInName};
 use crate::{
     client_address::client_address,
-    control::{ControlClient, PullScope, SignIn, SignInRefusal, SignInResult},
+    control::{ControlClient, ControlError, PullScope, RegistryToken, SignIn, SignInRefusal, SignInResult},
+    layers::authenticate::{ANYBODY, Authenticator},
     mirror::Mirrors,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
@@ -31,6 +39,9 @@ const FORM_TIME: Duration = Duration::from_secs(10);
 const MAX_USERNAME_BYTES: usize = 1024;
 /// Longest password, in bytes; an ID token of a CI system is the longest there is.
 const MAX_PASSWORD_BYTES: usize = 16 * 1024;
+/// What a token given out without the control plane says it is good for, in seconds: the least that clients believe. They ask
+/// again then.
+const OUTAGE_TOKEN_SECONDS: i64 = 60;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 
@@ -42,6 +53,12 @@ pub struct TokenService {
     pub mirrors: Arc<Mirrors>,
     /// Whether this node admits the anonymous, where the group does.
     pub allow_anonymous_pulls: bool,
+    /// Tells which tokens are still good.
+    pub authenticator: Arc<Authenticator>,
+    /// For those who sign in again while the control plane cannot be asked.
+    pub remembered: SignInMemory,
+    /// How long anything is served without word from the control plane.
+    pub max_control_outage: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -144,21 +161,24 @@ impl TokenService {
             anonymous_allowed: self.allow_anonymous_pulls,
             client_address: client.map(|address| address.to_string()).unwrap_or_default(),
         };
-        let refused = match self.control.sign_in(sign_in).await.map_err(|error| OciError::from_control(&error))? {
-            SignInResult::Token(token) => {
-                let issued_at = humantime_of(token.issued_at_ms);
-                return Ok(json_answer(
-                    StatusCode::OK,
-                    &json!({
-                        "token": token.token,
-                        "access_token": token.token,
-                        "expires_in": token.expires_in_seconds,
-                        "issued_at": issued_at,
-                    }),
-                ));
+        let name = self.remembered.name(&sign_in);
+        let is_anonymous = sign_in.username.is_empty() && sign_in.password.expose_secret().is_empty();
+        let groups: Vec<_> = sign_in.scopes.iter().map(|scope| scope.group.clone()).collect();
+        let has_another_way = is_anonymous || self.remembered.get(name).is_some();
+        let refused = match self.control.sign_in(sign_in, has_another_way).await {
+            Ok(SignInResult::Token(token)) => {
+                if !is_anonymous {
+                    self.remembered.put(name, token.clone());
+                }
+                return Ok(token_answer(&token));
             }
-            SignInResult::Refused(refused) => refused,
+            Ok(SignInResult::Refused(refused)) => refused,
+            Err(error) if is_anonymous => return self.anonymous_without_control(&groups, &error),
+            Err(error) => return self.again_without_control(name, &error),
         };
+        if refused.reason != SignInRefusal::Unavailable && refused.reason != SignInRefusal::TooManyRequests {
+            self.remembered.forget(name);
+        }
         let (status, code) = match refused.reason {
             SignInRefusal::Unauthenticated => return Err(unauthorized(refused.message)),
             SignInRefusal::Denied => (StatusCode::FORBIDDEN, Code::Denied),
@@ -194,8 +214,59 @@ async fn read(request: Request<Incoming>) -> Result<Asked, OciError> {
     }
 }
 
+/// Signing in while the control plane cannot be asked.
+impl TokenService {
+    /// Nobody has to be asked who the anonymous are: the snapshot says which groups admit them.
+    fn anonymous_without_control(&self, groups: &[GroupPath], error: &ControlError) -> Result<Answer, OciError> {
+        self.goes_on(error)?;
+        let policy = self.control.policy();
+        let admits = |path: &GroupPath| policy.group(path).is_some_and(|group| group.anonymous_pull);
+        if !self.allow_anonymous_pulls || !(groups.is_empty() || groups.iter().any(admits)) {
+            return Err(unauthorized("sign in first: `docker login` with a user's name and password or a token"));
+        }
+        Ok(self.outage_token(ANYBODY.to_owned()))
+    }
+
+    /// Who signed in before gets the same token again while that is good; nobody can tell who anybody else is.
+    fn again_without_control(&self, name: SignInName, error: &ControlError) -> Result<Answer, OciError> {
+        self.goes_on(error)?;
+        match self.remembered.get(name) {
+            Some(known) if self.authenticator.takes(&known.token) => Ok(self.outage_token(known.token)),
+            _ => {
+                let message = "the control plane of this cache cannot be asked right now: credentials cannot be checked, and these \
+                               did not sign in for this shortly before; try again";
+                let refused = OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message);
+                Err(refused.with_retry_after(Some(10)))
+            }
+        }
+    }
+
+    /// Whether there is a way without the control plane, and still time for it.
+    fn goes_on(&self, error: &ControlError) -> Result<(), OciError> {
+        tracing::warn!(%error, "signing in without the control plane");
+        let in_time = self.control.has_snapshot() && self.control.last_contact() <= self.max_control_outage;
+        if error.retryable() && in_time { Ok(()) } else { Err(OciError::from_control(error)) }
+    }
+
+    fn outage_token(&self, token: String) -> Answer {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let issued_at_ms = i64::try_from(now).unwrap_or(i64::MAX);
+        token_answer(&RegistryToken { token, expires_in_seconds: OUTAGE_TOKEN_SECONDS, issued_at_ms })
+    }
+}
+
+fn token_answer(token: &RegistryToken) -> Answer {
+    let answer = json!({
+        "token": token.token,
+        "access_token": token.token,
+        "expires_in": token.expires_in_seconds,
+        "issued_at": humantime_of(token.issued_at_ms),
+    });
+    json_answer(StatusCode::OK, &answer)
+}
+
 /// RFC 3339, as the token specification wants it.
 fn humantime_of(milliseconds: i64) -> String {
     let since = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }

@@ -31,7 +31,7 @@ use crate::{
     registry_url,
     reporter::Reporter,
     server::{Bounds, Server},
-    sign_in::TokenService,
+    sign_in::{SignInMemory, TokenService},
     stack,
     storage::{BlobStore, LocalStore, StorageError},
     upkeep::Upkeep,
@@ -116,6 +116,7 @@ impl Dataplane {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
         };
         let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
+        control.restore(&config.data_dir);
         let conditions = Arc::clone(control.conditions());
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
@@ -146,20 +147,27 @@ impl Dataplane {
             revalidate_timeout: config.revalidate_timeout,
         });
         let mirrors = Arc::new(config.mirrors);
-        let authenticator = Arc::new(Authenticator::new(Arc::clone(&control), config.external_url.clone()));
+        let authenticator = Arc::new(Authenticator::new(
+            Arc::clone(&control),
+            config.external_url.clone(),
+            config.allow_anonymous_pulls,
+        ));
         let stack = stack::build(stack::Parts {
             trace: TraceLayer { metrics: Arc::clone(&metrics), mirrors: Arc::clone(&mirrors) },
             limit: LimitLayer::new(config.max_requests),
             authenticate: AuthenticateLayer(Arc::clone(&authenticator)),
             authorize: AuthorizeLayer(Arc::new(Authorizer {
                 control: Arc::clone(&control),
-                authenticator,
+                authenticator: Arc::clone(&authenticator),
                 max_control_outage: config.max_control_outage,
             })),
             sign_in: Arc::new(TokenService {
                 control: Arc::clone(&control),
                 mirrors,
                 allow_anonymous_pulls: config.allow_anonymous_pulls,
+                authenticator,
+                remembered: SignInMemory::new()?,
+                max_control_outage: config.max_control_outage,
                 trusted_proxies: config.trusted_proxies,
             }),
             puller: Arc::clone(&puller),

@@ -40,7 +40,8 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
     let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);
     let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
-    let control_port = tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), stop.clone()));
+    let control_port =
+        tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), stop.clone()));
     control.run(stop.clone()).await;
     let result = if stop.is_cancelled() {
         Ok(())

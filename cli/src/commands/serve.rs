@@ -51,7 +51,8 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     let greeting = if first.is_first { listening.first() } else { listening.short() };
     tokio::spawn(welcome::once_ready(Arc::clone(&readiness), greeting));
 
-    let control_port = tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), control_stop.clone()));
+    let control_port =
+        tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), control_stop.clone()));
     let pages = metrics::router(Arc::new(registry), readiness);
     let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
     let mut background = tokio::spawn(control.run(control_stop.clone()));

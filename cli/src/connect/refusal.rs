@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_bad_password_is_named_by_whose_it_is() {
         let credential = Credential::Password { user: "alice".into(), password: "s3cret".into() };
-        let control = Url::parse("http://127.0.0.1:7071").unwrap();
+        let control = "http://127.0.0.1:7071";
         assert_eq!(
             explain(&Status::unauthenticated("wrong"), &control, &credential),
             "the control plane at http://127.0.0.1:7071 does not accept the password of alice: wrong; check both"

@@ -26,17 +26,15 @@ pub fn load(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<Ser
             builder.with_client_cert_verifier(verifier.map_err(|error| wrong("--control-client-ca", path, error))?)
         }
     };
-    let mut config = builder
-        .with_single_cert(certificates, private)
-        .map_err(|error| wrong("--control-tls-cert", cert, error))?;
+    let mut config =
+        builder.with_single_cert(certificates, private).map_err(|error| wrong("--control-tls-cert", cert, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
 fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| wrong(flag, path, error))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| wrong(flag, path, error))?;
     if found.is_empty() { Err(wrong(flag, path, "there is no certificate in it")) } else { Ok(found) }
 }
 

@@ -134,6 +134,7 @@ pub fn serve(served: Served) -> v1::ServeManifest {
         link_epoch: served.link_epoch,
         age_seconds: served.age_seconds,
         stale: stale.into(),
+        unconfirmed_seconds: served.unconfirmed_seconds,
     }
 }
 

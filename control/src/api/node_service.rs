@@ -161,6 +161,7 @@ impl NodeService for Nodes {
                 referenced: convert::links(found.referenced),
                 link_epoch: found.link_epoch,
                 outdated: false,
+                unconfirmed_seconds: found.unconfirmed_seconds,
             },
             Recorded::Outdated => RecordLinkResponse { outdated: true, ..RecordLinkResponse::default() },
             Recorded::BeingDeleted => RecordLinkResponse::default(),

@@ -21,6 +21,8 @@ pub struct LinksFound {
     pub referenced: Vec<Link>,
     /// The group's link epoch.
     pub link_epoch: i64,
+    /// Of what was recorded for a tag: for how long a node may serve it by that without asking anybody.
+    pub unconfirmed_seconds: i64,
 }
 
 /// What came of recording a link.
@@ -44,7 +46,7 @@ impl Plane {
             Some(link) if link.kind == ContentKind::Manifest => links::referenced(&mut tx, place, digest).await?,
             _ => Vec::new(),
         };
-        Ok(LinksFound { link, referenced, link_epoch: group.link_epoch })
+        Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, unconfirmed_seconds: 0 })
     }
 
     /// Records content that is stored and a group's right to it, proven since `proven_at`: a link epoch of the group.
@@ -76,15 +78,16 @@ impl Plane {
         }
         damages::heal(&mut tx, &link.digest, now_ms).await?;
         links::put(&mut tx, place, link, now_ms).await?;
-        let mut referenced = Vec::new();
+        let (mut referenced, mut unconfirmed_seconds) = (Vec::new(), 0);
         if link.kind == ContentKind::Manifest {
-            manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
+            unconfirmed_seconds = manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
             referenced = links::referenced(&mut tx, place, &link.digest).await?;
         }
         failpoint::reached("link_uncommitted");
         tx.commit().await?;
         failpoint::reached("link_committed");
-        Ok(Recorded::Recorded(LinksFound { link: None, referenced, link_epoch: group.link_epoch }))
+        let link_epoch = group.link_epoch;
+        Ok(Recorded::Recorded(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Served {
     pub age_seconds: i64,
     /// Why it could not be checked.
     pub stale: Option<Stale>,
+    /// For how long a node may serve it without asking anybody.
+    pub unconfirmed_seconds: i64,
 }
 
 /// What upstream said, before it is known whether the group has it.
@@ -96,7 +98,8 @@ impl Plane {
         let mut tx = self.store.read().await?;
         let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
         let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
-        answer(&mut tx, place, &known.group, decision).await
+        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &known.facts, now_ms);
+        answer(&mut tx, place, &known.group, decision, unconfirmed_seconds).await
     }
 
     /// A pull by tag, after upstream was asked.
@@ -145,26 +148,41 @@ impl Plane {
             }
         };
         let (decision, change) = freshness::report(known.policy, &known.facts, known.upstream, outcome, now_ms);
-        Ok((answer(db, place, &known.group, decision).await?, change))
+        let record = match change {
+            RecordChange::Keep | RecordChange::Drop => known.facts.record,
+            RecordChange::Put(record) => record,
+        };
+        let facts = TagFacts { record, ..known.facts };
+        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+        Ok((answer(db, place, &known.group, decision, unconfirmed_seconds).await?, change))
     }
 }
 
 /// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
-/// was seen before.
+/// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something else.
 pub(super) async fn manifest_linked(
     tx: &mut WriteTx,
     place: &GroupRepository,
     digest: Digest,
     tag: Option<&Tag>,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> PlaneResult<i64> {
+    let mut unconfirmed_seconds = 0;
     if let Some(tag) = tag
         && let Some(known) = known(tx, place, tag, now_ms).await?
     {
         let first_seen_ms = tag_history::first_seen(tx, place, tag, &digest).await?;
         let outcome = Outcome::Found { digest, linked: true, first_seen_ms };
-        let (_, change) = freshness::report(known.policy, &known.facts, UpstreamState::default(), outcome, now_ms);
+        let (decided, change) =
+            freshness::report(known.policy, &known.facts, UpstreamState::default(), outcome, now_ms);
         put(tx, place, tag, change, now_ms).await?;
+        if matches!(decided, Decision::Serve { digest: served, .. } if served == digest) {
+            let facts = match change {
+                RecordChange::Put(record) => TagFacts { record, ..known.facts },
+                RecordChange::Keep | RecordChange::Drop => known.facts,
+            };
+            unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+        }
     }
     for tag in tags::awaiting(tx, place, &digest).await? {
         let Some(known) = known(tx, place, &tag, now_ms).await? else { break };
@@ -172,7 +190,7 @@ pub(super) async fn manifest_linked(
         let change = freshness::promote(known.policy, &known.facts, first_seen_ms, now_ms);
         put(tx, place, &tag, change, now_ms).await?;
     }
-    Ok(())
+    Ok(unconfirmed_seconds)
 }
 
 async fn note(
@@ -269,6 +287,7 @@ async fn answer(
     place: &GroupRepository,
     group: &Group,
     decision: Decision,
+    unconfirmed_seconds: i64,
 ) -> PlaneResult<TagAnswer> {
     Ok(match decision {
         Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
@@ -287,6 +306,7 @@ async fn answer(
                 link_epoch: group.link_epoch,
                 age_seconds: age_ms / 1000,
                 stale,
+                unconfirmed_seconds,
             }),
             // Read in the same transaction as the record, which counts as cached only with a link.
             None => TagAnswer::Fetch { digest: None },

@@ -1,11 +1,9 @@
 //! Asking the control plane.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -16,7 +14,7 @@ use roadstead_proto::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{
     Request, Response, Status,
@@ -25,12 +23,14 @@ use tonic::{
 use tracing::{Instrument, info_span};
 
 use super::{
-    Conditions, ControlError, ControlReplicas, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, Refused,
-    RepositoryRef, ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
+    Conditions, ControlError, ControlReplicas, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference,
+    RefusalReason, Refused, RepositoryRef, ServeManifest, SignIn, SignInResult, TagOutcome, TagResolution, TagVerdict,
+    contact::Contact,
     credential::CredentialMemory,
     doubt::{Doubt, QUIET},
     errand::Offers,
     links::LinkCache,
+    tag_memory::{Meaning, TagMemory},
     trace_context,
     translate::{self, Problem, Served},
     usage::{Batch, UsageCounter},
@@ -39,6 +39,14 @@ use crate::node_id::NodeId;
 
 /// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
 const CALL_TIME: Duration = Duration::from_secs(4);
+/// The same for calls that there is a way without, while calls fail.
+const TROUBLED_CALL_TIME: Duration = Duration::from_millis(500);
+/// How long the record of a blob that has arrived is tried.
+const RECORD_TIME: Duration = Duration::from_secs(60);
+/// The first pause between those tries; each further one is twice as long.
+const FIRST_RECORD_PAUSE: Duration = Duration::from_millis(500);
+/// The longest of those pauses.
+const MAX_RECORD_PAUSE: Duration = Duration::from_secs(5);
 
 /// The node token holds characters that no header can carry.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -58,11 +66,12 @@ pub struct ControlClient {
     pub(super) offers: Offers,
     conditions: Arc<Conditions>,
     authorization: MetadataValue<Ascii>,
-    started: Instant,
-    /// Milliseconds from `started` to the last word of the watch.
-    last_contact: AtomicU64,
+    pub(super) contact: Contact,
+    /// Where what is known is kept.
+    pub(super) folder: OnceLock<PathBuf>,
     pub(super) doubt: Doubt,
-    links: LinkCache,
+    pub(super) links: LinkCache,
+    pub(super) tags: TagMemory,
     credentials: CredentialMemory,
 }
 
@@ -89,10 +98,11 @@ impl ControlClient {
             offers: Offers::new(),
             conditions: Arc::default(),
             authorization,
-            started: Instant::now(),
-            last_contact: AtomicU64::new(0),
+            contact: Contact::new(),
+            folder: OnceLock::new(),
             doubt: Doubt::default(),
             links: LinkCache::new(),
+            tags: TagMemory::new(),
             credentials: CredentialMemory::new(),
         }))
     }
@@ -125,26 +135,37 @@ impl ControlClient {
 
     /// Time since the last word from the control plane, or since the start if there was none.
     pub fn last_contact(&self) -> Duration {
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_contact.load(Ordering::Relaxed)))
+        self.contact.silent_for()
     }
 
     /// When that was; differs from word to word.
     pub(super) fn last_word(&self) -> u64 {
-        self.last_contact.load(Ordering::Relaxed)
+        self.contact.last_word()
     }
 
     pub(super) fn heard(&self) {
         if self.last_contact() > QUIET {
             self.doubt.raise();
         }
-        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_contact.store(since_start, Ordering::Relaxed);
+        self.contact.heard();
     }
 
-    /// Checks credentials and gets a registry token for them.
-    pub async fn sign_in(&self, sign_in: SignIn) -> Result<SignInResult, ControlError> {
+    /// The time by which it is judged whether a token has expired: while the control plane is away, that of its last word.
+    pub fn judged_at(&self) -> SystemTime {
+        self.contact.judged_at()
+    }
+
+    /// For how long nothing was heard although the control plane answers calls: by so much this node is behind.
+    pub fn lag(&self) -> Option<Duration> {
+        self.contact.lag()
+    }
+
+    /// Checks credentials and gets a registry token for them. `has_another_way` says that there is something to do without an
+    /// answer, so that none is waited for long while calls fail.
+    pub async fn sign_in(&self, sign_in: SignIn, has_another_way: bool) -> Result<SignInResult, ControlError> {
         let request = self.request(translate::sign_in_to_pb(sign_in));
-        let answer = self.call("SignIn", self.service.clone().sign_in(request)).await?;
+        let time = self.call_time(has_another_way);
+        let answer = self.call_within(time, "SignIn", self.service.clone().sign_in(request)).await?;
         translate::signed_in(answer).map_err(bad_answer("SignIn"))
     }
 
@@ -157,14 +178,15 @@ impl ControlClient {
             tag: tag.to_string(),
             node_id: self.node_id.to_string(),
         };
-        let answer = self.call(CALL, self.service.clone().resolve_tag(self.request(message))).await?;
+        let time = self.call_time(self.remembered_tag(at, tag).is_some());
+        let answer = self.call_within(time, CALL, self.service.clone().resolve_tag(self.request(message))).await?;
         match answer.decision {
-            Some(Decision::Serve(serve)) => Ok(TagResolution::Serve(self.serve(CALL, at, serve)?)),
+            Some(Decision::Serve(serve)) => Ok(TagResolution::Serve(self.serve(CALL, at, tag, serve)?)),
             Some(Decision::Revalidate(pb::Revalidate { cached_digest })) => {
                 let cached = (!cached_digest.is_empty()).then(|| translate::digest(&cached_digest)).transpose();
                 Ok(TagResolution::Revalidate { cached: cached.map_err(bad_answer(CALL))? })
             }
-            Some(Decision::Refuse(refuse)) => Ok(TagResolution::Refuse(refused(CALL, refuse)?)),
+            Some(Decision::Refuse(refuse)) => Ok(TagResolution::Refuse(self.refused(CALL, at, tag, refuse)?)),
             Some(Decision::Fetch(pb::FetchManifest { digest })) => {
                 translate::digest(&digest).map(TagResolution::Fetch).map_err(bad_answer(CALL))
             }
@@ -186,16 +208,24 @@ impl ControlClient {
             tag: tag.to_string(),
             outcome: Some(translate::outcome_to_pb(outcome)),
         };
-        let answer = self.call(CALL, self.service.clone().report_tag(self.request(message))).await?;
+        let time = self.call_time(self.remembered_tag(at, tag).is_some());
+        let answer = self.call_within(time, CALL, self.service.clone().report_tag(self.request(message))).await?;
         match answer.decision {
-            Some(Decision::Serve(serve)) => Ok(TagVerdict::Serve(self.serve(CALL, at, serve)?)),
+            Some(Decision::Serve(serve)) => Ok(TagVerdict::Serve(self.serve(CALL, at, tag, serve)?)),
             Some(Decision::Fetch(pb::FetchManifest { digest })) => {
                 let digest = (!digest.is_empty()).then(|| translate::digest(&digest)).transpose();
                 digest.map(TagVerdict::Fetch).map_err(bad_answer(CALL))
             }
-            Some(Decision::Refuse(refuse)) => Ok(TagVerdict::Refuse(refused(CALL, refuse)?)),
+            Some(Decision::Refuse(refuse)) => Ok(TagVerdict::Refuse(self.refused(CALL, at, tag, refuse)?)),
             None => Err(bad_answer(CALL)("there is no decision".to_owned())),
         }
+    }
+
+    /// What to do about a pull by tag while the control plane cannot be asked; `None` if nothing is remembered of the tag, or it
+    /// is void by now. Asks nobody.
+    pub fn remembered_tag(&self, at: &RepositoryRef, tag: &Tag) -> Option<Result<ServeManifest, Refused>> {
+        let epoch = self.policy.load().group_by_id(&at.group)?.link_epoch;
+        self.tags.resolve(at, tag, epoch, SystemTime::now())
     }
 
     /// The group's link to a digest, if it is remembered and no link of the group was removed since. Asks nobody.
@@ -250,8 +280,35 @@ impl ControlClient {
             return Ok(Recorded::BeingDeleted);
         }
         let referenced = translate::links(answer.referenced).map_err(bad_answer(CALL))?;
-        self.remember(at, referenced.into_iter().chain([Arc::new(link.clone())]), answer.link_epoch);
+        let link = Arc::new(link.clone());
+        if let Some(tag) = tag {
+            let good_for = Duration::from_secs(u64::try_from(answer.unconfirmed_seconds).unwrap_or_default());
+            self.remember_tag(at, tag, &link, answer.link_epoch, Duration::ZERO, good_for);
+        }
+        self.remember(at, referenced.into_iter().chain([link]), answer.link_epoch);
         Ok(Recorded::Recorded)
+    }
+
+    /// The same for a blob that has just arrived: while the control plane cannot be asked, tries again for a minute. The bytes are
+    /// there, and only this record makes them worth something.
+    pub async fn record_arrived(
+        &self,
+        at: &RepositoryRef,
+        link: &Link,
+        proven_at: i64,
+    ) -> Result<Recorded, ControlError> {
+        let mut pause = FIRST_RECORD_PAUSE;
+        let began = Instant::now();
+        loop {
+            match self.record_link(at, link, &[], None, proven_at).await {
+                Err(error) if error.retryable() && began.elapsed() < RECORD_TIME => {
+                    tracing::info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(MAX_RECORD_PAUSE);
+                }
+                recorded => return recorded,
+            }
+        }
     }
 
     /// The group's credentials for an upstream, if they are remembered; the inner `None` if it has none.
@@ -301,23 +358,79 @@ impl ControlClient {
         name: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ControlError> {
+        self.call_within(CALL_TIME, name, answer).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        time: Duration,
+        name: &'static str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ControlError> {
         let answer = answer.instrument(info_span!("control", rpc.method = name));
-        match timeout(CALL_TIME, answer).await {
+        let answer = match timeout(time, answer).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(ControlError::from_status(name, &status)),
             Err(_) => Err(ControlError::Timeout { call: name }),
+        };
+        match &answer {
+            Err(error) if error.retryable() => self.contact.unanswered(),
+            _ => self.contact.answered(),
         }
+        answer
+    }
+
+    fn call_time(&self, has_another_way: bool) -> Duration {
+        if has_another_way && self.contact.is_troubled() { TROUBLED_CALL_TIME } else { CALL_TIME }
     }
 
     fn serve(
         &self,
         call: &'static str,
         at: &RepositoryRef,
+        tag: &Tag,
         serve: pb::ServeManifest,
     ) -> Result<ServeManifest, ControlError> {
-        let Served { manifest, referenced, link_epoch } = translate::serve(serve).map_err(bad_answer(call))?;
+        let Served { manifest, referenced, link_epoch, unconfirmed } =
+            translate::serve(serve).map_err(bad_answer(call))?;
+        self.remember_tag(at, tag, &manifest.manifest, link_epoch, manifest.age, unconfirmed);
         self.remember(at, referenced.into_iter().chain([Arc::clone(&manifest.manifest)]), link_epoch);
         Ok(manifest)
+    }
+
+    /// A refusal for what upstream says, or the group's rules, ends what the tag meant; trouble does not.
+    fn refused(
+        &self,
+        call: &'static str,
+        at: &RepositoryRef,
+        tag: &Tag,
+        refuse: pb::Refuse,
+    ) -> Result<Refused, ControlError> {
+        use RefusalReason::{RateLimited, UpstreamUnavailable};
+        let refused = translate::refuse(refuse).map_err(bad_answer(call))?;
+        if !matches!(refused.reason, RateLimited | UpstreamUnavailable) {
+            self.tags.forget(at, tag);
+        }
+        Ok(refused)
+    }
+
+    fn remember_tag(
+        &self,
+        at: &RepositoryRef,
+        tag: &Tag,
+        manifest: &Arc<Link>,
+        link_epoch: i64,
+        age: Duration,
+        good_for: Duration,
+    ) {
+        let Some(group) = self.policy.load().group_by_id(&at.group).cloned() else { return };
+        let now = SystemTime::now();
+        if good_for.is_zero() {
+            return self.tags.forget(at, tag);
+        }
+        let (Some(confirmed_at), Some(good_until)) = (now.checked_sub(age), now.checked_add(good_for)) else { return };
+        let meaning = Meaning { manifest: Arc::clone(manifest), link_epoch, confirmed_at, good_until };
+        self.tags.put(at, tag, meaning, group.link_epoch);
     }
 
     fn remember(&self, at: &RepositoryRef, links: impl IntoIterator<Item = Arc<Link>>, read_at: i64) {
@@ -327,10 +440,6 @@ impl ControlClient {
             self.links.put(at, link, read_at, group.link_epoch);
         }
     }
-}
-
-fn refused(call: &'static str, refuse: pb::Refuse) -> Result<Refused, ControlError> {
-    translate::refuse(refuse).map_err(bad_answer(call))
 }
 
 pub(super) fn bad_answer(call: &'static str) -> impl Fn(Problem) -> ControlError {

@@ -56,7 +56,7 @@ pub enum ControlError {
 impl ControlError {
     /// Tells what a status means to a node.
     pub(super) fn from_status(call: &'static str, status: &Status) -> Self {
-        let message = status.message().to_owned();
+        let message = told(status);
         match status.code() {
             Code::DeadlineExceeded => Self::Timeout { call },
             Code::Unauthenticated | Code::PermissionDenied => Self::NodeRefused { call, message },
@@ -83,5 +83,17 @@ impl ControlError {
     /// Whether the same call may succeed later.
     pub const fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
+    }
+}
+
+/// What a status says, with the innermost cause where it was made on this side of the wire: that a certificate is not trusted, say.
+fn told(status: &Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    match cause.map(ToString::to_string) {
+        Some(cause) if !status.message().contains(&cause) => format!("{}: {cause}", status.message()),
+        _ => status.message().to_owned(),
     }
 }

@@ -29,6 +29,11 @@ impl LinkCache {
         (read_at == epoch).then_some(link)
     }
 
+    /// Everything, for keeping it.
+    pub(super) fn all(&self) -> Vec<(ContentKey, (i64, Arc<Link>))> {
+        self.known.iter().collect()
+    }
+
     /// Remembers a link that was read at `read_at`, where `epoch` is the group's current one. One that was read
     /// before links were last removed may be among the removed, and is not taken.
     pub(super) fn put(&self, at: &RepositoryRef, link: Arc<Link>, read_at: i64, epoch: i64) {

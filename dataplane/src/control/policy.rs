@@ -90,6 +90,8 @@ pub struct VerifyingKey {
     pub id: String,
     /// The public key.
     pub key: DecodingKey,
+    /// The same as bytes.
+    pub ed25519: [u8; 32],
     /// Tokens signed with it are void after this time; `None` while it is in use.
     pub not_after: Option<SystemTime>,
 }
@@ -170,8 +172,13 @@ impl PolicySnapshot {
 
     /// The key with an id; none once it is void.
     pub fn key(&self, id: &str) -> Option<&DecodingKey> {
+        self.key_at(id, SystemTime::now())
+    }
+
+    /// The key with an id as of a time.
+    pub fn key_at(&self, id: &str, now: SystemTime) -> Option<&DecodingKey> {
         let key = self.keys.get(id)?;
-        let is_void = key.not_after.is_some_and(|end| end < SystemTime::now());
+        let is_void = key.not_after.is_some_and(|end| end < now);
         (!is_void).then_some(&key.key)
     }
 
@@ -182,11 +189,40 @@ impl PolicySnapshot {
 
     /// The same at another revision, without the revocations that can matter no more.
     #[must_use]
-    pub fn at(mut self, revision: i64) -> Self {
-        let now = SystemTime::now();
+    pub fn at(self, revision: i64) -> Self {
+        self.as_of(revision, SystemTime::now())
+    }
+
+    /// The same where `now` is the time to judge by.
+    #[must_use]
+    pub fn as_of(mut self, revision: i64, now: SystemTime) -> Self {
         self.revocations.retain(|_, revoked| revoked.forget_after > now);
         self.revision = revision;
         self
+    }
+
+    /// Every group.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<GroupPolicy>> {
+        self.groups.values()
+    }
+
+    /// Every upstream.
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = &Arc<UpstreamPolicy>> {
+        self.upstreams.values()
+    }
+
+    /// Every key.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys.values()
+    }
+
+    /// Everything that is void.
+    pub(super) fn revocations(&self) -> impl Iterator<Item = Revocation> {
+        self.revocations.iter().map(|(id, revoked)| Revocation {
+            id: id.to_string(),
+            before_epoch: revoked.before_epoch,
+            forget_after: revoked.forget_after,
+        })
     }
 
     /// What is known after `change`.

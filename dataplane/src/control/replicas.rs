@@ -123,13 +123,7 @@ impl ControlReplicas {
         }
     }
 
-    async fn attempt(
-        &self,
-        index: usize,
-        head: &Parts,
-        body: &bytes::Bytes,
-        whole: bool,
-    ) -> (Answer, Outcome) {
+    async fn attempt(&self, index: usize, head: &Parts, body: &bytes::Bytes, whole: bool) -> (Answer, Outcome) {
         let attempt = Attempt { replica: &self.all[index], began: Instant::now(), patience: self.patience };
         let request = Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
         let answer = ask(attempt.replica.channel.clone(), request, whole).await;

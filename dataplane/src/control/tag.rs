@@ -59,12 +59,14 @@ pub enum StaleReason {
     Missing,
     /// The tag moved upstream, and the group does not follow yet.
     Cooldown,
+    /// The control plane cannot be asked, so that nobody says whether the tag may be asked for upstream.
+    ControlUnavailable,
 }
 
 impl StaleReason {
-    /// Whether upstream was to be asked, and could not be.
+    /// Whether somebody was to be asked, and could not be.
     pub const fn is_trouble(self) -> bool {
-        matches!(self, Self::UpstreamUnavailable | Self::RateLimited)
+        matches!(self, Self::UpstreamUnavailable | Self::RateLimited | Self::ControlUnavailable)
     }
 
     /// A stable word for logs.
@@ -76,6 +78,7 @@ impl StaleReason {
             Self::Reserve => "reserve",
             Self::Missing => "missing",
             Self::Cooldown => "cooldown",
+            Self::ControlUnavailable => "control_unavailable",
         }
     }
 }

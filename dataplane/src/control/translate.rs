@@ -106,7 +106,7 @@ fn upstream(upstream: pb::UpstreamPolicy) -> Result<UpstreamPolicy, Problem> {
 fn key(key: pb::PublicKey) -> Result<VerifyingKey, Problem> {
     let bytes: [u8; 32] = key.ed25519.try_into().map_err(|_| format!("key {} has not 32 bytes", key.id))?;
     let not_after = (key.not_after_ms != 0).then(|| time(key.not_after_ms));
-    Ok(VerifyingKey { id: key.id, key: DecodingKey::from_ed_der(&bytes), not_after })
+    Ok(VerifyingKey { id: key.id, key: DecodingKey::from_ed_der(&bytes), ed25519: bytes, not_after })
 }
 
 fn keys(all: Vec<pb::PublicKey>) -> Result<PolicyChange, Problem> {
@@ -194,6 +194,8 @@ pub(super) struct Served {
     pub(super) manifest: ServeManifest,
     pub(super) referenced: Vec<Arc<Link>>,
     pub(super) link_epoch: i64,
+    /// For how long it may be served without the control plane's word.
+    pub(super) unconfirmed: Duration,
 }
 
 pub(super) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
@@ -209,7 +211,9 @@ pub(super) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
     let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
     let referenced = links(serve.referenced)?;
-    Ok(Served { manifest: ServeManifest { manifest, age, stale }, referenced, link_epoch: serve.link_epoch })
+    let unconfirmed = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
+    let manifest = ServeManifest { manifest, age, stale };
+    Ok(Served { manifest, referenced, link_epoch: serve.link_epoch, unconfirmed })
 }
 
 pub(super) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {

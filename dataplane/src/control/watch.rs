@@ -10,9 +10,9 @@ use tracing::{debug, error, info, warn};
 use super::{ControlClient, ControlError, PolicySnapshot, report, translate, usage::Batch};
 
 /// Longest silence on the watch before it is opened anew. The control plane says something every five seconds.
-const MAX_SILENCE: Duration = Duration::from_secs(15);
+const MAX_SILENCE: Duration = Duration::from_secs(8);
 /// How long opening the watch may take.
-const OPEN_TIME: Duration = Duration::from_secs(10);
+const OPEN_TIME: Duration = Duration::from_secs(5);
 /// The first pause before the watch is opened again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
@@ -32,21 +32,24 @@ impl ControlClient {
         tokio::join!(
             stop.run_until_cancelled(self.follow_for_ever(registry_url)),
             self.report_usage(&stop),
-            self.report_upstreams(&stop)
+            self.report_upstreams(&stop),
+            self.keep_saved(&stop),
         );
     }
 
     async fn follow_for_ever(&self, registry_url: &str) {
         let mut pause = FIRST_PAUSE;
-        let mut resume = self.policy.load().revision();
+        // What comes from the disk is only good until there is better: everything is asked for.
+        let (mut resume, mut was_told) = (0, false);
         loop {
             let mut heard = false;
             let error = self.follow(registry_url, resume, &mut heard).await;
             if heard {
-                pause = FIRST_PAUSE;
+                (pause, was_told) = (FIRST_PAUSE, true);
             }
             // After an event that makes no sense only a snapshot is sure to be right.
-            resume = if matches!(error, ControlError::BadAnswer { .. }) { 0 } else { self.policy.load().revision() };
+            let is_sure = was_told && !matches!(error, ControlError::BadAnswer { .. });
+            resume = if is_sure { self.policy.load().revision() } else { 0 };
             warn!(%error, error.kind = error.kind(), "the control plane's watch ended; connecting again");
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -121,7 +124,13 @@ impl ControlClient {
                 self.has_snapshot.send_replace(true);
                 self.applied.send_replace(revision);
             }
-            Event::Heartbeat(pb::Heartbeat {}) => {}
+            Event::Heartbeat(pb::Heartbeat {}) => {
+                // What changed was nothing that nodes are told of.
+                if revision > self.policy.load().revision() {
+                    self.policy.store(Arc::new(PolicySnapshot::clone(&self.policy.load()).at(revision)));
+                    self.applied.send_replace(revision);
+                }
+            }
         }
         Ok(())
     }

@@ -35,6 +35,10 @@ const CLOCK_BEHIND_SECONDS: u64 = 60;
 /// How long an expired token is still good, in seconds: for a request that was on its way.
 const EXPIRY_LEEWAY_SECONDS: u64 = 2;
 
+/// Token of those who do not sign in, given out while nobody can be asked. No secret, and good on every node: it lets its bearer do
+/// what the snapshot lets anybody do, at that moment.
+pub const ANYBODY: &str = "roadstead-anonymous";
+
 /// A token that was verified: who asks, and what for they may.
 #[derive(Debug, Deserialize)]
 pub struct Caller {
@@ -54,6 +58,9 @@ pub struct Caller {
     /// What the caller may do.
     #[serde(default)]
     pub access: Vec<Access>,
+    /// It is [`ANYBODY`]: every group that admits the anonymous admits it.
+    #[serde(skip)]
+    pub is_anybody: bool,
 }
 
 /// One thing that a caller may do.
@@ -106,12 +113,30 @@ pub struct Authenticator {
     control: Arc<ControlClient>,
     verified: Cache<Box<str>, Arc<Caller>>,
     external_url: Option<Url>,
+    /// Who [`ANYBODY`] is, where this node admits the anonymous.
+    anybody: Option<Arc<Caller>>,
 }
 
 impl Authenticator {
     /// Verifies with the keys that `control` watches; challenges name `external_url`, or the request's own address.
-    pub fn new(control: Arc<ControlClient>, external_url: Option<Url>) -> Self {
-        Self { control, verified: Cache::new(REMEMBERED_TOKENS), external_url }
+    /// `admits_anybody` is whether this node admits the anonymous at all.
+    pub fn new(control: Arc<ControlClient>, external_url: Option<Url>, admits_anybody: bool) -> Self {
+        let anybody = Caller {
+            sub: "anonymous".to_owned(),
+            exp: u64::MAX,
+            token_id: None,
+            user_id: None,
+            user_epoch: 0,
+            access: Vec::new(),
+            is_anybody: true,
+        };
+        let anybody = admits_anybody.then(|| Arc::new(anybody));
+        Self { control, verified: Cache::new(REMEMBERED_TOKENS), external_url, anybody }
+    }
+
+    /// Whether a registry token would be taken now.
+    pub fn takes(&self, token: &str) -> bool {
+        self.check(token).is_ok()
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
@@ -121,17 +146,25 @@ impl Authenticator {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Refusal::Missing);
         }
+        self.check(token)
+    }
+
+    fn check(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+        if token == ANYBODY {
+            return self.anybody.clone().ok_or(Refusal::Invalid);
+        }
         let policy = self.control.policy();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let judged_at = self.control.judged_at();
+        let now = judged_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let caller = match self.verified.get(token) {
             Some(caller) => caller,
             None => {
-                let caller = Arc::new(verify(token, &policy).ok_or(Refusal::Invalid)?);
+                let caller = Arc::new(verify(token, &policy, judged_at).ok_or(Refusal::Invalid)?);
                 self.verified.insert(token.into(), Arc::clone(&caller));
                 caller
             }
         };
-        let expired = caller.exp + EXPIRY_LEEWAY_SECONDS < now;
+        let expired = caller.exp.saturating_add(EXPIRY_LEEWAY_SECONDS) < now;
         if expired || caller.is_revoked(&policy) { Err(Refusal::Invalid) } else { Ok(caller) }
     }
 
@@ -156,17 +189,19 @@ impl Authenticator {
     }
 }
 
-fn verify(token: &str, policy: &PolicySnapshot) -> Option<Caller> {
+fn verify(token: &str, policy: &PolicySnapshot, judged_at: SystemTime) -> Option<Caller> {
     if token.len() > MAX_TOKEN_BYTES {
         return None;
     }
     let key_id = decode_header(token).ok()?.kid?;
-    let key = policy.key(&key_id)?;
+    let key = policy.key_at(&key_id, judged_at)?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_audience(&[REGISTRY_SERVICE]);
     validation.set_issuer(&["roadstead"]);
     validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
     validation.validate_nbf = true;
+    // Judged by the caller, at every request.
+    validation.validate_exp = false;
     validation.leeway = CLOCK_BEHIND_SECONDS;
     Some(decode::<Caller>(token, key, &validation).ok()?.claims)
 }

@@ -120,6 +120,11 @@ fn grant(
     image: &ImageRoute,
     policy: &PolicySnapshot,
 ) -> Result<(Arc<GroupPolicy>, Arc<UpstreamPolicy>, RepositoryName), Refusal> {
+    if caller.is_anybody {
+        let group =
+            policy.group(&image.group).filter(|group| group.anonymous_pull).ok_or(Refusal::InsufficientScope)?;
+        return place(group, image, policy);
+    }
     let granted = caller
         .access
         .iter()
@@ -131,6 +136,15 @@ fn grant(
         .filter(|group| group.id == granted.group_id && granted.access_epoch >= group.access_epoch)
         .filter(|group| group.anonymous_pull || !caller.is_anonymous())
         .ok_or(Refusal::InsufficientScope)?;
+    place(group, image, policy)
+}
+
+/// What an image is within a group that admits the caller.
+fn place(
+    group: &Arc<GroupPolicy>,
+    image: &ImageRoute,
+    policy: &PolicySnapshot,
+) -> Result<(Arc<GroupPolicy>, Arc<UpstreamPolicy>, RepositoryName), Refusal> {
     let default = group.upstreams.first().ok_or(Refusal::Upstream)?;
     let (host, repository) = image.image.resolve(default);
     let upstream = admit(group, &host, &repository, policy)?;

@@ -66,7 +66,8 @@ impl Puller {
         let permitted =
             Permitted::for_errand(&self.control.policy(), &prefetch.repository, prefetch.reference.clone())?;
         let wanted = Wanted { is_errand: true, ..Wanted::new(permitted) };
-        let target = self.target(&wanted.permitted).await?;
+        let target = self.target(&wanted.permitted).await.map_err(OciError::from)?;
+        let target = target.map_err(|error| super::control_failed(&error))?;
         let pull = Pull { wanted, target };
         let answer = match prefetch.reference.clone() {
             Reference::Tag(tag) => self.manifest_by_tag(&pull, tag).await?,

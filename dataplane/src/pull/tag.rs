@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roadstead_proto::{Digest, Reference, Tag};
 use tokio::time::timeout;
 
-use super::{Pull, Puller, control_failed, references};
+use super::{Pull, Puller, references};
 use crate::{
     control::{
         ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, ServeManifest, TagOutcome,
@@ -27,8 +27,10 @@ pub(super) struct Checked {
 
 impl Puller {
     pub(super) async fn manifest_by_tag(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
-        let resolved =
-            self.control.resolve_tag(&pull.wanted.repository, &tag).await.map_err(|error| control_failed(&error))?;
+        let resolved = match self.control.resolve_tag(&pull.wanted.repository, &tag).await {
+            Ok(resolved) => resolved,
+            Err(error) => return self.without_control(&pull.wanted, &error).await,
+        };
         let cached = match resolved {
             TagResolution::Serve(serve) => return self.serve_tag(pull, &tag, &serve, CacheStatus::Hit).await,
             TagResolution::Refuse(refused) => return Err(OciError::from_refusal(&refused)),
@@ -47,7 +49,11 @@ impl Puller {
 
     async fn check_and_decide(&self, pull: &Pull, tag: &Tag, is_cached: bool) -> Result<Answer, OciError> {
         let checked = self.check(pull, tag).await?;
-        match checked.verdict.map_err(|error| control_failed(&error))? {
+        let verdict = match checked.verdict {
+            Ok(verdict) => verdict,
+            Err(error) => return self.without_control(&pull.wanted, &error).await,
+        };
+        match verdict {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Revalidated).await,
             TagVerdict::Refuse(refused) => Err(match checked.head {
                 Err(error) if !refused.is_ours() => OciError::from_upstream(&error, Code::ManifestUnknown),
@@ -123,7 +129,11 @@ impl Puller {
     async fn serve_unconfirmed(&self, pull: &Pull, tag: &Tag) -> Result<Answer, OciError> {
         let outcome = TagOutcome::Unavailable { kind: "revalidate_timeout", retry_after: None };
         let decision = self.control.report_tag(&pull.wanted.repository, tag, outcome).await;
-        match decision.map_err(|error| control_failed(&error))? {
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(error) => return self.without_control(&pull.wanted, &error).await,
+        };
+        match decision {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             TagVerdict::Refuse(refused) => Err(OciError::from_refusal(&refused)),
             TagVerdict::Fetch(_) => {

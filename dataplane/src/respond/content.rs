@@ -185,6 +185,7 @@ impl Content {
             None => return,
             Some(StaleReason::UpstreamUnavailable) => "111 roadstead \"Revalidation Failed: upstream unavailable\"",
             Some(StaleReason::RateLimited) => "111 roadstead \"Revalidation Failed: upstream pull limit\"",
+            Some(StaleReason::ControlUnavailable) => "111 roadstead \"Revalidation Failed: control plane unavailable\"",
             Some(StaleReason::Frozen) => "110 roadstead \"Response is Stale: the group is frozen\"",
             Some(StaleReason::Reserve) => "110 roadstead \"Response is Stale: upstream pull limit nearly reached\"",
             Some(StaleReason::Missing) => "110 roadstead \"Response is Stale: the tag is gone upstream\"",

@@ -191,7 +191,7 @@ impl OciError {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             Code::Unavailable,
-            "the control plane of this cache cannot be asked right now; try again",
+            "the control plane of this cache cannot be asked right now: only what this node knows to be cached can be pulled; try again",
         )
         .with_detail(json!({ "control": error.kind() }))
         .with_retry_after(Some(5))

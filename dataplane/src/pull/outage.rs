@@ -1,0 +1,94 @@
+//! Pulls while the control plane cannot be asked: what it told before decides, for as long as that holds.
+//!
+//! Served is what this node remembers a link to and has stored; by tag, what the control plane last said that it means, marked as
+//! stale. Nothing is fetched: no right to it could be recorded. Who may pull was decided before, by the snapshot.
+
+use std::sync::Arc;
+
+use roadstead_proto::{Digest, Reference, Tag};
+
+use super::{
+    Puller, Wanted, control_failed,
+    link::{OCTET_STREAM, media_type_header},
+    references,
+};
+use crate::{
+    control::{ContentKind, ControlError, Link},
+    respond::{Answer, CacheStatus, Freshness, OciError},
+    route::Resource,
+};
+
+impl Puller {
+    /// Answers from what is remembered, or says that the control plane is missing.
+    pub(super) async fn without_control(&self, wanted: &Wanted, error: &ControlError) -> Result<Answer, OciError> {
+        let found = match &wanted.permitted.resource {
+            _ if !error.retryable() => None,
+            Resource::Blob(digest) => self.remembered(wanted, digest).await?,
+            Resource::Manifest(Reference::Digest(digest)) => self.remembered(wanted, digest).await?,
+            Resource::Manifest(Reference::Tag(tag)) => self.remembered_tag(wanted, tag, error).await?,
+            Resource::Tags(_) | Resource::Referrers { .. } => None,
+        };
+        found.ok_or_else(|| control_failed(error))
+    }
+
+    /// Content by digest that the group is remembered to have.
+    async fn remembered(&self, wanted: &Wanted, digest: &Digest) -> Result<Option<Answer>, OciError> {
+        let Some(link) = self.control.remembered_link(&wanted.repository, digest) else { return Ok(None) };
+        let is_manifest = matches!(wanted.permitted.resource, Resource::Manifest(_));
+        if is_manifest && link.media_type.is_empty() {
+            return Ok(None);
+        }
+        self.stored(wanted, &link, is_manifest, None).await
+    }
+
+    async fn remembered_tag(
+        &self,
+        wanted: &Wanted,
+        tag: &Tag,
+        error: &ControlError,
+    ) -> Result<Option<Answer>, OciError> {
+        let serve = match self.control.remembered_tag(&wanted.repository, tag) {
+            None => return Ok(None),
+            Some(Err(refused)) => return Err(OciError::from_refusal(&refused)),
+            Some(Ok(serve)) => serve,
+        };
+        tracing::warn!(
+            %tag, upstream = %wanted.repository.upstream, age_seconds = serve.age.as_secs(), %error,
+            "serving a cached tag as it was: the control plane cannot be asked"
+        );
+        let freshness =
+            Freshness { status: CacheStatus::Stale, age: Some(serve.age), stale: serve.stale, immutable: false };
+        if !wanted.accept().takes(&serve.manifest.media_type)
+            && let Some(link) = self.usual_of(wanted, &serve.manifest).await?
+        {
+            return self.stored(wanted, &link, true, Some(freshness)).await;
+        }
+        self.stored(wanted, &serve.manifest, true, Some(freshness)).await
+    }
+
+    /// What an index lists for linux/amd64, for clients that take no index.
+    async fn usual_of(&self, wanted: &Wanted, index: &Link) -> Result<Option<Arc<Link>>, OciError> {
+        let Some(blob) = self.open(&index.digest).await? else { return Ok(None) };
+        let Ok(content) = blob.read_all().await else { return Ok(None) };
+        let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
+        let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
+        let link = usual.and_then(|usual| self.control.remembered_link(&wanted.repository, &usual.digest));
+        Ok(link.filter(|link| wanted.accept().takes(&link.media_type)))
+    }
+
+    /// Linked content, if it is stored whole. `freshness` is that of the tag it was found by.
+    async fn stored(
+        &self,
+        wanted: &Wanted,
+        link: &Link,
+        is_manifest: bool,
+        freshness: Option<Freshness>,
+    ) -> Result<Option<Answer>, OciError> {
+        let Some(blob) = self.open(&link.digest).await?.filter(|blob| blob.size == link.size_bytes) else {
+            return Ok(None);
+        };
+        let media_type = if is_manifest { media_type_header(&link.media_type) } else { OCTET_STREAM };
+        let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
+        Ok(Some(self.serve(wanted, &link.digest, &blob, media_type, freshness)))
+    }
+}
