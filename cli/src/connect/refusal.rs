@@ -133,7 +133,7 @@ mod tests {
         let credential = Credential::Password { user: "alice".into(), password: "s3cret".into() };
         let control = "http://127.0.0.1:7071";
         assert_eq!(
-            explain(&Status::unauthenticated("wrong"), &control, &credential),
+            explain(&Status::unauthenticated("wrong"), control, &credential),
             "the control plane at http://127.0.0.1:7071 does not accept the password of alice: wrong; check both"
         );
     }

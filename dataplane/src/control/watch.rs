@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::{ControlClient, ControlError, PolicySnapshot, report, translate, usage::Batch};
 
 /// Longest silence on the watch before it is opened anew. The control plane says something every five seconds.
-const MAX_SILENCE: Duration = Duration::from_secs(8);
+const MAX_SILENCE: Duration = Duration::from_secs(12);
 /// How long opening the watch may take.
 const OPEN_TIME: Duration = Duration::from_secs(5);
 /// The first pause before the watch is opened again; each further one is twice as long.

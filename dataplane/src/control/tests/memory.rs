@@ -80,6 +80,7 @@ async fn that_there_is_no_link_is_not_remembered() {
 async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references() {
     let (fake, client, _tell) = told().await;
     let serve = pb::ServeManifest {
+        unconfirmed_seconds: 60,
         manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
         referenced: vec![link(&digest("l"), pb::ContentKind::Blob)],
         link_epoch: 5,

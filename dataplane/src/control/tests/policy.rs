@@ -50,8 +50,10 @@ fn a_path_that_was_taken_over_stays_with_its_new_owner() {
 #[test]
 fn keys_void_by_their_time_and_revocations_stay_until_theirs() {
     let now = SystemTime::now();
-    let key =
-        |id: &str, not_after| VerifyingKey { id: id.to_owned(), key: DecodingKey::from_ed_der(&[0; 32]), not_after };
+    let key = |id: &str, not_after| {
+        let (key, ed25519) = (DecodingKey::from_ed_der(&[0; 32]), [0; 32]);
+        VerifyingKey { id: id.to_owned(), key, ed25519, not_after }
+    };
     let (past, future) = (now - Duration::from_secs(5), now + Duration::from_secs(60));
     let revoked = |id: &str, forget_after| {
         PolicyChange::Revoked(Revocation { id: id.to_owned(), before_epoch: None, forget_after })
