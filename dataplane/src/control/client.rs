@@ -12,10 +12,7 @@ use roadstead_proto::{
     node::v1::{self as pb, node_service_client::NodeServiceClient},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -41,12 +38,6 @@ use crate::node_id::NodeId;
 const CALL_TIME: Duration = Duration::from_secs(4);
 /// The same for calls that there is a way without, while calls fail.
 const TROUBLED_CALL_TIME: Duration = Duration::from_millis(500);
-/// How long the record of a blob that has arrived is tried.
-const RECORD_TIME: Duration = Duration::from_secs(60);
-/// The first pause between those tries; each further one is twice as long.
-const FIRST_RECORD_PAUSE: Duration = Duration::from_millis(500);
-/// The longest of those pauses.
-const MAX_RECORD_PAUSE: Duration = Duration::from_secs(5);
 
 /// The node token holds characters that no header can carry.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -287,28 +278,6 @@ impl ControlClient {
         }
         self.remember(at, referenced.into_iter().chain([link]), answer.link_epoch);
         Ok(Recorded::Recorded)
-    }
-
-    /// The same for a blob that has just arrived: while the control plane cannot be asked, tries again for a minute. The bytes are
-    /// there, and only this record makes them worth something.
-    pub async fn record_arrived(
-        &self,
-        at: &RepositoryRef,
-        link: &Link,
-        proven_at: i64,
-    ) -> Result<Recorded, ControlError> {
-        let mut pause = FIRST_RECORD_PAUSE;
-        let began = Instant::now();
-        loop {
-            match self.record_link(at, link, &[], None, proven_at).await {
-                Err(error) if error.retryable() && began.elapsed() < RECORD_TIME => {
-                    tracing::info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_RECORD_PAUSE);
-                }
-                recorded => return recorded,
-            }
-        }
     }
 
     /// The group's credentials for an upstream, if they are remembered; the inner `None` if it has none.

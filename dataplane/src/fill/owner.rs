@@ -306,7 +306,7 @@ impl Owner {
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
         while let Some(target) = self.next_unrecorded() {
             let (at, proven_at) = (target.repository_ref(), target.link_epoch);
-            match self.fills.keeper.link(&at, proven_at, &link, &[], None, &blob).await {
+            match self.fills.keeper.link_arrived(&at, proven_at, &link, &blob).await {
                 Ok(Recorded::Recorded) => {}
                 Ok(Recorded::Outdated) => {
                     info!(blob.digest = %digest, "the group was purged meanwhile; served, not linked");

@@ -11,7 +11,10 @@ use std::{
 };
 
 use roadstead_proto::{Digest, Tag};
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 use super::DamageLog;
@@ -23,6 +26,12 @@ use crate::{
 
 /// How long content that could not be recorded is told of: longer than any claim lasts. Then the next walk finds it.
 const LEFTOVER_TIME: Duration = Duration::from_secs(12 * 60);
+/// How long the link of a blob that has just arrived is tried to be recorded.
+const LINK_TIME: Duration = Duration::from_secs(60);
+/// The first pause between those tries; each further one is twice as long.
+const FIRST_LINK_PAUSE: Duration = Duration::from_millis(500);
+/// The longest of those pauses.
+const MAX_LINK_PAUSE: Duration = Duration::from_secs(5);
 /// Most contents that are told of so.
 const MAX_LEFTOVERS: usize = 1000;
 
@@ -74,6 +83,28 @@ impl Keeper {
             }
         }
         recorded
+    }
+
+    /// The same for a blob that has just arrived: while the control plane cannot be asked, tries again for a minute. The bytes are
+    /// there, and only this record makes them worth something.
+    pub async fn link_arrived(
+        &self,
+        at: &RepositoryRef,
+        proven_at: i64,
+        link: &Link,
+        blob: &Arc<StoredBlob>,
+    ) -> Result<Recorded, ControlError> {
+        let (began, mut pause) = (Instant::now(), FIRST_LINK_PAUSE);
+        loop {
+            match self.link(at, proven_at, link, &[], None, blob).await {
+                Err(error) if error.retryable() && began.elapsed() < LINK_TIME => {
+                    info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(MAX_LINK_PAUSE);
+                }
+                recorded => return recorded,
+            }
+        }
     }
 
     async fn still_there(&self, digest: &Digest, blob: &Arc<StoredBlob>) {
