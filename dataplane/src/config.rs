@@ -10,7 +10,10 @@ use std::{
 use ipnet::IpNet;
 use url::Url;
 
-use crate::{mirror::Mirrors, node_id::NodeId, peer::PeerConfig, tls::ServerTls, upstream::UpstreamTimeouts};
+use crate::{
+    mirror::Mirrors, node_id::NodeId, peer::PeerConfig, storage::ObjectStoreUrl, tls::ServerTls,
+    upstream::UpstreamTimeouts,
+};
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -29,6 +32,10 @@ pub struct DataplaneConfig {
     pub mirrors: Mirrors,
     /// Where blobs are kept.
     pub storage: StorageUrl,
+    /// Bound on what is kept on this node's disk of blobs in an object store, in bytes; 0 for none.
+    pub node_cache_bytes: u64,
+    /// Whether clients are sent to the object store for blobs.
+    pub redirect_blobs: bool,
     /// Whether clients may pull without signing in, from groups that admit it.
     pub allow_anonymous_pulls: bool,
     /// How long a stop waits for answers under way.
@@ -66,6 +73,8 @@ impl Default for DataplaneConfig {
             trusted_proxies: Vec::new(),
             mirrors: Mirrors::default(),
             storage: StorageUrl::Local("roadstead-data/blobs".into()),
+            node_cache_bytes: 10 * 1024 * 1024 * 1024,
+            redirect_blobs: false,
             allow_anonymous_pulls: true,
             drain_timeout: Duration::from_secs(30),
             max_control_outage: Duration::from_secs(15 * 60),
@@ -87,6 +96,8 @@ impl Default for DataplaneConfig {
 pub enum StorageUrl {
     /// A local folder.
     Local(PathBuf),
+    /// A bucket, or a prefix of one, which several nodes may share.
+    Object(ObjectStoreUrl),
 }
 
 impl StorageUrl {
@@ -94,6 +105,7 @@ impl StorageUrl {
     pub(crate) fn id(&self, node_id: &NodeId) -> String {
         match self {
             Self::Local(_) => format!("node:{node_id}"),
+            Self::Object(store) => store.url.as_str().trim_end_matches('/').to_owned(),
         }
     }
 }
@@ -102,19 +114,56 @@ impl StorageUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStorageUrl {
     /// The scheme is none of ours.
-    #[error("only file:///ABSOLUTE/PATH is supported by this version")]
+    #[error("expected file:///ABSOLUTE/PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX]")]
     Scheme,
     /// The path is not absolute, or there is a host.
     #[error("a file URL needs an absolute path and no host: file:///ABSOLUTE/PATH")]
     Path,
+    /// There is no bucket, or something that has no place in the URL of one.
+    #[error("a bucket's URL is a name and at most a prefix, without credentials, port or query: s3://BUCKET[/PREFIX]")]
+    Bucket,
 }
 
 impl FromStr for StorageUrl {
     type Err = InvalidStorageUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidStorageUrl> {
-        let path = text.strip_prefix("file://").ok_or(InvalidStorageUrl::Scheme)?;
-        let path = Path::new(path);
-        if path.is_absolute() { Ok(Self::Local(path.to_owned())) } else { Err(InvalidStorageUrl::Path) }
+        if let Some(path) = text.strip_prefix("file://") {
+            let path = Path::new(path);
+            return if path.is_absolute() { Ok(Self::Local(path.to_owned())) } else { Err(InvalidStorageUrl::Path) };
+        }
+        if !["s3://", "gs://", "az://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(InvalidStorageUrl::Scheme);
+        }
+        let url = Url::parse(text).map_err(|_| InvalidStorageUrl::Bucket)?;
+        let bare = url.username().is_empty() && url.password().is_none() && url.port().is_none();
+        let named = url.host_str().is_some_and(|bucket| !bucket.is_empty());
+        if bare && named && url.query().is_none() && url.fragment().is_none() && !url.path().contains("//") {
+            Ok(Self::Object(ObjectStoreUrl { url, endpoint: None }))
+        } else {
+            Err(InvalidStorageUrl::Bucket)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_for_blobs_are_told_apart() {
+        let parse = |text: &str| text.parse::<StorageUrl>();
+        assert_eq!(parse("file:///var/blobs"), Ok(StorageUrl::Local("/var/blobs".into())));
+        for good in ["s3://bucket", "s3://bucket/", "s3://bucket/a/b", "gs://bucket/a", "az://container"] {
+            let Ok(StorageUrl::Object(store)) = parse(good) else { panic!("{good}") };
+            assert_eq!(store.url.as_str(), good);
+        }
+        for bad in ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket:80/", "s3://bucket?x=y", "s3://b//c"] {
+            assert_eq!(parse(bad), Err(InvalidStorageUrl::Bucket), "{bad}");
+        }
+        for bad in ["", "bucket", "http://bucket", "S3://bucket", "ftp://x"] {
+            assert_eq!(parse(bad), Err(InvalidStorageUrl::Scheme), "{bad}");
+        }
+        assert_eq!(parse("file://relative"), Err(InvalidStorageUrl::Path));
     }
 }

@@ -39,4 +39,5 @@ pub use node_id::NodeId;
 pub use peer::PeerConfig;
 pub use readiness::Readiness;
 pub use start::{Dataplane, StartError};
+pub use storage::ObjectStoreUrl;
 pub use tls::{InvalidTls, ServerTls};

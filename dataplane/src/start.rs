@@ -33,7 +33,7 @@ use crate::{
     server::{Bounds, Server},
     sign_in::{SignInMemory, TokenService},
     stack,
-    storage::{BlobStore, LocalStore, StorageError},
+    storage::{BlobStore, LocalStore, ObjectBlobStore, ObjectSettings, StorageError, StorageMetrics},
     upkeep::Upkeep,
     upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
 };
@@ -80,7 +80,7 @@ pub enum StartError {
 impl StartError {
     /// Whether a setting is wrong, as opposed to the world.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::NodeToken(_) | Self::Peers(_))
+        matches!(self, Self::NodeToken(_) | Self::Peers(_) | Self::Storage(StorageError::Settings(_)))
     }
 }
 
@@ -114,6 +114,15 @@ impl Dataplane {
         let metrics = Metrics::register(registry);
         let store: Arc<dyn BlobStore> = match &config.storage {
             StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
+            StorageUrl::Object(url) => {
+                let settings = ObjectSettings {
+                    url: url.clone(),
+                    data_dir: config.data_dir.clone(),
+                    node_cache_bytes: config.node_cache_bytes,
+                    redirect: config.redirect_blobs,
+                };
+                Arc::new(ObjectBlobStore::open(&settings, StorageMetrics::register(registry)).await?)
+            }
         };
         let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         control.restore(&config.data_dir);

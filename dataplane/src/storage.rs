@@ -6,6 +6,8 @@
 
 mod local;
 mod mapping;
+mod metrics;
+mod object;
 mod open_blobs;
 mod shelves;
 mod staged;
@@ -16,11 +18,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
 use roadstead_proto::Digest;
+use url::Url;
 
 pub use local::LocalStore;
+pub use metrics::StorageMetrics;
+pub use object::{ObjectBlobStore, ObjectSettings, ObjectStoreUrl};
 pub use staged::StagedFile;
 
 use mapping::Mapping;
+use object::RemoteBlob;
 
 /// The store failed; nothing is said about whether the content is there.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,20 @@ pub enum StorageError {
     /// Another process uses the folder.
     #[error("{0} is in use by another node")]
     InUse(String),
+    /// The object store will not have us as we are set up: no such bucket, wrong credentials.
+    #[error("{0}")]
+    Settings(String),
+    /// The object store failed, or was silent.
+    #[error("{action}: {source}")]
+    Remote {
+        /// What was tried, with its subject.
+        action: String,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored is not what it is called.
+    #[error("{0}")]
+    Damaged(String),
     /// Anything else the operating system said.
     #[error("{action}: {source}")]
     Io {
@@ -45,6 +65,11 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether the content itself is wrong, so that trying again is no use.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_))
+    }
+
     /// Wraps an error of the operating system, telling a full disk (or quota) from the rest.
     pub fn from_io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
@@ -58,7 +83,7 @@ impl StorageError {
 /// Room in the store, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// What the file system holds.
+    /// What the file system holds; 0 where there is no such bound.
     pub total_bytes: u64,
     /// What is left for us.
     pub available_bytes: u64,
@@ -88,6 +113,13 @@ pub trait BlobStore: Send + Sync + 'static {
     /// is known before a client is promised anything.
     async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError>;
 
+    /// The same for what will be the blob `digest`: a store elsewhere takes it along while it is written, from its first
+    /// byte on and in order. Nothing of it is visible before `commit`; dropping the file gives it up.
+    async fn stage_upload(&self, digest: &Digest, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
+        let _ = digest;
+        self.stage(size).await
+    }
+
     /// Makes a staged file the blob `digest`, durably and atomically: readers see all of it or none. The caller has
     /// verified that the first `size` bytes are that blob.
     async fn commit(
@@ -96,6 +128,12 @@ pub trait BlobStore: Send + Sync + 'static {
         digest: &Digest,
         size: u64,
     ) -> Result<Arc<StoredBlob>, StorageError>;
+
+    /// Keeps a staged file for this node's readers, after another node has committed the same blob to a store that both
+    /// share. The caller has verified it. Where nothing is shared, this is `commit`.
+    async fn keep_cached(&self, staged: &Arc<StagedFile>, digest: &Digest, size: u64) -> Result<(), StorageError> {
+        self.commit(staged, digest, size).await.map(drop)
+    }
 
     /// Deletes a blob; readers that have it open finish. Deleting what is not there is fine.
     async fn delete(&self, digest: &Digest) -> Result<(), StorageError>;
@@ -117,6 +155,18 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Shows that the store can be written to, and how much room it has.
     async fn probe(&self) -> Result<DiskSpace, StorageError>;
+
+    /// Where clients that may have the blob can get it for the next minutes, past this node; `None` if it has to come from
+    /// here.
+    async fn redirect(&self, digest: &Digest) -> Result<Option<Url>, StorageError> {
+        let _ = digest;
+        Ok(None)
+    }
+
+    /// Whether clients are to be sent elsewhere for blobs, where that can be.
+    fn redirects(&self) -> bool {
+        false
+    }
 }
 
 /// A committed blob, open for reading. Immutable; outlives its deletion from the store.
@@ -139,6 +189,8 @@ enum Content {
     Memory(Bytes),
     /// A file seen through the page cache.
     Mapped(Mapping),
+    /// In an object store.
+    Remote(RemoteBlob),
 }
 
 impl StoredBlob {
@@ -157,7 +209,7 @@ impl StoredBlob {
     pub fn in_memory(&self) -> Option<&Bytes> {
         match &self.content {
             Content::Memory(bytes) => Some(bytes),
-            Content::Mapped(_) => None,
+            Content::Mapped(_) | Content::Remote(_) => None,
         }
     }
 
@@ -180,6 +232,7 @@ impl StoredBlob {
         match &self.content {
             Content::Memory(bytes) => Some(bytes.slice(offset as usize..end as usize)),
             Content::Mapped(mapping) => mapping.ready(offset, end),
+            Content::Remote(remote) => remote.ready(offset, end),
         }
     }
 
@@ -188,6 +241,7 @@ impl StoredBlob {
         match &self.content {
             Content::Memory(bytes) => Ok(bytes.slice(offset as usize..end as usize)),
             Content::Mapped(mapping) => mapping.load(offset, end).await,
+            Content::Remote(remote) => remote.load(offset, end).await,
         }
     }
 
@@ -197,7 +251,7 @@ impl StoredBlob {
         const MAPPING_BYTES: u64 = 32 * 1024;
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64 + 512,
-            Content::Mapped(_) => MAPPING_BYTES,
+            Content::Mapped(_) | Content::Remote(_) => MAPPING_BYTES,
         }
     }
 }

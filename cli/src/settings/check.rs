@@ -103,7 +103,9 @@ impl RegistryFlags {
             external_url: self.external_url.as_deref().map(external_url).transpose()?,
             trusted_proxies: self.trusted_proxy,
             mirrors: Mirrors::new(self.mirror_group, self.mirror_host),
-            storage: storage(self.storage.as_deref(), data_dir)?,
+            storage: storage(self.storage.as_deref(), self.s3_endpoint.as_deref(), self.redirect_blobs, data_dir)?,
+            node_cache_bytes: self.node_cache,
+            redirect_blobs: self.redirect_blobs,
             allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),
             drain_timeout: within("--drain-timeout", self.drain_timeout, Duration::ZERO, LONGEST)?,
             max_control_outage: at_least_a_second("--max-control-outage", self.max_control_outage)?,
@@ -261,14 +263,45 @@ fn external_url(text: &str) -> Result<Url, Failure> {
     Err(bad(flag, if anonymous { text } else { "(with credentials)" }, expected))
 }
 
-fn storage(text: Option<&str>, data_dir: &Path) -> Result<StorageUrl, Failure> {
-    let Some(text) = text else {
-        return Ok(StorageUrl::Local(absolute("--data-dir", data_dir)?.join("blobs")));
+fn storage(
+    text: Option<&str>,
+    s3_endpoint: Option<&str>,
+    redirect_blobs: bool,
+    data_dir: &Path,
+) -> Result<StorageUrl, Failure> {
+    let url = match text {
+        Some(text) => storage_url("--storage", text, s3_endpoint)?,
+        None => StorageUrl::Local(absolute("--data-dir", data_dir)?.join("blobs")),
     };
-    if text.starts_with("s3://") {
-        return Err(bad("--storage", text, "S3 is not supported yet by this version; use file:///ABSOLUTE/PATH"));
+    match (&url, s3_endpoint) {
+        (StorageUrl::Local(_), _) if redirect_blobs => {
+            Err(bad("--redirect-blobs", true, "needs --storage s3://…, gs://… or az://…"))
+        }
+        (StorageUrl::Object(store), _) if store.url.scheme() == "s3" => Ok(url),
+        (_, Some(endpoint)) => Err(bad("--s3-endpoint", endpoint, "needs --storage s3://BUCKET[/PREFIX]")),
+        _ => Ok(url),
     }
-    text.parse().map_err(|error| bad("--storage", text, error))
+}
+
+/// The URL of a store, with the endpoint if it is an S3.
+pub fn storage_url(flag: &str, text: &str, s3_endpoint: Option<&str>) -> Result<StorageUrl, Failure> {
+    let mut storage = text.parse().map_err(|error| {
+        // What is wrong with it may be that there is a password in it.
+        bad(flag, if text.contains('@') { "(with credentials)" } else { text }, error)
+    })?;
+    if let (StorageUrl::Object(store), Some(endpoint)) = (&mut storage, s3_endpoint)
+        && store.url.scheme() == "s3"
+    {
+        let expected = "expected http://HOST[:PORT] or https://HOST[:PORT]";
+        let parsed = Url::parse(endpoint);
+        let parsed = parsed.map_err(|error| bad("--s3-endpoint", endpoint, format_args!("{error}; {expected}")))?;
+        let bare = parsed.query().is_none() && parsed.username().is_empty() && parsed.password().is_none();
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() || !bare {
+            return Err(bad("--s3-endpoint", if bare { endpoint } else { "(with credentials)" }, expected));
+        }
+        store.endpoint = Some(parsed);
+    }
+    Ok(storage)
 }
 
 fn database_url(url: &str) -> Result<(), Failure> {

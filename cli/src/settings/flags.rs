@@ -92,9 +92,20 @@ pub(super) struct RegistryFlags {
     #[arg(long, env = "ROADSTEAD_MIRROR_HOST", value_name = "HOST=PATH", value_delimiter = ',')]
     #[arg(value_parser = mirror_host)]
     pub mirror_host: Vec<(String, GroupPath)>,
-    /// Where blobs are kept: file:///ABSOLUTE/PATH [default: file://DIR/blobs]
+    /// Where blobs are kept: file:///ABSOLUTE/PATH, or s3://BUCKET[/PREFIX], gs://… or az://…, which nodes may share;
+    /// credentials as AWS_*, GOOGLE_*, AZURE_* variables [default: file://DIR/blobs]
     #[arg(long, env = "ROADSTEAD_STORAGE", value_name = "URL")]
     pub storage: Option<String>,
+    /// Another S3 than Amazon's, for example http://127.0.0.1:9000 [default: AWS_ENDPOINT_URL]
+    #[arg(long, env = "ROADSTEAD_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// Most that is kept on this node's disk of blobs in an object store; 0 for nothing
+    #[arg(long, env = "ROADSTEAD_NODE_CACHE", default_value = "10GiB", value_name = "SIZE", value_parser = bytes)]
+    pub node_cache: u64,
+    /// Send clients to the object store for blobs, by URLs that are good for minutes
+    #[arg(long, env = "ROADSTEAD_REDIRECT_BLOBS", value_name = "true|false", default_value = "false")]
+    #[arg(num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub redirect_blobs: bool,
     /// Whether groups may admit pulls without signing in [default: only while listening on loopback]
     #[arg(long, env = "ROADSTEAD_ALLOW_ANONYMOUS_PULLS", value_name = "true|false")]
     pub allow_anonymous_pulls: Option<bool>,

@@ -193,7 +193,7 @@ impl Owner {
     }
 
     async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>) -> Result<Arrival, FillError> {
-        let staged = self.fills.store.stage(total).await?;
+        let staged = self.fills.store.stage_upload(&self.fill.digest, total).await?;
         let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
         self.fill.progress.send_modify(|progress| {
             progress.phase = Phase::Arriving;

@@ -178,6 +178,12 @@ impl OciError {
                 Code::Unavailable,
                 "the cache's disk is read-only: what is cached can be pulled, new content cannot be fetched",
             ),
+            StorageError::Remote { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Code::Unavailable,
+                "the cache's object store does not answer right now; try again",
+            )
+            .with_retry_after(Some(5)),
             _ => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Code::Unknown,

@@ -20,7 +20,10 @@ use super::{
 };
 
 /// Largest blob that is kept in memory while hot, in bytes: manifests, configs and the smallest layers.
-const IN_MEMORY_BYTES: u64 = 64 * 1024;
+pub(super) const IN_MEMORY_BYTES: u64 = 64 * 1024;
+
+/// The file that says that a folder is in use.
+pub(super) const LOCK: &str = "lock";
 
 /// A folder of blobs, used by one process at a time.
 pub struct LocalStore {
@@ -43,13 +46,7 @@ impl LocalStore {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             create_folder(&root.join(algorithm.name())).map_err(failed)?;
         }
-        let lock = root.join("lock");
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(failed)?;
-        // Held for reading only, so that it does not keep anybody from making the file system read-only.
-        let lock = File::open(&lock).map_err(failed)?;
-        if lock.try_lock().is_err() {
-            return Err(StorageError::InUse(root.display().to_string()));
-        }
+        let lock = lock(root)?;
         let staging = root.join("staging");
         create_folder(&staging).map_err(failed)?;
         for entry in fs::read_dir(&staging).map_err(failed)? {
@@ -70,35 +67,58 @@ impl LocalStore {
     }
 }
 
+/// Takes a folder for this process, for as long as the file is open.
+pub(super) fn lock(folder: &Path) -> Result<File, StorageError> {
+    let failed = |source| StorageError::from_io(format!("lock {}", folder.display()), source);
+    let path = folder.join(LOCK);
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    // Held for reading only, so that it does not keep anybody from making the file system read-only.
+    let file = File::open(&path).map_err(failed)?;
+    if file.try_lock().is_err() {
+        return Err(StorageError::InUse(folder.display().to_string()));
+    }
+    Ok(file)
+}
+
+/// Where a blob is, in a folder of blobs.
+pub(super) fn path_below(root: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    root.join(digest.algorithm().name()).join(&hex[..2]).join(&hex)
+}
+
+/// Opens the file of a blob; `None` if there is none. Blocks.
+pub(super) fn open_blob(path: &Path, digest: &Digest) -> io::Result<Option<Arc<StoredBlob>>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    let size = metadata.len();
+    let content = if size <= IN_MEMORY_BYTES {
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Content::Memory(bytes.into())
+    } else {
+        Content::Mapped(Mapping::new(Arc::new(file), size)?)
+    };
+    StoredBlob::new(digest, size, metadata.modified()?, content).map(Some)
+}
+
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 impl Disk {
     fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.root.join(digest.algorithm().name()).join(&hex[..2]).join(&hex)
+        path_below(&self.root, digest)
     }
 
     fn open(&self, digest: &Digest) -> io::Result<Option<Arc<StoredBlob>>> {
-        let mut file = match File::open(self.path(digest)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let metadata = file.metadata()?;
-        let size = metadata.len();
-        let content = if size <= IN_MEMORY_BYTES {
-            let mut bytes = Vec::with_capacity(size as usize);
-            file.read_to_end(&mut bytes)?;
-            if bytes.len() as u64 != size {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Content::Memory(bytes.into())
-        } else {
-            Content::Mapped(Mapping::new(Arc::new(file), size)?)
-        };
-        StoredBlob::new(digest, size, metadata.modified()?, content).map(Some)
+        open_blob(&self.path(digest), digest)
     }
 
     fn commit(&self, staged: &StagedFile, digest: &Digest, size: u64) -> io::Result<()> {

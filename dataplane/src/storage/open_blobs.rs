@@ -22,11 +22,13 @@ impl Weighter<Digest, Arc<StoredBlob>> for HeldBytes {
 }
 
 /// A bounded memory of open blobs, least recently used out first.
-pub struct OpenBlobs(Cache<Digest, Arc<StoredBlob>, HeldBytes>);
+/// Clones are the same memory.
+#[derive(Clone)]
+pub struct OpenBlobs(Arc<Cache<Digest, Arc<StoredBlob>, HeldBytes>>);
 
 impl OpenBlobs {
     pub fn new() -> Self {
-        Self(Cache::with_weighter(EXPECTED, HELD_BYTES, HeldBytes))
+        Self(Arc::new(Cache::with_weighter(EXPECTED, HELD_BYTES, HeldBytes)))
     }
 
     pub fn get(&self, digest: &Digest) -> Option<Arc<StoredBlob>> {

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,19 +15,21 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{StorageError, mapping::Mapping};
+use super::{StorageError, mapping::Mapping, object::Upload};
 
 /// First room for content of unknown size; it doubles as needed. Files are sparse, so room not used costs nothing.
 const FIRST_ROOM_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A staged file. Dropping it, unless it was committed, deletes it; readers that still hold pieces keep those.
-/// It is never made shorter while it is staged, so that readers' pieces stay good.
+/// It is never made shorter while it is staged, so that readers' pieces stay good. An upload of it is aborted with it.
 #[derive(Debug)]
 pub struct StagedFile {
     path: PathBuf,
     file: Arc<File>,
     mapping: ArcSwap<Mapping>,
     committed: AtomicBool,
+    /// Takes the content along to an object store; ends with this file.
+    upload: OnceLock<Upload>,
 }
 
 impl StagedFile {
@@ -42,6 +44,7 @@ impl StagedFile {
             file: Arc::new(file),
             path: path.clone(),
             committed: AtomicBool::new(false),
+            upload: OnceLock::new(),
         };
         match size {
             Some(0) => {}
@@ -72,7 +75,26 @@ impl StagedFile {
         if end > room {
             self.make_room(end.max(room.saturating_mul(2))).map_err(failed)?;
         }
-        self.file.write_all_at(piece, offset).map_err(failed)
+        self.file.write_all_at(piece, offset).map_err(failed)?;
+        if let Some(upload) = self.upload.get() {
+            upload.written(end);
+        }
+        Ok(())
+    }
+
+    /// Has the content uploaded from now on, as it is written: from its first byte to its last, in order.
+    pub(super) fn uploaded_by(&self, begin: impl FnOnce(Arc<File>) -> Upload) {
+        self.upload.get_or_init(|| begin(Arc::clone(&self.file)));
+    }
+
+    /// The upload, if there is one.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        self.upload.get()
+    }
+
+    /// The file itself, which outlives its name.
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     /// The next piece of `offset..end`, if it is in the page cache. All of it must have been written.

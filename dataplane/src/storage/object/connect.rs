@@ -1,0 +1,102 @@
+//! From a URL and the environment to a bucket: S3 and what speaks like it, Google Cloud Storage, Azure.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder,
+};
+use url::Url;
+
+use super::bucket::Bucket;
+use crate::storage::{StorageError, metrics::StorageMetrics};
+
+/// How often a request is tried again, and for how long at most.
+const RETRIES: usize = 3;
+const RETRY_TIME: Duration = Duration::from_secs(8);
+/// How long a connection may take.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How long an answer may pause, and how long a part of an upload may take to be acknowledged.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Where an object store is and how it is spoken to. Credentials come from the environment, in the words that the
+/// providers' own tools use (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectStoreUrl {
+    /// `s3://BUCKET/PREFIX`, `gs://…` or `az://…`.
+    pub url: Url,
+    /// Another S3 than Amazon's.
+    pub endpoint: Option<Url>,
+}
+
+impl ObjectStoreUrl {
+    /// Makes the client; nothing is asked of the store yet.
+    pub fn bucket(&self, metrics: StorageMetrics) -> Result<Bucket, StorageError> {
+        let refused = |why: object_store::Error| StorageError::Settings(why.to_string());
+        let (scheme, prefix) =
+            ObjectStoreScheme::parse(&self.url).map_err(|error| StorageError::Settings(error.to_string()))?;
+        let name = self.url.to_string();
+        let retry = RetryConfig {
+            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() },
+            max_retries: RETRIES,
+            retry_timeout: RETRY_TIME,
+        };
+        let options = ClientOptions::new()
+            .with_connect_timeout(CONNECT_TIME)
+            .with_read_timeout(SILENCE)
+            .with_timeout_disabled()
+            .with_user_agent(HeaderValue::from_static(concat!("roadstead/", env!("CARGO_PKG_VERSION"))));
+        match scheme {
+            ObjectStoreScheme::AmazonS3 => {
+                let mut builder = AmazonS3Builder::from_env().with_url(self.url.as_str()).with_retry(retry);
+                let endpoint = self.endpoint.as_ref().map(Url::to_string).or_else(endpoint_of_environment);
+                let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+                builder = builder.with_client_options(options.with_allow_http(plain));
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+                }
+                let store = Arc::new(builder.build().map_err(refused)?);
+                Ok(Bucket::new(name, prefix, Arc::clone(&store), Some(store), metrics))
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(self.url.as_str());
+                let builder = builder.with_retry(retry).with_client_options(options);
+                let store = Arc::new(builder.build().map_err(refused)?);
+                Ok(Bucket::new(name, prefix, Arc::clone(&store), Some(store), metrics))
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                let builder = MicrosoftAzureBuilder::from_env().with_url(self.url.as_str());
+                let builder = builder.with_retry(retry).with_client_options(options);
+                let store = Arc::new(builder.build().map_err(refused)?);
+                Ok(Bucket::new(name, prefix, Arc::clone(&store), Some(store), metrics))
+            }
+            other => Err(StorageError::Settings(format!("{other:?} is not supported"))),
+        }
+    }
+}
+
+/// Amazon's tools know these two.
+fn endpoint_of_environment() -> Option<String> {
+    let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    read("AWS_ENDPOINT_URL_S3").or_else(|| read("AWS_ENDPOINT_URL")).or_else(|| read("AWS_ENDPOINT"))
+}
+
+/// Asks the store once. What settings cannot heal by waiting is an error; a store that is merely away is not: a node
+/// starts, says in `/readyz` that it waits, and serves what its node cache holds.
+pub async fn greet(bucket: &Bucket, url: &Url) -> Result<(), StorageError> {
+    use object_store::Error;
+    let settings = |why: String| Err(StorageError::Settings(format!("{url}: {why}")));
+    match bucket.greet().await {
+        Ok(_) => Ok(()),
+        Err(Error::NotFound { .. }) => settings("there is no such bucket".to_owned()),
+        Err(Error::PermissionDenied { source, .. } | Error::Unauthenticated { source, .. }) => {
+            tracing::debug!(error = %source, "the object store refused");
+            settings("the store refused the credentials, or they may not list this bucket".to_owned())
+        }
+        Err(error) => {
+            tracing::warn!(%error, store = %url, "the object store does not answer yet");
+            Ok(())
+        }
+    }
+}
