@@ -62,7 +62,8 @@ fn wrong_usage_is_exit_code_2_and_leaves_stdout_alone() {
         ("group list --control 127.0.0.1:7071", "--control"),
         ("group list -o yaml", "yaml"),
         ("completions tcsh", "tcsh"),
-        ("serve --storage s3://bucket", "--storage s3://bucket"),
+        ("serve --storage ftp://bucket", "--storage ftp://bucket"),
+        ("serve --node-cache much", "--node-cache"),
         ("serve --tls-cert /cert.pem", "--tls-cert /cert.pem"),
         ("serve --listen 127.0.0.1:7071", "127.0.0.1:7071"),
         ("dataplane", "--node-token"),
@@ -75,11 +76,11 @@ fn wrong_usage_is_exit_code_2_and_leaves_stdout_alone() {
 
 #[test]
 fn settings_come_from_the_environment_too() {
-    let done = run(elsewhere().arg("serve").env("ROADSTEAD_STORAGE", "s3://bucket"), "");
+    let done = run(elsewhere().arg("serve").env("ROADSTEAD_STORAGE", "file://here"), "");
     assert_eq!(done.code, Some(2));
     assert_eq!(
         done.stderr,
-        "error: --storage s3://bucket: S3 is not supported yet by this version; use file:///ABSOLUTE/PATH\n"
+        "error: --storage file://here: a file URL needs an absolute path and no host: file:///ABSOLUTE/PATH\n"
     );
 }
 

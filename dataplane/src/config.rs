@@ -158,7 +158,9 @@ mod tests {
             let Ok(StorageUrl::Object(store)) = parse(good) else { panic!("{good}") };
             assert_eq!(store.url.as_str(), good);
         }
-        for bad in ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket:80/", "s3://bucket?x=y", "s3://b//c"] {
+        for bad in
+            ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket:80/", "s3://bucket?x=y", "s3://b//c"]
+        {
             assert_eq!(parse(bad), Err(InvalidStorageUrl::Bucket), "{bad}");
         }
         for bad in ["", "bucket", "http://bucket", "S3://bucket", "ftp://x"] {

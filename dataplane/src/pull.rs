@@ -125,7 +125,7 @@ impl Puller {
             Resource::Manifest(Reference::Digest(digest)) => (*digest, true),
             _ => return Err(Granted::Pull(permitted)),
         };
-        if self.control.is_in_doubt() {
+        if self.control.is_in_doubt() || (!is_manifest && self.store.redirects()) {
             return Err(Granted::Pull(permitted));
         }
         let Some(blob) = self.store.opened(&digest) else { return Err(Granted::Pull(permitted)) };
@@ -207,6 +207,30 @@ impl Puller {
             return content.described(blob.size);
         }
         content.stored(blob, &wanted.conditions(), self.counter(wanted))
+    }
+
+    /// The same for a blob, which clients may be sent to the object store for.
+    async fn serve_blob(
+        &self,
+        wanted: &Wanted,
+        digest: &Digest,
+        blob: &Arc<StoredBlob>,
+        status: CacheStatus,
+    ) -> Answer {
+        if self.store.redirects() && wanted.permitted.read == Read::Get && !wanted.is_errand {
+            match self.store.redirect(digest).await {
+                Ok(Some(url)) => {
+                    if let Some(answer) = Content::redirected(digest, &url, status) {
+                        self.count(wanted, digest, status);
+                        return answer;
+                    }
+                }
+                Ok(None) => {}
+                // What this node has is as good.
+                Err(error) => tracing::warn!(blob.digest = %digest, %error, "no URL for a blob; served from here"),
+            }
+        }
+        self.serve(wanted, digest, blob, link::OCTET_STREAM, Freshness::of_stored(status, blob))
     }
 
     /// Counts the bytes of a body, if they go to a client.

@@ -29,9 +29,14 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --tls-cert /c.pem", "--tls-cert /c.pem: needs --tls-key too"),
         ("serve --tls-key /k.pem", "--tls-key /k.pem: needs --tls-cert too"),
         ("serve --tls-cert /no/c.pem --tls-key /no/k.pem", "--tls-cert /no/c.pem: "),
-        ("serve --storage s3://bucket/prefix", "--storage s3://bucket/prefix: S3 is not supported yet by this version"),
+        ("serve --storage s3://bucket?x=y", "--storage s3://bucket?x=y: a bucket's URL is a name and at most a prefix"),
+        ("serve --storage s3://key:secret@bucket", "--storage (with credentials): a bucket's URL is a name"),
+        ("serve --storage s3://b --s3-endpoint 127.0.0.1:9", "--s3-endpoint 127.0.0.1:9: "),
+        ("serve --storage s3://b --s3-endpoint ftp://h", "--s3-endpoint ftp://h: expected http://HOST[:PORT]"),
+        ("serve --s3-endpoint http://h", "--s3-endpoint http://h: needs --storage s3://BUCKET[/PREFIX]"),
+        ("serve --redirect-blobs", "--redirect-blobs true: needs --storage s3://…"),
         ("serve --storage file://relative", "--storage file://relative: a file URL needs an absolute path"),
-        ("serve --storage /blobs", "--storage /blobs: only file:///ABSOLUTE/PATH"),
+        ("serve --storage /blobs", "--storage /blobs: expected file:///ABSOLUTE/PATH"),
         ("control --database-pool-size 2", "--database-pool-size 2: must be between 3 and 1000"),
         ("control --database-timeout 2m", "--database-timeout 2m: must be at most 1m"),
         (
@@ -107,8 +112,8 @@ fn the_defaults_are_the_contract_s() {
     assert_eq!(settings.control.gc_grace, Duration::from_secs(3600));
     assert_eq!(settings.control.audit_retention, Duration::from_secs(400 * 86_400));
     assert_eq!(settings.dataplane.drain_timeout, Duration::from_secs(30));
-    let StorageUrl::Local(blobs) = settings.dataplane.storage;
-    assert_eq!(blobs, std::env::current_dir().unwrap().join("roadstead-data/blobs"));
+    let blobs = std::env::current_dir().unwrap().join("roadstead-data/blobs");
+    assert_eq!(settings.dataplane.storage, StorageUrl::Local(blobs));
 }
 
 #[test]

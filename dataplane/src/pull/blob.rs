@@ -22,8 +22,7 @@ impl Puller {
         if let Some(link) = self.link(pull, &digest).await? {
             match self.open(&digest).await? {
                 Some(blob) if blob.size == link.size_bytes => {
-                    let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
-                    return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
+                    return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Hit).await);
                 }
                 found => self.report_damage(&digest, found.map(|blob| blob.size)).await,
             }
@@ -34,8 +33,7 @@ impl Puller {
             if size.is_some_and(|size| size != blob.size) {
                 self.report_damage(&digest, Some(blob.size)).await;
             } else if self.record(pull, digest, &blob, None).await? {
-                let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
-                return Ok(self.serve(&pull.wanted, &digest, &blob, OCTET_STREAM, freshness));
+                return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Revalidated).await);
             }
         }
         if pull.wanted.permitted.read == Read::Head {

@@ -7,6 +7,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use roadstead_proto::Digest;
+use url::Url;
 
 use super::{API_VERSION, Answer, Body, Code, Conditions, OciError, Selection};
 use crate::{control::StaleReason, metrics::BodyBytes, storage::StoredBlob};
@@ -15,6 +16,8 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Content under its digest never changes; it is only for whoever was allowed to ask.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+/// An address that is good for minutes, and only for whoever was allowed to ask.
+const NEVER_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 /// Content under a tag may be kept, but must be asked about.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
 
@@ -158,6 +161,20 @@ impl Content {
     pub fn found_by_tag(mut answer: Answer) -> Answer {
         answer.headers_mut().insert(header::CACHE_CONTROL, ASK_AGAIN);
         answer
+    }
+
+    /// Sends a client elsewhere for a blob, for minutes; `None` if the URL does not fit in a header.
+    pub fn redirected(digest: &Digest, url: &Url, status: CacheStatus) -> Option<Answer> {
+        let mut answer = Response::new(Body::default());
+        *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        let headers = answer.headers_mut();
+        headers.insert(header::LOCATION, HeaderValue::try_from(url.as_str()).ok()?);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest.to_string()).ok()?);
+        headers.insert(API_VERSION.0, API_VERSION.1);
+        headers.insert(header::CACHE_CONTROL, NEVER_KEPT);
+        headers.insert(X_CACHE, HeaderValue::from_static(status.as_str()));
+        Some(answer)
     }
 
     /// Answers a HEAD: what a GET would say, without the body.

@@ -140,9 +140,8 @@ impl ObjectBlobStore {
     /// Looks into the node cache.
     async fn cached(&self, digest: &Digest) -> Option<Arc<StoredBlob>> {
         let (cache, digest) = (Arc::clone(self.cache()?), *digest);
-        let found = blocking(move || {
-            cache.get(&digest).map_err(|source| StorageError::from_io("read the node cache", source))
-        });
+        let found =
+            blocking(move || cache.get(&digest).map_err(|source| StorageError::from_io("read the node cache", source)));
         let found = found.await.unwrap_or_else(|error| {
             // The bucket has it too.
             tracing::warn!(blob.digest = %digest, %error, "the node cache failed");
@@ -155,7 +154,8 @@ impl ObjectBlobStore {
     /// Fetches small content, whole.
     async fn fetch_small(&self, found: &StoredFile) -> Result<Option<Arc<StoredBlob>>, StorageError> {
         let digest = &found.digest;
-        let content = if found.size == 0 { Some(Bytes::new()) } else { self.bucket.range(digest, 0..found.size).await? };
+        let content =
+            if found.size == 0 { Some(Bytes::new()) } else { self.bucket.range(digest, 0..found.size).await? };
         let Some(content) = content else { return Ok(None) };
         if Digest::of(digest.algorithm(), &content) != *digest {
             tracing::error!(blob.digest = %digest, "the bucket holds something else under this digest; it is put aside");
@@ -223,12 +223,7 @@ impl ObjectBlobStore {
     }
 }
 
-fn blob(
-    digest: &Digest,
-    size: u64,
-    stored_at: SystemTime,
-    content: Content,
-) -> Result<Arc<StoredBlob>, StorageError> {
+fn blob(digest: &Digest, size: u64, stored_at: SystemTime, content: Content) -> Result<Arc<StoredBlob>, StorageError> {
     StoredBlob::new(digest, size, stored_at, content).map_err(|source| StorageError::from_io("open a blob", source))
 }
 
@@ -317,6 +312,18 @@ impl BlobStore for ObjectBlobStore {
 
     async fn look(&self, digest: &Digest) -> Result<Option<StoredFile>, StorageError> {
         self.bucket.head(digest).await
+    }
+
+    async fn read(&self, digest: &Digest, offset: u64, len: usize) -> Result<Option<Bytes>, StorageError> {
+        match self.bucket.range(digest, offset..offset.saturating_add(len as u64)).await {
+            Ok(piece) => Ok(piece),
+            // Stores refuse ranges that begin at the end.
+            Err(error) => match self.bucket.head(digest).await? {
+                Some(found) if offset >= found.size => Ok(Some(Bytes::new())),
+                Some(_) => Err(error),
+                None => Ok(None),
+            },
+        }
     }
 
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError> {

@@ -41,6 +41,7 @@ mod pull_limits;
 mod purge;
 mod real_clients;
 mod retention;
+mod s3;
 mod secrets;
 mod secure_upstream;
 mod sign_in;

@@ -187,7 +187,9 @@ impl Bucket {
                 None => self.store.list(Some(&folder)),
             };
             let blobs = objects
-                .try_filter_map(async |meta| Ok(self.digest_at(algorithm, &meta).map(|digest| stored_file(digest, &meta))))
+                .try_filter_map(async |meta| {
+                    Ok(self.digest_at(algorithm, &meta).map(|digest| stored_file(digest, &meta)))
+                })
                 .take(limit - found.len())
                 .try_collect::<Vec<_>>();
             found.append(&mut self.must("list", &folder, LONG, blobs).await?);

@@ -31,7 +31,10 @@ enum State {
     Arriving(u64),
     Complete,
     /// Whether the content itself was wrong, and what happened.
-    Failed { is_damage: bool, why: Arc<str> },
+    Failed {
+        is_damage: bool,
+        why: Arc<str>,
+    },
 }
 
 /// A download under way, or done.
@@ -162,9 +165,7 @@ impl Downloads {
             return Err(StorageError::Damaged(format!("blob {digest} in the bucket: {read_bytes} bytes of {got}")));
         }
         let (cache, kept, digest) = (Arc::clone(&self.cache), Arc::clone(download), *digest);
-        let gone = tokio::task::spawn_blocking(move || {
-            cache.keep(&kept.staged, &digest, kept.size, SystemTime::now())
-        });
+        let gone = tokio::task::spawn_blocking(move || cache.keep(&kept.staged, &digest, kept.size, SystemTime::now()));
         let gone = gone.await.map_err(ended)?.map_err(|source| StorageError::from_io("keep a blob", source));
         match gone {
             Ok(gone) => gone.iter().for_each(|digest| self.open.forget(digest)),

@@ -57,7 +57,9 @@ impl Pieces {
         match piece {
             Some(piece) if piece.len() as u64 == end - start => Ok(piece),
             Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {digest} is not in the bucket any more"))),
+            None => {
+                Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {digest} is not in the bucket any more")))
+            }
         }
     }
 
