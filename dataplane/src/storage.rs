@@ -129,12 +129,6 @@ pub trait BlobStore: Send + Sync + 'static {
         size: u64,
     ) -> Result<Arc<StoredBlob>, StorageError>;
 
-    /// Keeps a staged file for this node's readers, after another node has committed the same blob to a store that both
-    /// share. The caller has verified it. Where nothing is shared, this is `commit`.
-    async fn keep_cached(&self, staged: &Arc<StagedFile>, digest: &Digest, size: u64) -> Result<(), StorageError> {
-        self.commit(staged, digest, size).await.map(drop)
-    }
-
     /// Deletes a blob; readers that have it open finish. Deleting what is not there is fine.
     async fn delete(&self, digest: &Digest) -> Result<(), StorageError>;
 

@@ -119,7 +119,7 @@ impl Owner {
                 Ok(Some(body)) => {
                     let current = match arrival.take() {
                         Some(current) => arrival.insert(current),
-                        None => arrival.insert(self.begin(body.total, body.etag.clone()).await?),
+                        None => arrival.insert(self.begin(body.total, body.etag.clone(), is_peer).await?),
                     };
                     let from = if is_peer { FillBytes::Peer } else { FillBytes::Upstream };
                     match self.receive(&source, from, current, body).await? {
@@ -192,8 +192,12 @@ impl Owner {
         Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
     }
 
-    async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>) -> Result<Arrival, FillError> {
-        let staged = self.fills.store.stage_upload(&self.fill.digest, total).await?;
+    async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>, is_peer: bool) -> Result<Arrival, FillError> {
+        // What another node downloads is taken to a shared store by that node.
+        let staged = match is_peer {
+            true => self.fills.store.stage(total).await?,
+            false => self.fills.store.stage_upload(&self.fill.digest, total).await?,
+        };
         let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
         self.fill.progress.send_modify(|progress| {
             progress.phase = Phase::Arriving;

@@ -288,18 +288,20 @@ impl BlobStore for ObjectBlobStore {
         digest: &Digest,
         size: u64,
     ) -> Result<Arc<StoredBlob>, StorageError> {
-        self.uploads.finish(staged.upload(), self.bucket.path(digest), staged.file(), size).await?;
-        self.keep_cached(staged, digest, size).await?;
+        // Where no upload was begun, another node may have committed the same blob.
+        let there = match staged.upload() {
+            Some(_) => None,
+            None => self.bucket.head(digest).await?,
+        };
+        if there.is_none_or(|there| there.size != size) {
+            self.uploads.finish(staged.upload(), self.bucket.path(digest), staged.file(), size).await?;
+        }
+        self.keep_in_cache(staged, digest, size, SystemTime::now()).await;
         if let Some(blob) = self.cached(digest).await {
             self.open.insert(*digest, Arc::clone(&blob));
             return Ok(blob);
         }
         self.remote(&StoredFile { digest: *digest, size, stored_at: SystemTime::now() })
-    }
-
-    async fn keep_cached(&self, staged: &Arc<StagedFile>, digest: &Digest, size: u64) -> Result<(), StorageError> {
-        self.keep_in_cache(staged, digest, size, SystemTime::now()).await;
-        Ok(())
     }
 
     async fn delete(&self, digest: &Digest) -> Result<(), StorageError> {
