@@ -187,7 +187,7 @@ impl Setting<'_> {
         let urls: Vec<_> = to_controls.iter().map(|link| format!("http://{}", link.address())).collect();
         let name = format!("node-{number}");
         let mut arguments = words(&["dataplane", "--listen", &address.to_string(), "--node-name", &name]);
-        arguments.extend(words(&["--metrics-listen", &metrics.to_string(), "--control", &urls[number % urls.len()]]));
+        arguments.extend(words(&["--metrics-listen", &metrics.to_string(), "--control", &urls.join(",")]));
         arguments.extend(self.options.node_arguments.iter().cloned());
         let mut environment = Seaweed::environment(&format!("http://{}", store.address()));
         environment.push(("ROADSTEAD_NODE_TOKEN".to_owned(), token.to_owned()));
