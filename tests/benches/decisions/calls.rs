@@ -12,6 +12,7 @@ use roadstead_tests::{
     api::{self, Called},
     image::{OCI_MANIFEST, digest},
 };
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::replica::Replica;
@@ -134,8 +135,11 @@ impl Calls {
                     last_pulled_at_ms: 1_800_000_000_000,
                     ..Usage::default()
                 });
-                let batch_id = Uuid::now_v7().to_string();
-                node.record_usage(RecordUsageRequest { batch_id, usage: rows.collect() }).await.unwrap();
+                let batch = RecordUsageRequest { batch_id: Uuid::now_v7().to_string(), usage: rows.collect() };
+                // Writers wait for each other, for a while; nodes send a batch again, too.
+                while let Err(status) = node.record_usage(batch.clone()).await {
+                    assert_eq!(status.code(), Code::Unavailable, "{status}");
+                }
             }
         }
     }
