@@ -188,6 +188,8 @@ impl Setting<'_> {
         let name = format!("node-{number}");
         let mut arguments = words(&["dataplane", "--listen", &address.to_string(), "--node-name", &name]);
         arguments.extend(words(&["--metrics-listen", &metrics.to_string(), "--control", &urls.join(",")]));
+        arguments.extend(words(&["--peer-listen", &peer.to_string()]));
+        arguments.extend(words(&["--peer-url", &format!("http://{}", to_peer.address())]));
         arguments.extend(self.options.node_arguments.iter().cloned());
         let mut environment = Seaweed::environment(&format!("http://{}", store.address()));
         environment.push(("ROADSTEAD_NODE_TOKEN".to_owned(), token.to_owned()));

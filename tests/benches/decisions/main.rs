@@ -64,8 +64,8 @@ fn main() -> Result<()> {
 
 async fn measure(options: &Options, database: Database) {
     println!("\n## {database:?}, {} callers\n", options.callers);
-    println!("| what | a second | p50 | p99 | CPU of the replica |");
-    println!("| --- | --- | --- | --- | --- |");
+    println!("| what | a second | p50 | p99 | CPU of the replica | of it for each |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     let replica = Replica::start(database).await;
     let calls = Arc::new(Calls::prepare(&replica).await);
     let time = Duration::from_secs(options.seconds);
@@ -88,13 +88,15 @@ async fn measure(options: &Options, database: Database) {
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         let seconds = started.elapsed().as_secs_f64();
+        let (count, cpu) = ((times.len() * kind.weight()) as f64, replica.cpu_seconds() - cpu);
         println!(
-            "| {} | {:.0} | {:.1} ms | {:.1} ms | {:.0} % |",
+            "| {} | {:.0} | {:.1} ms | {:.1} ms | {:.0} % | {:.2} ms |",
             kind.name(),
-            times.len() as f64 * kind.weight() as f64 / seconds,
+            count / seconds,
             at(0.5),
             at(0.99),
-            (replica.cpu_seconds() - cpu) * 100.0 / seconds
+            cpu * 100.0 / seconds,
+            cpu * 1000.0 / count
         );
     }
     println!("\nMemory of the replica afterwards: {} MiB.", replica.memory_mib());

@@ -3,6 +3,7 @@
 mod clocks;
 mod control_replicas;
 mod database;
+mod one_fill;
 mod purge_while_cut_off;
 mod rolling_restart;
 
