@@ -1,15 +1,14 @@
-//! Blobs in S3: what the bucket holds, what it is asked for, and what happens while it does not answer.
+//! Blobs in S3: what the bucket holds, and what it is asked for.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use roadstead_tests::{
     client::Client,
     cluster::{Cluster, ClusterOptions},
-    hub::{Fault, Gate, Hub, Kind, When},
-    image::{digest, random_bytes},
-    link::{Link, Mode},
+    hub::Hub,
+    image::random_bytes,
+    link::Link,
     seaweed::Seaweed,
 };
 
@@ -63,13 +62,6 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("{path} is not in the bucket: {:?}", self.seaweed.objects("blobs").await);
-    }
-
-    /// What is stored, without what nodes leave while they look whether they may write.
-    async fn objects(&self) -> Vec<String> {
-        let mut objects = self.seaweed.objects("blobs").await;
-        objects.retain(|path| !path.starts_with("cache/probe/"));
-        objects
     }
 }
 
