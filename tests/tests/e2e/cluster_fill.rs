@@ -195,7 +195,7 @@ async fn a_node_gives_nothing_without_a_ticket_for_just_this_blob() {
     let client = nodes[0].anonymous();
     assert_eq!(client.blob("app", &other_name).await.expect(200).body, other);
     assert_eq!(client.blob("app", &name).await.expect(200).body, blob);
-    let group = cluster.cli_json(&["group", "get", "default"]).await["id"].as_str().unwrap().to_owned();
+    let group = cluster.cli_json(&["group", "get", "default"]).await["group"]["id"].as_str().unwrap().to_owned();
     let request = AcquireFillRequest {
         digest: name.clone(),
         node_id: "01990000-0000-7000-8000-000000000001".into(),
