@@ -156,7 +156,7 @@ impl NodeService for Nodes {
         let proven_at = request.link_epoch;
         let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref(), proven_at).await;
         Ok(Response::new(match recorded.map_err(from_plane)? {
-            Recorded::Recorded(found) => RecordLinkResponse {
+            Recorded::Linked(found) => RecordLinkResponse {
                 recorded: true,
                 referenced: convert::links(found.referenced),
                 link_epoch: found.link_epoch,

@@ -29,7 +29,7 @@ pub struct LinksFound {
 #[derive(Debug)]
 pub enum Recorded {
     /// It is recorded; of a manifest, these are the links to what it refers to.
-    Recorded(LinksFound),
+    Linked(LinksFound),
     /// Links of the group were removed since the proof began: it has none.
     Outdated,
     /// The content is being deleted.
@@ -87,7 +87,7 @@ impl Plane {
         tx.commit().await?;
         failpoint::reached("link_committed");
         let link_epoch = group.link_epoch;
-        Ok(Recorded::Recorded(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
+        Ok(Recorded::Linked(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
     }
 }
 
