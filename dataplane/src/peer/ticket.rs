@@ -57,3 +57,69 @@ pub(super) fn verify(headers: &HeaderMap, digest: &Digest, policy: &PolicySnapsh
     };
     Some(Asker { node_id: claims.sub, repository, link_epoch: claims.link_epoch })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
+    use jsonwebtoken::{DecodingKey, EncodingKey, Header, encode};
+    use roadstead_proto::{Algorithm as DigestAlgorithm, REGISTRY_SERVICE};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::control::{PolicyChange, VerifyingKey};
+
+    fn digest() -> Digest {
+        Digest::of(DigestAlgorithm::Sha256, b"layer")
+    }
+
+    fn claims() -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        json!({
+            "iss": "roadstead", "aud": PEER_SERVICE, "sub": "n2", "iat": now, "nbf": now, "exp": now + 300,
+            "digest": digest().to_string(), "group_id": "g1", "upstream": "docker.io", "repository": "library/app",
+            "link_epoch": 3,
+        })
+    }
+
+    fn signed_by(seed: u8, claims: &Value) -> String {
+        let key = SigningKey::from_bytes(&[seed; 32]).to_pkcs8_der().unwrap();
+        let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, claims, &EncodingKey::from_ed_der(key.as_bytes())).unwrap()
+    }
+
+    fn shown(ticket: &str) -> Option<Asker> {
+        let public = SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let key = VerifyingKey { id: "k1".into(), key: DecodingKey::from_ed_der(public.as_bytes()), not_after: None };
+        let policy = PolicySnapshot::default().with(PolicyChange::Keys(vec![key]));
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {ticket}").parse().unwrap())]);
+        verify(&headers, &digest(), &policy)
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_its_blob_and_its_time_and_if_the_control_plane_signed_it() {
+        let asker = shown(&signed_by(7, &claims())).unwrap();
+        assert_eq!((&*asker.node_id, asker.link_epoch), ("n2", 3));
+        assert_eq!(asker.repository.to_string(), "docker.io/library/app of group g1");
+        let other = Digest::of(DigestAlgorithm::Sha256, b"another");
+        for (claim, value) in [
+            ("digest", json!(other.to_string())),
+            ("aud", json!(REGISTRY_SERVICE)),
+            ("iss", json!("somebody")),
+            ("exp", json!(claims()["iat"].as_u64().unwrap() - 61)),
+            ("nbf", json!(claims()["iat"].as_u64().unwrap() + 120)),
+            ("exp", Value::Null),
+            ("group_id", Value::Null),
+        ] {
+            let mut claims = claims();
+            claims[claim] = value.clone();
+            assert!(shown(&signed_by(7, &claims)).is_none(), "{claim}: {value}");
+        }
+        assert!(shown(&signed_by(8, &claims())).is_none(), "signed by somebody else");
+        assert!(shown("nonsense").is_none());
+        let bare = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
+        let by_hand = encode(&bare, &claims(), &EncodingKey::from_secret(&[7; 32])).unwrap();
+        assert!(shown(&by_hand).is_none(), "another algorithm");
+    }
+}
