@@ -81,7 +81,7 @@ impl Plane {
         let (name, detail) = (lease_name(digest), Detail::of(asker));
         let wanted =
             Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         let (holder, held_epoch, detail, expires_at_ms) = match leases::acquire(&mut tx, &wanted, now_ms).await? {
             Lease::Granted { epoch } => {
                 tx.commit().await?;
@@ -113,7 +113,7 @@ impl Plane {
     pub async fn renew_fills(&self, node_id: &str, fills: &[(Digest, i64)]) -> PlaneResult<Vec<Digest>> {
         let now_ms = self.clock.now_ms();
         let mut lost = Vec::new();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         for (digest, epoch) in fills {
             if !leases::renew(&mut tx, &lease_name(digest), node_id, *epoch, millis(FILL_LEASE), now_ms).await? {
                 lost.push(*digest);
@@ -125,7 +125,7 @@ impl Plane {
 
     /// Takes a lease back.
     pub async fn release_fill(&self, node_id: &str, digest: &Digest, epoch: i64) -> PlaneResult<()> {
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         leases::release(&mut tx, &lease_name(digest), node_id, epoch).await?;
         Ok(tx.commit().await?)
     }

@@ -124,7 +124,7 @@ impl Plane {
             sleep_until(last + BETWEEN_WRITES).await;
         }
         let mut taken = Taken { all, reports: std::mem::take(&mut all.waiting().reports) };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         for report in taken.reports.values() {
             match report {
                 Report::Is(node) => nodes::put(&mut tx, node).await?,

@@ -62,7 +62,7 @@ impl Plane {
             return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
         }
         let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         let group = group_with(&mut tx, &place.group_id).await?;
         if !contents::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
             return Ok(Recorded::BeingDeleted);

@@ -118,7 +118,7 @@ impl Plane {
             return Ok(decided);
         }
         drop(tx);
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
         // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
         if let Err(error) = note(tx, place, tag, change, self.clock.now_ms()).await {

@@ -154,7 +154,7 @@ impl Plane {
         if used.is_empty() && seen.is_empty() {
             return Ok(());
         }
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         for (id, at_ms) in used {
             tokens::set_last_used(&mut tx, &id, at_ms).await?;
         }

@@ -38,7 +38,7 @@ impl Plane {
             return Err(PlaneError::invalid("reports", message));
         }
         let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_soon().await?;
         if !usage::begin_batch(&mut tx, batch_id, now_ms).await? {
             return Ok(());
         }

@@ -52,3 +52,18 @@ async fn a_start_says_what_is_wrong_with_the_database_and_shows_no_password() {
         assert!(!error.to_string().contains("hunter"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn only_what_would_be_brought_again_does_not_wait_for_the_disk() {
+    use sqlx::Row as _;
+    let home = Home::new(Engine::Postgres);
+    let store = Store::open(&home.settings, NOW).await.unwrap();
+    let setting = async |mut tx: crate::store::WriteTx| {
+        let row = sqlx::query("SHOW synchronous_commit").fetch_one(&mut *tx).await.unwrap();
+        row.try_get::<String, _>(0).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(setting(store.write().await.unwrap()).await, "on");
+        assert_eq!(setting(store.write_soon().await.unwrap()).await, "off");
+    }
+}
