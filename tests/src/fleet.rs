@@ -188,6 +188,7 @@ impl Setting<'_> {
         let name = format!("node-{number}");
         let mut arguments = words(&["dataplane", "--listen", &address.to_string(), "--node-name", &name]);
         arguments.extend(words(&["--metrics-listen", &metrics.to_string(), "--control", &urls.join(",")]));
+        arguments.extend(words(&["--storage", &format!("s3://{BUCKET}/blobs"), "--node-cache", "1GiB"]));
         arguments.extend(words(&["--peer-listen", &peer.to_string()]));
         arguments.extend(words(&["--peer-url", &format!("http://{}", to_peer.address())]));
         arguments.extend(self.options.node_arguments.iter().cloned());

@@ -6,6 +6,7 @@ mod database;
 mod one_fill;
 mod purge_while_cut_off;
 mod rolling_restart;
+mod store;
 
 use roadstead_tests::{
     client::Client,
