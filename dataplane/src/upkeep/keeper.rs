@@ -71,7 +71,10 @@ impl Keeper {
         let recorded = self.control.record_link(at, link, references, tag, proven_at).await;
         failpoint::reached("link_recorded");
         match &recorded {
-            Ok(Recorded::Recorded) => self.still_there(&link.digest, blob).await,
+            Ok(Recorded::Recorded) => {
+                self.leftovers().remove(&link.digest);
+                self.still_there(&link.digest, blob).await;
+            }
             // Nobody links it, and the control plane knows of it.
             Ok(Recorded::Outdated) => {}
             // Deleting it here could take what somebody else links this moment.
