@@ -169,6 +169,8 @@ pub struct Errands {
 struct Elsewhere {
     /// Nobody has claimed these.
     offered: BTreeSet<String>,
+    /// A node has just claimed these, which a look that began before does not know.
+    taken: BTreeSet<String>,
     /// Nobody waits for these any more.
     given_up: Vec<String>,
 }
@@ -231,15 +233,21 @@ impl Errands {
     /// All that the database offers: what is new of it is offered here too.
     pub fn offered<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let ids: BTreeSet<String> = ids.map(ToOwned::to_owned).collect();
-        let before = std::mem::replace(&mut lock(&self.elsewhere).offered, ids.clone());
-        for id in ids.difference(&before) {
+        let mut elsewhere = lock(&self.elsewhere);
+        elsewhere.taken.retain(|id| ids.contains(id));
+        let now: BTreeSet<String> = ids.difference(&elsewhere.taken).cloned().collect();
+        for id in now.difference(&elsewhere.offered) {
             let _ = self.offers.send(id.clone());
         }
+        elsewhere.offered = now;
     }
 
     /// Notes that a node has claimed what the database has.
     pub fn claimed(&self, id: &str) {
-        lock(&self.elsewhere).offered.remove(id);
+        let mut elsewhere = lock(&self.elsewhere);
+        elsewhere.offered.remove(id);
+        elsewhere.taken.insert(id.to_owned());
+        drop(elsewhere);
         if let Some(posted) = open(&self.book).get(id) {
             posted.state.send_if_modified(|state| {
                 let is_news = matches!(state, State::Offered);

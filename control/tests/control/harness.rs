@@ -257,7 +257,12 @@ impl Plane {
 }
 
 pub fn config(folder: &TempDir) -> ControlConfig {
-    ControlConfig { database_url: database_of(folder.path()), ..ControlConfig::new(folder.path().join("data")) }
+    ControlConfig {
+        database_url: database_of(folder.path()),
+        // A busy machine is no outage.
+        database_timeout: Duration::from_secs(30),
+        ..ControlConfig::new(folder.path().join("data"))
+    }
 }
 
 /// The database of a test's folder: SQLite in it, or where `ROADSTEAD_TEST_DATABASE` says `postgres`, one of a PostgreSQL
