@@ -90,8 +90,9 @@ mod tests {
     }
 
     fn shown(ticket: &str) -> Option<Asker> {
-        let public = SigningKey::from_bytes(&[7; 32]).verifying_key();
-        let key = VerifyingKey { id: "k1".into(), key: DecodingKey::from_ed_der(public.as_bytes()), not_after: None };
+        let ed25519 = SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
+        let key = DecodingKey::from_ed_der(&ed25519);
+        let key = VerifyingKey { id: "k1".to_owned(), key, ed25519, not_after: None };
         let policy = PolicySnapshot::default().with(PolicyChange::Keys(vec![key]));
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {ticket}").parse().unwrap())]);
         verify(&headers, &digest(), &policy)
