@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::Method;
 use object_store::{
-    GetOptions, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+    GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
     multipart::{MultipartStore, PartId},
     path::Path,
     signer::Signer,
@@ -209,11 +209,11 @@ impl Bucket {
         self.must("list", &folder, SHORT, self.store.list(Some(&folder)).try_collect()).await
     }
 
-    /// Asks for anything at all: whether the bucket is there and we may use it.
-    pub async fn greet(&self) -> Outcome<ListResult> {
-        let folder = self.below(&["probe"]);
-        match tokio::time::timeout(SHORT, self.store.list_with_delimiter(Some(&folder))).await {
-            Ok(answer) => answer,
+    /// Writes an object, for nothing but the answer: whether the bucket is there and we may write. Listings do not tell
+    /// a refusal from other trouble.
+    pub async fn greet(&self, path: &Path) -> Outcome<()> {
+        match tokio::time::timeout(SHORT, self.store.put(path, PutPayload::from_static(b"roadstead"))).await {
+            Ok(answer) => answer.map(drop),
             Err(_) => Err(object_store::Error::Generic { store: "bucket", source: "no answer".into() }),
         }
     }

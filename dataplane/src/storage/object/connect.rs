@@ -4,10 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    BackoffConfig, ClientOptions, ObjectStoreScheme, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
 };
 use url::Url;
+use uuid::Uuid;
 
 use super::bucket::Bucket;
 use crate::storage::{StorageError, metrics::StorageMetrics};
@@ -52,9 +55,12 @@ impl ObjectStoreUrl {
                 let mut builder = AmazonS3Builder::from_env().with_url(self.url.as_str()).with_retry(retry);
                 let endpoint = self.endpoint.as_ref().map(Url::to_string).or_else(endpoint_of_environment);
                 let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-                builder = builder.with_client_options(options.with_allow_http(plain));
+                // Not everything that speaks S3 can delete in bulk, and we delete one at a time.
+                builder = builder.with_client_options(options.with_allow_http(plain)).with_disable_bulk_delete(true);
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+                    // The one key that no variable of the environment outdoes.
+                    let endpoint = endpoint.trim_end_matches('/');
+                    builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
                 }
                 let store = Arc::new(builder.build().map_err(refused)?);
                 Ok(Bucket::new(name, prefix, Arc::clone(&store), Some(store), metrics))
@@ -87,12 +93,13 @@ fn endpoint_of_environment() -> Option<String> {
 pub async fn greet(bucket: &Bucket, url: &Url) -> Result<(), StorageError> {
     use object_store::Error;
     let settings = |why: String| Err(StorageError::Settings(format!("{url}: {why}")));
-    match bucket.greet().await {
-        Ok(_) => Ok(()),
+    let path = bucket.below(&["probe", &Uuid::now_v7().to_string()]);
+    match bucket.greet(&path).await {
+        Ok(()) => bucket.delete(&path).await,
         Err(Error::NotFound { .. }) => settings("there is no such bucket".to_owned()),
         Err(Error::PermissionDenied { source, .. } | Error::Unauthenticated { source, .. }) => {
             tracing::debug!(error = %source, "the object store refused");
-            settings("the store refused the credentials, or they may not list this bucket".to_owned())
+            settings("the store refused the credentials, or they may not write to this bucket".to_owned())
         }
         Err(error) => {
             tracing::warn!(%error, store = %url, "the object store does not answer yet");
