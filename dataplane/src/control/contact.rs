@@ -15,7 +15,7 @@ pub(super) struct Contact {
     started: Instant,
     /// Milliseconds from `started` to the last word; less than 0 if that was before.
     heard_ms: AtomicI64,
-    /// The same for the last call that was answered.
+    /// The same for the last call that was answered; long before if none was.
     answered_ms: AtomicI64,
     /// The last call was not answered.
     troubled: AtomicBool,
@@ -26,7 +26,7 @@ impl Contact {
         Self {
             started: Instant::now(),
             heard_ms: AtomicI64::new(0),
-            answered_ms: AtomicI64::new(0),
+            answered_ms: AtomicI64::new(i64::MIN),
             troubled: AtomicBool::new(false),
         }
     }
@@ -118,7 +118,7 @@ mod tests {
     async fn what_an_earlier_process_heard_counts_from_then() {
         let contact = Contact::new();
         contact.heard_before(SystemTime::now() - Duration::from_secs(600));
-        assert_eq!(contact.silent_for().as_secs(), 600);
+        assert_eq!((contact.silent_for().as_secs(), contact.lag()), (600, None), "nothing answers yet: no lag, an outage");
         contact.heard_before(SystemTime::now() + Duration::from_secs(60));
         assert_eq!(contact.silent_for().as_secs(), 0, "the clock was set back");
     }
