@@ -12,12 +12,14 @@ use crate::output::plain;
 pub fn explain(status: &Status, control: &str, credential: &Credential) -> String {
     let said = plain(status.message());
     if let Some(cause) = local_cause(status) {
-        return match status.code() {
-            Code::Unavailable => {
-                let next = next_step(control, &cause);
+        let next = tls_hint(control, &cause);
+        return match (status.code(), next) {
+            (Code::Unavailable, next) => {
+                let next = next.unwrap_or("is `roadstead serve` running?");
                 format!("cannot reach the control plane at {control}: {cause}; {next}")
             }
-            _ => format!("talking to the control plane at {control} failed: {cause}"),
+            (_, Some(next)) => format!("talking to the control plane at {control} failed: {cause}; {next}"),
+            (_, None) => format!("talking to the control plane at {control} failed: {cause}"),
         };
     }
     if is_no_grpc(status) {
@@ -48,20 +50,23 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
     }
 }
 
-/// What to try, by what TLS says when the two sides do not fit.
-fn next_step(control: &str, cause: &str) -> &'static str {
-    if cause.contains("invalid peer certificate") {
-        "is its certificate's issuer in --control-ca-file, and the name in the URL in the certificate?"
-    } else if cause.contains("CertificateRequired") || cause.contains("HandshakeFailure") {
-        "it wants a certificate: --control-client-cert and --control-client-key"
-    } else if cause.contains("UnknownCA") || cause.contains("DecryptError") || cause.contains("BadCertificate") {
-        "it does not accept the certificate of --control-client-cert"
-    } else if cause.contains("InvalidContentType") {
-        "it does not speak TLS: write http://"
-    } else if control.starts_with("http://") && !cause.contains("refused") {
-        "is `roadstead serve` running? If it has a certificate, write https://"
+/// What to try where the two sides' ideas of TLS do not fit, by what it says then.
+fn tls_hint(control: &str, cause: &str) -> Option<&'static str> {
+    let says = |signs: &[&str]| signs.iter().any(|sign| cause.contains(sign));
+    if says(&["invalid peer certificate"]) {
+        Some("is its certificate's issuer in --control-ca-file, and the name in the URL in the certificate?")
+    } else if says(&["CertificateRequired", "HandshakeFailure"]) {
+        Some("it wants a certificate: --control-client-cert and --control-client-key")
+    } else if says(&["UnknownCA", "DecryptError", "BadCertificate"]) {
+        Some("it does not accept the certificate of --control-client-cert")
+    } else if says(&["InvalidContentType"]) {
+        Some("it does not speak TLS: write http://")
+    } else if control.starts_with("http://")
+        && says(&["frame with invalid", "connection reset", "closed", "broken pipe"])
+    {
+        Some("if it has a certificate, write https://")
     } else {
-        "is `roadstead serve` running?"
+        None
     }
 }
 

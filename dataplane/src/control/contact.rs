@@ -118,7 +118,11 @@ mod tests {
     async fn what_an_earlier_process_heard_counts_from_then() {
         let contact = Contact::new();
         contact.heard_before(SystemTime::now() - Duration::from_secs(600));
-        assert_eq!((contact.silent_for().as_secs(), contact.lag()), (600, None), "nothing answers yet: no lag, an outage");
+        assert_eq!(
+            (contact.silent_for().as_secs(), contact.lag()),
+            (600, None),
+            "nothing answers yet: no lag, an outage"
+        );
         contact.heard_before(SystemTime::now() + Duration::from_secs(60));
         assert_eq!(contact.silent_for().as_secs(), 0, "the clock was set back");
     }

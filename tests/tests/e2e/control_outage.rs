@@ -121,8 +121,7 @@ async fn a_node_that_starts_while_the_control_plane_is_away_serves_what_it_knew(
     let client = afresh(&cluster, &token);
     client.token("app").await;
     let node_token = cluster.cli_json(&["token", "create", "--node", "--name", "again"]).await;
-    cluster.kill_one(0);
-    // An orderly stop keeps what was remembered until then.
+    // An orderly stop of both keeps what the node remembered until then.
     cluster.terminate();
     cluster.exit_codes(Duration::from_secs(20)).await;
     let [registry, metrics] = [cluster.registry, cluster.metrics].map(|address| address.to_string());
