@@ -17,24 +17,29 @@ UPDATE links SET held_bytes = (
         SELECT own.digest, own.kind FROM links AS own WHERE own.group_id = links.group_id
             AND own.upstream = links.upstream AND own.repository = links.repository AND own.digest = links.digest
         UNION
-        SELECT beside.digest, beside.kind FROM held
-        JOIN manifest_references ON manifest_references.manifest = held.digest
-        JOIN links AS beside ON beside.group_id = links.group_id AND beside.upstream = links.upstream
-            AND beside.repository = links.repository AND beside.digest = manifest_references.child
-        WHERE held.kind = 'manifest')
+        SELECT beside.digest, beside.kind FROM held CROSS JOIN manifest_references CROSS JOIN links AS beside
+        WHERE manifest_references.manifest = held.digest AND beside.group_id = links.group_id
+            AND beside.upstream = links.upstream AND beside.repository = links.repository
+            AND beside.digest = manifest_references.child AND held.kind = 'manifest')
     SELECT CAST(COALESCE(SUM(contents.size_bytes), 0) AS BIGINT) FROM held
     JOIN contents ON contents.digest = held.digest)
 WHERE kind = 'manifest';
 UPDATE links SET parents = (
-    SELECT COUNT(*) FROM manifest_references
-    JOIN links AS beside ON beside.group_id = links.group_id AND beside.upstream = links.upstream
+    SELECT COUNT(*) FROM manifest_references CROSS JOIN links AS beside
+    WHERE beside.group_id = links.group_id AND beside.upstream = links.upstream
         AND beside.repository = links.repository AND beside.digest = manifest_references.manifest
-        AND beside.kind = 'manifest'
-    WHERE manifest_references.child = links.digest AND manifest_references.manifest <> links.digest);
+        AND beside.kind = 'manifest' AND manifest_references.child = links.digest
+        AND manifest_references.manifest <> links.digest);
 
-CREATE INDEX links_by_size ON links (group_id, kind, held_bytes, upstream, repository, digest);
-CREATE INDEX links_by_pulled ON links (group_id, kind, pulled_at, upstream, repository, digest);
-CREATE INDEX links_by_pulls ON links (group_id, kind, pulls, upstream, repository, digest);
+-- The group comes second: an index that holds all columns and begins with the group would be taken for the lookup of one
+-- digest by a database without statistics, and be gone through from end to end.
+DROP INDEX links_by_digest;
+DROP INDEX links_by_kind;
+CREATE INDEX links_by_digest ON links (digest, group_id, kind, upstream, repository);
+CREATE INDEX links_by_kind ON links (kind, group_id, upstream, repository, digest);
+CREATE INDEX links_by_size ON links (kind, group_id, held_bytes, upstream, repository, digest);
+CREATE INDEX links_by_pulled ON links (kind, group_id, pulled_at, upstream, repository, digest);
+CREATE INDEX links_by_pulls ON links (kind, group_id, pulls, upstream, repository, digest);
 -- What nobody has used for long.
 CREATE INDEX links_by_use ON links (group_id, (COALESCE(last_pulled_at, cached_at)), upstream, repository);
 

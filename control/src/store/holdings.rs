@@ -1,6 +1,7 @@
 //! What is kept beside the links, so that lists and figures need not add anything up: the size of whole images and how
 //! many manifests need some content (in the links themselves), the figures of each image, and those of each group.
-//! Only [`links`](super::links) calls these, whenever a link comes or goes.
+//! Only [`links`](super::links) calls these, whenever a link comes or goes. Where the order of tables decides between
+//! a few lookups and going through everything, they are joined by `CROSS JOIN`, which SQLite takes as the order.
 
 use roadstead_proto::Digest;
 use sqlx::{AnyConnection, Row as _};
@@ -60,10 +61,10 @@ macro_rules! measure {
                          AND own.repository = $3 AND own.digest = links.digest
                      UNION
                      SELECT beside.digest, beside.kind FROM held
-                     JOIN manifest_references ON manifest_references.manifest = held.digest
-                     JOIN links AS beside ON beside.group_id = $1 AND beside.upstream = $2 AND beside.repository = $3
-                         AND beside.digest = manifest_references.child
-                     WHERE held.kind = 'manifest')
+                     CROSS JOIN manifest_references CROSS JOIN links AS beside
+                     WHERE held.kind = 'manifest' AND manifest_references.manifest = held.digest
+                         AND beside.group_id = $1 AND beside.upstream = $2 AND beside.repository = $3
+                         AND beside.digest = manifest_references.child)
                  SELECT CAST(COALESCE(SUM(contents.size_bytes), 0) AS BIGINT) FROM held
                  JOIN contents ON contents.digest = held.digest)",
             $how

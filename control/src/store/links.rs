@@ -37,10 +37,9 @@ pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifes
     let rows = at(
         place,
         "SELECT links.digest AS digest, links.kind AS kind, contents.size_bytes AS size_bytes, media_type
-         FROM manifest_references
-         JOIN links ON links.digest = manifest_references.child
-         JOIN contents ON contents.digest = links.digest
-         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND manifest = $4
+         FROM manifest_references CROSS JOIN links CROSS JOIN contents
+         WHERE manifest = $4 AND group_id = $1 AND upstream = $2 AND repository = $3
+             AND links.digest = manifest_references.child AND contents.digest = links.digest
          ORDER BY links.digest",
     )
     .bind(manifest.to_string())

@@ -179,9 +179,15 @@ pub(super) async fn plans(
         ("manifests", links::manifests_sql(page, filter)),
         ("blobs", links::blobs_sql(page, filter)),
     ] {
-        plans.push((list, sql.plan(db).await));
+        plans.push((list, sql.plan(db, false).await));
     }
     plans
+}
+
+/// How SQLite goes about telling what is an image's own, step by step.
+#[cfg(test)]
+pub(super) async fn plan_of_shares(db: &mut sqlx::AnyConnection, of: (&GroupRepository, &Digest)) -> Vec<String> {
+    shares::members_sql(&of.0.group_id, &[of]).plan(db, true).await
 }
 
 #[cfg(test)]

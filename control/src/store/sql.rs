@@ -106,12 +106,12 @@ impl Sql {
 
 #[cfg(test)]
 impl Sql {
-    /// How SQLite goes about it, a line for each step; what it does for each row that it has found is left out.
-    pub async fn plan(mut self, db: &mut AnyConnection) -> Vec<String> {
+    /// How SQLite goes about it, a line for each step; with `each_row`, also what it does for each row that it has found.
+    pub async fn plan(mut self, db: &mut AnyConnection, each_row: bool) -> Vec<String> {
         use sqlx::Row as _;
         self.text.insert_str(0, "EXPLAIN QUERY PLAN ");
         let rows = self.fetch_all(db).await.unwrap();
-        let outermost = rows.iter().filter(|row| row.try_get::<i64, _>("parent").unwrap() == 0);
-        outermost.map(|row| row.try_get("detail").unwrap()).collect()
+        let steps = rows.iter().filter(|row| each_row || row.try_get::<i64, _>("parent").unwrap() == 0);
+        steps.map(|row| row.try_get("detail").unwrap()).collect()
     }
 }

@@ -182,3 +182,20 @@ async fn pages_are_found_in_indexes_not_by_going_through_or_sorting_everything()
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_an_images_own_is_told_by_lookups_of_its_content_alone() {
+    let (_folder, store) = fresh().await;
+    if ENGINE != Engine::Sqlite {
+        return;
+    }
+    let group = group("acme");
+    let mut tx = store.write().await.unwrap();
+    let plan = lists::plan_of_shares(&mut tx, (&place(&group), &digest("m"))).await;
+    let of_links =
+        |step: &&String| ["SEARCH links ", "SEARCH own ", "SEARCH other "].iter().any(|t| step.starts_with(t));
+    let lookups: Vec<_> = plan.iter().filter(of_links).collect();
+    assert_eq!(lookups.len(), 4, "{plan:#?}");
+    // Begun with no more than the group, each would go through all that the group has.
+    assert!(lookups.iter().all(|step| step.contains("digest=?")), "{plan:#?}");
+}

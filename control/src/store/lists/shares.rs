@@ -99,24 +99,24 @@ fn unique(root: &str, image: &Image, children: &HashMap<String, Vec<String>>) ->
     bytes
 }
 
-fn members_sql(group_id: &str, manifests: &[(&GroupRepository, &Digest)]) -> Sql {
-    let mut sql = Sql::new(
-        "WITH RECURSIVE page (root, upstream, repository, digest, kind) AS (
-             SELECT digest, upstream, repository, digest, kind FROM links WHERE group_id = ",
-    );
-    sql.bind(group_id).push(" AND (upstream, repository, digest) IN (VALUES ");
+pub(super) fn members_sql(group_id: &str, manifests: &[(&GroupRepository, &Digest)]) -> Sql {
+    let mut sql = Sql::new("WITH RECURSIVE named (group_id) AS (SELECT id FROM groups WHERE id = ");
+    sql.bind(group_id).push("), page (upstream, repository, digest) AS (VALUES ");
     sql.rows(manifests.iter().map(|(place, digest)| {
         [Value::from(place.upstream.as_str()), place.repository.as_str().into(), digest.to_string().into()]
     }));
     sql.push(
-        ")), held (root, upstream, repository, digest, kind) AS (
-             SELECT root, upstream, repository, digest, kind FROM page
+        "), held (root, upstream, repository, digest, kind) AS (
+             SELECT links.digest, links.upstream, links.repository, links.digest, links.kind
+             FROM named CROSS JOIN page CROSS JOIN links
+             WHERE links.group_id = named.group_id AND links.upstream = page.upstream
+                 AND links.repository = page.repository AND links.digest = page.digest
              UNION
              SELECT held.root, held.upstream, held.repository, links.digest, links.kind FROM held
-             JOIN manifest_references ON manifest_references.manifest = held.digest
-             JOIN links ON links.group_id = $1 AND links.upstream = held.upstream
-                 AND links.repository = held.repository AND links.digest = manifest_references.child
-             WHERE held.kind = 'manifest')
+             CROSS JOIN manifest_references CROSS JOIN links
+             WHERE manifest_references.manifest = held.digest AND held.kind = 'manifest' AND links.group_id = $1
+                 AND links.upstream = held.upstream AND links.repository = held.repository
+                 AND links.digest = manifest_references.child)
          SELECT held.upstream, held.repository, held.root, held.digest, contents.size_bytes, own.kind, own.parents,
              CAST(CASE WHEN EXISTS (SELECT 1 FROM links AS other WHERE other.digest = held.digest AND other.group_id = $1
                      AND (other.upstream <> held.upstream OR other.repository <> held.repository))
@@ -124,10 +124,9 @@ fn members_sql(group_id: &str, manifests: &[(&GroupRepository, &Digest)]) -> Sql
              CAST(CASE WHEN EXISTS (SELECT 1 FROM tags WHERE tags.group_id = $1 AND tags.upstream = held.upstream
                      AND tags.repository = held.repository AND tags.digest = held.digest)
                  THEN 1 ELSE 0 END AS BIGINT)
-         FROM held
-         JOIN links AS own ON own.group_id = $1 AND own.upstream = held.upstream AND own.repository = held.repository
-             AND own.digest = held.digest
-         JOIN contents ON contents.digest = held.digest",
+         FROM held CROSS JOIN links AS own CROSS JOIN contents
+         WHERE own.group_id = $1 AND own.upstream = held.upstream AND own.repository = held.repository
+             AND own.digest = held.digest AND contents.digest = held.digest",
     );
     sql
 }
