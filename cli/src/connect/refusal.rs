@@ -65,6 +65,9 @@ fn tls_hint(control: &str, cause: &str) -> Option<&'static str> {
         && says(&["frame with invalid", "connection reset", "closed", "broken pipe"])
     {
         Some("if it has a certificate, write https://")
+    } else if control.starts_with("https://") && says(&["connection reset", "closed", "broken pipe"]) {
+        // Why it closes the connection may get lost on the way.
+        Some("if it wants a certificate, show one that it accepts: --control-client-cert and --control-client-key")
     } else {
         None
     }
