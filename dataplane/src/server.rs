@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,15 @@ const MAX_STREAMS: u32 = 250;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// What one HTTP/2 stream may hold back for a slow client, in bytes.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How long a stop waits before connections are closed that have not asked for anything yet.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// Most connections in the queue of the operating system, as tokio asks for.
+const MAX_QUEUE: usize = 1024;
+
+/// A connection that was let in, and its place among those that may be.
+type Accepted = (OwnedSemaphorePermit, TcpStream, SocketAddr);
 
 /// What is known of the connection that a request came on.
 #[derive(Clone, Copy, Debug)]
@@ -102,32 +111,45 @@ impl Server {
                 () = stop.cancelled() => break,
                 accepted = self.accept(&places) => accepted,
             };
-            let Some((place, socket, peer)) = accepted else { continue };
-            let connection = Connection { peer, tls: self.tls.is_some() };
-            let (tls, bounds, http, stack) = (self.tls.clone(), self.bounds, Arc::clone(&http), self.stack.clone());
-            let (watcher, open) = (graceful.watcher(), self.open.clone());
-            tokio::spawn(async move {
-                open.inc();
-                match tls {
-                    None => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
-                    Some(tls) => match timeout(bounds.header, tls.accept(socket)).await {
-                        Ok(Ok(socket)) => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
-                        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
-                        Err(_) => debug!(%peer, "TLS handshake took too long"),
-                    },
-                }
-                open.dec();
-                drop(place);
-            });
+            if let Some(accepted) = accepted {
+                self.spawn(accepted, &http, &graceful);
+            }
+        }
+        // Who waits in the queue has been let in, as far as they know.
+        for _ in 0..MAX_QUEUE {
+            let Ok(Some(accepted)) = timeout(Duration::ZERO, self.accept(&places)).await else { break };
+            self.spawn(accepted, &http, &graceful);
         }
         drop(self.listener);
         info!("draining: no new connections, answers under way go on");
+        // The shutdown closes connections that have not asked yet; who has just connected is about to.
+        sleep(LAST_CALL.min(self.bounds.drain)).await;
         if timeout(self.bounds.drain, graceful.shutdown()).await.is_err() {
             warn!(timeout_ms = self.bounds.drain.as_millis() as u64, "answers under way were cut off");
         }
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    fn spawn(&self, accepted: Accepted, http: &Arc<auto::Builder<TokioExecutor>>, graceful: &GracefulShutdown) {
+        let (place, socket, peer) = accepted;
+        let connection = Connection { peer, tls: self.tls.is_some() };
+        let (tls, bounds, http, stack) = (self.tls.clone(), self.bounds, Arc::clone(http), self.stack.clone());
+        let (watcher, open) = (graceful.watcher(), self.open.clone());
+        tokio::spawn(async move {
+            open.inc();
+            match tls {
+                None => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                Some(tls) => match timeout(bounds.header, tls.accept(socket)).await {
+                    Ok(Ok(socket)) => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                    Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => debug!(%peer, "TLS handshake took too long"),
+                },
+            }
+            open.dec();
+            drop(place);
+        });
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<Accepted> {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
         match self.listener.accept().await {
             Ok((socket, peer)) => {
@@ -140,7 +162,7 @@ impl Server {
             Err(error) => {
                 // Out of descriptors, most likely: connections that end make room.
                 warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 None
             }
         }
@@ -201,7 +223,7 @@ mod tests {
     use bytes::Bytes;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        time::{Instant, sleep},
+        time::Instant,
     };
     use tower::service_fn as tower_service_fn;
 
