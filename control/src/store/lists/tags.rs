@@ -53,9 +53,10 @@ pub async fn tags(db: &mut AnyConnection, page: &Page<'_>, filter: &Filter) -> S
     rows.iter().map(|row| read(page.group_id, row)).collect()
 }
 
-/// The columns, and the two tables in the order in which they are gone through.
+/// The columns, and the two tables in the order in which they are gone through: an outer join, of which every row is
+/// asked for its second half by `COALESCE`, is left in that order by both databases.
 macro_rules! select {
-    ($first:literal, $second:literal) => {
+    ($first:literal, $second:literal, $has_second:literal) => {
         concat!(
             "SELECT tags.upstream, tags.repository, tags.tag, tags.served, tags.created_at, tags.confirmed_at,
                  links.pulled_at, links.pulls, links.held_bytes,
@@ -71,10 +72,13 @@ macro_rules! select {
                      AS previous
              FROM ",
             $first,
-            " CROSS JOIN ",
+            " LEFT JOIN ",
             $second,
-            " WHERE links.group_id = tags.group_id AND links.upstream = tags.upstream
-                 AND links.repository = tags.repository AND links.digest = tags.served AND links.kind = 'manifest'"
+            " ON links.group_id = tags.group_id AND links.upstream = tags.upstream
+                 AND links.repository = tags.repository AND links.digest = tags.served AND links.kind = 'manifest'
+             WHERE COALESCE(",
+            $has_second,
+            ", '') <> ''"
         )
     };
 }
@@ -88,8 +92,15 @@ pub(super) fn tags_sql(page: &Page<'_>, filter: &Filter) -> Sql {
     };
     let after = page.after.cloned().unwrap_or_default();
     let first = if rank.is_some() { "links" } else { "tags" };
-    let mut sql = Sql::new(if rank.is_some() { select!("links", "tags") } else { select!("tags", "links") });
+    let mut sql = Sql::new(if rank.is_some() {
+        select!("links", "tags", "tags.tag")
+    } else {
+        select!("tags", "links", "links.kind")
+    });
     sql.push(" AND ").push(first).push(".group_id = ").bind(page.group_id);
+    if rank.is_some() {
+        sql.push(" AND links.kind = 'manifest'");
+    }
     narrow(&mut sql, first, filter, page.order);
     if let Some(like) = &filter.tag_like {
         sql.push(" AND tags.tag LIKE ").bind(like.as_str()).push(" ESCAPE '\\'");
