@@ -9,6 +9,7 @@
 mod client;
 mod condition;
 mod contact;
+pub(crate) mod contact_metric;
 mod content;
 mod credential;
 mod doubt;

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{DataplaneConfig, StorageUrl},
-    control::{ControlClient, ControlReplicas, InvalidNodeToken},
+    control::{ControlClient, ControlReplicas, InvalidNodeToken, contact_metric},
     errands::Errands,
     fill::{Cluster, Fills},
     layers::{
@@ -126,6 +126,7 @@ impl Dataplane {
         };
         let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         control.restore(&config.data_dir);
+        contact_metric::register(&control, registry);
         let conditions = Arc::clone(control.conditions());
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;

@@ -74,7 +74,7 @@ impl ControlAt {
         let tls = match &self.control_ca_file {
             None => tls.with_native_roots(),
             Some(path) => {
-                let pem = pem("--control-ca-file", path, |pem| first_certificate(pem))?;
+                let pem = pem("--control-ca-file", path, first_certificate)?;
                 tls.ca_certificate(Certificate::from_pem(pem))
             }
         };

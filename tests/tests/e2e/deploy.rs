@@ -6,7 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use roadstead_tests::{cluster::executable, engines::Podman, process::run};
+use roadstead_tests::{
+    cluster::executable,
+    engines::Podman,
+    hub::{Fault, Kind, When},
+    image::{Image, random_bytes},
+    process::run,
+};
+
+use crate::open_pair;
 
 fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path).canonicalize().unwrap()
@@ -14,6 +22,76 @@ fn deploy(path: &str) -> PathBuf {
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+/// Every file below `folder`, but for links.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(files(&entry.path()));
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+/// The words of `text` that begin with `prefix` and go on in characters that `more` admits.
+fn words(text: &str, prefix: &str, more: impl Fn(char) -> bool) -> BTreeSet<String> {
+    text.match_indices(prefix)
+        .filter(|(at, _)| !text[..*at].ends_with(|c: char| more(c)))
+        .map(|(at, _)| text[at..].chars().take_while(|c| more(*c)).collect())
+        .collect()
+}
+
+fn variables(text: &str) -> BTreeSet<String> {
+    words(text, "ROADSTEAD_", |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+#[tokio::test]
+async fn every_setting_in_the_deployment_files_is_one_that_the_servers_know() {
+    let mut known = BTreeSet::new();
+    for server in ["serve", "control", "dataplane"] {
+        known.extend(variables(&run(executable().to_str().unwrap(), &[server, "--help"]).await.ok()));
+    }
+    // Read without a flag; the command line's own; the compose file's own name for the content of a file.
+    known.extend(["ROADSTEAD_ADMIN_TOKEN", "ROADSTEAD_TOKEN", "ROADSTEAD_SECRET_KEY", "ROADSTEAD_"].map(String::from));
+    let files = files(&deploy("."));
+    assert!(files.len() > 12, "{files:?}");
+    for file in files {
+        let unknown: Vec<_> = variables(&text(&file)).difference(&known).cloned().collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?} are no settings; known are {known:?}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn every_metric_in_alerts_and_dashboard_is_exported() {
+    let (hub, cluster) = open_pair().await;
+    let client = cluster.anonymous();
+    hub.push("library/app", "latest", &Image::small(1));
+    client.manifest("app", "latest").await.expect(200);
+    let blob = hub.push_blob("library/app", random_bytes(1, 1000));
+    client.blob("app", &blob).await.expect(200);
+    // Makes families whose members come with their first event.
+    hub.push("library/app", "limited", &Image::small(2));
+    hub.fault(When::kind(Kind::Manifest), Fault::RateLimited(60));
+    for _ in 0..2 {
+        client.manifest("app", "limited").await.expect(429);
+    }
+    let page = String::from_utf8(cluster.metrics_port("/metrics").await.body.to_vec()).unwrap();
+    let metric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    for file in ["prometheus/alerts.yaml", "grafana/roadstead.json"] {
+        let text = text(&deploy(file));
+        let named = words(&text, "roadstead_", metric).into_iter().chain(words(&text, "process_", metric));
+        for name in named {
+            let family = ["_total", "_bucket", "_info"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            let family = family.unwrap_or(&name);
+            assert!(page.contains(&format!("# HELP {family} ")), "{file}: {name} is not exported:\n{page}");
+        }
+    }
 }
 
 #[tokio::test]

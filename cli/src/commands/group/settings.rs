@@ -172,7 +172,6 @@ impl Create {
             tag_rules: None,
             allowed_images: rules.allowed_images,
             denied_images: rules.denied_images,
-            ..CreateGroupRequest::default()
         }
     }
 }
