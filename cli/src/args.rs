@@ -6,7 +6,7 @@ use crate::{
     commands::{
         audit::AuditCommand, backup::Backup, cache::CacheCommand, ci_env::CiEnv, completions::Completions,
         group::GroupCommand, member::MemberCommand, mirror_config::MirrorConfig, node::NodeCommand, oidc::OidcCommand,
-        token::TokenCommand, upstream::UpstreamCommand, user::UserCommand,
+        store::StoreCommand, token::TokenCommand, upstream::UpstreamCommand, user::UserCommand,
     },
     settings::{ControlFlags, DataplaneFlags, ServeFlags},
 };
@@ -52,6 +52,7 @@ pub enum Command {
     MirrorConfig(MirrorConfig),
     Audit(AuditCommand),
     Backup(Backup),
+    Store(StoreCommand),
     Completions(Completions),
 }
 

@@ -17,6 +17,7 @@ mod password;
 mod registry;
 pub mod serve;
 mod spelling;
+pub mod store;
 pub mod token;
 pub mod upstream;
 pub mod user;

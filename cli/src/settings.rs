@@ -15,6 +15,7 @@ use secrecy::SecretString;
 
 use crate::connect::ControlAt;
 
+pub use check::storage_url;
 pub use flags::{ControlFlags, DataplaneFlags, LogFormat, ServeFlags};
 
 /// What every server needs besides its planes' settings.

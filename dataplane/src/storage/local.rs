@@ -34,8 +34,8 @@ pub struct LocalStore {
 /// The blocking part.
 struct Disk {
     root: PathBuf,
-    /// Held locked for as long as the store is used.
-    _lock: File,
+    /// Held locked for as long as the store is used; `None` where it is only read.
+    _lock: Option<File>,
 }
 
 impl LocalStore {
@@ -52,7 +52,14 @@ impl LocalStore {
         for entry in fs::read_dir(&staging).map_err(failed)? {
             fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
         }
-        Ok(Self { disk: Arc::new(Disk { root: root.to_owned(), _lock: lock }), open: OpenBlobs::new() })
+        Ok(Self { disk: Arc::new(Disk { root: root.to_owned(), _lock: Some(lock) }), open: OpenBlobs::new() })
+    }
+
+    /// Opens a folder only to read what is committed there, whether or not a node uses it; nothing is made or deleted.
+    pub fn open_beside_its_user(root: &Path) -> Result<Self, StorageError> {
+        let failed = |source| StorageError::from_io(format!("open blob store {}", root.display()), source);
+        fs::read_dir(root).map_err(failed)?;
+        Ok(Self { disk: Arc::new(Disk { root: root.to_owned(), _lock: None }), open: OpenBlobs::new() })
     }
 
     /// Runs `work` where blocking is allowed.
