@@ -17,7 +17,7 @@ async fn fill(root: &Path, contents: &[&[u8]]) -> Vec<Digest> {
     digests
 }
 
-fn file(root: &Path, digest: &Digest) -> std::path::PathBuf {
+fn file(root: &Path, digest: &Digest) -> PathBuf {
     root.join("sha256").join(&digest.hex()[..2]).join(digest.hex())
 }
 
