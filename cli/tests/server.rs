@@ -141,7 +141,7 @@ fn an_empty_cache_has_figures_and_can_be_purged() {
     assert_eq!(admin.json("cache list default"), json!([]));
     let quiet = admin.run("cache list default");
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", "Nothing cached.\n"));
-    let purged = json!({"tags": 0, "manifests": 0, "blobs": 0, "bytes": 0});
+    let purged = json!({"tags": 0, "manifests": 0, "blobs": 0, "bytes": 0, "groups": 0, "unreached_nodes": []});
     assert_eq!(admin.json("cache purge default --image alpine --older-than 30d"), purged);
     let dry = admin.run("cache purge default --dry-run").stdout;
     assert!(dry.starts_with("Would remove:"), "{dry}");

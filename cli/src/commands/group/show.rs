@@ -158,6 +158,7 @@ mod tests {
              Cooldown:         off\n\
              Missing tag:      gone\n\
              Retention:        off\n\
+             Quota:            off\n\
              Created:          2026-11-22T21:30:00Z\n\
              Updated:          -\n\
              Etag:             7\n";
