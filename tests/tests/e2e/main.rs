@@ -46,6 +46,7 @@ mod secrets;
 mod secure_upstream;
 mod sign_in;
 mod soak;
+mod store_copy;
 mod stored_bytes;
 mod tls_control;
 mod trouble;

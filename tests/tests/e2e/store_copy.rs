@@ -1,0 +1,64 @@
+//! Moving the blob store: from a folder in use to a bucket and back, in any number of runs.
+
+use std::fs;
+
+use roadstead_tests::{
+    cluster::{Cluster, executable},
+    hub::Hub,
+    image::random_bytes,
+    process::{Finished, run_command},
+    seaweed::Seaweed,
+};
+
+/// More than one part of an upload.
+const LARGE: usize = 9 * 1024 * 1024;
+
+async fn copy(seaweed: &Seaweed, from: &str, to: &str) -> Finished {
+    let mut command = tokio::process::Command::new(executable());
+    command.args(["store", "copy", "--from", from, "--to", to, "--jobs", "2"]);
+    command.envs(Seaweed::environment(&seaweed.endpoint()));
+    run_command(command, "").await
+}
+
+#[tokio::test]
+async fn a_store_moves_to_a_bucket_and_back_and_every_run_goes_on_where_the_last_was() {
+    let seaweed = Seaweed::start().await;
+    seaweed.create_bucket("blobs").await;
+    let hub = Hub::start().await;
+    let cluster = Cluster::start(&hub).await;
+    let client = cluster.anonymous();
+    let mut wanted = Vec::new();
+    for size in [1, 100_000, LARGE] {
+        let digest = hub.push_blob("library/app", random_bytes(size as u64, size));
+        client.blob("app", &digest).await.expect(200);
+        client.blob_hit("app", &digest).await;
+        wanted.push(digest);
+    }
+    let blobs = cluster.data_dir().join("blobs");
+    let (folder, bucket) = (format!("file://{}", blobs.display()), "s3://blobs/moved");
+    // The node goes on using the folder.
+    let said = copy(&seaweed, &folder, bucket).await.ok();
+    assert!(said.contains("copied 3 blobs") && said.contains("there already 0 blobs"), "{said}");
+    let said = copy(&seaweed, &folder, bucket).await.ok();
+    assert!(said.contains("copied 0 blobs") && said.contains("there already 3 blobs"), "{said}");
+
+    let back = tempfile::tempdir().unwrap();
+    let target = format!("file://{}", back.path().join("blobs").display());
+    copy(&seaweed, bucket, &target).await.ok();
+    let file = |root: &std::path::Path, digest: &str| {
+        let hex = digest.strip_prefix("sha256:").unwrap().to_owned();
+        root.join("sha256").join(&hex[..2]).join(&hex)
+    };
+    for digest in &wanted {
+        let copied = fs::read(file(&back.path().join("blobs"), digest)).unwrap();
+        assert!(copied == fs::read(file(&blobs, digest)).unwrap(), "{digest}");
+    }
+
+    // What is damaged is named, left out, and told by the exit code.
+    fs::write(file(&back.path().join("blobs"), &wanted[0]), "x?").unwrap();
+    let said = copy(&seaweed, &target, "s3://blobs/again").await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains(&wanted[0]) && said.stderr.contains("left out 1 blob"), "{said:?}");
+    let refused = copy(&seaweed, &target, &folder).await.failed();
+    assert!(refused.contains("in use by another node"), "{refused}");
+}
