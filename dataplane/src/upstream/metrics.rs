@@ -49,6 +49,16 @@ pub(super) enum HeldBack {
     CircuitOpen,
 }
 
+impl HeldBack {
+    fn label(self) -> ReasonLabel {
+        let reason = match self {
+            Self::Paused => "paused",
+            Self::CircuitOpen => "circuit_open",
+        };
+        ReasonLabel { reason }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
@@ -73,6 +83,10 @@ impl UpstreamMetrics {
         registry.register("requests", "Requests sent to upstream registries", metrics.requests.clone());
         registry.register("bytes", "Bytes of bodies received from upstream registries", metrics.bytes.clone());
         registry.register("retries", "Requests to upstream registries that were sent again", metrics.retries.clone());
+        for reason in [HeldBack::Paused, HeldBack::CircuitOpen] {
+            // Shown from the start, so that the first one is an increase.
+            drop(metrics.held_back.get_or_create(&reason.label()));
+        }
         registry.register(
             "held_back",
             "Requests that were not sent, because upstream had asked for a pause or had failed repeatedly",
@@ -109,11 +123,7 @@ impl UpstreamMetrics {
 
     /// Counts a request that was not sent.
     pub(super) fn held_back(&self, reason: HeldBack) {
-        let reason = match reason {
-            HeldBack::Paused => "paused",
-            HeldBack::CircuitOpen => "circuit_open",
-        };
-        self.held_back.get_or_create(&ReasonLabel { reason }).inc();
+        self.held_back.get_or_create(&reason.label()).inc();
     }
 
     /// Bytes of bodies received so far.
