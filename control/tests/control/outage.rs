@@ -16,10 +16,14 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_millis(800);
 
 async fn start() -> (Link, Plane) {
+    start_with(TIMEOUT).await
+}
+
+async fn start_with(database_timeout: Duration) -> (Link, Plane) {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let link = Link::new().await;
     let database_url = Some(link.url(&private_postgres::url_for(folder.path())));
-    let config = ControlConfig { database_url, database_timeout: TIMEOUT, ..config(&folder) };
+    let config = ControlConfig { database_url, database_timeout, ..config(&folder) };
     let plane = Plane::start_with(config, folder, Clock::standing_at(START_MS)).await;
     (link, plane)
 }
@@ -30,7 +34,8 @@ async fn list(plane: &Plane) -> Result<(), tonic::Status> {
 
 #[tokio::test]
 async fn connections_that_were_cut_are_replaced_without_a_failed_call() {
-    let (link, plane) = start().await;
+    // As long as it takes on a busy machine: what counts here is that no call fails.
+    let (link, plane) = start_with(Duration::from_secs(15)).await;
     for round in 0..5 {
         plane.group(&format!("before-{round}")).await;
         link.cut();
