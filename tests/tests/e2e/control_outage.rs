@@ -142,6 +142,7 @@ async fn a_node_that_starts_while_the_control_plane_is_away_serves_what_it_knew(
     assert_eq!(anonymous.manifest("app", "latest").await.expect(200).cache(), "stale");
     pull(&anonymous, &image).await;
     let _control = control_again(&cluster);
+    within(Duration::from_secs(30), 200, async || afresh(&cluster, &token).sign_in("app").await).await;
     let back = within(Duration::from_secs(30), 200, async || afresh(&cluster, &token).manifest("app", "latest").await);
     assert_eq!(back.await.cache(), "revalidated");
 }
