@@ -286,6 +286,11 @@ impl BlobStore for LocalStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::*;
 
     fn digest(content: &[u8]) -> Digest {
@@ -388,11 +393,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_the_disk_holds_is_full_at_once() {
+    async fn more_than_the_disk_holds_is_full_at_once_and_takes_no_room_from_others() {
         let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
         let store = LocalStore::open(folder.path()).unwrap();
         let space = store.probe().await.unwrap();
-        assert!(matches!(store.stage(Some(space.total_bytes * 2)).await, Err(StorageError::Full)));
+        let done = Arc::new(AtomicBool::new(false));
+        let (started, begin) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    fs::write(&other, [5; 100_000]).unwrap();
+                    started.send(()).unwrap();
+                }
+            }
+        });
+        begin.recv().unwrap();
+        for _ in 0..5 {
+            assert!(matches!(store.stage(Some(space.total_bytes * 2)).await, Err(StorageError::Full)));
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
         assert_eq!(fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
     }
 }

@@ -13,7 +13,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::{
+    fs::{FallocateFlags, fallocate, fstatvfs},
+    io::Errno,
+};
 
 use super::{StorageError, mapping::Mapping, object::Upload};
 
@@ -49,11 +52,7 @@ impl StagedFile {
         match size {
             Some(0) => {}
             Some(size) => {
-                match fallocate(&staged.file, FallocateFlags::empty(), 0, size) {
-                    // Not every file system can reserve room; then a full disk shows at the write.
-                    Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-                    other => other.map_err(|errno| failed(errno.into()))?,
-                }
+                reserve(&staged.file, size).map_err(|errno| failed(errno.into()))?;
                 staged.make_room(size).map_err(failed)?;
             }
             None => staged.make_room(FIRST_ROOM_BYTES).map_err(failed)?,
@@ -119,6 +118,20 @@ impl StagedFile {
             File::open(folder)?.sync_all()?;
         }
         Ok(Arc::clone(&self.file))
+    }
+}
+
+/// Reserves room for `size` bytes. Where there clearly is none, nothing is tried: ext4 takes all that is left before
+/// it gives up, and for that moment every other write on the disk would fail.
+fn reserve(file: &File, size: u64) -> Result<(), Errno> {
+    let disk = fstatvfs(file)?;
+    if size > disk.f_bavail.saturating_mul(disk.f_frsize) {
+        return Err(Errno::NOSPC);
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        // Not every file system can reserve room; then a full disk shows at the write.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => other,
     }
 }
 
