@@ -5,6 +5,7 @@ mod check;
 mod control_tls;
 mod flags;
 mod peers;
+mod secret_key;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -17,6 +18,7 @@ use crate::connect::ControlAt;
 
 pub use check::storage_url;
 pub use flags::{ControlFlags, DataplaneFlags, LogFormat, ServeFlags};
+pub use secret_key::SecretKeyFlags;
 
 /// What every server needs besides its planes' settings.
 #[derive(Clone, Debug)]

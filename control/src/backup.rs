@@ -15,7 +15,10 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 use url::Url;
 
-use crate::open::{ADMIN_TOKEN_FILE, DATABASE, KEY_FILE, OpenError, sqlite_url};
+use crate::{
+    auth::seal::SecretKey,
+    open::{ADMIN_TOKEN_FILE, DATABASE, KEY_FILE, OpenError, sqlite_url},
+};
 
 /// File of a dump of PostgreSQL in a backup.
 const DUMP: &str = "control.dump";
@@ -26,8 +29,8 @@ pub struct BackupSource {
     pub data_dir: PathBuf,
     /// The database; `None` means `control.db` in the data folder. May hold a password.
     pub database_url: Option<SecretString>,
-    /// The key file; `None` means `secret.key` in the data folder.
-    pub secret_key_file: Option<PathBuf>,
+    /// The key that the database's secrets are sealed with.
+    pub secret_key: SecretKey,
 }
 
 /// A backup could not be made.
@@ -37,7 +40,7 @@ pub enum BackupError {
     #[error("{0} is there already; name a folder that is not")]
     TargetExists(PathBuf),
     /// What is to be backed up is not there.
-    #[error("{path} is not there; point --data-dir (and --secret-key-file) at what the server uses")]
+    #[error("{path} is not there; point --data-dir (and --secret-key-file, or --secret-key) at what the server uses")]
     SourceMissing {
         /// What is missing.
         path: PathBuf,
@@ -109,8 +112,13 @@ pub async fn back_up(source: &BackupSource, target: &Path) -> Result<Vec<PathBuf
 
 /// The key first: it never changes, so that it fits whatever the database holds then.
 async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>, BackupError> {
-    let key = source.secret_key_file.clone().unwrap_or_else(|| source.data_dir.join(KEY_FILE));
-    copy_private(&key, &folder.join(KEY_FILE))?.ok_or(BackupError::SourceMissing { path: key })?;
+    let copy = folder.join(KEY_FILE);
+    let copy_key = |file: PathBuf| copy_private(&file, &copy)?.ok_or(BackupError::SourceMissing { path: file });
+    match &source.secret_key {
+        SecretKey::DataDir => copy_key(source.data_dir.join(KEY_FILE))?,
+        SecretKey::File(file) => copy_key(file.clone())?,
+        SecretKey::Value(key) => write_new(&copy, format!("{}\n", key.expose_secret().trim()).as_bytes())?,
+    }
     let mut files = vec![KEY_FILE];
     if copy_private(&source.data_dir.join(ADMIN_TOKEN_FILE), &folder.join(ADMIN_TOKEN_FILE))?.is_some() {
         files.push(ADMIN_TOKEN_FILE);
@@ -139,13 +147,16 @@ fn copy_private(from: &Path, to: &Path) -> Result<Option<()>, BackupError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(BackupError::File { path: from.to_owned(), source }),
     };
+    write_new(to, &text).map(Some)
+}
+
+fn write_new(to: &Path, text: &[u8]) -> Result<(), BackupError> {
     let write = || {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(to)?;
-        io::Write::write_all(&mut file, &text)?;
+        io::Write::write_all(&mut file, text)?;
         file.sync_all()
     };
-    write().map_err(|source| BackupError::File { path: to.to_owned(), source })?;
-    Ok(Some(()))
+    write().map_err(|source| BackupError::File { path: to.to_owned(), source })
 }
 
 /// `VACUUM INTO` reads one moment while others write, and leaves nothing behind of what was deleted.

@@ -9,7 +9,7 @@ async fn source() -> (tempfile::TempDir, BackupSource, Store) {
     fs::create_dir(&data_dir).unwrap();
     fs::write(data_dir.join(KEY_FILE), "key").unwrap();
     let store = Store::open(&StoreSettings::new(sqlite_url(&data_dir.join(DATABASE)).unwrap()), 1).await.unwrap();
-    (folder, BackupSource { data_dir, database_url: None, secret_key_file: None }, store)
+    (folder, BackupSource { data_dir, database_url: None, secret_key: SecretKey::DataDir }, store)
 }
 
 #[tokio::test]
@@ -31,6 +31,15 @@ async fn a_backup_is_of_one_moment_and_its_owners_only() {
     assert_eq!((mode(&target), mode(&files[0]), mode(&files[1])), (0o700, 0o600, 0o600));
     let copy = Store::open(&StoreSettings::new(sqlite_url(&files[1]).unwrap()), 1).await.unwrap();
     assert_eq!((revision(&copy).await, revision(&store).await), (then, then + 1));
+}
+
+#[tokio::test]
+async fn a_key_that_has_no_file_is_backed_up_as_the_file_to_restore_from() {
+    let (folder, source, _store) = source().await;
+    let source = BackupSource { secret_key: SecretKey::Value("AAAA".into()), ..source };
+    let files = back_up(&source, &folder.path().join("backup")).await.unwrap();
+    assert_eq!(fs::read_to_string(&files[0]).unwrap(), "AAAA\n");
+    assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

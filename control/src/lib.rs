@@ -54,7 +54,7 @@ pub use self::{
         key_ring::KeyError,
         password::PasswordError,
         registry_token::{Access, Claims},
-        seal::SealError,
+        seal::{SealError, SecretKey},
     },
     backup::{BackupError, BackupSource, back_up},
     clock::Clock,

@@ -18,7 +18,7 @@ use crate::{
         key_ring::KeyRing,
         password::Passwords,
         rotation::MAX_TOKEN_LIFETIME_MS,
-        seal::{SealError, Sealer, write_private},
+        seal::{SealError, Sealer, SecretKey, write_private},
         secret,
     },
     clock::{Clock, millis},
@@ -57,9 +57,8 @@ pub struct ControlConfig {
     pub database_pool_size: u32,
     /// How long a call waits for the database, and after how long a silent one counts as gone.
     pub database_timeout: Duration,
-    /// The key that stored secrets are sealed with, the same for all replicas; `None` means `secret.key` in the data
-    /// folder, made if it is not there.
-    pub secret_key_file: Option<PathBuf>,
+    /// The key that stored secrets are sealed with, the same for all replicas.
+    pub secret_key: SecretKey,
     /// How long a registry token is good: a second to a day.
     pub registry_token_lifetime: Duration,
     /// How long content without links is kept.
@@ -82,7 +81,7 @@ impl ControlConfig {
             database_url: None,
             database_pool_size: StoreSettings::POOL_SIZE,
             database_timeout: StoreSettings::TIMEOUT,
-            secret_key_file: None,
+            secret_key: SecretKey::DataDir,
             registry_token_lifetime: Duration::from_secs(15 * 60),
             gc_grace: Duration::from_secs(3600),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
@@ -143,9 +142,10 @@ impl OpenError {
 pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, FirstStart), OpenError> {
     check(&config)?;
     make_private_folder(&config.data_dir)?;
-    let sealer = match &config.secret_key_file {
-        Some(shared) => Sealer::read(shared)?,
-        None => Sealer::open(&config.data_dir.join(KEY_FILE))?,
+    let sealer = match &config.secret_key {
+        SecretKey::DataDir => Sealer::open(&config.data_dir.join(KEY_FILE))?,
+        SecretKey::File(shared) => Sealer::read(shared)?,
+        SecretKey::Value(key) => Sealer::with(key)?,
     };
     let url = match config.database_url {
         Some(url) => url,

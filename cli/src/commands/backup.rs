@@ -6,7 +6,7 @@ use clap::Args;
 use roadstead_control::{BackupSource, back_up};
 use secrecy::SecretString;
 
-use crate::{failure::Failure, output};
+use crate::{failure::Failure, output, settings::SecretKeyFlags};
 
 /// Back up the control plane: database and keys, while it runs
 ///
@@ -28,9 +28,8 @@ pub struct Backup {
     /// The server's database [default: sqlite://DIR/control.db]
     #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<SecretString>,
-    /// The server's key file [default: DIR/secret.key]
-    #[arg(long, env = "ROADSTEAD_SECRET_KEY_FILE", value_name = "FILE")]
-    secret_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    secret_key: SecretKeyFlags,
 }
 
 impl Backup {
@@ -39,7 +38,7 @@ impl Backup {
         let source = BackupSource {
             data_dir: self.data_dir,
             database_url: self.database_url,
-            secret_key_file: self.secret_key_file,
+            secret_key: self.secret_key.into(),
         };
         let files = back_up(&source, &self.folder).await.map_err(|error| Failure::of(error.is_usage(), error))?;
         let listed: String = files.iter().map(|file| format!("{}\n", file.display())).collect();

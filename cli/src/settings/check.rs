@@ -158,7 +158,7 @@ impl FactsFlags {
                 Duration::from_millis(100),
                 LONGEST_WAIT,
             )?,
-            secret_key_file: self.secret_key_file,
+            secret_key: self.secret_key.into(),
             registry_token_lifetime: within(
                 "--registry-token-lifetime",
                 lifetime,

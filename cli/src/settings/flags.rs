@@ -12,7 +12,7 @@ use roadstead_control::watermark::{Level, bytes_of};
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 
-use super::peers::PeerFlags;
+use super::{peers::PeerFlags, secret_key::SecretKeyFlags};
 use crate::{
     commands::{bytes, duration},
     connect::ControlAt,
@@ -172,10 +172,8 @@ pub(super) struct FactsFlags {
     #[arg(long, env = "ROADSTEAD_DATABASE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     pub database_timeout: Duration,
-    /// The key that stored secrets are sealed with, 32 bytes as base64; all replicas need the same [default:
-    /// DIR/secret.key, made at the first start]
-    #[arg(long, env = "ROADSTEAD_SECRET_KEY_FILE", value_name = "FILE")]
-    pub secret_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub secret_key: SecretKeyFlags,
     /// A node token to take from the start, 32 characters or more, so that nodes can be deployed along with the control plane
     #[arg(long, env = "ROADSTEAD_BOOTSTRAP_NODE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub bootstrap_node_token: Option<SecretString>,

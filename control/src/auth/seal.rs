@@ -37,18 +37,35 @@ pub enum SealError {
         /// The file.
         path: PathBuf,
     },
+    /// The key that was given is none.
+    #[error(
+        "the given secret key is none: it takes {KEY_BYTES} bytes as base64, as `openssl rand -base64 32` makes them"
+    )]
+    NotAKeyValue,
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
     /// A value was sealed with another key, for something else, or is damaged.
     #[error(
-        "the stored secret of {what} does not open: is secret.key, or --secret-key-file, the one that belongs to this \
-         database? all replicas need the same"
+        "the stored secret of {what} does not open: is secret.key, or what --secret-key or --secret-key-file give, the \
+         key that belongs to this database? all replicas need the same"
     )]
     DoesNotOpen {
         /// What the secret is of.
         what: String,
     },
+}
+
+/// Where the key comes from that stored secrets are sealed with. All replicas need the same key.
+#[derive(Debug, Clone, Default)]
+pub enum SecretKey {
+    /// `secret.key` in the data folder, made if it is not there.
+    #[default]
+    DataDir,
+    /// This file, which has to be there.
+    File(PathBuf),
+    /// The key itself, as base64.
+    Value(SecretString),
 }
 
 /// Seals and opens secrets. Has no useful `Debug`: it holds the key.
@@ -72,11 +89,18 @@ impl Sealer {
 
     /// Reads the key at `path`, which has to be there.
     pub fn read(path: &Path) -> Result<Self, SealError> {
-        let bad = || SealError::NotAKey { path: path.to_owned() };
         let text = fs::read_to_string(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
-        let text = SecretString::from(text);
-        let key = SecretSlice::from(BASE64.decode(text.expose_secret().trim()).map_err(|_| bad())?);
-        Ok(Self(XChaCha20Poly1305::new_from_slice(key.expose_secret()).map_err(|_| bad())?))
+        Self::of(&SecretString::from(text)).ok_or_else(|| SealError::NotAKey { path: path.to_owned() })
+    }
+
+    /// Takes `key`, as base64.
+    pub fn with(key: &SecretString) -> Result<Self, SealError> {
+        Self::of(key).ok_or(SealError::NotAKeyValue)
+    }
+
+    fn of(key: &SecretString) -> Option<Self> {
+        let key = SecretSlice::from(BASE64.decode(key.expose_secret().trim()).ok()?);
+        XChaCha20Poly1305::new_from_slice(key.expose_secret()).ok().map(Self)
     }
 
     /// Seals `secret`, to be opened for the same `what` only.
@@ -147,6 +171,18 @@ mod tests {
         let path = folder.path().join("secret.key");
         Sealer::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_a_file_and_given_and_nothing_else_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        let sealed = Sealer::open(&path).unwrap().seal("a", b"hunter2").unwrap();
+        let given = Sealer::with(&fs::read_to_string(&path).unwrap().into()).unwrap();
+        assert_eq!(given.open_sealed("a", &sealed).unwrap().expose_secret(), b"hunter2");
+        for bad in ["", "AAAA", "hunter2hunter2hunter2hunter2hunt"] {
+            assert!(matches!(Sealer::with(&bad.into()), Err(SealError::NotAKeyValue)), "{bad}");
+        }
     }
 
     #[test]

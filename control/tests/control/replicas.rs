@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use roadstead_control::{Control, ControlConfig};
+use roadstead_control::{Control, ControlConfig, SecretKey};
 use roadstead_proto::{
     node::v1::{
         CredentialGood, PolicyChange, WatchRequest, policy_change::Change, report_errand_request::Report,
@@ -141,6 +141,9 @@ async fn what_a_node_told_one_replica_of_itself_another_knows() {
     assert_eq!(prefix.server, "proxy.example:8443");
 }
 
+/// A sealing key.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 fn on_postgres(folder: &TempDir) -> ControlConfig {
     ControlConfig { database_url: Some(private_postgres::url_for(folder.path())), ..config(folder) }
 }
@@ -149,10 +152,15 @@ fn on_postgres(folder: &TempDir) -> ControlConfig {
 async fn replicas_that_start_at_once_make_one_administrators_token() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("shared.key");
-    std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    std::fs::write(&key, format!("{KEY}\n")).unwrap();
     let start = |number: u32| {
         let data_dir = folder.path().join(number.to_string());
-        let config = ControlConfig { data_dir, secret_key_file: Some(key.clone()), ..on_postgres(&folder) };
+        // The same key, as a file and as itself.
+        let secret_key = match number % 2 {
+            0 => SecretKey::Value(KEY.into()),
+            _ => SecretKey::File(key.clone()),
+        };
+        let config = ControlConfig { data_dir, secret_key, ..on_postgres(&folder) };
         tokio::spawn(async move { Control::open(config, &mut Registry::default()).await.map(|(_, first)| first) })
     };
     let mut made = 0;
@@ -176,7 +184,10 @@ async fn a_replica_with_another_key_or_none_is_refused() {
     let elsewhere = ControlConfig { data_dir: folder.path().join("elsewhere"), ..on_postgres(&folder) };
     let error = Control::open(elsewhere, &mut Registry::default()).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("all replicas need the same"), "{error}");
-    let missing = ControlConfig { secret_key_file: Some(folder.path().join("missing")), ..on_postgres(&folder) };
+    let other = ControlConfig { secret_key: SecretKey::Value(KEY.into()), ..on_postgres(&folder) };
+    let error = Control::open(other, &mut Registry::default()).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("all replicas need the same"), "{error}");
+    let missing = ControlConfig { secret_key: SecretKey::File(folder.path().join("missing")), ..on_postgres(&folder) };
     let error = Control::open(missing, &mut Registry::default()).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }
