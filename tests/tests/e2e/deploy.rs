@@ -7,14 +7,13 @@ use std::{
 };
 
 use roadstead_tests::{
-    cluster::executable,
+    cluster::{Cluster, ClusterOptions, executable},
     engines::Podman,
-    hub::{Fault, Kind, When},
+    hub::{Fault, Hub, Kind, When},
     image::{Image, random_bytes},
     process::run,
+    seaweed::Seaweed,
 };
-
-use crate::open_pair;
 
 fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path).canonicalize().unwrap()
@@ -69,7 +68,15 @@ async fn every_setting_in_the_deployment_files_is_one_that_the_servers_know() {
 
 #[tokio::test]
 async fn every_metric_in_alerts_and_dashboard_is_exported() {
-    let (hub, cluster) = open_pair().await;
+    let hub = Hub::start().await;
+    let seaweed = Seaweed::start().await;
+    seaweed.create_bucket("blobs").await;
+    let options = ClusterOptions {
+        arguments: ["--storage", "s3://blobs"].map(String::from).to_vec(),
+        environment: Seaweed::environment(&format!("http://{}", seaweed.address())),
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(&hub, options).await;
     let client = cluster.anonymous();
     hub.push("library/app", "latest", &Image::small(1));
     client.manifest("app", "latest").await.expect(200);
@@ -138,6 +145,12 @@ async fn the_chart_renders_with_everything_on_and_asks_for_what_it_needs() {
     for expected in ["http://r-roadstead-control-2.r-roadstead-control:7071", "RoadsteadDown", "runAsNonRoot: true"] {
         assert!(rendered.contains(expected), "{expected}:\n{rendered}");
     }
+    let plain = run("helm", &["template", "r", chart, "--set", needed]).await.ok();
+    // A full emptyDir with a limit gets the pod evicted.
+    assert!(plain.contains("ephemeral-storage: 20Gi") && !plain.contains("sizeLimit"), "{plain}");
+    let six = format!("{needed},ipFamily=IPv6");
+    let rendered = run("helm", &["template", "r", chart, "--set", &six]).await.ok();
+    assert!(rendered.contains("http://[$(POD_IP)]:7073") && !rendered.contains("0.0.0.0"), "{rendered}");
     let refused = run("helm", &["template", "r", chart]).await.failed();
     assert!(refused.contains("secrets.existing: name a Secret") || refused.contains("storage.url: say"), "{refused}");
 }
@@ -156,6 +169,8 @@ async fn the_compose_file_the_balancer_and_the_unit_are_well_formed() {
         .collect();
     fs::write(&environment, filled.join("\n")).unwrap();
     let compose = deploy("compose/compose.yaml");
+    // Compose gives secrets from the environment to no service with a read-only root.
+    assert!(!text(&compose).contains("\nsecrets:"));
     let arguments =
         ["-f", compose.to_str().unwrap(), "--env-file", environment.to_str().unwrap(), "config", "--services"];
     let services = run("podman-compose", &arguments).await.ok();
