@@ -170,7 +170,6 @@ impl Store {
         Ok(store)
     }
 
-    #[allow(dead_code)]
     /// Whether other processes share the database.
     pub fn is_shared(&self) -> bool {
         self.engine == Engine::Postgres

@@ -26,8 +26,11 @@ pub fn run(flags: ServeFlags) -> Result<(), Failure> {
 
 async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), Failure> {
     let mut registry = metrics::registry();
-    let (control, first) =
-        Control::open(settings.control, &mut registry).await.map_err(|error| Failure::of(error.is_usage(), error))?;
+    // The database may keep a start waiting.
+    let Some(opened) = stop.run_until_cancelled(Control::open(settings.control, &mut registry)).await else {
+        return Ok(());
+    };
+    let (control, first) = opened.map_err(|error| Failure::of(error.is_usage(), error))?;
     if let Some(token) = &first.admin_token {
         output::print(&welcome::admin_token(token, &first.admin_token_file))?;
     }

@@ -178,9 +178,14 @@ impl FactsFlags {
 fn watermarks(high: Option<Level>, low: Option<Level>, size: Option<i64>) -> Result<Option<Watermarks>, Failure> {
     let Some(high) = high else { return Ok(None) };
     let low = low.unwrap_or(match high {
-        Level::Bytes(bytes) => Level::Bytes(bytes / 10 * 9),
-        Level::Percent(percent) => Level::Percent((percent / 10 * 9).max(1)),
+        Level::Bytes(bytes) => Level::Bytes(bytes - bytes / 10),
+        Level::Percent(percent) => Level::Percent(percent - percent / 10),
     });
+    for (flag, level) in [("--store-high-watermark", high), ("--store-low-watermark", low)] {
+        if level == Level::Bytes(0) {
+            return Err(bad(flag, level, "would empty the store; leave it out for no bound"));
+        }
+    }
     let is_above = match (low, high) {
         (Level::Bytes(low), Level::Bytes(high)) => low > high,
         (Level::Percent(low), Level::Percent(high)) => low > high,

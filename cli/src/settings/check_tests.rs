@@ -24,6 +24,14 @@ fn serve(line: &str) -> ServeSettings {
 }
 
 #[test]
+fn the_low_watermark_is_nine_tenths_of_the_high_one_unless_said() {
+    for (high, low) in [("90%", "81%"), ("95%", "86%"), ("9%", "9%"), ("1000", "900"), ("1%", "1%")] {
+        let watermarks = serve(&format!("serve --store-high-watermark {high}")).control.watermarks.unwrap();
+        assert_eq!(watermarks.low.to_string(), low);
+    }
+}
+
+#[test]
 fn a_bad_setting_is_refused_by_flag_and_value() {
     for (line, message) in [
         ("serve --tls-cert /c.pem", "--tls-cert /c.pem: needs --tls-key too"),
@@ -45,6 +53,11 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ),
         ("serve --database-url control.db", "--database-url control.db: expected sqlite://PATH or postgres://…"),
         ("control --database-url sqlite://", "--database-url sqlite://…: expected sqlite://PATH or postgres://…"),
+        ("serve --store-high-watermark 0", "--store-high-watermark 0: would empty the store; leave it out"),
+        (
+            "serve --store-high-watermark 1GiB --store-low-watermark 0B",
+            "--store-low-watermark 0: would empty the store",
+        ),
         ("serve --registry-token-lifetime 0s", "--registry-token-lifetime 0s: must be at least 1s"),
         ("control --registry-token-lifetime 25h", "--registry-token-lifetime 1day 1h: must be at most 1day"),
         ("serve --gc-grace 100years", "--gc-grace "),

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use roadstead_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, Role as ProtoRole, TokenKind, create_token_request::Owner,
-    token_service_client::TokenServiceClient,
+use roadstead_proto::{
+    GroupPath,
+    v1::{
+        CreateTokenRequest, CreateTokenResponse, Role as ProtoRole, TokenKind, create_token_request::Owner,
+        token_service_client::TokenServiceClient,
+    },
 };
 use url::Url;
 
@@ -134,10 +137,16 @@ impl Create {
     /// Calls the control plane and prints its answer, with how to use the token for people.
     pub async fn run(self, mut tokens: TokenServiceClient<AdminChannel>, session: &Session) -> Result<(), CallError> {
         let purpose = self.purpose();
+        let group = self.owner.group.as_deref().and_then(|path| path.parse::<GroupPath>().ok());
         let answer = tokens.create_token(CreateTokenRequest::from(self)).await?.into_inner();
         session.output.answer(&answer, || details(&answer))?;
         if session.output == Format::Table {
-            eprintln!("{}", hint(&answer, purpose, &session.control));
+            let told = match (purpose, group) {
+                (Use::Pull, Some(group)) => registry::image_prefix(session, &group, None).await.ok(),
+                _ => None,
+            };
+            let server = told.map_or_else(|| registry::guess(&session.control).to_owned(), |prefix| prefix.server);
+            eprintln!("{}", hint(&answer, purpose, &session.control, &server));
         }
         Ok(())
     }
@@ -186,7 +195,7 @@ fn details(answer: &CreateTokenResponse) -> Details {
         .with("Expires", human::absolute(answer.expires_at.as_ref(), "never"))
 }
 
-fn hint(answer: &CreateTokenResponse, purpose: Use, control: &Url) -> String {
+fn hint(answer: &CreateTokenResponse, purpose: Use, control: &Url, server: &str) -> String {
     let url = control.as_str().trim_end_matches('/');
     let next = match purpose {
         Use::Node => {
@@ -194,9 +203,8 @@ fn hint(answer: &CreateTokenResponse, purpose: Use, control: &Url) -> String {
             format!("Start a node with it:\n  ROADSTEAD_NODE_TOKEN={token} roadstead dataplane --control {url}")
         }
         Use::Pull => format!(
-            "Sign in with it (the token is the password):\n  docker login --username {} {}",
+            "Sign in with it (the token is the password):\n  docker login --username {} {server}",
             answer.username,
-            registry::guess(control)
         ),
         Use::Api => format!("Use it as ROADSTEAD_TOKEN, or as `Authorization: Bearer …` at {url}."),
     };
@@ -283,9 +291,13 @@ mod tests {
             details(&answer).to_string(),
             "ID:         0190\nUsername:   u1\nToken:      rs_dep_x\nExpires:    never\n"
         );
-        assert!(hint(&answer, Use::Pull, &control).ends_with("docker login --username u1 127.0.0.1:7070"));
-        assert!(hint(&answer, Use::Node, &control).ends_with("roadstead dataplane --control http://127.0.0.1:7071"));
-        assert!(hint(&answer, Use::Api, &control).ends_with("at http://127.0.0.1:7071."));
+        assert!(
+            hint(&answer, Use::Pull, &control, "images.example").ends_with("docker login --username u1 images.example")
+        );
+        assert!(
+            hint(&answer, Use::Node, &control, "").ends_with("roadstead dataplane --control http://127.0.0.1:7071")
+        );
+        assert!(hint(&answer, Use::Api, &control, "").ends_with("at http://127.0.0.1:7071."));
     }
 
     #[test]
