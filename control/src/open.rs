@@ -176,6 +176,7 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         feed: Feed::default(),
         node_reports: NodeReports::default(),
         schedules_changed: Notify::default(),
+        changed_elsewhere: Notify::default(),
         conditions_shown: ArcSwap::default(),
         clock,
     };

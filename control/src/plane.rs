@@ -90,6 +90,8 @@ pub struct Plane {
     pub(crate) node_reports: nodes::NodeReports,
     /// There is a new schedule.
     pub(crate) schedules_changed: Notify,
+    /// Another replica changed something: keys, perhaps.
+    pub(crate) changed_elsewhere: Notify,
     /// What is known of upstreams, as the metrics show it.
     pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
     pub(crate) last_seen: last_used::LastUsed,

@@ -195,9 +195,13 @@ impl Store {
 
     /// As [`Store::write`], for what nodes bring by the thousand and would bring, or prove, again: its commit does not wait for
     /// the disk, so that the next writer's turn comes at once. A crash of the server may lose the last of these, but none
-    /// that a later [`Store::write`] builds on. SQLite's commits are all like this.
+    /// that a later [`Store::write`] builds on, and none that nodes are told of: [`WriteTx::changed`] has the commit wait.
+    /// SQLite's commits are all like this.
     pub async fn write_soon(&self) -> StoreResult<WriteTx> {
-        self.begin_write("SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)").await
+        let mut tx =
+            self.begin_write("SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)").await?;
+        tx.hurries = self.is_shared();
+        Ok(tx)
     }
 
     async fn begin_write(&self, take_turn: &'static str) -> StoreResult<WriteTx> {
@@ -212,7 +216,7 @@ impl Store {
                 tx
             }
         };
-        Ok(WriteTx { tx, revision: None, announce: self.revision.clone() })
+        Ok(WriteTx { tx, hurries: false, revision: None, announce: self.revision.clone() })
     }
 
     /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is tried.
@@ -268,6 +272,8 @@ impl DerefMut for ReadTx {
 /// A transaction that writes. Dropping it undoes everything.
 pub struct WriteTx {
     tx: Transaction<'static, Any>,
+    /// Its commit would not wait for the disk.
+    hurries: bool,
     revision: Option<i64>,
     announce: watch::Sender<i64>,
 }
@@ -275,6 +281,11 @@ pub struct WriteTx {
 impl WriteTx {
     /// Records that nodes must learn of the subject's new state, and answers the revision of that.
     pub async fn changed(&mut self, subject: &changes::Subject, now_ms: i64) -> StoreResult<i64> {
+        if std::mem::take(&mut self.hurries) {
+            // A revision that a crash takes back would be given again to something else, and nodes that have it already
+            // would never hear of that.
+            sqlx::query("SELECT set_config('synchronous_commit', 'on', true)").execute(&mut *self.tx).await?;
+        }
         let revision = changes::append(&mut self.tx, subject, now_ms).await?;
         self.revision = Some(revision);
         Ok(revision)

@@ -113,7 +113,7 @@ impl Plane {
         let until = Instant::now() + CHECK_LEASE;
         let wanted = Wanted { name, holder: node_id, lifetime_ms: millis(CHECK_LEASE), detail: "" };
         while Instant::now() < until {
-            let mut tx = self.store.write().await?;
+            let mut tx = self.store.write_soon().await?;
             let Lease::HeldBy { epoch, .. } = leases::acquire(&mut tx, &wanted, self.clock.now_ms()).await? else {
                 tx.commit().await?;
                 return Ok(None);
@@ -146,7 +146,7 @@ impl Plane {
             UpstreamSaid::Other(_) => String::new(),
         };
         let ended = async {
-            let mut tx = self.store.write().await?;
+            let mut tx = self.store.write_soon().await?;
             leases::finish(&mut tx, &name, &word).await?;
             tx.commit().await
         };

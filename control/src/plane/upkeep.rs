@@ -35,7 +35,10 @@ impl Plane {
         // Each by itself: what takes long keeps no watcher waiting.
         tokio::join!(
             self.run_schedules(&stop),
-            self.repeat(&stop, poll, "look for changes, or write what nodes reported", || self.poll()),
+            // Also how it is noticed that the database is gone: nothing else may hold that up.
+            self.repeat(&stop, poll, "look for changes", || self.look_for_changes()),
+            self.follow_keys(&stop),
+            self.repeat(&stop, poll, "write what nodes reported", || self.write_node_reports()),
             self.repeat(&stop, poll, "look for errands", || self.exchange_errands()),
             self.repeat(&stop, POLL, "look at quotas and at the store", || self.make_room()),
             self.repeat(&stop, UPKEEP, "do the upkeep", || self.keep_up_once()),
@@ -77,12 +80,26 @@ impl Plane {
         }
     }
 
-    async fn poll(&self) -> PlaneResult<()> {
+    async fn look_for_changes(&self) -> PlaneResult<()> {
         if self.store.refresh_revision().await? {
-            // Another replica may have made a key, which clients bring from now on.
-            self.load_keys().await?;
+            self.changed_elsewhere.notify_one();
         }
-        self.write_node_reports().await
+        Ok(())
+    }
+
+    /// Another replica may have made a key, which clients bring from then on.
+    async fn follow_keys(&self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.changed_elsewhere.notified() => {}
+            }
+            let loaded = self.store.unless_lost(self.load_keys()).await.unwrap_or_else(|lost| Err(lost.into()));
+            if let Err(error) = loaded {
+                // The upkeep loads them, too.
+                warn!(%error, "cannot load the signing keys; trying again soon");
+            }
+        }
     }
 
     /// Does all of it now; what one replica does for all, only if it is this one's turn.

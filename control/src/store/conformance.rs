@@ -28,6 +28,8 @@ mod garbage_and_damage;
 mod leases;
 #[path = "conformance/inventory.rs"]
 mod lists_of_the_cache;
+#[path = "conformance/nodes.rs"]
+mod nodes;
 #[path = "conformance/people.rs"]
 mod people;
 

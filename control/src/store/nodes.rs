@@ -38,17 +38,19 @@ fn read(row: &AnyRow) -> StoreResult<Node> {
     })
 }
 
-/// Records a report, unless a later one is recorded.
+/// Records a report. Reports of one node come to several replicas, whose clocks differ and which do not write in the order
+/// of arrival: the latest time and the highest revision stay.
 pub async fn put(db: &mut AnyConnection, node: &Node) -> StoreResult<()> {
     let figures = &node.figures;
     sqlx::query(
         "INSERT INTO nodes (id, name, version, started_at, heard_at, applied_revision, max_outage_ms, fills,
              served_bytes, fetched_bytes, peer_bytes, peer_url, store_id, store_total_bytes, store_available_bytes)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-         ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, started_at = $4, heard_at = $5, applied_revision = $6,
+         ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, started_at = $4,
+             heard_at = CASE WHEN nodes.heard_at > $5 THEN nodes.heard_at ELSE $5 END,
+             applied_revision = CASE WHEN nodes.applied_revision > $6 THEN nodes.applied_revision ELSE $6 END,
              max_outage_ms = $7, fills = $8, served_bytes = $9, fetched_bytes = $10, peer_bytes = $11, peer_url = $12,
-             store_id = $13, store_total_bytes = $14, store_available_bytes = $15
-         WHERE nodes.heard_at <= $5",
+             store_id = $13, store_total_bytes = $14, store_available_bytes = $15",
     )
     .bind(node.id.clone())
     .bind(node.name.clone())

@@ -144,6 +144,18 @@ async fn the_control_port_slows_guesses_too() {
 }
 
 #[tokio::test]
+async fn a_node_whose_token_was_chosen_by_whoever_deploys_it_is_not_held_up_by_guesses_from_its_network() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
+    let plane = Plane::idle(|config| config.bootstrap_node_token = Some(TOKEN.into())).await;
+    for _ in 0..60 {
+        call(&plane, HERE, "Bearer guess").await;
+    }
+    assert_eq!(call(&plane, HERE, "Bearer guess").await.code(), Code::ResourceExhausted);
+    // Known, and not for people's calls.
+    assert_eq!(call(&plane, HERE, &format!("Bearer {TOKEN}")).await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn rest_says_429_and_when_to_come_back() {
     let plane = with_alice().await;
     let ask = async || {

@@ -1,7 +1,7 @@
 //! The suite on PostgreSQL, and what that has of its own.
 
 use super::{Home, private_postgres as server};
-use crate::store::{Store, StoreError, StoreSettings, settings::Engine};
+use crate::store::{Store, StoreError, StoreSettings, changes::Subject, settings::Engine};
 
 #[allow(clippy::duplicate_mod)]
 #[path = "../conformance.rs"]
@@ -65,5 +65,8 @@ async fn only_what_would_be_brought_again_does_not_wait_for_the_disk() {
     for _ in 0..3 {
         assert_eq!(setting(store.write().await.unwrap()).await, "on");
         assert_eq!(setting(store.write_soon().await.unwrap()).await, "off");
+        let mut told = store.write_soon().await.unwrap();
+        told.changed(&Subject::Keys, NOW).await.unwrap();
+        assert_eq!(setting(told).await, "on", "nodes build on what they are told");
     }
 }
