@@ -1,4 +1,4 @@
-//! One download per blob, shared by everybody who may have it.
+//! One download per blob, shared by everybody who may have it; in a cluster one fetch per manifest, too.
 //!
 //! A fill belongs to no request: an owner task streams upstream → hash → staged file; every requester, the first one
 //! too, follows the staged file from whatever offset it likes at its own pace. The last byte is released only after
@@ -7,6 +7,7 @@
 
 mod cluster;
 mod follower;
+mod manifest;
 mod owner;
 mod progress;
 mod supply;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cluster::Cluster;
 pub use follower::Follower;
+pub use manifest::ManifestFill;
 pub use progress::Progress;
 
 use crate::{
@@ -210,6 +212,8 @@ pub enum Running {
 /// The downloads under way on this node.
 pub struct Fills {
     running: Mutex<HashMap<Digest, Arc<Fill>>>,
+    /// How many fetches there are of each manifest.
+    manifests: Mutex<HashMap<Digest, watch::Sender<usize>>>,
     turns: Semaphore,
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
@@ -230,8 +234,8 @@ impl Fills {
         metrics: Arc<Metrics>,
         cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
-        let (running, turns) = (Mutex::default(), Semaphore::new(MAX_FILLS));
-        Arc::new(Self { running, turns, store, upstream, control, keeper, metrics, cluster })
+        let (running, manifests, turns) = (Mutex::default(), Mutex::default(), Semaphore::new(MAX_FILLS));
+        Arc::new(Self { running, manifests, turns, store, upstream, control, keeper, metrics, cluster })
     }
 
     /// The fill of `digest`, whoever it is for: for other nodes, which have a ticket.
@@ -288,6 +292,10 @@ impl Fills {
     /// Whether the blob is just arriving.
     pub fn is_running(&self, digest: &Digest) -> bool {
         self.table().contains_key(digest)
+    }
+
+    fn manifests(&self) -> MutexGuard<'_, HashMap<Digest, watch::Sender<usize>>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {

@@ -202,7 +202,7 @@ impl Metrics {
         registry.register("fills", "Blob downloads from upstream that ended", metrics.fills_ended.clone());
         registry.register(
             "fill_source",
-            "Where blob downloads got their bytes: upstream, another node, or upstream because others were out of reach",
+            "Where downloads got their bytes: upstream, another node, or upstream because others were out of reach",
             metrics.fill_sources.clone(),
         );
         registry.register("fill_bytes", "Bytes of blobs fetched, by who sent them", metrics.fill_bytes.clone());

@@ -1,6 +1,7 @@
-//! Nodes among themselves: the bytes of a blob that one of them is fetching, for the others.
+//! Nodes among themselves: what one of them is fetching, for the others.
 //!
-//! The port serves `GET /fills/DIGEST` to whoever shows a ticket of the control plane for that blob, and nothing else. What a
+//! The port serves `GET /fills/DIGEST` (a blob) and `GET /manifests/DIGEST` to whoever shows a ticket of the control plane for
+//! that digest, and nothing else. What a
 //! node gets so it verifies like anything from upstream, and the last byte is held back until the owner has verified it.
 //! Who fetches and who follows is decided in [`crate::fill`].
 
@@ -12,7 +13,7 @@ use std::{fmt, net::SocketAddr};
 
 use url::Url;
 
-pub use client::{Opened, PeerClient, PeerSetupError};
+pub use client::{Opened, OpenedManifest, PeerClient, PeerManifest, PeerSetupError};
 pub use server::PeerPort;
 
 /// Whether what a node may have is proven for whoever the ticket names: `yes` or `no`.

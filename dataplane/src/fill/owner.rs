@@ -171,7 +171,7 @@ impl Owner {
             }
             Err(error) => {
                 info!(blob.digest = %digest, node.id = follow.node_id, %error, "the node that fetches this blob was lost");
-                self.supply.lose();
+                self.supply.lose(error.is_out_of_reach());
                 return Ok(None);
             }
         };

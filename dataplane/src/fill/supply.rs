@@ -31,14 +31,21 @@ pub(super) enum Source {
     Peer(FollowFill),
 }
 
+/// A node that was followed.
+struct Lost {
+    node_id: String,
+    since: Instant,
+    /// It did not answer at all, as opposed to having nothing.
+    is_out_of_reach: bool,
+}
+
 /// The choice of sources for one download.
 pub(super) struct Supply {
     cluster: Option<Arc<Cluster>>,
     metrics: Arc<Metrics>,
     digest: Digest,
     now: Option<Source>,
-    /// The node that was followed and lost, and when.
-    lost: Option<(String, Instant)>,
+    lost: Option<Lost>,
     fruitless: u32,
     counted: Option<FillSource>,
     held: Option<Held>,
@@ -56,10 +63,14 @@ impl Supply {
         }
         let Some(cluster) = self.cluster.clone() else { return self.upstream(FillSource::Upstream) };
         loop {
-            let lost_node_id = self.lost.as_ref().map_or("", |(node_id, _)| node_id);
+            let lost_node_id = self.lost.as_ref().map_or("", |lost| &lost.node_id);
             let follow = match cluster.turn(&self.digest, target, lost_node_id).await {
                 None => return self.upstream(FillSource::Uncoordinated),
                 Some(FillTurn::Granted { epoch }) => {
+                    // What a node has finished it does not renew: it may live and be cut off. It is not waited for again.
+                    if let Some(lost) = self.lost.as_ref().filter(|lost| lost.is_out_of_reach) {
+                        cluster.note_unreachable(&lost.node_id);
+                    }
                     self.held = Some(cluster.hold(self.digest, epoch));
                     return self.upstream(FillSource::Upstream);
                 }
@@ -67,7 +78,7 @@ impl Supply {
             };
             match &self.lost {
                 _ if cluster.is_unreachable(&follow.node_id) => return self.upstream(FillSource::Uncoordinated),
-                Some((node_id, since)) if *node_id == follow.node_id => {
+                Some(Lost { node_id, since, .. }) if *node_id == follow.node_id => {
                     let is_alive = follow.heard < since.elapsed();
                     if is_alive {
                         info!(blob.digest = %self.digest, node.id = node_id, "the node that fetches this blob is out of reach; fetching it here, too");
@@ -110,9 +121,9 @@ impl Supply {
     }
 
     /// The node that is followed cannot be reached, or has nothing.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn lose(&mut self, is_out_of_reach: bool) {
         if let Some(Source::Peer(follow)) = self.now.take() {
-            self.lost = Some((follow.node_id, Instant::now()));
+            self.lost = Some(Lost { node_id: follow.node_id, since: Instant::now(), is_out_of_reach });
         }
     }
 

@@ -1,10 +1,11 @@
-//! Asking another node for a blob that it is fetching.
+//! Asking another node for what it is fetching.
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
-use reqwest::{Certificate, Client, Response, redirect::Policy};
+use reqwest::{Certificate, Client, RequestBuilder, Response, redirect::Policy};
 use roadstead_proto::{Digest, UpstreamHost};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use super::PROVEN;
 use crate::{
     control::FollowFill,
-    upstream::{BlobBody, UpstreamError, content_length, content_range},
+    upstream::{BlobBody, MAX_MANIFEST_BYTES, UpstreamError, content_length, content_range},
 };
 
 /// How long connecting may take: nodes stand beside each other.
@@ -38,6 +39,16 @@ pub enum PeerError {
     /// It has not what it is asked for, or does not take the ticket.
     #[error("it answers with status {0}")]
     Refused(StatusCode),
+    /// What it sends is no manifest.
+    #[error("it sends more than a manifest may have")]
+    TooLarge,
+}
+
+impl PeerError {
+    /// Whether the node did not answer at all.
+    pub const fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
 }
 
 /// What another node has.
@@ -46,6 +57,23 @@ pub enum Opened {
     Body(BlobBody, bool),
     /// Nothing yet: upstream has not answered it.
     NotYet,
+}
+
+/// What another node has of a manifest.
+pub enum OpenedManifest {
+    /// All of it.
+    Here(PeerManifest),
+    /// Nothing yet: it is fetching it.
+    NotYet,
+}
+
+/// A manifest that another node has; not verified.
+#[derive(Clone, Debug)]
+pub struct PeerManifest {
+    /// Its bytes.
+    pub body: Bytes,
+    /// Its media type, if the right to it is proven.
+    pub media_type: Option<String>,
 }
 
 /// The client for other nodes.
@@ -75,16 +103,11 @@ impl PeerClient {
         from: u64,
         upstream: &UpstreamHost,
     ) -> Result<Opened, PeerError> {
-        let url = format!("{}/fills/{digest}", follow.peer_url.as_str().trim_end_matches('/'));
-        let mut request = self.http.get(url).bearer_auth(follow.ticket.expose_secret());
+        let mut request = self.ask(follow, "fills", digest);
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
-        let response = match timeout(ANSWER_TIME, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(PeerError::Unreachable(error.without_url().to_string())),
-            Err(_) => return Err(PeerError::Unreachable("no answer in time".to_owned())),
-        };
+        let response = in_time(request.send()).await?;
         let (offset, total) = match response.status() {
             StatusCode::ACCEPTED => return Ok(Opened::NotYet),
             StatusCode::OK => (0, content_length(response.headers())),
@@ -99,6 +122,39 @@ impl PeerClient {
         let stream = stream::try_unfold(response, move |response| next_piece(response, upstream.clone())).boxed();
         Ok(Opened::Body(BlobBody { total, offset, etag: None, stream }, is_proven))
     }
+
+    /// Asks for a manifest.
+    pub async fn manifest(&self, follow: &FollowFill, digest: &Digest) -> Result<OpenedManifest, PeerError> {
+        let mut response = in_time(self.ask(follow, "manifests", digest).send()).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::ACCEPTED => return Ok(OpenedManifest::NotYet),
+            status => return Err(PeerError::Refused(status)),
+        }
+        let media_type = response.headers().get(header::CONTENT_TYPE).filter(|_| says_proven(response.headers()));
+        let media_type = media_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut body = BytesMut::new();
+        while let Some(piece) = in_time(response.chunk()).await? {
+            if (body.len() + piece.len()) as u64 > MAX_MANIFEST_BYTES {
+                return Err(PeerError::TooLarge);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(OpenedManifest::Here(PeerManifest { body: body.freeze(), media_type }))
+    }
+
+    fn ask(&self, follow: &FollowFill, kind: &str, digest: &Digest) -> RequestBuilder {
+        let url = format!("{}/{kind}/{digest}", follow.peer_url.as_str().trim_end_matches('/'));
+        self.http.get(url).bearer_auth(follow.ticket.expose_secret())
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, reqwest::Error>>) -> Result<T, PeerError> {
+    match timeout(ANSWER_TIME, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(PeerError::Unreachable(error.without_url().to_string())),
+        Err(_) => Err(PeerError::Unreachable("no answer in time".to_owned())),
+    }
 }
 
 fn says_proven(headers: &HeaderMap) -> bool {
@@ -108,7 +164,7 @@ fn says_proven(headers: &HeaderMap) -> bool {
 async fn next_piece(
     mut response: Response,
     upstream: UpstreamHost,
-) -> Result<Option<(bytes::Bytes, Response)>, UpstreamError> {
+) -> Result<Option<(Bytes, Response)>, UpstreamError> {
     let reason = match timeout(SILENCE, response.chunk()).await {
         Ok(Ok(piece)) => return Ok(piece.map(|piece| (piece, response))),
         Ok(Err(error)) => error.without_url().to_string(),

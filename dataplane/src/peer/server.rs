@@ -14,7 +14,7 @@ use super::{
     ticket::{self, Asker},
 };
 use crate::{
-    control::ControlClient,
+    control::{ContentKind, ControlClient, Link},
     fill::Fills,
     metrics::Metrics,
     respond::{Answer, Body, CacheStatus, Conditions, Content, Freshness},
@@ -49,56 +49,95 @@ impl PeerPort {
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let digest = request.uri().path().strip_prefix("/fills/").and_then(|text| text.parse::<Digest>().ok());
-        let Some(digest) = digest else { return plain(StatusCode::NOT_FOUND) };
+        let Some((kind, digest)) = asked_for(request.uri().path()) else { return plain(StatusCode::NOT_FOUND) };
         if request.method() != Method::GET {
             return plain(StatusCode::METHOD_NOT_ALLOWED);
         }
         let Some(asker) = ticket::verify(request.headers(), &digest, &self.control.policy()) else {
-            warn!(blob.digest = %digest, "another node, or somebody else, was refused: no good ticket for this blob");
+            warn!(blob.digest = %digest, "another node, or somebody else, was refused: no good ticket for this digest");
             return plain(StatusCode::UNAUTHORIZED);
         };
         debug!(blob.digest = %digest, node.id = asker.node_id, "another node follows");
         let conditions = Conditions::of(request.headers());
-        let mut answer = match self.fills.find(&digest) {
+        let mut answer = match kind {
+            ContentKind::Manifest => self.manifest(&asker, &digest, &conditions).await,
+            ContentKind::Blob => self.blob(&asker, &digest, &conditions).await,
+        };
+        answer.headers_mut().remove(http::header::CACHE_CONTROL);
+        answer
+    }
+
+    async fn blob(&self, asker: &Asker, digest: &Digest, conditions: &Conditions) -> Answer {
+        match self.fills.find(digest) {
             Some(fill) => {
                 let size = match timeout(HEADERS_WAIT, fill.answered()).await {
                     Ok(Ok(size)) => size,
                     Ok(Err(_)) => return plain(StatusCode::NOT_FOUND),
                     Err(_) => return plain(StatusCode::ACCEPTED),
                 };
-                let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(CacheStatus::Join));
+                let content = Content::of_digest(digest, OCTET_STREAM, Freshness::of_arriving(CacheStatus::Join));
                 let body = |start, end| Body::followed(fill.follow(start, end));
-                let mut answer = content.selected(size, &conditions, body);
+                let mut answer = content.selected(size, conditions, body);
                 mark(&mut answer, fill.is_proven_for(&asker.repository, asker.link_epoch));
                 answer
             }
-            None => match self.store.open(&digest).await {
-                Ok(Some(blob)) => {
-                    let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
-                    let content = Content::of_stored(&blob, OCTET_STREAM, freshness);
-                    let mut answer = content.stored(&blob, &conditions, Metrics::no_client());
-                    mark(&mut answer, self.is_linked(&asker, &digest));
-                    answer
-                }
-                Ok(None) => plain(StatusCode::NOT_FOUND),
-                Err(error) => {
-                    warn!(blob.digest = %digest, %error, "a blob could not be opened for another node");
-                    plain(StatusCode::SERVICE_UNAVAILABLE)
-                }
-            },
-        };
-        answer.headers_mut().remove(http::header::CACHE_CONTROL);
-        answer
+            None => self.stored(digest, OCTET_STREAM, self.link_of(asker, digest).is_some(), conditions).await,
+        }
     }
 
-    /// Whether the asker's right is on record, as of the epoch that it knows.
-    fn is_linked(&self, asker: &Asker, digest: &Digest) -> bool {
-        let policy = self.control.policy();
-        let is_current =
-            policy.group_by_id(&asker.repository.group).is_some_and(|group| group.link_epoch >= asker.link_epoch);
-        is_current && self.control.remembered_link(&asker.repository, digest).is_some()
+    /// A manifest is given when all of it is here, and told the type of to those whose right to it is on record.
+    async fn manifest(&self, asker: &Asker, digest: &Digest, conditions: &Conditions) -> Answer {
+        if timeout(HEADERS_WAIT, self.fills.wait_for_manifest(digest)).await.is_err() {
+            return plain(StatusCode::ACCEPTED);
+        }
+        let link = self.link_of(asker, digest).filter(|link| !link.media_type.is_empty());
+        let media_type = link.and_then(|link| HeaderValue::try_from(&link.media_type).ok());
+        let is_proven = media_type.is_some();
+        self.stored(digest, media_type.unwrap_or(OCTET_STREAM), is_proven, conditions).await
     }
+
+    async fn stored(
+        &self,
+        digest: &Digest,
+        media_type: HeaderValue,
+        is_proven: bool,
+        conditions: &Conditions,
+    ) -> Answer {
+        match self.store.open(digest).await {
+            Ok(Some(blob)) => {
+                let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
+                let content = Content::of_stored(&blob, media_type, freshness);
+                let mut answer = content.stored(&blob, conditions, Metrics::no_client());
+                mark(&mut answer, is_proven);
+                answer
+            }
+            Ok(None) => plain(StatusCode::NOT_FOUND),
+            Err(error) => {
+                warn!(blob.digest = %digest, %error, "content could not be opened for another node");
+                plain(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+
+    /// The asker's right, if it is on record as of the epoch that it knows.
+    fn link_of(&self, asker: &Asker, digest: &Digest) -> Option<Arc<Link>> {
+        let policy = self.control.policy();
+        let group = policy.group_by_id(&asker.repository.group)?;
+        if group.link_epoch < asker.link_epoch {
+            return None;
+        }
+        self.control.remembered_link(&asker.repository, digest)
+    }
+}
+
+fn asked_for(path: &str) -> Option<(ContentKind, Digest)> {
+    let (kind, digest) = path.strip_prefix('/')?.split_once('/')?;
+    let kind = match kind {
+        "fills" => ContentKind::Blob,
+        "manifests" => ContentKind::Manifest,
+        _ => return None,
+    };
+    Some((kind, digest.parse().ok()?))
 }
 
 fn mark(answer: &mut Answer, is_proven: bool) {

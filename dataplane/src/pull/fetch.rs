@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use roadstead_proto::{Algorithm, Digest, Reference, Tag, UpstreamHost};
+use tokio::time::timeout;
 
 use super::{Pull, Puller, accept::ClientAccept, references};
 use crate::{
     control::{ContentKind, ControlClient, Link, Recorded, TagOutcome},
+    fill::{Fills, ManifestFill},
     flight::Role,
     respond::{Code, OciError},
     storage::{BlobStore, StorageError, StoredBlob},
@@ -73,6 +75,7 @@ struct Fetch {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     keeper: Arc<Keeper>,
+    fills: Arc<Fills>,
     target: Target,
     accept: ClientAccept,
     tag: Option<Tag>,
@@ -92,6 +95,7 @@ impl Puller {
             control: Arc::clone(&self.control),
             store: Arc::clone(&self.store),
             keeper: Arc::clone(&self.keeper),
+            fills: Arc::clone(&self.fills),
             target: pull.target.clone(),
             accept: pull.wanted.accept(),
             tag,
@@ -114,7 +118,13 @@ impl Fetch {
         {
             return Ok(fetched);
         }
-        let answer = self.upstream.get_manifest(&self.target, reference, Accept::Widened(self.accept.lines())).await?;
+        let (answer, fill) = match reference {
+            Reference::Tag(_) => (self.get(reference).await?, None),
+            Reference::Digest(digest) => {
+                let mut fill = self.fills.manifest(*digest);
+                (self.bring(&mut fill, reference, digest).await?, Some(fill))
+            }
+        };
         let digest = self.verified(reference, &answer)?;
         let (media_type, references) = self.understood(reference, &answer)?;
         let blob = self.keep(&digest, &answer.body).await?;
@@ -136,7 +146,40 @@ impl Fetch {
             // It is here and it is right: it is served. What is not recorded is asked for again.
             Err(error) => tracing::warn!(manifest.digest = %digest, %error, "a link could not be recorded"),
         }
+        if let Some(mut fill) = fill {
+            fill.done();
+        }
         Ok(Fetched { digest, media_type, blob })
+    }
+
+    /// From another node that has fetched it, or from upstream. Whose right that node does not know to be proven proves it
+    /// upstream first, as whoever finds it in the store does.
+    async fn bring(
+        &self,
+        fill: &mut ManifestFill,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<Manifest, FetchError> {
+        if let Some(found) = fill.offered(&self.target).await {
+            if found.media_type.is_some() {
+                return Ok(Manifest { body: found.body, media_type: found.media_type, digest: None });
+            }
+            let accept = Accept::Widened(self.accept.lines());
+            match self.upstream.head_manifest(&self.target, reference, accept).await? {
+                Some(head) if head.digest == *digest => {
+                    return Ok(Manifest { body: found.body, media_type: head.media_type, digest: None });
+                }
+                // Only a GET tells here.
+                _ => fill.by_itself(),
+            }
+        }
+        let late = || UpstreamError::Timeout { upstream: self.target.host().clone(), phase: "whole answer" };
+        timeout(fill.time_left(), self.get(reference)).await.map_err(|_| late())?
+    }
+
+    async fn get(&self, reference: &Reference) -> Result<Manifest, FetchError> {
+        let accept = Accept::Widened(self.accept.lines());
+        Ok(self.upstream.get_manifest(&self.target, reference, accept).await?)
     }
 
     /// What another fetch brought between the requester's look and this one's start.

@@ -1,6 +1,9 @@
 //! One download for all nodes: three nodes, each with a store of its own, and one control plane.
 
-use std::{net::SocketAddr, time::Duration};
+mod manifests;
+mod node;
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
@@ -8,75 +11,15 @@ use roadstead_proto::node::v1::{
     AcquireFillRequest, RepositoryRef, acquire_fill_response::Result as Turn, node_service_client::NodeServiceClient,
 };
 use roadstead_tests::{
-    api,
-    client::{self, Client, metric},
-    cluster::{Cluster, ClusterOptions, DeployToken},
-    hub::{AuthMode, Fault, Gate, Hub, HubOptions, Kind, When},
+    api, client,
+    hub::{AuthMode, Fault, Gate, Kind, When},
     image::{Image, random_bytes},
-    link::{Link, Mode},
-    ports::free_address,
-    process::Daemon,
+    link::Mode,
 };
 
+use self::node::{Node, three};
+
 const MIB: usize = 1024 * 1024;
-
-/// A node that meets others.
-struct Node {
-    daemon: Daemon,
-    registry: SocketAddr,
-    metrics: SocketAddr,
-    peer: SocketAddr,
-    /// What others reach it by.
-    link: Link,
-}
-
-impl Node {
-    async fn start(cluster: &Cluster, token: &str, number: usize) -> Self {
-        let (registry, metrics, peer) = (free_address(), free_address(), free_address());
-        let link = Link::to(peer).await;
-        let name = format!("peer-{number}");
-        let mut command = cluster.command(&["dataplane", "--node-name", &name, "--node-token", token]);
-        command
-            .args(["--listen", &registry.to_string(), "--metrics-listen", &metrics.to_string()])
-            .args(["--peer-listen", &peer.to_string(), "--peer-url", &format!("http://{}", link.address())])
-            .args(["--control", &format!("http://{}", cluster.control)])
-            .arg("--data-dir")
-            .arg(cluster.folder().join(&name));
-        let daemon = Daemon::spawn(&mut command, &cluster.folder().join(format!("{name}.log")));
-        Self { daemon, registry, metrics, peer, link }
-    }
-
-    async fn ready(&mut self) {
-        let (http, ready) = (client::http(), format!("http://{}/readyz", self.metrics));
-        let is_ready = async || http.get(&ready).send().await.ok().filter(|answer| answer.status().is_success());
-        self.daemon.wait_for(Duration::from_secs(60), is_ready).await;
-    }
-
-    fn anonymous(&self) -> Client {
-        Client::new(&format!("http://{}", self.registry), "default", None)
-    }
-
-    fn client(&self, group: &str, token: &DeployToken) -> Client {
-        let credentials = Some((token.username.clone(), token.token.clone()));
-        Client::new(&format!("http://{}", self.registry), group, credentials)
-    }
-
-    async fn began(&self, source: &str) -> f64 {
-        metric(self.metrics, "roadstead_fill_source_total", &[&format!("source=\"{source}\"")]).await
-    }
-}
-
-async fn three(auth: AuthMode) -> (Hub, Cluster, Vec<Node>, String) {
-    let hub = Hub::start_with(HubOptions { auth, ..HubOptions::default() }).await;
-    let cluster = Cluster::start_with(&hub, ClusterOptions { split: true, ..ClusterOptions::default() }).await;
-    let token = cluster.cli_json(&["token", "create", "--node", "--name", "peers"]).await;
-    let token = token["token"].as_str().unwrap().to_owned();
-    let mut nodes = join_all((1..=3).map(|number| Node::start(&cluster, &token, number))).await;
-    for node in &mut nodes {
-        node.ready().await;
-    }
-    (hub, cluster, nodes, token)
-}
 
 #[tokio::test]
 async fn sixty_clients_of_three_nodes_on_one_cold_blob_cost_upstream_one_get() {

@@ -1,0 +1,115 @@
+//! Manifests in a cluster: pull limits count them, so one node fetches each and the others take it from there.
+//!
+//! A manifest is leased like a blob ([`super::supply`]), but it is small: who follows waits until the owner has all of it.
+//! Whether the follower's group may have it is for [`crate::pull`] to find out. Nobody waits longer than clients do: after that
+//! a node asks upstream itself, and that is counted.
+
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
+
+use roadstead_proto::Digest;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tracing::{info, warn};
+
+use super::{
+    Fills,
+    supply::{Source, Supply},
+};
+use crate::{
+    peer::{OpenedManifest, PeerManifest},
+    upstream::Target,
+};
+
+/// How long a node waits for another's manifest, or for that node to be given up: longer than that takes (three seconds without
+/// a heartbeat, and the questions).
+const FOLLOW_TIME: Duration = Duration::from_secs(6);
+/// How long a manifest may take in all, by whatever ways: clients are to hear of a failure within ten seconds.
+const WHOLE_TIME: Duration = Duration::from_secs(9);
+
+/// One fetch of a manifest. While it lives, other nodes that ask here are told to wait.
+pub struct ManifestFill {
+    supply: Supply,
+    began: Instant,
+    fills: Arc<Fills>,
+    digest: Digest,
+}
+
+impl Fills {
+    /// Begins to fetch a manifest.
+    pub fn manifest(self: &Arc<Self>, digest: Digest) -> ManifestFill {
+        // Before the lease is asked for: who is sent here at once finds it.
+        self.manifests().entry(digest).or_insert_with(|| watch::Sender::new(0)).send_modify(|fetches| *fetches += 1);
+        let supply = Supply::new(self.cluster.clone(), Arc::clone(&self.metrics), digest);
+        ManifestFill { supply, began: Instant::now(), fills: Arc::clone(self), digest }
+    }
+
+    /// Waits until that manifest is not being fetched here any more.
+    pub async fn wait_for_manifest(&self, digest: &Digest) {
+        let fetches = self.manifests().get(digest).map(watch::Sender::subscribe);
+        if let Some(mut fetches) = fetches {
+            // The sender is gone when the last fetch has ended.
+            let _ = fetches.wait_for(|fetches| *fetches == 0).await;
+        }
+    }
+}
+
+impl ManifestFill {
+    /// The manifest as another node has it, with the right digest; `None` if upstream is to be asked.
+    pub async fn offered(&mut self, target: &Target) -> Option<PeerManifest> {
+        if let Ok(found) = timeout(FOLLOW_TIME, self.follow(target)).await {
+            return found;
+        }
+        info!(manifest.digest = %self.digest, "another node takes too long with this manifest; fetching it here, too");
+        self.supply.by_itself();
+        None
+    }
+
+    async fn follow(&mut self, target: &Target) -> Option<PeerManifest> {
+        loop {
+            let Source::Peer(follow) = self.supply.next(target).await else { return None };
+            let cluster = self.fills.cluster.as_ref()?;
+            match cluster.peers.manifest(&follow, &self.digest).await {
+                Ok(OpenedManifest::Here(found)) => {
+                    if Digest::of(self.digest.algorithm(), &found.body) == self.digest {
+                        return Some(found);
+                    }
+                    warn!(manifest.digest = %self.digest, node.id = follow.node_id, "another node gave something else; asking upstream");
+                    self.supply.by_itself();
+                }
+                Ok(OpenedManifest::NotYet) => self.supply.broke_off(false),
+                Err(error) => {
+                    info!(manifest.digest = %self.digest, node.id = follow.node_id, %error, "the node that fetches this manifest was lost");
+                    self.supply.lose(error.is_out_of_reach());
+                }
+            }
+        }
+    }
+
+    /// Upstream is asked from here on, whoever else does.
+    pub fn by_itself(&mut self) {
+        self.supply.by_itself();
+    }
+
+    /// What is left for asking upstream.
+    pub fn time_left(&self) -> Duration {
+        WHOLE_TIME.saturating_sub(self.began.elapsed())
+    }
+
+    /// The manifest is kept: who asks a moment later is still sent here.
+    pub fn done(&mut self) {
+        self.supply.done();
+    }
+}
+
+impl Drop for ManifestFill {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut there) = self.fills.manifests().entry(self.digest) {
+            there.get_mut().send_modify(|fetches| *fetches -= 1);
+            if *there.get().borrow() == 0 {
+                there.remove();
+            }
+        }
+    }
+}
