@@ -26,6 +26,7 @@ mod saved;
 mod sign_in;
 mod stored;
 mod tag;
+mod tag_calls;
 mod tag_memory;
 pub(crate) mod trace_context;
 mod translate;
