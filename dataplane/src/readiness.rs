@@ -47,6 +47,10 @@ impl Readiness {
 
     /// Tries the store now and then, until the node stops.
     pub(crate) async fn watch_store(self, store: Arc<dyn BlobStore>, metrics: Arc<Metrics>) {
+        // A store that all nodes share fails for all of them at once: that is no reason to send clients to another, and what
+        // nodes hold themselves goes on being served. Only one that never worked is a reason.
+        let mut has_worked = false;
+        let mut failing = false;
         let mut ticks = interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -60,13 +64,14 @@ impl Readiness {
                 metrics.disk_available.set(i64::try_from(space.available_bytes).unwrap_or(i64::MAX));
             }
             let state = probed.map(drop).map_err(|error| format!("the blob store cannot be written to: {error}"));
-            let mut known = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-            match (&*known, &state) {
-                (Ok(()), Err(error)) => tracing::error!(%error, "the node is not ready"),
-                (Err(_), Ok(())) => tracing::info!("the blob store can be written to again"),
+            match &state {
+                Err(error) if !std::mem::replace(&mut failing, true) => tracing::error!(%error, "the blob store fails"),
+                Ok(()) if std::mem::take(&mut failing) => tracing::info!("the blob store can be written to again"),
                 _ => {}
             }
-            *known = state;
+            has_worked |= state.is_ok();
+            let shown = if has_worked && store.is_elsewhere() { Ok(()) } else { state };
+            *self.store.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         }
     }
 }

@@ -147,6 +147,17 @@ pub trait BlobStore: Send + Sync + 'static {
     /// wrong with it can be looked into for about a day. Doing so to what is not there is fine.
     async fn quarantine(&self, digest: &Digest) -> Result<(), StorageError>;
 
+    /// Gives up what this node holds of a blob in front of a store elsewhere; the store keeps it.
+    async fn forget_copy(&self, digest: &Digest) -> Result<(), StorageError> {
+        let _ = digest;
+        Ok(())
+    }
+
+    /// Whether it is elsewhere: what all nodes share, and miss together.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Shows that the store can be written to, and how much room it has.
     async fn probe(&self) -> Result<DiskSpace, StorageError>;
 

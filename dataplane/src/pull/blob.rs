@@ -11,6 +11,7 @@ use crate::{
     fill::{Fill, FillError, Running},
     layers::Read,
     respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
+    storage::StoredBlob,
 };
 
 impl Puller {
@@ -20,19 +21,16 @@ impl Puller {
             return self.follow(pull, digest, fill, CacheStatus::Join).await;
         }
         if let Some(link) = self.link(pull, &digest).await? {
-            match self.open(&digest).await? {
-                Some(blob) if blob.size == link.size_bytes => {
-                    return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Hit).await);
-                }
-                found => self.report_damage(&digest, found.map(|blob| blob.size)).await,
+            if let Some(blob) = self.open_linked(&digest, link.size_bytes).await? {
+                return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Hit).await);
             }
             return self.fill(pull, digest).await;
         }
         if let Some(blob) = self.open(&digest).await? {
+            // Of another size than upstream says: one of them is wrong, and a download tells. What others have is not put
+            // aside for that.
             let size = self.prove_blob(pull, digest).await?;
-            if size.is_some_and(|size| size != blob.size) {
-                self.report_damage(&digest, Some(blob.size)).await;
-            } else if self.record(pull, digest, &blob, None).await? {
+            if size.is_none_or(|size| size == blob.size) && self.record(pull, digest, &blob, None).await? {
                 return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Revalidated).await);
             }
         }
@@ -117,10 +115,17 @@ impl Puller {
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
     }
 
-    /// Linked content is missing or has the wrong size: what is wrong is put out of the way, and it is fetched again.
-    pub(super) async fn report_damage(&self, digest: &Digest, found: Option<u64>) {
-        let (kind, found_bytes) = found.map_or((DamageKind::Missing, 0), |size| (DamageKind::Size, size));
+    /// Opens linked content. What is missing or has the wrong size is put out of the way, and `None` means to fetch it again.
+    pub(super) async fn open_linked(&self, digest: &Digest, size: u64) -> Result<Option<Arc<StoredBlob>>, OciError> {
+        let found = self.open(digest).await?.map(|blob| (blob.size, blob));
+        let (kind, found_bytes) = match found {
+            Some((found, blob)) if found == size => return Ok(Some(blob)),
+            Some((found, _)) => (DamageKind::Size, found),
+            None => (DamageKind::Missing, 0),
+        };
         self.damage.notice(digest, kind, found_bytes).await;
+        // Where only this node's copy was damaged, the store has it.
+        Ok(self.open(digest).await?.filter(|blob| blob.size == size))
     }
 }
 

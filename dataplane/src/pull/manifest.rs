@@ -50,15 +50,12 @@ impl Puller {
         link: &Link,
         freshness: Option<Freshness>,
     ) -> Result<Answer, OciError> {
-        match self.open(&link.digest).await? {
-            Some(blob) if blob.size == link.size_bytes => {
+        match self.open_linked(&link.digest, link.size_bytes).await? {
+            Some(blob) => {
                 let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
                 Ok(self.serve(&pull.wanted, &link.digest, &blob, media_type_header(&link.media_type), freshness))
             }
-            found => {
-                self.report_damage(&link.digest, found.map(|blob| blob.size)).await;
-                self.fetched_manifest(pull, Reference::Digest(link.digest)).await
-            }
+            None => self.fetched_manifest(pull, Reference::Digest(link.digest)).await,
         }
     }
 

@@ -192,13 +192,14 @@ impl ObjectBlobStore {
 
     fn remote(&self, found: &StoredFile) -> Result<Arc<StoredBlob>, StorageError> {
         let downloads = self.downloads.clone().filter(|downloads| downloads.cache.admits(found.size));
-        let remote = RemoteBlob::new(found.digest, found.size, Arc::clone(&self.pieces), downloads);
+        let remote = RemoteBlob::new(*found, Arc::clone(&self.pieces), downloads);
         blob(&found.digest, found.size, found.stored_at, Content::Remote(remote))
     }
 
     /// Forgets a blob on this node.
     async fn forget(&self, digest: &Digest) -> Result<(), StorageError> {
         self.open.forget(digest);
+        self.pieces.forget(digest);
         if let Some(cache) = self.cache() {
             let (cache, digest) = (Arc::clone(cache), *digest);
             blocking(move || {
@@ -310,6 +311,14 @@ impl BlobStore for ObjectBlobStore {
         // Whoever opened it in between must not keep it.
         self.forget(digest).await?;
         deleted
+    }
+
+    async fn forget_copy(&self, digest: &Digest) -> Result<(), StorageError> {
+        self.forget(digest).await
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        true
     }
 
     async fn look(&self, digest: &Digest) -> Result<Option<StoredFile>, StorageError> {

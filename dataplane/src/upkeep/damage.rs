@@ -67,14 +67,26 @@ impl DamageLog {
     }
 
     /// Takes damaged content out of the way and notes what is wrong. What is missing is forgotten where it is still open, so
-    /// that the next pull fetches it.
+    /// that the next pull fetches it. Where only this node's copy of what is elsewhere is damaged, only that goes.
     pub async fn notice(&self, digest: &Digest, kind: DamageKind, found_bytes: u64) {
         let kind_name = kind.as_str();
-        warn!(blob.digest = %digest, damage = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
-        if kind == DamageKind::Missing && matches!(self.store.look(digest).await, Ok(Some(_))) {
+        let stored = match kind {
+            DamageKind::Missing | DamageKind::Size => self.store.look(digest).await.ok().flatten(),
+            DamageKind::Digest => None,
+        };
+        match (kind, stored) {
             // It has come since.
-            return;
+            (DamageKind::Missing, Some(_)) => return,
+            (DamageKind::Size, Some(stored)) if stored.size != found_bytes => {
+                warn!(blob.digest = %digest, found_bytes, "this node's copy of content is damaged; it is given up");
+                if let Err(error) = self.store.forget_copy(digest).await {
+                    error!(blob.digest = %digest, %error, "a damaged copy could not be given up");
+                }
+                return;
+            }
+            _ => {}
         }
+        warn!(blob.digest = %digest, damage = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
         if let Err(error) = self.store.quarantine(digest).await {
             error!(blob.digest = %digest, %error, "damaged content could not be put aside");
         }

@@ -1,19 +1,19 @@
 //! A bounded folder of whole, verified blobs in front of an object store, least recently used out first.
 //!
 //! Everything in it can be had again: the folder may be deleted at any time. What is in it was hashed on its way in and
-//! reached the disk before it got its name, so a file that is there is right; a restart finds it again. Taking a blob out
+//! reached the disk before it got its name; what a restart finds is hashed again before it is first used. Taking a blob out
 //! takes nothing from whoever reads it.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File, FileTimes},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, DigestHasher};
 
 use crate::storage::{
     StagedFile, StoredBlob,
@@ -21,6 +21,9 @@ use crate::storage::{
     metrics::StorageMetrics,
     shelves,
 };
+
+/// How much of a file is read at a time to hash it, in bytes.
+const HASHED_AT_ONCE: usize = 256 * 1024;
 
 /// The folder and what is known of it. All functions block.
 pub struct NodeCache {
@@ -43,6 +46,8 @@ struct Held {
 struct Entry {
     size: u64,
     used: u64,
+    /// This process has hashed it.
+    verified: bool,
 }
 
 impl Held {
@@ -56,10 +61,10 @@ impl Held {
         }
     }
 
-    fn add(&mut self, digest: Digest, size: u64) {
+    fn add(&mut self, digest: Digest, size: u64, verified: bool) {
         self.remove(&digest);
         self.bytes += size;
-        self.blobs.insert(digest, Entry { size, used: 0 });
+        self.blobs.insert(digest, Entry { size, used: 0, verified });
         self.touch(&digest);
     }
 
@@ -83,9 +88,9 @@ impl NodeCache {
         }
         found.sort_unstable();
         let mut held = cache.held();
-        found.into_iter().for_each(|(_, digest, size)| held.add(digest, size));
+        found.into_iter().for_each(|(_, digest, size)| held.add(digest, size, false));
         drop(held);
-        cache.make_room(0);
+        cache.make_room_for(None);
         Ok(cache)
     }
 
@@ -109,10 +114,13 @@ impl NodeCache {
 
     /// Opens a blob, if it is here.
     pub fn get(&self, digest: &Digest) -> io::Result<Option<Arc<StoredBlob>>> {
-        if !self.held().blobs.contains_key(digest) {
+        let Some(entry) = self.held().blobs.get(digest).copied() else { return Ok(None) };
+        let path = self.path(digest);
+        if !entry.verified && !self.verify(&path, digest)? {
+            tracing::warn!(path = %path.display(), "a cached blob is damaged; it is deleted");
+            self.remove(digest);
             return Ok(None);
         }
-        let path = self.path(digest);
         match local::open_blob(&path, digest)? {
             Some(blob) => {
                 self.touch(digest);
@@ -137,14 +145,45 @@ impl NodeCache {
         size: u64,
         stored_at: SystemTime,
     ) -> io::Result<Vec<Digest>> {
-        let gone = self.make_room(size);
+        // Its room is taken at once: others that come meanwhile find the rest.
+        let mut gone = self.make_room_for(Some((*digest, size)));
         let path = self.path(digest);
-        path.parent().map_or(Ok(()), create_folder)?;
-        staged.publish(&path, size)?.set_modified(stored_at)?;
-        let mut held = self.held();
-        held.add(*digest, size);
-        self.metrics.holds(held.bytes);
-        Ok(gone)
+        let published = path.parent().map_or(Ok(()), create_folder).and_then(|()| staged.publish(&path, size));
+        match published.and_then(|file| file.set_modified(stored_at)) {
+            Ok(()) => {
+                // Who looked for it too early has forgotten it, and who needed its room has taken that.
+                if !self.held().blobs.contains_key(digest) {
+                    gone.extend(self.make_room_for(Some((*digest, size))));
+                }
+                Ok(gone)
+            }
+            Err(error) => {
+                self.remove(digest);
+                Err(error)
+            }
+        }
+    }
+
+    /// Hashes a file that an earlier process left; one that is not there is left to whoever opens it.
+    fn verify(&self, path: &Path, digest: &Digest) -> io::Result<bool> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let mut hasher = DigestHasher::new(digest.algorithm());
+        let mut buffer = vec![0; HASHED_AT_ONCE];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                len => hasher.update(&buffer[..len]),
+            }
+        }
+        let right = hasher.finish() == *digest;
+        if right && let Some(entry) = self.held().blobs.get_mut(digest) {
+            entry.verified = true;
+        }
+        Ok(right)
     }
 
     /// Takes a blob out.
@@ -161,13 +200,21 @@ impl NodeCache {
         was_there
     }
 
-    fn make_room(&self, size: u64) -> Vec<Digest> {
+    /// Makes room for a blob and counts it as held; answers what went for it.
+    fn make_room_for(&self, coming: Option<(Digest, u64)>) -> Vec<Digest> {
+        let size = coming.map_or(0, |(_, size)| size);
         let mut gone = Vec::new();
         let mut held = self.held();
+        if let Some((digest, _)) = coming {
+            held.remove(&digest);
+        }
         while held.bytes + size > self.capacity {
             let Some((_, digest)) = held.order.first_key_value().map(|(used, digest)| (*used, *digest)) else { break };
             held.remove(&digest);
             gone.push(digest);
+        }
+        if let Some((digest, size)) = coming {
+            held.add(digest, size, true);
         }
         self.metrics.holds(held.bytes);
         drop(held);
@@ -236,5 +283,38 @@ mod tests {
         assert!(cache.get(&new).unwrap().is_none());
         let again = put(&cache, &[2; 40]);
         assert!(cache.get(&again).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_damaged_between_two_processes_is_deleted_at_its_first_use() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("cache");
+        let cache = NodeCache::open(&folder, 1000, StorageMetrics::default()).unwrap();
+        let [whole, short, other] = [put(&cache, &[1; 40]), put(&cache, &[2; 40]), put(&cache, &[3; 40])];
+        fs::write(cache.path(&short), [2; 39]).unwrap();
+        fs::write(cache.path(&other), [4; 40]).unwrap();
+        drop(cache);
+        let cache = NodeCache::open(&folder, 1000, StorageMetrics::default()).unwrap();
+        let there = [whole, short, other].map(|digest| cache.get(&digest).unwrap().is_some());
+        assert_eq!(there, [true, false, false]);
+        assert_eq!(files(&cache), 40);
+    }
+
+    #[test]
+    fn blobs_that_come_at_once_take_no_more_room_than_one_after_the_other() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = NodeCache::open(&root.path().join("cache"), 100_000, StorageMetrics::default()).unwrap();
+        std::thread::scope(|scope| {
+            for n in 0..8_u8 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for round in 0..10_u8 {
+                        put(cache, &[[n; 20_000], [round; 20_000]].concat());
+                        assert!(cache.held().bytes <= 100_000);
+                    }
+                });
+            }
+        });
+        assert!(files(&cache) <= 100_000, "{}", files(&cache));
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use super::{
     bucket::Bucket,
     download::{Download, Downloads},
 };
-use crate::storage::StorageError;
+use crate::storage::{StorageError, StoredFile};
 
 /// Size of a piece that is asked for at once, in bytes.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
@@ -29,11 +30,19 @@ const PIECES_AT_ONCE: usize = 16;
 /// Readers wait for a download that is so many bytes short of them, or fewer.
 const WAIT_BYTES: u64 = 2 * PIECE_BYTES;
 
+/// A piece of an object. An object that took the place of a damaged one is another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    digest: Digest,
+    stored_at: SystemTime,
+    index: u64,
+}
+
 #[derive(Clone)]
 struct Length;
 
-impl Weighter<(Digest, u64), Bytes> for Length {
-    fn weight(&self, _: &(Digest, u64), piece: &Bytes) -> u64 {
+impl Weighter<Key, Bytes> for Length {
+    fn weight(&self, _: &Key, piece: &Bytes) -> u64 {
         piece.len() as u64 + 64
     }
 }
@@ -41,7 +50,7 @@ impl Weighter<(Digest, u64), Bytes> for Length {
 /// Pieces of remote blobs that were asked for lately; each is asked for once, whoever wants it.
 pub struct Pieces {
     bucket: Arc<Bucket>,
-    known: Cache<(Digest, u64), Bytes, Length>,
+    known: Cache<Key, Bytes, Length>,
     turns: Semaphore,
 }
 
@@ -63,24 +72,31 @@ impl Pieces {
         }
     }
 
-    /// The piece at `index` of a blob of `size` bytes.
-    async fn piece(&self, digest: &Digest, index: u64, size: u64) -> io::Result<Bytes> {
-        let (start, end) = (index * PIECE_BYTES, size.min((index + 1) * PIECE_BYTES));
-        self.known.get_or_insert_async(&(*digest, index), self.fetch(digest, start, end)).await
+    /// Drops what is held of a blob.
+    pub fn forget(&self, digest: &Digest) {
+        self.known.retain(|key, _| key.digest != *digest);
+    }
+
+    /// The piece of a blob of `size` bytes.
+    async fn piece(&self, key: Key, size: u64) -> io::Result<Bytes> {
+        let (start, end) = (key.index * PIECE_BYTES, size.min((key.index + 1) * PIECE_BYTES));
+        self.known.get_or_insert_async(&key, self.fetch(&key.digest, start, end)).await
     }
 
     /// The next bytes of `offset..end`.
-    async fn read(self: &Arc<Self>, digest: &Digest, offset: u64, end: u64, size: u64) -> io::Result<Bytes> {
+    async fn read(self: &Arc<Self>, file: &StoredFile, offset: u64, end: u64) -> io::Result<Bytes> {
         let index = offset / PIECE_BYTES;
+        let key = Key { digest: file.digest, stored_at: file.stored_at, index };
         let until = end.min((index + 1) * PIECE_BYTES);
-        if until - offset < PIECE_BYTES / 4 && until == end && self.known.get(&(*digest, index)).is_none() {
+        if until - offset < PIECE_BYTES / 4 && until == end && self.known.get(&key).is_none() {
             // A short range: no more than that is wanted.
-            return self.fetch(digest, offset, until).await;
+            return self.fetch(&file.digest, offset, until).await;
         }
-        let piece = self.piece(digest, index, size).await?;
-        if end > until && self.known.get(&(*digest, index + 1)).is_none() {
-            let (pieces, digest) = (Arc::clone(self), *digest);
-            tokio::spawn(async move { pieces.piece(&digest, index + 1, size).await });
+        let piece = self.piece(key, file.size).await?;
+        let next = Key { index: index + 1, ..key };
+        if end > until && self.known.get(&next).is_none() {
+            let (pieces, size) = (Arc::clone(self), file.size);
+            tokio::spawn(async move { pieces.piece(next, size).await });
         }
         let start = index * PIECE_BYTES;
         Ok(piece.slice((offset - start) as usize..(until - start) as usize))
@@ -89,8 +105,7 @@ impl Pieces {
 
 /// A blob in the bucket.
 pub struct RemoteBlob {
-    digest: Digest,
-    size: u64,
+    file: StoredFile,
     pieces: Arc<Pieces>,
     /// Leads into the node cache, for blobs that it admits.
     downloads: Option<Arc<Downloads>>,
@@ -101,13 +116,13 @@ pub struct RemoteBlob {
 
 impl std::fmt::Debug for RemoteBlob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteBlob").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("RemoteBlob").field("digest", &self.file.digest).finish_non_exhaustive()
     }
 }
 
 impl RemoteBlob {
-    pub fn new(digest: Digest, size: u64, pieces: Arc<Pieces>, downloads: Option<Arc<Downloads>>) -> Self {
-        Self { digest, size, pieces, downloads, arriving: OnceLock::new(), failure_told: Mutex::new(false) }
+    pub fn new(file: StoredFile, pieces: Arc<Pieces>, downloads: Option<Arc<Downloads>>) -> Self {
+        Self { file, pieces, downloads, arriving: OnceLock::new(), failure_told: Mutex::new(false) }
     }
 
     /// The next piece of `offset..end`, if it has arrived.
@@ -127,7 +142,7 @@ impl RemoteBlob {
                 Err(error) => self.tell(&error),
             }
         }
-        self.pieces.read(&self.digest, offset, end, self.size).await
+        self.pieces.read(&self.file, offset, end).await
     }
 
     /// The download that this reader follows. Reading most of the blob to its end sets one off; a part does not.
@@ -136,15 +151,15 @@ impl RemoteBlob {
             return Some(Arc::clone(arriving));
         }
         let downloads = self.downloads.as_ref()?;
-        let starts = end == self.size && offset <= self.size / 2;
-        let arriving = downloads.join(&self.digest, self.size, starts).await?;
+        let starts = end == self.file.size && offset <= self.file.size / 2;
+        let arriving = downloads.join(&self.file.digest, self.file.size, starts).await?;
         Some(Arc::clone(self.arriving.get_or_init(|| arriving)))
     }
 
     fn tell(&self, error: &StorageError) {
         let mut told = self.failure_told.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut *told, true) {
-            tracing::warn!(blob.digest = %self.digest, %error, "a blob does not get into the node cache");
+            tracing::warn!(blob.digest = %self.file.digest, %error, "a blob does not get into the node cache");
         }
     }
 }
