@@ -89,6 +89,31 @@ impl Seaweed {
         found
     }
 
+    /// Puts something in the place of an object, past S3.
+    pub async fn replace(&self, bucket: &str, path: &str, content: Vec<u8>) {
+        let url = format!("http://{}/buckets/{bucket}/{path}", self.filer);
+        let put = client::http().put(url).body(content).send().await.unwrap();
+        assert!(put.status().is_success(), "{path}: {}", put.status());
+    }
+
+    /// Takes an object away, past S3.
+    pub async fn remove(&self, bucket: &str, path: &str) {
+        let url = format!("http://{}/buckets/{bucket}/{path}", self.filer);
+        let gone = client::http().delete(url).send().await.unwrap();
+        assert!(gone.status().is_success(), "{path}: {}", gone.status());
+    }
+
+    /// How many multipart uploads of a bucket are neither completed nor aborted.
+    pub async fn uploads(&self, bucket: &str) -> usize {
+        let url = format!("http://{}/buckets/{bucket}/.uploads/?limit=1000", self.filer);
+        let answer = client::http().get(url).header("accept", "application/json").send().await.unwrap();
+        if !answer.status().is_success() {
+            return 0;
+        }
+        let listed: serde_json::Value = answer.json().await.unwrap();
+        listed["Entries"].as_array().map_or(0, Vec::len)
+    }
+
     /// The environment of a program that is to use it by way of `endpoint`.
     pub fn environment(endpoint: &str) -> Vec<(String, String)> {
         let variables = [
