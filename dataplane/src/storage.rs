@@ -4,6 +4,8 @@
 //! any point; what is visible was verified by whoever committed it; an error of the store is never a miss.
 //! Which group may see a blob is none of the store's business.
 
+#[cfg(test)]
+mod conformance;
 mod local;
 mod mapping;
 mod metrics;
@@ -117,6 +119,11 @@ pub trait BlobStore: Send + Sync + 'static {
     /// byte on and in order. Nothing of it is visible before `commit`; dropping the file gives it up.
     async fn stage_upload(&self, digest: &Digest, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
         let _ = digest;
+        self.stage(size).await
+    }
+
+    /// The same for what another node is fetching: where that one shares the store, `commit` gives it time to commit first.
+    async fn stage_copy(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
         self.stage(size).await
     }
 

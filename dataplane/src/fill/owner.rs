@@ -195,7 +195,7 @@ impl Owner {
     async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>, is_peer: bool) -> Result<Arrival, FillError> {
         // What another node downloads is taken to a shared store by that node.
         let staged = match is_peer {
-            true => self.fills.store.stage(total).await?,
+            true => self.fills.store.stage_copy(total).await?,
             false => self.fills.store.stage_upload(&self.fill.digest, total).await?,
         };
         let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));

@@ -29,6 +29,7 @@ use roadstead_proto::Digest;
 use url::Url;
 use uuid::Uuid;
 
+pub use bucket::Bucket;
 pub use connect::ObjectStoreUrl;
 pub use remote::RemoteBlob;
 pub use upload::Upload;
@@ -39,7 +40,6 @@ use super::{
     metrics::StorageMetrics,
     open_blobs::OpenBlobs,
 };
-use bucket::Bucket;
 use download::Downloads;
 use node_cache::NodeCache;
 use remote::Pieces;
@@ -88,7 +88,12 @@ pub struct ObjectBlobStore {
 impl ObjectBlobStore {
     /// Opens the folders, deletes what a crash left half-arrived, and asks the store whether it would have us.
     pub async fn open(settings: &ObjectSettings, metrics: StorageMetrics) -> Result<Self, StorageError> {
-        let bucket = Arc::new(settings.url.bucket(metrics)?);
+        Self::with_bucket(settings.url.bucket(metrics)?, settings).await
+    }
+
+    /// The same with a client that is made already.
+    pub(super) async fn with_bucket(bucket: Bucket, settings: &ObjectSettings) -> Result<Self, StorageError> {
+        let bucket = Arc::new(bucket);
         connect::greet(&bucket, &settings.url.url).await?;
         let owned = settings.clone();
         blocking(move || Self::prepare(bucket, &owned)).await
@@ -283,6 +288,12 @@ impl BlobStore for ObjectBlobStore {
         Ok(staged)
     }
 
+    async fn stage_copy(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
+        let staged = self.stage(size).await?;
+        staged.be_copy();
+        Ok(staged)
+    }
+
     async fn commit(
         &self,
         staged: &Arc<StagedFile>,
@@ -292,6 +303,7 @@ impl BlobStore for ObjectBlobStore {
         // Where no upload was begun, another node may have committed the same blob.
         let there = match staged.upload() {
             Some(_) => None,
+            None if staged.is_copy() => self.bucket.await_other(digest, size).await?,
             None => self.bucket.head(digest).await?,
         };
         if there.is_none_or(|there| there.size != size) {

@@ -33,6 +33,8 @@ pub struct StagedFile {
     committed: AtomicBool,
     /// Takes the content along to an object store; ends with this file.
     upload: OnceLock<Upload>,
+    /// Another node has the same content, and commits it to the same store.
+    is_copy: AtomicBool,
 }
 
 impl StagedFile {
@@ -48,6 +50,7 @@ impl StagedFile {
             path: path.clone(),
             committed: AtomicBool::new(false),
             upload: OnceLock::new(),
+            is_copy: AtomicBool::new(false),
         };
         match size {
             Some(0) => {}
@@ -89,6 +92,16 @@ impl StagedFile {
     /// The upload, if there is one.
     pub(super) fn upload(&self) -> Option<&Upload> {
         self.upload.get()
+    }
+
+    /// Notes that another node commits the same.
+    pub(super) fn be_copy(&self) {
+        self.is_copy.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another node commits the same.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy.load(Ordering::Relaxed)
     }
 
     /// The file itself, which outlives its name.

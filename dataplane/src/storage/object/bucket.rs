@@ -6,7 +6,7 @@
 use std::{
     ops::Range,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -27,6 +27,13 @@ use crate::storage::{StorageError, StoredFile, metrics::StorageMetrics};
 const SHORT: Duration = Duration::from_secs(12);
 /// Longest that one part of an upload may take, and putting parts together.
 const LONG: Duration = Duration::from_secs(120);
+
+/// How long another node's commit may take, whatever its size; and how many bytes a second of what is to be uploaded yet.
+const OTHERS_COMMIT_TAKES: Duration = Duration::from_secs(5);
+const OTHERS_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// The pauses between looks for it: at first, and at most.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// A part of an object store that holds blobs the way [`super::super::LocalStore`] does: `PREFIX/sha256/ab/abcd…`.
 pub struct Bucket {
@@ -120,6 +127,20 @@ impl Bucket {
         let path = self.path(digest);
         let meta = self.request("head", digest, SHORT, self.store.head(&path)).await?;
         Ok(meta.map(|meta| stored_file(*digest, &meta)))
+    }
+
+    /// Waits for another node's commit, which begins when that node has the last byte, as long as it may well take.
+    pub async fn await_other(&self, digest: &Digest, size: u64) -> Result<Option<StoredFile>, StorageError> {
+        let until = Instant::now() + OTHERS_COMMIT_TAKES + Duration::from_secs(size / OTHERS_BYTES_PER_SECOND);
+        let mut pause = FIRST_LOOK;
+        loop {
+            let there = self.head(digest).await?;
+            if there.is_some() || Instant::now() >= until {
+                return Ok(there);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        }
     }
 
     /// A piece of a blob.

@@ -39,32 +39,9 @@ impl ObjectStoreUrl {
         let refused = |why: object_store::Error| StorageError::Settings(why.to_string());
         let (scheme, prefix) =
             ObjectStoreScheme::parse(&self.url).map_err(|error| StorageError::Settings(error.to_string()))?;
-        let name = self.url.to_string();
-        let retry = RetryConfig {
-            backoff: BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() },
-            max_retries: RETRIES,
-            retry_timeout: RETRY_TIME,
-        };
-        let options = ClientOptions::new()
-            .with_connect_timeout(CONNECT_TIME)
-            .with_read_timeout(SILENCE)
-            .with_timeout_disabled()
-            .with_user_agent(HeaderValue::from_static(concat!("roadstead/", env!("CARGO_PKG_VERSION"))));
+        let (name, retry, options) = (self.url.to_string(), retry(), options());
         match scheme {
-            ObjectStoreScheme::AmazonS3 => {
-                let mut builder = AmazonS3Builder::from_env().with_url(self.url.as_str()).with_retry(retry);
-                let endpoint = self.endpoint.as_ref().map(Url::to_string).or_else(endpoint_of_environment);
-                let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-                // Not everything that speaks S3 can delete in bulk, and we delete one at a time.
-                builder = builder.with_client_options(options.with_allow_http(plain)).with_disable_bulk_delete(true);
-                if let Some(endpoint) = endpoint {
-                    // The one key that no variable of the environment outdoes.
-                    let endpoint = endpoint.trim_end_matches('/');
-                    builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
-                }
-                let store = Arc::new(builder.build().map_err(refused)?);
-                Ok(Bucket::new(name, prefix, Arc::clone(&store), Some(store), metrics))
-            }
+            ObjectStoreScheme::AmazonS3 => self.s3(AmazonS3Builder::from_env(), metrics),
             ObjectStoreScheme::GoogleCloudStorage => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_url(self.url.as_str());
                 let builder = builder.with_retry(retry).with_client_options(options);
@@ -80,6 +57,41 @@ impl ObjectStoreUrl {
             other => Err(StorageError::Settings(format!("{other:?} is not supported"))),
         }
     }
+
+    /// A client of S3, with the credentials that `builder` has.
+    pub fn s3(&self, builder: AmazonS3Builder, metrics: StorageMetrics) -> Result<Bucket, StorageError> {
+        let refused = |why: object_store::Error| StorageError::Settings(why.to_string());
+        let (_, prefix) =
+            ObjectStoreScheme::parse(&self.url).map_err(|error| StorageError::Settings(error.to_string()))?;
+        let endpoint = self.endpoint.as_ref().map(Url::to_string).or_else(endpoint_of_environment);
+        let plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let mut builder = builder.with_url(self.url.as_str()).with_retry(retry());
+        // Not everything that speaks S3 can delete in bulk, and we delete one at a time.
+        builder = builder.with_client_options(options().with_allow_http(plain)).with_disable_bulk_delete(true);
+        if let Some(endpoint) = endpoint {
+            // The one key that no variable of the environment outdoes.
+            let endpoint = endpoint.trim_end_matches('/');
+            builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+        }
+        let store = Arc::new(builder.build().map_err(refused)?);
+        Ok(Bucket::new(self.url.to_string(), prefix, Arc::clone(&store), Some(store), metrics))
+    }
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() },
+        max_retries: RETRIES,
+        retry_timeout: RETRY_TIME,
+    }
+}
+
+fn options() -> ClientOptions {
+    ClientOptions::new()
+        .with_connect_timeout(CONNECT_TIME)
+        .with_read_timeout(SILENCE)
+        .with_timeout_disabled()
+        .with_user_agent(HeaderValue::from_static(concat!("roadstead/", env!("CARGO_PKG_VERSION"))))
 }
 
 /// Amazon's tools know these two.

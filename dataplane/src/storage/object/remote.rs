@@ -23,6 +23,8 @@ use crate::storage::{StorageError, StoredFile};
 
 /// Size of a piece that is asked for at once, in bytes.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
+/// What a reader is handed at once, in bytes: that much each slow client holds.
+const HANDED_BYTES: u64 = 256 * 1024;
 /// What all pieces in memory may hold, beside those that are on their way.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// Pieces on their way at a time.
@@ -99,7 +101,9 @@ impl Pieces {
             tokio::spawn(async move { pieces.piece(next, size).await });
         }
         let start = index * PIECE_BYTES;
-        Ok(piece.slice((offset - start) as usize..(until - start) as usize))
+        let until = until.min(offset + HANDED_BYTES);
+        // A slice would keep all of the piece in memory for as long as a slow client takes for a little of it.
+        Ok(Bytes::copy_from_slice(&piece[(offset - start) as usize..(until - start) as usize]))
     }
 }
 

@@ -200,6 +200,10 @@ impl Run {
         loop {
             let now = *news.borrow_and_update();
             let (News::Written(end) | News::Complete(end)) = now;
+            if end < offset {
+                // Parts that are up hold more than it turned out to be.
+                return Err(self.given_up());
+            }
             while end - offset >= self.part_bytes {
                 self.send(offset, self.part_bytes).await?;
                 offset += self.part_bytes;
@@ -251,6 +255,7 @@ impl Run {
     /// The rest, and the end.
     async fn complete(&mut self, offset: u64, size: u64) -> Result<(), StorageError> {
         if self.begun.is_none() {
+            let _room = self.uploads.room.acquire().await;
             let content = read(Arc::clone(&self.file), 0, size).await?;
             return self.uploads.bucket.put(&self.path, content).await;
         }
