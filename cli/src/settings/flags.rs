@@ -92,8 +92,8 @@ pub(super) struct RegistryFlags {
     #[arg(long, env = "ROADSTEAD_MIRROR_HOST", value_name = "HOST=PATH", value_delimiter = ',')]
     #[arg(value_parser = mirror_host)]
     pub mirror_host: Vec<(String, GroupPath)>,
-    /// Where blobs are kept: file:///ABSOLUTE/PATH, or s3://BUCKET[/PREFIX], gs://… or az://…, which nodes may share;
-    /// credentials as AWS_*, GOOGLE_*, AZURE_* variables [default: file://DIR/blobs]
+    /// Where blobs are kept: file:///ABSOLUTE/PATH, or s3://BUCKET[/PREFIX], which nodes may share, or
+    /// gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX] (both untested by us); credentials as AWS_*, GOOGLE_*, AZURE_* variables [default: file://DIR/blobs]
     #[arg(long, env = "ROADSTEAD_STORAGE", value_name = "URL")]
     pub storage: Option<String>,
     /// Another S3 than Amazon's, for example http://127.0.0.1:9000 [default: AWS_ENDPOINT_URL]

@@ -119,3 +119,28 @@ pub async fn greet(bucket: &Bucket, url: &Url) -> Result<(), StorageError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(url: &str) -> Result<Bucket, StorageError> {
+        ObjectStoreUrl { url: url.parse().unwrap(), endpoint: None }.bucket(StorageMetrics::default())
+    }
+
+    #[tokio::test]
+    async fn the_scheme_picks_the_provider_and_the_path_is_the_prefix() {
+        for url in ["s3://name/a/b", "gs://name/a/b"] {
+            assert_eq!(bucket(url).ok().unwrap().below(&["x"]).as_ref(), "a/b/x", "{url}");
+        }
+        assert_eq!(bucket("gs://name").ok().unwrap().below(&["x"]).as_ref(), "x");
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_in_the_environment_is_named() {
+        let refused = bucket("az://container/prefix").err().unwrap();
+        assert!(matches!(&refused, StorageError::Settings(why) if why.contains("Account")), "{refused}");
+        let refused = bucket("ftp://host/path").err().unwrap();
+        assert!(matches!(&refused, StorageError::Settings(why) if why.contains("ftp://host/path")), "{refused}");
+    }
+}

@@ -66,6 +66,27 @@ fn node_url(fleet: &Fleet, index: usize) -> String {
     format!("http://{}", fleet.nodes[index].address)
 }
 
+/// A blob asked of all nodes at once goes up once: that of the node which fetched it.
+async fn one_upload(hub: &Hub, fleet: &Fleet) {
+    let blob = random_bytes(2, 20 * 1024 * 1024);
+    let wanted = hub.push_blob("library/app", blob.clone());
+    let clients =
+        join_all((0..fleet.nodes.len()).map(|node| async move { signed_in(&node_url(fleet, node)).await })).await;
+    let answers = join_all(clients.iter().map(|client| client.blob("app", &wanted))).await;
+    assert!(answers.into_iter().all(|answer| answer.expect(200).body == blob));
+    let started = Instant::now();
+    let is_kept = |log: String| log.lines().any(|line| line.contains("blob cached") && line.contains(&wanted));
+    while !fleet.nodes.iter().all(|node| is_kept(node.log())) {
+        assert!(started.elapsed() < Duration::from_secs(30), "{}", fleet.logs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut uploads = 0.0;
+    for node in &fleet.nodes {
+        uploads += node.metric("roadstead_store_requests_total", &["operation=\"begin_upload\""]).await;
+    }
+    assert_eq!(uploads, 1.0, "{}", fleet.logs());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_clients_of_three_nodes_cost_one_download() {
     let (hub, fleet) = open_fleet().await;
@@ -86,6 +107,7 @@ async fn two_hundred_clients_of_three_nodes_cost_one_download() {
     }
     assert_eq!(hub.count(&When::get(Kind::Blob).at(&wanted)), 1, "{}\n{}", hub.log(), fleet.logs());
     assert_eq!(hub.bytes_sent(&When::get(Kind::Blob)), blob.len() as u64);
+    one_upload(&hub, &fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
