@@ -24,6 +24,8 @@ pub struct Node {
     pub started_at_ms: i64,
     /// When it was last heard, by the control plane's clock.
     pub heard_at_ms: i64,
+    /// It stopped in order. If it starts again while the control plane is away, it serves by what it knew.
+    pub has_stopped: bool,
     /// The revision that it serves by.
     pub applied_revision: i64,
     /// For how long it serves without word from the control plane.
@@ -97,6 +99,7 @@ mod tests {
             version: "1".into(),
             started_at_ms: 0,
             heard_at_ms: NOW - silent_ms,
+            has_stopped: false,
             applied_revision,
             max_outage_ms: 900_000,
             figures: Figures::default(),

@@ -42,6 +42,7 @@ pub use client::{ControlClient, InvalidNodeToken};
 pub use condition::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
 pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
 pub use credential::Credential;
+pub use doubt::Behind;
 pub use errand::{Check, CheckProgress, Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};
 pub use error::ControlError;
 pub use fills::{FillQuestion, FillTurn, FollowFill};

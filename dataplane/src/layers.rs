@@ -3,6 +3,7 @@
 pub mod authenticate;
 pub mod authorize;
 pub mod limit;
+pub mod settle;
 pub mod trace;
 
 use http::request::Parts;

@@ -21,7 +21,7 @@ use roadstead_proto::{Digest, Reference, Tag, UpstreamHost};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    control::{self, ContentKind, ControlClient, ControlError, Credential, GroupId, Link, RepositoryRef},
+    control::{self, Behind, ContentKind, ControlClient, ControlError, Credential, GroupId, Link, RepositoryRef},
     fill::Fills,
     flight::{FlightLost, Flights},
     layers::{
@@ -145,7 +145,8 @@ impl Puller {
             Granted::Pull(permitted) => Wanted::new(*permitted),
         };
         let route = wanted.route();
-        self.control.settle().await;
+        // For errands; requests have come through a layer that does this before they are judged.
+        self.control.settle().await?;
         let target = match self.target(&wanted.permitted).await? {
             Ok(target) => target,
             Err(error) => return self.counted(route, self.without_control(&wanted, &error).await),
@@ -313,6 +314,12 @@ fn storage_failed(error: &StorageError) -> OciError {
 fn control_failed(error: &ControlError) -> OciError {
     tracing::warn!(%error, "the control plane could not be asked");
     OciError::from_control(error)
+}
+
+impl From<Behind> for OciError {
+    fn from(behind: Behind) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, behind.to_string()).with_retry_after(Some(1))
+    }
 }
 
 impl From<FlightLost> for OciError {

@@ -20,6 +20,7 @@ use crate::{
         authenticate::AuthenticateLayer,
         authorize::{AuthorizeLayer, Granted},
         limit::LimitLayer,
+        settle::SettleLayer,
         trace::TraceLayer,
     },
     pull::Puller,
@@ -37,6 +38,8 @@ pub struct Parts {
     pub trace: TraceLayer,
     /// See [`LimitLayer`].
     pub limit: LimitLayer,
+    /// See [`SettleLayer`].
+    pub settle: SettleLayer,
     /// See [`AuthenticateLayer`].
     pub authenticate: AuthenticateLayer,
     /// See [`AuthorizeLayer`].
@@ -50,6 +53,8 @@ pub struct Parts {
 /// Builds the stack.
 pub fn build(parts: Parts) -> Stack {
     let pulls = ServiceBuilder::new()
+        // What this node goes by may be old news after it was out of touch.
+        .layer(parts.settle)
         // Whose token is it? Everything behind this is for signed-in callers, or those allowed to be anonymous.
         .layer(parts.authenticate)
         // May they? Yields `Permitted`, without which no flow can be called.

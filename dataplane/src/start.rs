@@ -21,6 +21,7 @@ use crate::{
         authenticate::{AuthenticateLayer, Authenticator},
         authorize::{AuthorizeLayer, Authorizer},
         limit::LimitLayer,
+        settle::SettleLayer,
         trace::TraceLayer,
     },
     metrics::Metrics,
@@ -165,6 +166,7 @@ impl Dataplane {
         let stack = stack::build(stack::Parts {
             trace: TraceLayer { metrics: Arc::clone(&metrics), mirrors: Arc::clone(&mirrors) },
             limit: LimitLayer::new(config.max_requests),
+            settle: SettleLayer::new(Arc::clone(&control)),
             authenticate: AuthenticateLayer(Arc::clone(&authenticator)),
             authorize: AuthorizeLayer(Arc::new(Authorizer {
                 control: Arc::clone(&control),

@@ -26,6 +26,7 @@ pub fn report_in(request: ReportNodeRequest, now_ms: i64) -> Result<Report, Stat
         version: cut(&request.version),
         started_at_ms: request.started_at_ms,
         heard_at_ms: now_ms,
+        has_stopped: false,
         applied_revision: request.applied_revision,
         max_outage_ms: count(request.max_control_outage_seconds).saturating_mul(1000),
         figures: Figures {
@@ -52,6 +53,7 @@ pub fn watching_in(request: &WatchRequest, now_ms: i64) -> Result<Option<Report>
         version: cut(&request.version),
         started_at_ms: 0,
         heard_at_ms: now_ms,
+        has_stopped: false,
         applied_revision: request.resume_revision,
         // Not said yet: for as long as it is remembered.
         max_outage_ms: FORGOTTEN_AFTER_MS,

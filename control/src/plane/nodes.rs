@@ -129,7 +129,7 @@ impl Plane {
             match report {
                 Report::Is(node) => nodes::put(&mut tx, node).await?,
                 Report::Watches(node) => nodes::put_watching(&mut tx, node).await?,
-                Report::Stops(id) => nodes::delete(&mut tx, id).await?,
+                Report::Stops(id) => nodes::stop(&mut tx, id, self.clock.now_ms()).await?,
             }
         }
         tx.commit().await?;

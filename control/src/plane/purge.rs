@@ -146,7 +146,8 @@ impl Plane {
             let now_ms = self.clock.now_ms();
             let mut behind = nodes::before_revision(&mut *self.store.read().await?, revision).await?;
             behind.retain(|node| node.may_serve_before(revision, now_ms));
-            let is_there = |node: &Node| node.state(None, now_ms) != NodeState::Unreachable;
+            // One that has stopped may come back while nobody can tell it.
+            let is_there = |node: &Node| !node.has_stopped && node.state(None, now_ms) != NodeState::Unreachable;
             if !behind.iter().any(is_there) || Instant::now() >= deadline {
                 return Ok(behind);
             }

@@ -10,7 +10,7 @@ macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
             "SELECT id, name, version, started_at, heard_at, applied_revision, max_outage_ms, fills, served_bytes, \
-             fetched_bytes, peer_bytes, peer_url, store_id, store_total_bytes, store_available_bytes FROM nodes ",
+             fetched_bytes, peer_bytes, peer_url, store_id, store_total_bytes, store_available_bytes, stopped_at FROM nodes ",
             $rest
         ))
     };
@@ -22,6 +22,7 @@ fn read(row: &AnyRow) -> StoreResult<Node> {
         name: row.try_get("name")?,
         version: row.try_get("version")?,
         started_at_ms: row.try_get("started_at")?,
+        has_stopped: row.try_get::<i64, _>("stopped_at")? > 0,
         heard_at_ms: row.try_get("heard_at")?,
         applied_revision: row.try_get("applied_revision")?,
         max_outage_ms: row.try_get("max_outage_ms")?,
@@ -46,7 +47,7 @@ pub async fn put(db: &mut AnyConnection, node: &Node) -> StoreResult<()> {
         "INSERT INTO nodes (id, name, version, started_at, heard_at, applied_revision, max_outage_ms, fills,
              served_bytes, fetched_bytes, peer_bytes, peer_url, store_id, store_total_bytes, store_available_bytes)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-         ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, started_at = $4,
+         ON CONFLICT (id) DO UPDATE SET stopped_at = 0, name = $2, version = $3, started_at = $4,
              heard_at = CASE WHEN nodes.heard_at > $5 THEN nodes.heard_at ELSE $5 END,
              applied_revision = CASE WHEN nodes.applied_revision > $6 THEN nodes.applied_revision ELSE $6 END,
              max_outage_ms = $7, fills = $8, served_bytes = $9, fetched_bytes = $10, peer_bytes = $11, peer_url = $12,
@@ -78,7 +79,8 @@ pub async fn put_watching(db: &mut AnyConnection, node: &Node) -> StoreResult<()
         "INSERT INTO nodes (id, name, version, started_at, heard_at, applied_revision, max_outage_ms, fills,
              served_bytes, fetched_bytes, peer_bytes, peer_url, store_id, store_total_bytes, store_available_bytes)
          VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 0, '', '', 0, 0)
-         ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, heard_at = $5, applied_revision = $6",
+         ON CONFLICT (id) DO UPDATE SET stopped_at = 0, name = $2, version = $3, heard_at = $5,
+             applied_revision = $6",
     )
     .bind(node.id.clone())
     .bind(node.name.clone())
@@ -92,9 +94,9 @@ pub async fn put_watching(db: &mut AnyConnection, node: &Node) -> StoreResult<()
     Ok(())
 }
 
-/// Forgets a node.
-pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
-    sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id.to_owned()).execute(db).await?;
+/// Notes that a node has stopped in order: it is not listed, and remembered for what it may serve if it starts again.
+pub async fn stop(db: &mut AnyConnection, id: &str, now_ms: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE nodes SET stopped_at = $2 WHERE id = $1").bind(id.to_owned()).bind(now_ms).execute(db).await?;
     Ok(())
 }
 
@@ -104,9 +106,9 @@ pub async fn prune(db: &mut AnyConnection, before_ms: i64) -> StoreResult<Vec<St
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Nodes after an id, in the order of their ids, that were heard since that time.
+/// Nodes after an id, in the order of their ids, that were heard since that time and have not stopped.
 pub async fn page(db: &mut AnyConnection, after: &str, heard_since_ms: i64, limit: i64) -> StoreResult<Vec<Node>> {
-    let rows = select!("WHERE id > $1 AND heard_at >= $2 ORDER BY id LIMIT $3")
+    let rows = select!("WHERE id > $1 AND heard_at >= $2 AND stopped_at = 0 ORDER BY id LIMIT $3")
         .bind(after.to_owned())
         .bind(heard_since_ms)
         .bind(limit)

@@ -71,9 +71,11 @@ pub async fn has_unused_since(db: &mut AnyConnection, group_id: &str, since_ms: 
 
 /// The size of the smallest blob store of nodes that were heard since that time; `None` if none tells one.
 pub async fn smallest_store(db: &mut AnyConnection, heard_since_ms: i64) -> StoreResult<Option<i64>> {
-    let row = sqlx::query("SELECT MIN(store_total_bytes) FROM nodes WHERE heard_at >= $1 AND store_total_bytes > 0")
-        .bind(heard_since_ms)
-        .fetch_one(db)
-        .await?;
+    let row = sqlx::query(
+        "SELECT MIN(store_total_bytes) FROM nodes WHERE heard_at >= $1 AND stopped_at = 0 AND store_total_bytes > 0",
+    )
+    .bind(heard_since_ms)
+    .fetch_one(db)
+    .await?;
     Ok(row.try_get(0)?)
 }

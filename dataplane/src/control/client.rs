@@ -285,7 +285,10 @@ impl ControlClient {
         };
         match &answer {
             Err(error) if error.retryable() => self.contact.unanswered(),
-            _ => self.contact.answered(),
+            _ => {
+                self.contact.answered();
+                self.doubt.answered();
+            }
         }
         answer
     }

@@ -62,6 +62,8 @@ impl ControlClient {
         self.policy.store(Arc::new(restored.as_of(revision, heard_at)));
         self.contact.heard_before(heard_at);
         let (links, tags) = self.restore_memory(folder);
+        // Whatever happened meanwhile, however short that was.
+        self.doubt.raise();
         self.has_snapshot.send_replace(true);
         let silent_seconds = self.last_contact().as_secs();
         info!(

@@ -3,13 +3,13 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_response::Event};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{ControlClient, ControlError, PolicySnapshot, report, translate, usage::Batch};
+use super::{ControlClient, ControlError, PolicySnapshot, doubt::QUIET, report, translate, usage::Batch};
 
-/// Longest silence on the watch before it is opened anew. The control plane says something every five seconds.
+/// Longest silence on the watch before it is opened anew. The control plane says something every 2.5 seconds.
 const MAX_SILENCE: Duration = Duration::from_secs(12);
 /// How long opening the watch may take.
 const OPEN_TIME: Duration = Duration::from_secs(5);
@@ -51,7 +51,11 @@ impl ControlClient {
             let is_sure = was_told && !matches!(error, ControlError::BadAnswer { .. });
             resume = if is_sure { self.policy.load().revision() } else { 0 };
             warn!(%error, error.kind = error.kind(), "the control plane's watch ended; connecting again");
-            sleep(jittered(pause)).await;
+            tokio::select! {
+                () = sleep(jittered(pause)) => {}
+                // It answers calls: there is no need to spare it.
+                () = self.doubt.reopened() => pause = FIRST_PAUSE,
+            }
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
@@ -71,8 +75,18 @@ impl ControlClient {
             Ok(Err(status)) => return ControlError::from_status(CALL, &status),
             Err(_) => return ControlError::Timeout { call: CALL },
         };
+        let opened = Instant::now();
         loop {
-            let event = match timeout(MAX_SILENCE, events.message()).await {
+            // One that is new gets the time to tell something.
+            let is_stale = async {
+                sleep_until(opened + QUIET).await;
+                self.doubt.reopened().await;
+            };
+            let event = tokio::select! {
+                event = timeout(MAX_SILENCE, events.message()) => event,
+                () = is_stale => return ControlError::Timeout { call: CALL },
+            };
+            let event = match event {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) => {
                     return ControlError::Unavailable { call: CALL, message: "the stream ended".to_owned() };

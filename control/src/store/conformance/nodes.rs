@@ -13,6 +13,7 @@ fn node(heard_at_ms: i64, applied_revision: i64) -> Node {
         version: "1".into(),
         started_at_ms: NOW,
         heard_at_ms,
+        has_stopped: false,
         applied_revision,
         max_outage_ms: 900_000,
         figures: Figures { fills: applied_revision, ..Figures::default() },

@@ -6,7 +6,10 @@ use roadstead_proto::node::v1::policy_change::Change;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::fake::{Fake, Told, changes, group, snapshot};
+use crate::control::{
+    Behind,
+    fake::{Fake, Told, changes, group, snapshot},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_memory() {
@@ -32,10 +35,10 @@ async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_m
         let client = Arc::clone(&client);
         async move { client.settle().await }
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!settled.is_finished(), "revision 9 is not here yet");
     events.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
-    settled.await.unwrap();
+    settled.await.unwrap().unwrap();
     assert_eq!(client.policy().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
     assert!(!client.is_in_doubt());
     // A word after a silence says nothing about what else is on its way.
@@ -43,7 +46,7 @@ async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_m
     events.send(changes(9, vec![])).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(client.is_in_doubt());
-    client.settle().await;
+    client.settle().await.unwrap();
     assert!(!client.is_in_doubt());
 }
 
@@ -62,7 +65,7 @@ async fn an_outage_is_waited_for_once_and_then_memory_holds_until_the_control_pl
     client.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let begun = Instant::now();
-    client.settle().await;
+    client.settle().await.unwrap();
     assert!(begun.elapsed() <= Duration::from_secs(2));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!client.is_in_doubt());
@@ -70,4 +73,59 @@ async fn an_outage_is_waited_for_once_and_then_memory_holds_until_the_control_pl
     events.send(changes(8, vec![])).unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(client.is_in_doubt(), "it is back, and may have missed something");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_knows_that_it_is_behind_says_so_until_it_has_caught_up() {
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    let (again, told_again) = mpsc::unbounded_channel();
+    fake.script(|script| {
+        script.watches.push_back(Told::Live(told));
+        script.watches.push_back(Told::Live(told_again));
+        script.revision = Some(9);
+    });
+    let client = fake.client();
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let (client, stop) = (Arc::clone(&client), stop.clone());
+        async move { client.run("", stop).await }
+    });
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    client.wait_for_snapshot().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for _ in 0..2 {
+        assert_eq!(client.settle().await, Err(Behind));
+        assert!(client.is_in_doubt());
+    }
+    // The watch that told nothing was given up for another.
+    again.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
+    client.settle().await.unwrap();
+    assert_eq!(client.policy().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_over_as_soon_as_any_call_is_answered() {
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    let client = fake.client();
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let (client, stop) = (Arc::clone(&client), stop.clone());
+        async move { client.run("", stop).await }
+    });
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    client.wait_for_snapshot().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    client.settle().await.unwrap();
+    assert!(!client.is_in_doubt(), "an outage: memory holds");
+    client.doubt.answered();
+    assert!(client.is_in_doubt(), "somebody is there, and may know more");
+    // Nothing was missed; that holds for as long as a heartbeat may take.
+    fake.script(|script| script.revision = Some(7));
+    client.settle().await.unwrap();
+    assert!(!client.is_in_doubt());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(client.is_in_doubt(), "the watch is still silent");
 }
