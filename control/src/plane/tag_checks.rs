@@ -1,17 +1,18 @@
 //! Checks of tags that are shared: while one node asks upstream what a tag means, the others wait for what it is told.
 //!
-//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. Sharing saves
+//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A node's calls
+//! go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease, too. Sharing saves
 //! requests and nothing depends on it: who has waited in vain asks upstream itself.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use roadstead_proto::Tag;
 use tokio::{
-    sync::watch,
+    sync::{Mutex as Turns, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -22,29 +23,54 @@ use crate::{
     store::leases::{self, Lease, Wanted},
 };
 
-/// How long others wait for a node that asks: longer than upstreams take, shorter than nodes wait for the control plane.
+/// How long a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where there is one
+/// replica: shorter than nodes wait for an answer (4 s).
 const CHECK_LEASE: Duration = Duration::from_secs(3);
-/// How often it is looked whether a node of another replica has been told.
+/// How long others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another one.
+const SHARED_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether a node was told that reported to another replica.
 const POLL: Duration = Duration::from_millis(50);
 /// Checks that nobody has ended are swept out when there are this many.
 const SWEEP_AT: usize = 1024;
 
-/// The checks that run, by the names of their leases.
+/// The checks that are known to run, by the names of their leases.
 #[derive(Default)]
 pub struct TagChecks(Mutex<HashMap<String, Check>>);
 
 struct Check {
     node_id: String,
     until: Instant,
+    /// Of the lease in the database, once that is known.
+    epoch: Option<i64>,
     said: watch::Sender<Option<UpstreamSaid>>,
+    /// One of those who wait looks at the database for all.
+    looking: Arc<Turns<()>>,
 }
 
 /// What a node is to do that wants a tag checked.
 enum Turn {
-    /// Ask upstream.
-    Ask,
-    /// Wait for another node, at most until then.
-    Wait(watch::Receiver<Option<UpstreamSaid>>, Instant),
+    /// Ask upstream: it does so already, under a lease of this epoch.
+    Ask(Option<i64>),
+    /// Ask upstream, as far as is known here: nobody does.
+    First,
+    /// Wait for another node.
+    Wait(Waiting),
+}
+
+/// What waits for another node's check.
+struct Waiting {
+    said: watch::Receiver<Option<UpstreamSaid>>,
+    until: Instant,
+    epoch: Option<i64>,
+    looking: Arc<Turns<()>>,
+}
+
+/// What the database says of a check.
+enum Found {
+    /// It has ended; what upstream has, if that is known.
+    Ended(Option<UpstreamSaid>),
+    /// It runs, as far as can be told.
+    Running,
 }
 
 impl TagChecks {
@@ -52,23 +78,46 @@ impl TagChecks {
     fn begin(&self, name: &str, node_id: &str) -> Turn {
         let now = Instant::now();
         let mut checks = self.checks();
-        if let Some(running) = checks.get_mut(name).filter(|check| check.until > now) {
-            if running.node_id != node_id {
-                return Turn::Wait(running.said.subscribe(), running.until);
+        if let Some(running) = checks.get(name).filter(|check| check.until > now) {
+            if running.node_id == node_id {
+                return Turn::Ask(running.epoch);
             }
-            return Turn::Ask;
+            let Check { until, epoch, .. } = *running;
+            let (said, looking) = (running.said.subscribe(), Arc::clone(&running.looking));
+            return Turn::Wait(Waiting { said, until, epoch, looking });
         }
         if checks.len() >= SWEEP_AT {
             checks.retain(|_, check| check.until > now);
         }
-        let check = Check { node_id: node_id.to_owned(), until: now + CHECK_LEASE, said: watch::Sender::new(None) };
+        let (said, looking) = (watch::Sender::new(None), Arc::default());
+        let check = Check { node_id: node_id.to_owned(), until: now + CHECK_LEASE, epoch: None, said, looking };
         checks.insert(name.to_owned(), check);
-        Turn::Ask
+        Turn::First
+    }
+
+    /// Whose check it is and for how long, as the database has it.
+    fn is_of(&self, name: &str, node_id: &str, epoch: i64, left: Duration) {
+        if let Some(check) = self.checks().get_mut(name) {
+            node_id.clone_into(&mut check.node_id);
+            (check.epoch, check.until) = (Some(epoch), Instant::now() + left.min(CHECK_LEASE));
+        }
+    }
+
+    fn epoch(&self, name: &str) -> Option<i64> {
+        self.checks().get(name)?.epoch
     }
 
     fn end(&self, name: &str, said: UpstreamSaid) {
         if let Some(check) = self.checks().remove(name) {
             check.said.send_replace(Some(said));
+        }
+    }
+
+    /// A check that ended without anything to tell others; not one that has begun since.
+    fn forget(&self, name: &str, epoch: i64) {
+        let mut checks = self.checks();
+        if checks.get(name).is_some_and(|check| check.epoch == Some(epoch)) {
+            checks.remove(name);
         }
     }
 
@@ -86,52 +135,112 @@ impl Plane {
         node_id: &str,
     ) -> Option<UpstreamSaid> {
         let name = lease_name(place, tag);
-        while let Turn::Wait(mut said, until) = self.tag_checks.begin(&name, node_id) {
-            // It has run out, or was replaced by another that had run out: whoever comes first is the next to ask.
-            if let Ok(Ok(said)) = timeout_at(until, said.wait_for(Option::is_some)).await {
-                return *said;
-            }
-        }
-        if !self.store.is_shared() {
-            return None;
-        }
-        match self.checked_at_another_replica(&name, node_id).await {
-            Ok(said) => {
-                if let Some(said) = said {
-                    self.tag_checks.end(&name, said);
+        let is_shared = self.store.is_shared();
+        let deadline = Instant::now() + if is_shared { SHARED_WAIT } else { CHECK_LEASE };
+        while Instant::now() < deadline {
+            let waited = match self.tag_checks.begin(&name, node_id) {
+                Turn::Ask(epoch) => match self.has_ended(&name, epoch, is_shared).await {
+                    Ok(false) => return None,
+                    Ok(true) => Ok(None),
+                    Err(error) => Err(error),
+                },
+                Turn::First if !is_shared => return None,
+                Turn::First => match self.take_check(&name, node_id).await {
+                    Ok(true) => return None,
+                    Ok(false) => continue,
+                    Err(error) => Err(error),
+                },
+                Turn::Wait(waiting) => self.wait_for_check(&name, waiting, deadline, is_shared).await,
+            };
+            match waited {
+                Ok(Some(said)) => return Some(said),
+                // It has run out, or has ended already: whoever comes first is the next to ask.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%tag, %error, "whether another node checks a tag could not be told");
+                    return None;
                 }
-                said
             }
-            Err(error) => {
-                tracing::warn!(%tag, %error, "whether another node checks a tag could not be told");
-                None
+        }
+        None
+    }
+
+    /// Takes the lease; false if a node has it that asked another replica.
+    async fn take_check(&self, name: &str, node_id: &str) -> PlaneResult<bool> {
+        let wanted = Wanted { name, holder: node_id, lifetime_ms: millis(CHECK_LEASE), detail: "" };
+        let mut tx = self.store.write_soon().await?;
+        let now_ms = self.clock.now_ms();
+        match leases::acquire(&mut tx, &wanted, now_ms).await? {
+            Lease::Granted { epoch } => {
+                tx.commit().await?;
+                self.tag_checks.is_of(name, node_id, epoch, CHECK_LEASE);
+                Ok(true)
+            }
+            Lease::HeldBy { holder, epoch, expires_at_ms, .. } => {
+                let left_ms = u64::try_from(expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
+                self.tag_checks.is_of(name, &holder, epoch, Duration::from_millis(left_ms));
+                Ok(false)
             }
         }
     }
 
-    async fn checked_at_another_replica(&self, name: &str, node_id: &str) -> PlaneResult<Option<UpstreamSaid>> {
-        let until = Instant::now() + CHECK_LEASE;
-        let wanted = Wanted { name, holder: node_id, lifetime_ms: millis(CHECK_LEASE), detail: "" };
-        while Instant::now() < until {
-            let mut tx = self.store.write_soon().await?;
-            let Lease::HeldBy { epoch, .. } = leases::acquire(&mut tx, &wanted, self.clock.now_ms()).await? else {
-                tx.commit().await?;
-                return Ok(None);
-            };
-            drop(tx);
-            while Instant::now() < until {
-                sleep(POLL).await;
-                let mut tx = self.store.read().await?;
-                if let Some(word) = leases::finished(&mut tx, name, epoch).await? {
-                    // Only what upstream has is shared so; failures each node sees for itself.
-                    return Ok(word.parse().ok().map(UpstreamSaid::Found));
-                }
-                if leases::holder(&mut tx, name, self.clock.now_ms()).await?.is_none_or(|(_, now)| now != epoch) {
-                    break;
-                }
-            }
+    async fn wait_for_check(
+        &self,
+        name: &str,
+        mut waiting: Waiting,
+        deadline: Instant,
+        is_shared: bool,
+    ) -> PlaneResult<Option<UpstreamSaid>> {
+        if self.has_ended(name, waiting.epoch, is_shared).await? {
+            return Ok(None);
         }
-        Ok(None)
+        let looked = async {
+            if !is_shared {
+                return std::future::pending().await;
+            }
+            let _turn = waiting.looking.lock().await;
+            self.until_ended(name).await
+        };
+        let waited = async {
+            tokio::select! {
+                said = waiting.said.wait_for(Option::is_some) => Ok(said.ok().and_then(|said| *said)),
+                said = looked => said,
+            }
+        };
+        timeout_at(waiting.until.min(deadline), waited).await.unwrap_or(Ok(None))
+    }
+
+    /// Whether a check that is remembered here has ended at another replica, before this pull came in: its word is an old one.
+    async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> PlaneResult<bool> {
+        let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
+        let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
+        if has_ended {
+            self.tag_checks.forget(name, epoch);
+        }
+        Ok(has_ended)
+    }
+
+    /// Looks until the check has ended, and tells those who wait here.
+    async fn until_ended(&self, name: &str) -> PlaneResult<Option<UpstreamSaid>> {
+        loop {
+            if let Some(epoch) = self.tag_checks.epoch(name)
+                && let Found::Ended(said) = self.look(name, epoch).await?
+            {
+                match said {
+                    Some(said) => self.tag_checks.end(name, said),
+                    None => self.tag_checks.forget(name, epoch),
+                }
+                return Ok(said);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn look(&self, name: &str, epoch: i64) -> PlaneResult<Found> {
+        let mut tx = self.store.read().await?;
+        let word = leases::finished(&mut tx, name, epoch).await?;
+        // Only what upstream has is shared so; failures each node sees for itself.
+        Ok(word.map_or(Found::Running, |word| Found::Ended(word.parse().ok().map(UpstreamSaid::Found))))
     }
 
     /// A node was told what it asked for.
@@ -169,25 +278,25 @@ mod tests {
 
     fn waits(turn: Turn) -> watch::Receiver<Option<UpstreamSaid>> {
         match turn {
-            Turn::Wait(said, _) => said,
-            Turn::Ask => panic!("it is told to ask"),
+            Turn::Wait(waiting) => waiting.said,
+            Turn::Ask(_) | Turn::First => panic!("it is told to ask"),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn others_wait_for_the_node_that_asks_until_it_is_told_or_takes_too_long() {
         let checks = TagChecks::default();
-        assert!(matches!(checks.begin("t", "a"), Turn::Ask));
-        assert!(matches!(checks.begin("t", "a"), Turn::Ask), "its own requests share by themselves");
-        assert!(matches!(checks.begin("u", "b"), Turn::Ask), "another tag is another check");
+        assert!(matches!(checks.begin("t", "a"), Turn::First));
+        assert!(matches!(checks.begin("t", "a"), Turn::Ask(_)), "its own requests share by themselves");
+        assert!(matches!(checks.begin("u", "b"), Turn::First), "another tag is another check");
         let mut told = waits(checks.begin("t", "b"));
         checks.end("t", SAID);
         assert_eq!(*told.wait_for(Option::is_some).await.unwrap(), Some(SAID));
-        assert!(matches!(checks.begin("t", "b"), Turn::Ask), "what came in later is checked anew");
+        assert!(matches!(checks.begin("t", "b"), Turn::First), "what came in later is checked anew");
         tokio::time::advance(CHECK_LEASE - Duration::from_millis(1)).await;
         let mut replaced = waits(checks.begin("t", "a"));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(matches!(checks.begin("t", "a"), Turn::Ask), "it has run out");
+        assert!(matches!(checks.begin("t", "a"), Turn::First), "it has run out");
         assert!(replaced.wait_for(Option::is_some).await.is_err());
     }
 }

@@ -116,10 +116,10 @@ pub async fn finish(db: &mut AnyConnection, name: &str, word: &str) -> StoreResu
     Ok(())
 }
 
-/// The word that was left by [`finish`], if the lease of that epoch was ended so; `None` while it runs, or if it is not known any
-/// more.
+/// The word that was left by [`finish`], if the lease was ended so under that epoch or a later one; `None` while it runs, or if it
+/// is not known any more.
 pub async fn finished(db: &mut AnyConnection, name: &str, epoch: i64) -> StoreResult<Option<String>> {
-    let row = sqlx::query("SELECT detail FROM leases WHERE name = $1 AND epoch = $2 AND expires_at = 0")
+    let row = sqlx::query("SELECT detail FROM leases WHERE name = $1 AND epoch >= $2 AND expires_at = 0")
         .bind(name.to_owned())
         .bind(epoch)
         .fetch_optional(db)

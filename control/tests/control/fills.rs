@@ -11,11 +11,13 @@ use roadstead_proto::{
     },
     v1::Group,
 };
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::{
     harness::{Plane, digest, place},
     nodes::id,
+    replicas::two,
 };
 
 fn url(node: usize) -> String {
@@ -147,4 +149,49 @@ async fn a_node_waits_for_the_check_of_another_and_is_told_the_same() {
     assert_eq!(fetch.digest, digest("new"));
     // The check is over; who comes later asks for itself.
     assert!(matches!(resolve(request(2)).await, Resolved::Revalidate(_)));
+}
+
+/// A check may begin at one replica and end at another: a node's calls go to any.
+#[tokio::test]
+async fn a_check_of_a_tag_that_ends_at_another_replica_holds_nobody_up_and_is_shared() {
+    let (here, there) = two().await;
+    let group = here.group("acme").await;
+    let request = |tag: &str, node: usize| ResolveTagRequest {
+        repository: place(&group, "library/alpine"),
+        tag: tag.into(),
+        node_id: id(node),
+    };
+    let resolve = |plane: &Plane, request: ResolveTagRequest| {
+        let mut node = plane.node().node;
+        async move { node.resolve_tag(request).await.unwrap().into_inner().decision.unwrap() }
+    };
+    let found = |tag: &str, of: &str| ReportTagRequest {
+        repository: place(&group, "library/alpine"),
+        tag: tag.into(),
+        outcome: Some(UpstreamOutcome { outcome: Some(Outcome::Found(TagFound { digest: digest(of) })) }),
+    };
+    // One node asks here; others wait at both, and are told what the one reports at the other.
+    assert!(matches!(resolve(&here, request("shared", 1)).await, Resolved::Revalidate(_)));
+    let told = tokio::join!(resolve(&here, request("shared", 2)), resolve(&there, request("shared", 3)), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        there.node().node.report_tag(found("shared", "new")).await.unwrap();
+    });
+    for decision in [told.0, told.1] {
+        let Resolved::Fetch(fetch) = decision else { panic!("{decision:?}") };
+        assert_eq!(fetch.digest, digest("new"));
+    }
+    // What has ended there is not waited for here, and its word is not taken for today's.
+    for node in [1, 2] {
+        assert!(matches!(resolve(&here, request("ended", node)).await, Resolved::Revalidate(_)));
+        there.node().node.report_tag(found("ended", "old")).await.unwrap();
+    }
+    let asked = Instant::now();
+    assert!(matches!(resolve(&here, request("ended", 3)).await, Resolved::Revalidate(_)));
+    assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+    // A node that never reports is waited for no longer than calls are not repeated elsewhere.
+    assert!(matches!(resolve(&here, request("lost", 1)).await, Resolved::Revalidate(_)));
+    let asked = Instant::now();
+    let waited = tokio::join!(resolve(&here, request("lost", 2)), resolve(&there, request("lost", 3)));
+    assert!(matches!(waited, (Resolved::Revalidate(_), Resolved::Revalidate(_))), "{waited:?}");
+    assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
 }

@@ -20,7 +20,7 @@ use crate::{
     sign_in::{claims, keys, sign_in},
 };
 
-async fn two() -> (Plane, Plane) {
+pub(crate) async fn two() -> (Plane, Plane) {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     (Plane::replica_in(&folder).await, Plane::replica_in(&folder).await)
 }
