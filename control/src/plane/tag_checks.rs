@@ -41,7 +41,7 @@ struct Check {
     node_id: String,
     until: Instant,
     /// Of the lease in the database, once that is known.
-    epoch: Option<i64>,
+    epoch: watch::Sender<Option<i64>>,
     said: watch::Sender<Option<UpstreamSaid>>,
     /// One of those who wait looks at the database for all.
     looking: Arc<Turns<()>>,
@@ -49,8 +49,8 @@ struct Check {
 
 /// What a node is to do that wants a tag checked.
 enum Turn {
-    /// Ask upstream: it does so already, under a lease of this epoch.
-    Ask(Option<i64>),
+    /// Ask upstream: it does so already, if the lease of this epoch turns out to be its own.
+    Ask(watch::Receiver<Option<i64>>),
     /// Ask upstream, as far as is known here: nobody does.
     First,
     /// Wait for another node.
@@ -80,17 +80,18 @@ impl TagChecks {
         let mut checks = self.checks();
         if let Some(running) = checks.get(name).filter(|check| check.until > now) {
             if running.node_id == node_id {
-                return Turn::Ask(running.epoch);
+                return Turn::Ask(running.epoch.subscribe());
             }
-            let Check { until, epoch, .. } = *running;
+            let (until, epoch) = (running.until, *running.epoch.borrow());
             let (said, looking) = (running.said.subscribe(), Arc::clone(&running.looking));
             return Turn::Wait(Waiting { said, until, epoch, looking });
         }
         if checks.len() >= SWEEP_AT {
             checks.retain(|_, check| check.until > now);
         }
-        let (said, looking) = (watch::Sender::new(None), Arc::default());
-        let check = Check { node_id: node_id.to_owned(), until: now + CHECK_LEASE, epoch: None, said, looking };
+        let (epoch, said) = (watch::Sender::new(None), watch::Sender::new(None));
+        let (node_id, until, looking) = (node_id.to_owned(), now + CHECK_LEASE, Arc::default());
+        let check = Check { node_id, until, epoch, said, looking };
         checks.insert(name.to_owned(), check);
         Turn::First
     }
@@ -99,12 +100,13 @@ impl TagChecks {
     fn is_of(&self, name: &str, node_id: &str, epoch: i64, left: Duration) {
         if let Some(check) = self.checks().get_mut(name) {
             node_id.clone_into(&mut check.node_id);
-            (check.epoch, check.until) = (Some(epoch), Instant::now() + left.min(CHECK_LEASE));
+            check.until = Instant::now() + left.min(CHECK_LEASE);
+            check.epoch.send_replace(Some(epoch));
         }
     }
 
     fn epoch(&self, name: &str) -> Option<i64> {
-        self.checks().get(name)?.epoch
+        *self.checks().get(name)?.epoch.borrow()
     }
 
     fn end(&self, name: &str, said: UpstreamSaid) {
@@ -114,9 +116,9 @@ impl TagChecks {
     }
 
     /// A check that ended without anything to tell others; not one that has begun since.
-    fn forget(&self, name: &str, epoch: i64) {
+    fn forget(&self, name: &str, epoch: Option<i64>) {
         let mut checks = self.checks();
-        if checks.get(name).is_some_and(|check| check.epoch == Some(epoch)) {
+        if checks.get(name).is_some_and(|check| *check.epoch.borrow() == epoch) {
             checks.remove(name);
         }
     }
@@ -139,16 +141,28 @@ impl Plane {
         let deadline = Instant::now() + if is_shared { SHARED_WAIT } else { CHECK_LEASE };
         while Instant::now() < deadline {
             let waited = match self.tag_checks.begin(&name, node_id) {
-                Turn::Ask(epoch) => match self.has_ended(&name, epoch, is_shared).await {
-                    Ok(false) => return None,
-                    Ok(true) => Ok(None),
-                    Err(error) => Err(error),
-                },
+                Turn::Ask(_) if !is_shared => return None,
+                Turn::Ask(mut epoch) => {
+                    let before = *epoch.borrow();
+                    match self.has_ended(&name, before, is_shared).await {
+                        Ok(false) if before.is_some() => return None,
+                        // Another of the node's calls is asking for the lease: another node may have that.
+                        Ok(false) => {
+                            let _ = timeout_at(deadline, epoch.wait_for(Option::is_some)).await;
+                            Ok(None)
+                        }
+                        Ok(true) => Ok(None),
+                        Err(error) => Err(error),
+                    }
+                }
                 Turn::First if !is_shared => return None,
                 Turn::First => match self.take_check(&name, node_id).await {
                     Ok(true) => return None,
                     Ok(false) => continue,
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        self.tag_checks.forget(&name, None);
+                        Err(error)
+                    }
                 },
                 Turn::Wait(waiting) => self.wait_for_check(&name, waiting, deadline, is_shared).await,
             };
@@ -215,7 +229,7 @@ impl Plane {
         let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
         if has_ended {
-            self.tag_checks.forget(name, epoch);
+            self.tag_checks.forget(name, Some(epoch));
         }
         Ok(has_ended)
     }
@@ -228,7 +242,7 @@ impl Plane {
             {
                 match said {
                     Some(said) => self.tag_checks.end(name, said),
-                    None => self.tag_checks.forget(name, epoch),
+                    None => self.tag_checks.forget(name, Some(epoch)),
                 }
                 return Ok(said);
             }

@@ -32,7 +32,8 @@ pub struct Cluster {
     /// Asks other nodes.
     pub(super) peers: PeerClient,
     peer_url: String,
-    held: Mutex<HashMap<Digest, i64>>,
+    /// The leases that are renewed, each with what ends when another node has it.
+    held: Mutex<HashMap<Digest, (i64, CancellationToken)>>,
     unreachable: Mutex<HashMap<String, Instant>>,
 }
 
@@ -71,8 +72,9 @@ impl Cluster {
 
     /// Keeps a lease that was granted until the guard is dropped.
     pub(super) fn hold(self: &Arc<Self>, digest: Digest, epoch: i64) -> Held {
-        lock(&self.held).insert(digest, epoch);
-        Held { cluster: Arc::clone(self), digest, epoch, is_done: false }
+        let taken = CancellationToken::new();
+        lock(&self.held).insert(digest, (epoch, taken.clone()));
+        Held { cluster: Arc::clone(self), digest, epoch, taken, is_done: false }
     }
 
     /// Renews what is held until `stop`.
@@ -80,7 +82,7 @@ impl Cluster {
         let mut ticks = interval(RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let held: Vec<_> = lock(&self.held).iter().map(|(digest, epoch)| (*digest, *epoch)).collect();
+            let held: Vec<_> = lock(&self.held).iter().map(|(digest, (epoch, _))| (*digest, *epoch)).collect();
             for batch in held.chunks(MAX_RENEWED) {
                 match self.control.renew_fills(batch).await {
                     Ok(lost) => self.forget(&lost, batch),
@@ -94,9 +96,11 @@ impl Cluster {
         let mut held = lock(&self.held);
         for (digest, epoch) in asked.iter().filter(|(digest, _)| lost.contains(digest)) {
             // A lease that was granted anew meanwhile is another.
-            if held.get(digest) == Some(epoch) {
-                held.remove(digest);
-                info!(blob.digest = %digest, "another node has taken this download over; it goes on here, too");
+            if held.get(digest).is_some_and(|(now, _)| now == epoch)
+                && let Some((_, taken)) = held.remove(digest)
+            {
+                taken.cancel();
+                info!(blob.digest = %digest, "another node has taken this download over; following it");
             }
         }
     }
@@ -120,10 +124,16 @@ pub(super) struct Held {
     cluster: Arc<Cluster>,
     digest: Digest,
     epoch: i64,
+    taken: CancellationToken,
     is_done: bool,
 }
 
 impl Held {
+    /// Cancelled when another node has the lease: this one was silent for too long.
+    pub(super) fn taken(&self) -> CancellationToken {
+        self.taken.clone()
+    }
+
     /// The blob is here.
     pub(super) fn done(&mut self) {
         self.is_done = true;
@@ -133,7 +143,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut held = lock(&self.cluster.held);
-        if held.get(&self.digest) == Some(&self.epoch) {
+        if held.get(&self.digest).is_some_and(|(epoch, _)| *epoch == self.epoch) {
             held.remove(&self.digest);
         }
         drop(held);

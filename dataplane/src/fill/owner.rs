@@ -1,6 +1,6 @@
 //! The task that owns a fill, from the first request to the links.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -57,6 +57,8 @@ enum Ended {
     WriterFailed,
     /// Upstream broke off.
     Cut(UpstreamError),
+    /// Another node has taken over.
+    TakenOver,
 }
 
 impl Owner {
@@ -128,6 +130,10 @@ impl Owner {
                             self.supply.broke_off(current.received > before);
                             continue;
                         }
+                        Ended::TakenOver => {
+                            self.supply.follow_successor();
+                            continue;
+                        }
                         Ended::Cut(error) => error,
                         Ended::Complete | Ended::WriterFailed => break,
                     }
@@ -136,8 +142,13 @@ impl Owner {
             };
             let received = arrival.as_ref().map_or(0, |arrival| arrival.received);
             fruitless = if received > before { 0 } else { fruitless + 1 };
+            let is_over = !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS;
+            if is_over && arrival.is_some() && error.retryable() && self.supply.hand_over().await {
+                fruitless = 0;
+                continue;
+            }
             // Before the first byte the requester is told at once and may try again itself.
-            if arrival.is_none() || !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS {
+            if arrival.is_none() || is_over {
                 if !self.next_source(&source, &error) {
                     return Err(error.into());
                 }
@@ -226,7 +237,13 @@ impl Owner {
             return Err(wrong_length(first, now));
         }
         let mut known = arrival.received.saturating_sub(body.offset);
-        while let Some(piece) = body.stream.next().await {
+        let mut taken_over = pin!(self.supply.taken_over());
+        loop {
+            let piece = tokio::select! {
+                piece = body.stream.next() => piece,
+                () = &mut taken_over => return Ok(Ended::TakenOver),
+            };
+            let Some(piece) = piece else { break };
             let mut piece: Bytes = match piece {
                 Ok(piece) => piece,
                 Err(error) => return Ok(Ended::Cut(error)),

@@ -2,7 +2,8 @@
 //!
 //! A node follows another as long as that brings bytes or shows that it lives. One that is lost is asked for again at the control
 //! plane, which lets somebody take over once it misses its heartbeats. One that lives but is out of reach is not waited for: then
-//! this node fetches by itself, and that is counted.
+//! this node fetches by itself, and that is counted. An owner that was replaced (it was paused, say) follows its successor; one that
+//! upstream fails gives the lease back, for a node that fares better.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,8 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long that is waited for: a lease's life, and a little.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a node that gave its lease back waits for another to take it: longer than followers bear silence.
+const HAND_OVER: Duration = Duration::from_secs(4);
 /// How often in a row another node may be opened without a byte of it: a minute or two of an upstream that is slow to it.
 const MAX_FRUITLESS: u32 = 60;
 
@@ -49,14 +52,26 @@ pub(super) struct Supply {
     fruitless: u32,
     counted: Option<FillSource>,
     held: Option<Held>,
+    was_handed_over: bool,
 }
 
 impl Supply {
     pub(super) fn new(cluster: Option<Arc<Cluster>>, metrics: Arc<Metrics>, digest: Digest) -> Self {
-        Self { cluster, metrics, digest, now: None, lost: None, fruitless: 0, counted: None, held: None }
+        Self {
+            cluster,
+            metrics,
+            digest,
+            now: None,
+            lost: None,
+            fruitless: 0,
+            counted: None,
+            held: None,
+            was_handed_over: false,
+        }
     }
 
-    /// The source to open, for whoever has the right of `target`. Once it is upstream it stays that.
+    /// The source to open, for whoever has the right of `target`. Once it is upstream it stays that, unless another
+    /// node takes over.
     pub(super) async fn next(&mut self, target: &Target) -> Source {
         if let Some(now) = &self.now {
             return now.clone();
@@ -125,6 +140,32 @@ impl Supply {
         if let Some(Source::Peer(follow)) = self.now.take() {
             self.lost = Some(Lost { node_id: follow.node_id, since: Instant::now(), is_out_of_reach });
         }
+    }
+
+    /// Waits until another node has taken the download over; for ever if this one has no lease.
+    pub(super) async fn taken_over(&self) {
+        match &self.held {
+            Some(held) => held.taken().cancelled_owned().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Another node fetches: this one is to follow it.
+    pub(super) fn follow_successor(&mut self) {
+        (self.now, self.lost, self.held) = (None, None, None);
+    }
+
+    /// Upstream fails this node: gives the lease back and gives others time to take it. False if there is none, or that was tried
+    /// before.
+    pub(super) async fn hand_over(&mut self) -> bool {
+        if self.was_handed_over || self.held.is_none() {
+            return false;
+        }
+        self.was_handed_over = true;
+        info!(blob.digest = %self.digest, "upstream fails this node; another may go on with the download");
+        self.follow_successor();
+        sleep(HAND_OVER).await;
+        true
     }
 
     /// From here on without the others.

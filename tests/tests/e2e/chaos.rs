@@ -7,6 +7,7 @@ mod one_fill;
 mod purge_while_cut_off;
 mod rolling_restart;
 mod store;
+mod tag_checks;
 
 use roadstead_tests::{
     client::Client,

@@ -2,6 +2,8 @@
 
 mod manifests;
 mod node;
+mod peer_tls;
+mod trouble;
 
 use std::time::Duration;
 

@@ -1,6 +1,10 @@
 //! TLS and mutual TLS on the control port: nodes, admin commands and grpcurl.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use roadstead_tests::{
@@ -11,28 +15,29 @@ use roadstead_tests::{
 };
 
 /// A certificate authority, and files of what it issues.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
 impl Authority {
-    fn new(cluster: &Cluster, name: &str) -> Self {
+    /// Its files are in a folder of this name in `folder`.
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = cluster.folder().join(name);
+        let folder = folder.join(name);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
         Self { issuer, folder }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.join(name).to_str().unwrap().to_owned()
     }
 
     /// `NAME.pem` and `NAME.key`, for 127.0.0.1.
-    fn issue(&self, name: &str) -> (String, String) {
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -64,7 +69,7 @@ async fn list_groups(cluster: &Cluster, scheme: &str, flags: &[&str]) -> Finishe
 #[tokio::test]
 async fn the_control_port_speaks_tls_and_says_what_is_wrong() {
     let cluster = Cluster::prepare(ClusterOptions::default());
-    let (authority, other) = (Authority::new(&cluster, "ca"), Authority::new(&cluster, "other"));
+    let (authority, other) = (Authority::new(cluster.folder(), "ca"), Authority::new(cluster.folder(), "other"));
     let (cert, key) = authority.issue("server");
     let _control = control(&cluster, &["--control-tls-cert", &cert, "--control-tls-key", &key]).await;
     let ca = authority.file("ca.pem");
@@ -90,7 +95,7 @@ async fn the_control_port_speaks_tls_and_says_what_is_wrong() {
 #[tokio::test]
 async fn mutual_tls_lets_in_nodes_and_admins_with_a_certificate_only() {
     let cluster = Cluster::prepare(ClusterOptions::default());
-    let (authority, other) = (Authority::new(&cluster, "ca"), Authority::new(&cluster, "other"));
+    let (authority, other) = (Authority::new(cluster.folder(), "ca"), Authority::new(cluster.folder(), "other"));
     let ((cert, key), ca) = (authority.issue("server"), authority.file("ca.pem"));
     let flags = ["--control-tls-cert", &cert, "--control-tls-key", &key, "--control-client-ca", &ca];
     let _control = control(&cluster, &flags).await;
@@ -121,7 +126,7 @@ async fn mutual_tls_lets_in_nodes_and_admins_with_a_certificate_only() {
 #[tokio::test]
 async fn files_that_are_no_certificates_are_wrong_settings() {
     let cluster = Cluster::prepare(ClusterOptions::default());
-    let authority = Authority::new(&cluster, "ca");
+    let authority = Authority::new(cluster.folder(), "ca");
     let (cert, key) = authority.issue("server");
     let junk = authority.file("junk.pem");
     fs::write(&junk, "junk").unwrap();

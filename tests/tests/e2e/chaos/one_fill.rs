@@ -165,5 +165,14 @@ async fn nodes_that_cannot_reach_each_other_still_serve() {
         gate.open();
     });
     assert_eq!(right, [true; 3]);
-    assert!(hub.count(&When::get(Kind::Blob).at(&wanted)) <= 3, "{}", hub.log());
+    let fetched = hub.count(&When::get(Kind::Blob).at(&wanted));
+    assert!(fetched <= 3, "{}", hub.log());
+    // Each download is counted by how it came to ask upstream.
+    let mut counted = 0.0;
+    for node in &fleet.nodes {
+        for source in ["upstream", "upstream_uncoordinated"] {
+            counted += node.metric("roadstead_fill_source_total", &[&format!("source=\"{source}\"")]).await;
+        }
+    }
+    assert_eq!(counted, fetched as f64, "{}", hub.log());
 }

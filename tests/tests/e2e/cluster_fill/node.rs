@@ -20,6 +20,8 @@ pub(super) struct Node {
     pub(super) peer: SocketAddr,
     /// What others reach it by.
     pub(super) link: Link,
+    /// What it reaches upstream by.
+    pub(super) upstream: Link,
     scheme: &'static str,
 }
 
@@ -30,12 +32,14 @@ pub(super) struct NodeOptions {
     pub(super) arguments: Vec<String>,
     /// They speak TLS, as the arguments say.
     pub(super) tls: bool,
+    /// Each reaches upstream by a link of its own: as a proxy, which is what the hub then takes it for.
+    pub(super) own_upstream: bool,
 }
 
 impl Node {
-    async fn start(cluster: &Cluster, token: &str, number: usize, options: &NodeOptions) -> Self {
+    async fn start(hub: &Hub, cluster: &Cluster, token: &str, number: usize, options: &NodeOptions) -> Self {
         let (registry, metrics, peer) = (free_address(), free_address(), free_address());
-        let link = Link::to(peer).await;
+        let (link, upstream) = (Link::to(peer).await, Link::to(hub.address().parse().unwrap()).await);
         let (name, scheme) = (format!("peer-{number}"), if options.tls { "https" } else { "http" });
         let mut command = cluster.command(&["dataplane", "--node-name", &name, "--node-token", token]);
         command
@@ -43,10 +47,11 @@ impl Node {
             .args(["--peer-listen", &peer.to_string(), "--peer-url", &format!("{scheme}://{}", link.address())])
             .args(["--control", &format!("http://{}", cluster.control)])
             .args(&options.arguments)
+            .envs(options.own_upstream.then(|| ("HTTP_PROXY", format!("http://{}", upstream.address()))))
             .arg("--data-dir")
             .arg(cluster.folder().join(&name));
         let daemon = Daemon::spawn(&mut command, &cluster.folder().join(format!("{name}.log")));
-        Self { daemon, registry, metrics, peer, link, scheme }
+        Self { daemon, registry, metrics, peer, link, upstream, scheme }
     }
 
     async fn ready(&mut self) {
@@ -88,7 +93,7 @@ pub(super) async fn three_with(
     let token = cluster.cli_json(&["token", "create", "--node", "--name", "peers"]).await;
     let token = token["token"].as_str().unwrap().to_owned();
     let options = options(cluster.folder());
-    let mut nodes = join_all((1..=3).map(|number| Node::start(&cluster, &token, number, &options))).await;
+    let mut nodes = join_all((1..=3).map(|number| Node::start(&hub, &cluster, &token, number, &options))).await;
     for node in &mut nodes {
         node.ready().await;
     }
