@@ -6,6 +6,7 @@
 //! stay in `translate`, `errand` and `report`. Who may pull and what is served stay with the callers
 //! and the control plane.
 
+mod chance;
 mod client;
 mod condition;
 mod contact;

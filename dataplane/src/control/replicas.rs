@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, ConnectError, Status, body::Body, transport::Channel};
 use tower::Service;
 
+use super::chance;
+
 /// How long a replica may be silent before another is asked the same.
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a replica that failed is asked last.
@@ -56,7 +58,7 @@ impl ControlReplicas {
         let all: Arc<[Replica]> =
             channels.into_iter().map(|channel| Replica { channel, suspect_until: Mutex::default() }).collect();
         // Not all nodes begin with the same one.
-        let first = getrandom::u32().unwrap_or_default() as usize;
+        let first = chance::number() as usize;
         Self { all, next: Arc::new(AtomicUsize::new(first)), may_repeat, patience: PATIENCE }
     }
 

@@ -5,6 +5,7 @@ mod doubt;
 mod errands;
 mod memory;
 mod policy;
+mod simulation;
 mod usage;
 mod watch;
 

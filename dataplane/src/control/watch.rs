@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{ControlClient, ControlError, PolicySnapshot, doubt::QUIET, report, translate, usage::Batch};
+use super::{ControlClient, ControlError, PolicySnapshot, chance, doubt::QUIET, report, translate, usage::Batch};
 
 /// Longest silence on the watch before it is opened anew. The control plane says something every 2.5 seconds.
 const MAX_SILENCE: Duration = Duration::from_secs(12);
@@ -197,6 +197,6 @@ impl ControlClient {
 
 /// Between half of `pause` and all of it: nodes that lost the same control plane do not come back all at once.
 fn jittered(pause: Duration) -> Duration {
-    let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+    let share = f64::from(chance::number()) / f64::from(u32::MAX);
     pause.mul_f64(0.5 + share / 2.0)
 }
