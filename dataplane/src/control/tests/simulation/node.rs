@@ -88,19 +88,15 @@ pub(super) async fn follow(node: &'static str, changes: Changes, seen: Rc<RefCel
             let asked = client.is_in_doubt();
             client.settle().await;
             let (policy, word) = (client.policy(), client.last_word());
-            let mut seen = seen.borrow_mut();
-            seen.look(node, &policy, &changes);
+            seen.borrow_mut().look(node, &policy, &changes);
             if asked {
-                seen.doubts += 1;
-            }
-            if asked {
+                seen.borrow_mut().doubts += 1;
                 outage = Some(word);
             } else if policy.revision() < old && outage != Some(word) {
                 let revision = policy.revision();
-                seen.wrong =
+                seen.borrow_mut().wrong =
                     Some(format!("{node} pulled by memory of revision {revision}, without asking, long after {old}"));
             }
-            drop(seen);
             sleep(PULLS).await;
         }
     };
