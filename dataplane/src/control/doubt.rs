@@ -105,6 +105,12 @@ impl ControlClient {
             && self.doubt.outage_since.load(Ordering::SeqCst) != self.last_word()
     }
 
+    /// Whether nobody answered since the last word: what is remembered holds.
+    #[cfg(test)]
+    pub(super) fn knows_of_outage(&self) -> bool {
+        self.doubt.outage_since.load(Ordering::SeqCst) == self.last_word()
+    }
+
     /// Ends the doubt, if there is any: returns when all that the control plane had told by now is applied, or when it is
     /// known to be out of reach.
     pub async fn settle(&self) -> Result<(), Behind> {

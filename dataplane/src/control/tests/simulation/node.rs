@@ -80,22 +80,19 @@ pub(super) async fn follow(node: &'static str, changes: Changes, seen: Rc<RefCel
     let run = client.run("", CancellationToken::new());
     let pull = async {
         client.wait_for_snapshot().await;
-        // The last word before an outage that is known: what is remembered holds until the next.
-        let mut outage = None;
         loop {
             let old =
                 changes.revision_at(turmoil::sim_elapsed().unwrap_or_default().saturating_sub(QUIET + ON_THE_WAY));
             let asked = client.is_in_doubt();
-            client.settle().await;
-            let (policy, word) = (client.policy(), client.last_word());
+            let settled = client.settle().await;
+            let policy = client.policy();
             seen.borrow_mut().look(node, &policy, &changes);
-            if asked {
-                seen.borrow_mut().doubts += 1;
-                outage = Some(word);
-            } else if policy.revision() < old && outage != Some(word) {
+            seen.borrow_mut().doubts += usize::from(asked);
+            // Who is refused is served nothing; in an outage that is known what is remembered holds.
+            if settled.is_ok() && policy.revision() < old && !client.knows_of_outage() {
                 let revision = policy.revision();
                 seen.borrow_mut().wrong =
-                    Some(format!("{node} pulled by memory of revision {revision}, without asking, long after {old}"));
+                    Some(format!("{node} pulled by memory of revision {revision}, long after {old}"));
             }
             sleep(PULLS).await;
         }
