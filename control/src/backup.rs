@@ -181,19 +181,13 @@ fn with_mode(url: &str, mode: &str) -> String {
     format!("{}?mode={mode}", url.split('?').next().unwrap_or(url))
 }
 
-/// The password goes by the environment: arguments can be read by everybody on the machine.
+/// Everything goes by the environment: arguments can be read by everybody on the machine.
 fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
-    let mut url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
-    let password =
-        percent_encoding::percent_decode_str(url.password().unwrap_or_default()).decode_utf8_lossy().into_owned();
-    url.set_password(None).map_err(|()| BackupError::Url("holds no host".to_owned()))?;
     let failed = |source| BackupError::File { path: to.to_owned(), source };
+    let environment = libpq_environment(url)?;
     File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
     let mut command = Command::new("pg_dump");
-    command.arg("--format=custom").arg("--file").arg(to).arg("--dbname").arg(url.as_str());
-    if !password.is_empty() {
-        command.env("PGPASSWORD", password);
-    }
+    command.arg("--format=custom").arg("--no-password").arg("--file").arg(to).envs(environment);
     let done = command.output().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => BackupError::NoDump,
         _ => BackupError::Dump(error.to_string()),
@@ -202,6 +196,40 @@ fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
         return Err(BackupError::Dump(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
     }
     File::open(to).and_then(|file| file.sync_all()).map_err(failed)
+}
+
+/// What a server's URL says, in the words of PostgreSQL's own tools. Settings that only the server's pool knows are left out.
+fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupError> {
+    let url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let mut environment = Vec::new();
+    let mut put = |name, value: String| {
+        if !value.is_empty() {
+            environment.push((name, value));
+        }
+    };
+    put("PGHOST", decoded(url.host_str().unwrap_or_default()));
+    put("PGPORT", url.port().map(|port| port.to_string()).unwrap_or_default());
+    put("PGUSER", decoded(url.username()));
+    put("PGPASSWORD", decoded(url.password().unwrap_or_default()));
+    put("PGDATABASE", decoded(url.path().trim_start_matches('/')));
+    for (name, value) in url.query_pairs() {
+        let name = match name.as_ref() {
+            "host" | "hostaddr" => "PGHOST",
+            "port" => "PGPORT",
+            "user" => "PGUSER",
+            "password" => "PGPASSWORD",
+            "dbname" => "PGDATABASE",
+            "sslmode" | "ssl-mode" => "PGSSLMODE",
+            "sslrootcert" | "ssl-root-cert" | "ssl-ca" => "PGSSLROOTCERT",
+            "sslcert" | "ssl-cert" => "PGSSLCERT",
+            "sslkey" | "ssl-key" => "PGSSLKEY",
+            "passfile" => "PGPASSFILE",
+            _ => continue,
+        };
+        put(name, value.into_owned());
+    }
+    Ok(environment)
 }
 
 #[cfg(test)]

@@ -56,3 +56,26 @@ async fn what_cannot_be_backed_up_leaves_nothing_that_looks_like_a_backup() {
     assert!(matches!(back_up(&source, &target).await, Err(BackupError::TargetExists(_))));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn pg_dump_is_told_by_the_environment_what_the_servers_url_says() {
+    let of = |url: &str| {
+        let mut all: Vec<_> =
+            libpq_environment(url).unwrap().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        all.sort();
+        all.join(" ")
+    };
+    for (url, expected) in [
+        (
+            "postgres://me:p%40ss@db:6432/roadstead",
+            "PGDATABASE=roadstead PGHOST=db PGPASSWORD=p@ss PGPORT=6432 PGUSER=me",
+        ),
+        ("postgres:///roadstead?host=/run/postgresql&user=me", "PGDATABASE=roadstead PGHOST=/run/postgresql PGUSER=me"),
+        (
+            "postgresql://db/roadstead?password=secret&ssl-mode=require&statement-cache-capacity=5",
+            "PGDATABASE=roadstead PGHOST=db PGPASSWORD=secret PGSSLMODE=require",
+        ),
+    ] {
+        assert_eq!(of(url), expected);
+    }
+}

@@ -51,7 +51,7 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
             "serve --database-url mysql://u:secret@h/d",
             "--database-url mysql://…: expected sqlite://PATH or postgres://…",
         ),
-        ("serve --database-url control.db", "--database-url control.db: expected sqlite://PATH or postgres://…"),
+        ("serve --database-url u:secret@h/d", "--database-url (not a URL): expected sqlite://PATH or postgres://…"),
         ("control --database-url sqlite://", "--database-url sqlite://…: expected sqlite://PATH or postgres://…"),
         ("serve --store-high-watermark 0", "--store-high-watermark 0: would empty the store; leave it out"),
         (

@@ -15,6 +15,7 @@ use roadstead_proto::{
     },
 };
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use super::{
     authenticate::caller,
@@ -184,8 +185,13 @@ impl CacheService for Cache {
             older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
             dry_run: request.dry_run,
         };
-        let PurgeOutcome { purged, groups, unreached } =
-            self.0.purge(&caller, &scope, &purge).await.map_err(from_plane)?;
+        // By itself: what is begun is done, whether or not the caller waits for it.
+        let plane = Arc::clone(&self.0);
+        let purging = tokio::spawn(async move { plane.purge(&caller, &scope, &purge).await }.in_current_span());
+        let PurgeOutcome { purged, groups, unreached } = purging
+            .await
+            .map_err(|_| Status::internal("the purge broke off; the log says why"))?
+            .map_err(from_plane)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,

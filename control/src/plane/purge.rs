@@ -1,9 +1,9 @@
-//! Purges: links go by the rule of [`purge`], group by group, each in one transaction; then the answer waits until no
+//! Purges: links go by the rule of [`purge`], group by group and repository by repository; then the answer waits until no
 //! node serves by what was before.
 //!
 //! It guarantees that
-//! - a group's purge is seen whole or not at all, with the record of who did it, and never holds up pulls of others longer
-//!   than one group takes;
+//! - a repository's purge is seen whole or not at all, with the record of who did it; a large purge takes several
+//!   transactions, so that others write in between;
 //! - once it is answered, no node serves what went but those that the answer names, and those that were silent for so long
 //!   that they serve nothing any more;
 //! - that holds for what was purged by somebody else a moment before, too: purging twice, or two at once, is safe.
@@ -19,7 +19,6 @@ use crate::{
     clock::millis,
     content::{ContentKind, GroupRepository},
     failpoint,
-    group::Group,
     node::{Node, NodeState},
     purge::{self, Filter, Selection},
     store::{WriteTx, audit, changes::Subject, groups, inventory, links, nodes, tag_history, tags},
@@ -27,6 +26,10 @@ use crate::{
 
 /// How long a purge waits for nodes to apply it.
 const NODES_TIME: Duration = Duration::from_secs(3);
+/// Links after which a transaction ends with the repository that it is at.
+const LINKS_AT_ONCE: i64 = 1000;
+/// The same, by time.
+const TIME_AT_ONCE: Duration = Duration::from_millis(500);
 /// How often it looks whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -67,6 +70,12 @@ pub struct Purged {
     pub blobs: i64,
     /// Bytes that the group no longer holds.
     pub bytes: i64,
+}
+
+impl Purged {
+    const fn links(self) -> i64 {
+        self.manifests + self.blobs
+    }
 }
 
 impl fmt::Display for Purged {
@@ -120,23 +129,49 @@ impl Plane {
     }
 
     /// What it took of one group, and the revision from which on nothing of that is served; `None` if there is no such group.
+    /// Much of it takes several transactions, so that others get their turns; each is whole.
     async fn purge_group(&self, actor: &Actor, id: &str, request: &PurgeRequest) -> PlaneResult<Option<(Purged, i64)>> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let Some(group) = groups::by_id(&mut tx, id).await? else { return Ok(None) };
-        let purged = take(&mut tx, &group, request, now_ms).await?;
-        // What somebody else has just removed may be served yet: that is waited for as well.
-        if request.dry_run || purged == Purged::default() {
-            return Ok(Some((purged, group.link_epoch)));
+        let Some(group) = groups::by_id(&mut *self.store.read().await?, id).await? else { return Ok(None) };
+        let filter = Filter {
+            tag: request.tag.clone(),
+            digest: request.digest,
+            used_before_ms: request.older_than.map(|age| self.clock.now_ms().saturating_sub(millis(age))),
+        };
+        let mut places = match &request.image {
+            None if filter.takes_all() && request.upstream.is_none() => Places::All,
+            None => Places::These(inventory::repositories(&mut *self.store.read().await?, id).await?),
+            Some(image) => Places::These(vec![place_of(&group, image)?]),
+        };
+        if let Places::These(places) = &mut places {
+            places.retain(|place| request.upstream.as_ref().is_none_or(|upstream| place.upstream == *upstream));
         }
-        let epoch = void_links(&mut tx, &group.id, now_ms).await?;
         let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
-        let done = actor.did("cache.purge", subject).of_group(&group.path).detail(purged.to_string());
-        audit::record(&mut tx, &done, now_ms).await?;
-        failpoint::reached("purge_uncommitted");
-        tx.commit().await?;
-        failpoint::reached("purge_committed");
-        Ok(Some((purged, epoch)))
+        let (mut all, mut revision) = (Purged::default(), 0);
+        loop {
+            let now_ms = self.clock.now_ms();
+            let mut tx = self.store.write().await?;
+            let Some(group) = groups::by_id(&mut tx, id).await? else { break };
+            // What is undone again is counted right in one transaction only.
+            let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
+            let purged = places.take(&mut tx, id, &filter, most_links, now_ms).await?;
+            all += purged;
+            // What somebody else has just removed may be served yet: that is waited for as well.
+            revision = revision.max(group.link_epoch);
+            if !request.dry_run && purged != Purged::default() {
+                revision = revision.max(void_links(&mut tx, id, now_ms).await?);
+                let done = actor.did("cache.purge", subject.as_str()).of_group(&group.path).detail(purged.to_string());
+                audit::record(&mut tx, &done, now_ms).await?;
+                failpoint::reached("purge_uncommitted");
+                tx.commit().await?;
+                failpoint::reached("purge_committed");
+            } else if !request.dry_run {
+                tx.commit().await?;
+            }
+            if places.are_done() {
+                break;
+            }
+        }
+        Ok(Some((all, revision)))
     }
 
     /// Waits until all nodes that are there serve by this revision; answers those that may not.
@@ -163,20 +198,42 @@ pub(super) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) ->
     Ok(epoch)
 }
 
-/// Takes what a request asks for of one group.
-async fn take(tx: &mut WriteTx, group: &Group, request: &PurgeRequest, now_ms: i64) -> PlaneResult<Purged> {
-    let filter = Filter {
-        tag: request.tag.clone(),
-        digest: request.digest,
-        used_before_ms: request.older_than.map(|age| now_ms.saturating_sub(millis(age))),
-    };
-    let mut places = match &request.image {
-        None if filter.takes_all() && request.upstream.is_none() => return take_all(tx, &group.id, now_ms).await,
-        None => inventory::repositories(tx, &group.id).await?,
-        Some(image) => vec![place_of(group, image)?],
-    };
-    places.retain(|place| request.upstream.as_ref().is_none_or(|upstream| place.upstream == *upstream));
-    take_places(tx, &places, &filter, now_ms).await
+/// Where there is still something to take.
+enum Places {
+    /// The whole group, at once: that takes a few statements, however much it is.
+    All,
+    /// These repositories, one after the other.
+    These(Vec<GroupRepository>),
+}
+
+impl Places {
+    fn are_done(&self) -> bool {
+        matches!(self, Self::These(places) if places.is_empty())
+    }
+
+    /// Takes what one transaction may.
+    async fn take(
+        &mut self,
+        tx: &mut WriteTx,
+        group_id: &str,
+        filter: &Filter,
+        most_links: i64,
+        now_ms: i64,
+    ) -> PlaneResult<Purged> {
+        let Self::These(places) = self else {
+            *self = Self::These(Vec::new());
+            return take_all(tx, group_id, now_ms).await;
+        };
+        let mut purged = Purged::default();
+        let began = Instant::now();
+        while let Some(place) = places.pop() {
+            purged += take_place(tx, &place, filter, now_ms).await?;
+            if purged.links() >= most_links || (most_links < i64::MAX && began.elapsed() >= TIME_AT_ONCE) {
+                break;
+            }
+        }
+        Ok(purged)
+    }
 }
 
 /// Everything of a group: counted and removed as a whole, however much it is.
@@ -189,22 +246,14 @@ async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<
     Ok(Purged { tags: i64::try_from(tags).unwrap_or(i64::MAX), manifests, blobs, bytes })
 }
 
-/// What the filter takes of each repository; one of them is in memory at a time.
-async fn take_places(
-    tx: &mut WriteTx,
-    places: &[GroupRepository],
-    filter: &Filter,
-    now_ms: i64,
-) -> PlaneResult<Purged> {
-    let mut purged = Purged::default();
-    for place in places {
-        let held = inventory::load(tx, place).await?;
-        let selection = purge::select(&held, filter);
-        purged += remove(tx, place, &held, &selection, now_ms).await?;
-        if filter.takes_all() {
-            tags::delete_meaningless(tx, place).await?;
-            tag_history::forget(tx, place).await?;
-        }
+/// What the filter takes of one repository.
+async fn take_place(tx: &mut WriteTx, place: &GroupRepository, filter: &Filter, now_ms: i64) -> PlaneResult<Purged> {
+    let held = inventory::load(tx, place).await?;
+    let selection = purge::select(&held, filter);
+    let purged = remove(tx, place, &held, &selection, now_ms).await?;
+    if filter.takes_all() {
+        tags::delete_meaningless(tx, place).await?;
+        tag_history::forget(tx, place).await?;
     }
     Ok(purged)
 }

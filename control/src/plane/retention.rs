@@ -63,10 +63,17 @@ impl Plane {
     pub(super) async fn retain(&self) -> PlaneResult<()> {
         let now_ms = self.clock.now_ms();
         if now_ms - self.retained_at_ms.load(Ordering::Relaxed) >= AGES_EVERY_MS {
+            let mut all_done = true;
             for group in groups::with_retention(&mut *self.store.read().await?).await? {
-                self.retain_group(&group.id).await?;
+                // One group's trouble is not the others'.
+                all_done &= self.retain_group(&group.id).await.unwrap_or_else(|error| {
+                    tracing::warn!(group.path = %group.path, %error, "retention could not be applied; trying again soon");
+                    false
+                });
             }
-            self.retained_at_ms.store(now_ms, Ordering::Relaxed);
+            if all_done {
+                self.retained_at_ms.store(now_ms, Ordering::Relaxed);
+            }
         }
         self.make_room().await
     }
@@ -122,12 +129,13 @@ impl Plane {
         Ok(retained)
     }
 
-    async fn retain_group(&self, id: &str) -> PlaneResult<()> {
-        let Some(group) = groups::by_id(&mut *self.store.read().await?, id).await? else { return Ok(()) };
-        let Some(epoch) = self.begin_duty().await? else { return Ok(()) };
+    /// False if it is somebody else's turn.
+    async fn retain_group(&self, id: &str) -> PlaneResult<bool> {
+        let Some(group) = groups::by_id(&mut *self.store.read().await?, id).await? else { return Ok(true) };
+        let Some(epoch) = self.begin_duty().await? else { return Ok(false) };
         let done = self.evict_from_group(&group, epoch).await;
         self.end_duty(epoch).await?;
-        done.map(drop)
+        done.map(|_| true)
     }
 
     async fn evict_from_group(&self, group: &Group, epoch: i64) -> PlaneResult<Retained> {

@@ -70,7 +70,9 @@ impl Plane {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let done = self.store.unless_lost(step()).await.unwrap_or_else(|lost| Err(lost.into()));
+            // A step is a sequence of transactions, and may be long: a stop does not wait for it.
+            let Some(done) = stop.run_until_cancelled(self.store.unless_lost(step())).await else { return };
+            let done = done.unwrap_or_else(|lost| Err(lost.into()));
             match done {
                 Ok(()) => failing = false,
                 // Once: it is tried again and again.
