@@ -2,9 +2,11 @@
 //! because every byte is hashed on its way.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::Arc,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
@@ -21,6 +23,10 @@ const PAGE: usize = 1000;
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long the uploads of a copy that was broken off may take to be aborted, and how often that is looked at.
+const SETTLE_TIME: Duration = Duration::from_secs(15);
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
 /// What to copy, and how.
 #[derive(Clone, Debug)]
 pub struct StoreCopy {
@@ -28,7 +34,8 @@ pub struct StoreCopy {
     pub from: StorageUrl,
     /// The store to write. A local folder must not be in use.
     pub to: StorageUrl,
-    /// A folder with room for as many blobs as are copied at a time, where `to` is an object store.
+    /// A folder with room for as many blobs as are copied at a time, where `to` is an object store: the same one for each
+    /// run, so that a run cleans up what the last one could not.
     pub staging: PathBuf,
     /// Blobs copied at a time; at least one.
     pub jobs: usize,
@@ -84,6 +91,8 @@ impl StoreCopy {
     pub async fn run(&self, progress: &CopyProgress, damaged: &dyn Fn(&Digest, &str)) -> Result<(), CopyError> {
         let from = self.source().await.map_err(CopyError::From)?;
         let to = self.target().await.map_err(CopyError::To)?;
+        // Shows that it can be written, and aborts what an earlier run had begun to upload.
+        to.probe().await.map_err(CopyError::To)?;
         let mut after = None;
         while let Some(last) = each_page(&*from, after.as_ref(), |file| progress.total.add(file.size)).await? {
             after = Some(last);
@@ -106,6 +115,24 @@ impl StoreCopy {
                     }
                 }
             }
+        }
+    }
+
+    /// To be called after `run` has ended or was dropped: waits until what it had begun to upload is aborted, and removes
+    /// the staging folder. What cannot be aborted now is noted there, for the next run; then it stays.
+    pub async fn settle(&self) {
+        let is_settled = || ["from", "to"].iter().all(|side| !ObjectBlobStore::has_left_over(&self.staging.join(side)));
+        let settled = async {
+            loop {
+                tokio::time::sleep(SETTLE_PAUSE).await;
+                if is_settled() {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(SETTLE_TIME, settled).await.is_ok() {
+            // It may be that there is none: nothing is staged on the way to a local disk.
+            let _ = fs::remove_dir_all(&self.staging);
         }
     }
 

@@ -1,7 +1,9 @@
 //! `roadstead store`: the blob store as a whole.
 
 use std::{
+    fs,
     io::IsTerminal as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -9,7 +11,11 @@ use std::{
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_dataplane::{CopyProgress, Count, StoreCopy};
-use tokio::time::interval;
+use rustix::process::geteuid;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::interval,
+};
 
 use crate::{
     failure::Failure,
@@ -78,9 +84,9 @@ impl CopyFlags {
         if from == to {
             return Err(Failure::usage(format_args!("--from and --to are both {}", self.from)));
         }
-        let base = self.staging.unwrap_or_else(std::env::temp_dir);
-        let staging = base.join(format!("roadstead-copy-{}", std::process::id()));
-        let copy = StoreCopy { from, to, staging: staging.clone(), jobs: self.jobs.into() };
+        let staging = staging_for(self.staging.unwrap_or_else(std::env::temp_dir), &self.to)?;
+        let copy = StoreCopy { from, to, staging, jobs: self.jobs.into() };
+        let mut stop = Stop::listen()?;
         let progress = CopyProgress::default();
         let bar = Bar::new();
         let left_out = |digest: &roadstead_proto::Digest, why: &str| bar.say(&format!("left out {digest}: {why}"));
@@ -90,14 +96,14 @@ impl CopyFlags {
             let mut ticks = interval(REDRAW);
             loop {
                 tokio::select! {
-                    done = &mut work => break done,
+                    done = &mut work => break Some(done),
+                    () = stop.asked() => break None,
                     _ = ticks.tick() => bar.show(&progress),
                 }
             }
         };
         bar.finish();
-        // Empty but for folders by now; what a failure left is of no use.
-        let _ = std::fs::remove_dir_all(&staging);
+        copy.settle().await;
         let summary = format!(
             "copied {}, there already {}, left out {}",
             told(&progress.copied),
@@ -105,11 +111,46 @@ impl CopyFlags {
             told(&progress.damaged)
         );
         match done {
-            Err(error) => Err(Failure::failed(format_args!("{error}; {summary}; run it again to go on"))),
-            Ok(()) if progress.damaged.get().0 > 0 => {
+            None => Err(Failure::failed(format_args!("broken off; {summary}; run it again to go on"))),
+            Some(Err(error)) => Err(Failure::failed(format_args!("{error}; {summary}; run it again to go on"))),
+            Some(Ok(())) if progress.damaged.get().0 > 0 => {
                 Err(Failure::failed(format_args!("not all was copied: {summary}")))
             }
-            Ok(()) => output::print(&format!("{summary}\n")),
+            Some(Ok(())) => output::print(&format!("{summary}\n")),
+        }
+    }
+}
+
+/// The folder in which blobs for `to` are staged: the same one for each run, so that a run cleans up after the last, and
+/// nobody else's, whoever may write beside it.
+fn staging_for(base: PathBuf, to: &str) -> Result<PathBuf, Failure> {
+    let name = roadstead_proto::Digest::of(roadstead_proto::Algorithm::Sha256, to.as_bytes()).hex();
+    let folder = base.join(format!("roadstead-copy-{}", &name[..16]));
+    let refused = |why: &dyn std::fmt::Display| Failure::usage(format_args!("--staging {}: {why}", folder.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| refused(&error))?;
+    let found = fs::symlink_metadata(&folder).map_err(|error| refused(&error))?;
+    if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(refused(&"others can write there; name another folder with --staging"));
+    }
+    Ok(folder)
+}
+
+/// The signals that break a copy off.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::failed(format_args!("cannot start: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

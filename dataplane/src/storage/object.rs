@@ -15,7 +15,7 @@ mod upload;
 use std::{
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -136,6 +136,12 @@ impl ObjectBlobStore {
             bucket,
             _lock: lock,
         })
+    }
+
+    /// Whether a store of this data directory has uploads that are neither completed nor aborted yet.
+    pub fn has_left_over(data_dir: &Path) -> bool {
+        let notes = fs::read_dir(data_dir.join("staging"));
+        notes.is_ok_and(|mut notes| notes.any(|entry| entry.is_ok_and(|entry| upload::is_note(&entry.path()))))
     }
 
     fn cache(&self) -> Option<&Arc<NodeCache>> {

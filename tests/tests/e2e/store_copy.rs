@@ -1,11 +1,12 @@
 //! Moving the blob store: from a folder in use to a bucket and back, in any number of runs.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use roadstead_tests::{
     cluster::{Cluster, executable},
     hub::Hub,
     image::random_bytes,
+    link::{Link, Mode},
     process::{Finished, run_command},
     seaweed::Seaweed,
 };
@@ -61,4 +62,52 @@ async fn a_store_moves_to_a_bucket_and_back_and_every_run_goes_on_where_the_last
     assert!(said.stderr.contains(&wanted[0]) && said.stderr.contains("left out 1 blob"), "{said:?}");
     let refused = copy(&seaweed, &target, &folder).await.failed();
     assert!(refused.contains("in use by another node"), "{refused}");
+}
+
+/// Starts a copy through a link that is slow, and answers once some of it is up and none of it complete.
+async fn begin(seaweed: &Seaweed, link: &Link, from: &str, staging: &std::path::Path) -> tokio::process::Child {
+    let mut command = tokio::process::Command::new(executable());
+    command.args(["store", "copy", "--from", from, "--to", "s3://blobs/moved", "--staging"]).arg(staging);
+    command.envs(Seaweed::environment(&format!("http://{}", link.address()))).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    for _ in 0..600 {
+        if seaweed.uploads("blobs").await > 0 {
+            return child;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing went up");
+}
+
+#[tokio::test]
+async fn a_copy_that_is_broken_off_or_killed_leaves_nothing_behind_for_good() {
+    let seaweed = Seaweed::start().await;
+    seaweed.create_bucket("blobs").await;
+    let link = Link::to(seaweed.address()).await;
+    let (folder, staging) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let content = random_bytes(1, 40 * 1024 * 1024);
+    let hex = roadstead_proto::Digest::of(roadstead_proto::Algorithm::Sha256, &content).hex();
+    let shelf = folder.path().join("sha256").join(&hex[..2]);
+    fs::create_dir_all(&shelf).unwrap();
+    fs::write(shelf.join(&hex), &content).unwrap();
+    let from = format!("file://{}", folder.path().display());
+    let left = || fs::read_dir(staging.path()).unwrap().count();
+
+    link.set(Mode::Delay(Duration::from_millis(20))).await;
+    let mut child = begin(&seaweed, &link, &from, staging.path()).await;
+    let id = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    assert_eq!((seaweed.uploads("blobs").await, left()), (0, 0), "broken off: all is cleaned up");
+
+    let mut child = begin(&seaweed, &link, &from, staging.path()).await;
+    child.kill().await.unwrap();
+    assert!(seaweed.uploads("blobs").await > 0 && left() > 0, "killed: nobody could clean up");
+    link.set(Mode::Pass).await;
+    let mut command = tokio::process::Command::new(executable());
+    command.args(["store", "copy", "--from", &from, "--to", "s3://blobs/moved", "--staging"]).arg(staging.path());
+    command.envs(Seaweed::environment(&seaweed.endpoint()));
+    let said = run_command(command, "").await.ok();
+    assert!(said.contains("copied 1 blob"), "{said}");
+    assert_eq!((seaweed.uploads("blobs").await, left()), (0, 0), "the next run cleans up after it");
 }

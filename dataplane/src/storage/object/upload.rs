@@ -205,11 +205,11 @@ impl Run {
                 return Err(self.given_up());
             }
             while end - offset >= self.part_bytes {
-                self.send(offset, self.part_bytes).await?;
-                offset += self.part_bytes;
                 if news.has_changed().is_err() {
                     return Err(self.given_up());
                 }
+                self.send(offset, self.part_bytes).await?;
+                offset += self.part_bytes;
             }
             if let News::Complete(size) = now {
                 return self.complete(offset, size).await;
@@ -228,12 +228,15 @@ impl Run {
         let begun = match self.begun.take() {
             Some(begun) => self.begun.insert(begun),
             None => {
-                let upload = bucket.begin(&self.path).await?;
                 let note = self.uploads.notes.join(format!("{}.upload", Uuid::now_v7()));
+                let failed = |source| StorageError::from_io("note an upload", source);
+                // Before it begins, so that whoever waits for the end of all uploads knows of it.
+                fs::write(&note, "").map_err(failed)?;
+                let upload = bucket.begin(&self.path).await.inspect_err(|_| remove_note(&note))?;
                 let noted = fs::write(&note, format!("{}\n{}", upload.path, upload.id));
                 let begun = Begun { upload, note, parts: JoinSet::new(), done: Vec::new(), next: 0 };
                 let begun = self.begun.insert(begun);
-                noted.map_err(|source| StorageError::from_io("note an upload", source))?;
+                noted.map_err(failed)?;
                 begun
             }
         };
