@@ -9,6 +9,7 @@ pub mod damage;
 mod duty;
 mod errand_exchange;
 pub mod errands;
+mod evict;
 pub mod fills;
 pub mod first_start;
 pub mod garbage;
@@ -21,6 +22,7 @@ pub mod lists;
 mod members;
 pub mod nodes;
 pub mod oidc;
+pub(crate) mod pauses;
 pub mod pulls;
 pub mod purge;
 mod rename;
@@ -81,6 +83,8 @@ pub struct Plane {
     pub(crate) retained_at_ms: AtomicI64,
     /// When quotas and the store are looked at again.
     pub(crate) room_due_ms: AtomicI64,
+    /// What is not looked at for now, because it would be for nothing.
+    pub(crate) room_pauses: pauses::Pauses,
     /// How full the store may be; `None` does not look.
     pub(crate) watermarks: Option<Watermarks>,
     pub(crate) audit_retention: Duration,

@@ -10,6 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    hash::Hash,
     str::FromStr,
 };
 
@@ -107,12 +108,46 @@ fn image(held: &Inventory, children: &BTreeMap<Digest, Vec<Digest>>, root: Diges
     Image { root, tags, last_used_ms, is_kept, members }
 }
 
-/// What goes with one of the images, and only with that.
-pub fn alone(images: &[Image], which: &Image) -> Selection {
-    let others = || images.iter().filter(|other| other.root != which.root);
-    let is_alone = |digest: &&Digest| !others().any(|other| other.members.contains(digest));
-    let tags = which.tags.iter().filter(|tag| !others().any(|other| other.tags.contains(*tag)));
-    Selection { digests: which.members.iter().filter(is_alone).copied().collect(), tags: tags.cloned().collect() }
+/// The images of a repository, as one goes after the other.
+#[derive(Debug)]
+pub struct Shelf {
+    images: BTreeMap<Digest, Image>,
+    /// By how many of them each content is needed.
+    digests: HashMap<Digest, u32>,
+    /// How many of them each tag means.
+    tags: HashMap<String, u32>,
+}
+
+impl Shelf {
+    /// All of them.
+    pub fn new(images: Vec<Image>) -> Self {
+        let (mut digests, mut tags) = (HashMap::new(), HashMap::new());
+        for image in &images {
+            image.members.iter().for_each(|digest| *digests.entry(*digest).or_default() += 1);
+            image.tags.iter().for_each(|tag| *tags.entry(tag.clone()).or_default() += 1);
+        }
+        Self { images: images.into_iter().map(|image| (image.root, image)).collect(), digests, tags }
+    }
+
+    /// One that is still there.
+    pub fn get(&self, root: &Digest) -> Option<&Image> {
+        self.images.get(root)
+    }
+
+    /// Takes one that is still there. Answers what goes with it: what none that is left needs.
+    pub fn take(&mut self, root: &Digest) -> Option<Selection> {
+        let image = self.images.remove(root)?;
+        let digests = image.members.into_iter().filter(|digest| is_last(&mut self.digests, digest)).collect();
+        let tags = image.tags.into_iter().filter(|tag| is_last(&mut self.tags, tag)).collect();
+        Some(Selection { digests, tags })
+    }
+}
+
+/// Counts one less, and answers whether none is left.
+fn is_last<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
+    let Some(count) = counts.get_mut(key) else { return true };
+    *count = count.saturating_sub(1);
+    *count == 0
 }
 
 /// What is linked.

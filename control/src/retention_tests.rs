@@ -96,7 +96,7 @@ fn what_is_protected_or_pinned_stays_with_all_that_it_needs() {
     let kept: BTreeSet<_> = found.iter().filter(|image| image.is_kept).map(|image| image.root).collect();
     assert_eq!(kept, BTreeSet::from([digest("m-p"), digest("m-pin")]));
     let index = found.iter().find(|image| image.root == digest("m-i")).unwrap();
-    let gone = alone(&found, index);
+    let gone = Shelf::new(found.clone()).take(&index.root).unwrap();
     assert_eq!(gone.digests, ["m-i", "m-q", "q"].map(digest).into_iter().collect());
     assert_eq!(gone.tags, BTreeSet::from(["latest".to_owned()]));
     let mut planner = Planner::new();
@@ -191,6 +191,10 @@ proptest! {
         let before = bytes_of(&left);
         prop_assert_eq!(planner.bytes(), before);
         let evictions = planner.evict(Bounds { used_before_ms: used_before, most_bytes });
+        let mut shelves: Vec<_> = repositories
+            .iter()
+            .map(|(inventory, protected, pins)| Shelf::new(images(inventory, |tag| protected.contains(tag), pins)))
+            .collect();
         for (position, gone) in evictions.iter().enumerate() {
             let needed = most_bytes.is_some_and(|most| bytes_of(&left) > most);
             prop_assert!(gone.reason == Reason::Age || needed, "goes on beyond the need at {position}");
@@ -199,7 +203,10 @@ proptest! {
             let now = images(&left[gone.place], |tag| protected.contains(tag), pins);
             let image = now.iter().find(|image| image.root == gone.root);
             prop_assert!(image.is_some_and(|image| !image.is_kept), "{:?} is not there to take", gone.root);
-            let selection = alone(&now, image.unwrap());
+            let root = image.unwrap().root;
+            let selection = Shelf::new(now).take(&root).unwrap();
+            let in_turn = shelves[gone.place].take(&root);
+            prop_assert_eq!(in_turn.as_ref(), Some(&selection), "one after the other is the same");
             let held = bytes_of(&left);
             let inventory = &mut left[gone.place];
             inventory.links.retain(|digest, _| !selection.digests.contains(digest));

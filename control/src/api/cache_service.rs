@@ -224,7 +224,13 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
-        let retained = self.0.apply_retention(&caller, &path, request.dry_run).await.map_err(from_plane)?;
+        // By itself, as a purge is.
+        let plane = Arc::clone(&self.0);
+        let applying = async move { plane.apply_retention(&caller, &path, request.dry_run).await };
+        let retained = tokio::spawn(applying.in_current_span())
+            .await
+            .map_err(|_| Status::internal("retention broke off; the log says why"))?
+            .map_err(from_plane)?;
         Ok(Response::new(ApplyRetentionResponse {
             evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),
             manifests: retained.manifests,

@@ -1,8 +1,8 @@
 //! Retention: by the rule of [`retention`](crate::retention), what nobody has pulled for long goes, and the least recently
 //! pulled where a group is beyond its quota or the store beyond its high watermark.
 //!
-//! One replica at a time does it, one image a transaction, so that pulls never wait long. What is to go is planned by what a
-//! reader sees; each transaction looks again, and leaves an image that was pulled, protected or pinned since.
+//! One replica at a time does it. What is to go is planned here by what a reader sees; [`evict`](super::evict) takes it.
+//! Looking is cheap while there is room: by figures that are kept, without adding anything up.
 
 use std::{
     sync::atomic::Ordering,
@@ -12,18 +12,14 @@ use std::{
 use roadstead_proto::GroupPath;
 use tokio::time::sleep;
 
-use super::{
-    Plane, PlaneError, PlaneResult, group_at,
-    purge::{remove, void_links},
-};
+use super::{Plane, PlaneError, PlaneResult, group_at, pauses::ROOM_EVERY_MS};
 use crate::{
     access::Actor,
-    audit::Entry,
     content::GroupRepository,
     group::Group,
     node::FORGOTTEN_AFTER_MS,
     purge::Inventory,
-    retention::{Bounds, Eviction, Image, Planner, Reason, alone, images},
+    retention::{Bounds, Eviction, Image, Planner, images},
     store::{
         audit, groups, inventory,
         leases::{self, Lease, Wanted},
@@ -33,14 +29,12 @@ use crate::{
 
 /// How often ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a day.
 const AGES_EVERY_MS: i64 = 3600 * 1000;
-/// How often quotas and the store are looked at, in milliseconds.
-const ROOM_EVERY_MS: i64 = 5_000;
-/// What share of the time may be spent on looking: large inventories are looked at less often.
-const LOOK_SHARE: u32 = 20;
+/// The whole store, among what looking for room pauses for.
+const STORE: &str = "";
 /// What only one replica does at a time.
-const DUTY: &str = "retention";
+pub(super) const DUTY: &str = "retention";
 /// How long another waits for one that fell silent, in milliseconds.
-const DUTY_LIFETIME_MS: i64 = 60_000;
+pub(super) const DUTY_LIFETIME_MS: i64 = 60_000;
 
 /// How long a call waits for its turn.
 const DUTY_WAIT: Duration = Duration::from_secs(5);
@@ -84,19 +78,21 @@ impl Plane {
         if now_ms < self.room_due_ms.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let began = Instant::now();
+        self.room_due_ms.store(now_ms.saturating_add(ROOM_EVERY_MS), Ordering::Relaxed);
         let mut tx = self.store.read().await?;
         let mut beyond = Vec::new();
         for group in groups::with_quota(&mut tx).await? {
             if stored::bytes_of_group(&mut tx, &group.id).await? > group.settings.quota_bytes {
-                beyond.push(group.id);
+                beyond.push(group);
             }
         }
         drop(tx);
-        let looked = i64::try_from((began.elapsed() * LOOK_SHARE).as_millis()).unwrap_or(i64::MAX);
-        self.room_due_ms.store(now_ms.saturating_add(looked.max(ROOM_EVERY_MS)), Ordering::Relaxed);
-        for id in beyond {
-            self.retain_group(&id).await?;
+        let ids: Vec<_> = beyond.iter().map(|group| group.id.as_str()).collect();
+        self.room_pauses.keep(&ids);
+        for group in beyond {
+            if self.room_pauses.is_due(&group.id, Some(&group.settings), now_ms) {
+                self.retain_group(&group.id).await?;
+            }
         }
         self.relieve_store().await
     }
@@ -118,7 +114,7 @@ impl Plane {
                 }
             }
         };
-        let done = self.evict_from_group(&group, epoch).await;
+        let done = self.evict_from_group(&group, epoch, Some(actor)).await;
         self.end_duty(epoch).await?;
         let retained = done?;
         let mut tx = self.store.write().await?;
@@ -133,21 +129,22 @@ impl Plane {
     async fn retain_group(&self, id: &str) -> PlaneResult<bool> {
         let Some(group) = groups::by_id(&mut *self.store.read().await?, id).await? else { return Ok(true) };
         let Some(epoch) = self.begin_duty().await? else { return Ok(false) };
-        let done = self.evict_from_group(&group, epoch).await;
+        let done = self.evict_from_group(&group, epoch, None).await;
         self.end_duty(epoch).await?;
         done.map(|_| true)
     }
 
-    async fn evict_from_group(&self, group: &Group, epoch: i64) -> PlaneResult<Retained> {
+    async fn evict_from_group(&self, group: &Group, epoch: i64, actor: Option<&Actor>) -> PlaneResult<Retained> {
+        let began = Instant::now();
         let (plan, held) = self.plan_group(group).await?;
-        let mut done = Retained::default();
-        for planned in plan.evictions {
-            let Some((manifests, bytes)) = self.evict(&planned, epoch).await? else { continue };
-            done.manifests += manifests;
-            done.bytes += bytes;
-            done.evictions.push(Eviction { bytes, manifests, ..planned });
-        }
+        let looking = began.elapsed();
+        let mut done = self.evict(plan.evictions, epoch, actor).await?;
         done.bytes_left = held - done.bytes;
+        let quota = group.settings.quota_bytes;
+        if quota > 0 && held > quota {
+            let in_vain = done.evictions.is_empty();
+            self.room_pauses.looked(&group.id, Some(&group.settings), self.clock.now_ms(), looking, in_vain);
+        }
         Ok(done)
     }
 
@@ -180,19 +177,31 @@ impl Plane {
     /// the low one.
     async fn relieve_store(&self) -> PlaneResult<()> {
         let Some(marks) = self.watermarks else { return Ok(()) };
+        let now_ms = self.clock.now_ms();
+        if !self.room_pauses.is_due(STORE, None, now_ms) {
+            return Ok(());
+        }
         let mut tx = self.store.read().await?;
-        let reported = stored::smallest_store(&mut tx, self.clock.now_ms() - FORGOTTEN_AFTER_MS).await?;
+        let reported = stored::smallest_store(&mut tx, now_ms - FORGOTTEN_AFTER_MS).await?;
+        let Some((high, low)) = marks.bytes(reported) else { return Ok(()) };
+        if stored::most_bytes_of_all(&mut tx).await? <= high {
+            return Ok(());
+        }
+        let began = Instant::now();
         let held = stored::bytes_of_all(&mut tx).await?;
-        let Some((high, low)) = marks.bytes(reported).filter(|(high, _)| held > *high) else { return Ok(()) };
         drop(tx);
+        if held <= high {
+            self.room_pauses.looked(STORE, None, now_ms, began.elapsed(), false);
+            return Ok(());
+        }
         let Some(epoch) = self.begin_duty().await? else { return Ok(()) };
         tracing::info!(held_bytes = held, high_bytes = high, low_bytes = low, "the store is beyond its high watermark");
-        let done = self.evict_from_all(low, epoch).await;
+        let done = self.evict_from_all(low, epoch, began).await;
         self.end_duty(epoch).await?;
         done
     }
 
-    async fn evict_from_all(&self, most_bytes: i64, epoch: i64) -> PlaneResult<()> {
+    async fn evict_from_all(&self, most_bytes: i64, epoch: i64, began: Instant) -> PlaneResult<()> {
         let mut planner = Planner::new();
         let mut tx = self.store.read().await?;
         for id in groups::ids(&mut tx).await? {
@@ -201,34 +210,11 @@ impl Plane {
             }
         }
         drop(tx);
-        for planned in planner.evict(Bounds { used_before_ms: None, most_bytes: Some(most_bytes) }) {
-            self.evict(&planned, epoch).await?;
-        }
+        let plan = planner.evict(Bounds { used_before_ms: None, most_bytes: Some(most_bytes) });
+        let looking = began.elapsed();
+        let in_vain = self.evict(plan, epoch, None).await?.evictions.is_empty();
+        self.room_pauses.looked(STORE, None, self.clock.now_ms(), looking, in_vain);
         Ok(())
-    }
-
-    /// Takes one image, if it is still to go. Answers manifests and bytes that the group holds no more.
-    async fn evict(&self, planned: &Eviction<GroupRepository>, epoch: i64) -> PlaneResult<Option<(i64, i64)>> {
-        let (place, now_ms) = (&planned.place, self.clock.now_ms());
-        let mut tx = self.store.write().await?;
-        if !leases::renew(&mut tx, DUTY, &self.replica_id, epoch, DUTY_LIFETIME_MS, now_ms).await? {
-            return Err(PlaneError::Precondition("another replica goes on with retention".to_owned()));
-        }
-        let Some(group) = groups::by_id(&mut tx, &place.group_id).await? else { return Ok(None) };
-        let (held, found) = look(&mut tx, &group, place).await?;
-        let still =
-            |image: &&Image| image.root == planned.root && !image.is_kept && image.last_used_ms <= planned.last_used_ms;
-        let Some(image) = found.iter().find(still) else { return Ok(None) };
-        let purged = remove(&mut tx, place, &held, &alone(&found, image), now_ms).await?;
-        void_links(&mut tx, &group.id, now_ms).await?;
-        let why = match planned.reason {
-            Reason::Age => "cache.expire",
-            Reason::Room => "cache.evict",
-        };
-        let done = Entry::by_server(why, place.to_string()).of_group(&group.path).detail(purged.to_string());
-        audit::record(&mut tx, &done, now_ms).await?;
-        tx.commit().await?;
-        Ok(Some((purged.manifests, purged.bytes)))
     }
 
     /// Takes the duty on; `None` if it is just done by somebody else.
@@ -246,6 +232,16 @@ impl Plane {
             Lease::Granted { epoch } => Some(epoch),
             Lease::HeldBy { .. } => None,
         })
+    }
+
+    /// Lets another replica do it, if this one is at it; what goes on here by itself ends with the image that it is at.
+    pub(super) async fn leave_retention(&self) -> PlaneResult<()> {
+        let now_ms = self.clock.now_ms();
+        let held = leases::holder(&mut *self.store.read().await?, DUTY, now_ms).await?;
+        match held {
+            Some((holder, epoch)) if holder == self.replica_id => self.end_duty(epoch).await,
+            _ => Ok(()),
+        }
     }
 
     async fn end_duty(&self, epoch: i64) -> PlaneResult<()> {
@@ -270,7 +266,7 @@ async fn add_group(
 }
 
 /// What a group holds of a repository, and its images.
-async fn look(
+pub(super) async fn look(
     db: &mut sqlx::AnyConnection,
     group: &Group,
     place: &GroupRepository,

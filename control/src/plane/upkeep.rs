@@ -48,6 +48,7 @@ impl Plane {
             (self.write_node_reports().await, "write what nodes reported"),
             (self.write_repeats().await, "write how often refusals repeated"),
             (self.leave_duty(duty::UPKEEP).await, "leave the upkeep to another"),
+            (self.leave_retention().await, "leave retention to another"),
         ] {
             if let Err(error) = done {
                 warn!(%error, "cannot {step}");

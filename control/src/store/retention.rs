@@ -39,17 +39,21 @@ pub async fn pinned(db: &mut AnyConnection, place: &GroupRepository) -> StoreRes
 
 /// Bytes of distinct content that a group holds.
 pub async fn bytes_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
-    let row = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM contents
-         WHERE digest IN (SELECT digest FROM links WHERE group_id = $1)",
-    )
-    .bind(group_id.to_owned())
-    .fetch_one(db)
-    .await?;
+    let row = sqlx::query("SELECT bytes FROM group_holdings WHERE group_id = $1")
+        .bind(group_id.to_owned())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+/// Bytes that all groups hold, where what several hold counts for each: never less than [`bytes_of_all`], and by a row for
+/// each group.
+pub async fn most_bytes_of_all(db: &mut AnyConnection) -> StoreResult<i64> {
+    let row = sqlx::query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM group_holdings").fetch_one(db).await?;
     Ok(row.try_get(0)?)
 }
 
-/// Bytes of all content that some group holds.
+/// Bytes of all content that some group holds, once each. This goes through all of it.
 pub async fn bytes_of_all(db: &mut AnyConnection) -> StoreResult<i64> {
     let row =
         sqlx::query("SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM contents WHERE unlinked_at IS NULL")

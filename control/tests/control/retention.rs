@@ -250,3 +250,93 @@ async fn a_quota_is_looked_at_within_seconds_without_anybody_asking() {
     tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
     assert!(has(&mut plane.node(), &group, "library/app", "new").await);
 }
+
+async fn link_epoch(plane: &Plane) -> i64 {
+    crate::sign_in::snapshot(&mut plane.node()).await.groups[0].link_epoch
+}
+
+#[tokio::test]
+async fn many_images_go_under_one_revision_each_on_record_by_whom() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    shelf(&plane, &group).await;
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(1110), ..Default::default() }).await;
+    let before = link_epoch(&plane).await;
+    let watched = crate::sign_in::snapshot(&mut plane.node()).await.revision;
+    let done = retention(&plane, false).await;
+    assert_eq!((done.evictions.len(), done.manifests, done.bytes_left), (3, 3, 1110));
+    let after = crate::sign_in::snapshot(&mut plane.node()).await;
+    assert!(after.groups[0].link_epoch > before);
+    assert_eq!(after.revision, watched + 1, "nodes ask again once, not for each image");
+    let events = audit::all(&plane).await;
+    assert_eq!(events[0].action, "cache.retain");
+    for event in &events[1..4] {
+        assert_eq!((event.action.as_str(), &event.actor), ("cache.evict", &events[0].actor));
+    }
+    assert_ne!(events[0].actor, "server");
+}
+
+#[tokio::test]
+async fn more_images_than_one_transaction_takes_go_all_the_same() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    let mut node = plane.node();
+    for n in 0..130 {
+        node.link_blob(&group, if n % 2 == 0 { "even" } else { "odd" }, &format!("l-{n}"), 10).await;
+        plane.advance(1);
+    }
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(50), ..Default::default() }).await;
+    let done = retention(&plane, false).await;
+    assert_eq!((done.bytes, done.bytes_left), (1250, 50));
+    for n in [0, 1, 99, 100, 124, 125, 126, 129] {
+        let repository = if n % 2 == 0 { "even" } else { "odd" };
+        assert_eq!(has(&mut node, &group, repository, &format!("l-{n}")).await, n >= 125, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_go_is_looked_at_ever_more_rarely_and_new_settings_at_once() {
+    let plane = Plane::idle(|_| {}).await;
+    let group = plane.group("acme").await;
+    shelf(&plane, &group).await;
+    let all = |pattern: &str| Some(ImagePatterns { patterns: vec![pattern.into()] });
+    set(&plane, UpdateGroupRequest { quota_bytes: Some(1), protected_tags: all("v*"), ..Default::default() }).await;
+    let mut node = plane.node();
+    for _ in 0..8 {
+        plane.control.keep_up_once().await.unwrap();
+        plane.advance(6);
+    }
+    // Pushed beside what is protected: it could go, but nobody looks just now.
+    node.link_blob(&group, "library/app", "loose", 1).await;
+    plane.control.keep_up_once().await.unwrap();
+    assert!(has(&mut node, &group, "library/app", "loose").await, "looked at again and again");
+    plane.advance(600);
+    plane.control.keep_up_once().await.unwrap();
+    assert!(!has(&mut node, &group, "library/app", "loose").await);
+    for _ in 0..8 {
+        plane.control.keep_up_once().await.unwrap();
+        plane.advance(6);
+    }
+    set(&plane, UpdateGroupRequest { protected_tags: all("v1"), ..Default::default() }).await;
+    plane.control.keep_up_once().await.unwrap();
+    assert!(!has(&mut node, &group, "library/app", "m-0").await, "new settings wait for nothing");
+}
+
+#[tokio::test]
+async fn what_several_groups_hold_counts_once_against_the_watermark() {
+    let watermarks = Watermarks { high: Level::Bytes(1500), low: Level::Bytes(500), store_bytes: None };
+    let plane = Plane::idle(|config| config.watermarks = Some(watermarks)).await;
+    let mut node = plane.node();
+    for path in ["acme", "other"] {
+        let group = plane.group(path).await;
+        node.link_blob(&group, "library/app", "shared", 1000).await;
+    }
+    plane.control.keep_up_once().await.unwrap();
+    plane.advance(60);
+    let acme = plane.admin().groups.get_group(GetGroupRequest { path: "acme".into() }).await.unwrap().into_inner();
+    let acme = acme.group.unwrap();
+    assert!(has(&mut node, &acme, "library/app", "shared").await, "1000 bytes, not 2000");
+    node.link_blob(&acme, "library/app", "more", 600).await;
+    plane.control.keep_up_once().await.unwrap();
+    assert!(!has(&mut node, &acme, "library/app", "shared").await);
+}
