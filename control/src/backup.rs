@@ -208,7 +208,8 @@ fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupErr
             environment.push((name, value));
         }
     };
-    put("PGHOST", decoded(url.host_str().unwrap_or_default()));
+    // IPv6 addresses are in brackets in URLs only.
+    put("PGHOST", decoded(url.host_str().unwrap_or_default().trim_matches(['[', ']'])));
     put("PGPORT", url.port().map(|port| port.to_string()).unwrap_or_default());
     put("PGUSER", decoded(url.username()));
     put("PGPASSWORD", decoded(url.password().unwrap_or_default()));

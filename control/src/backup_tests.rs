@@ -70,6 +70,7 @@ fn pg_dump_is_told_by_the_environment_what_the_servers_url_says() {
             "postgres://me:p%40ss@db:6432/roadstead",
             "PGDATABASE=roadstead PGHOST=db PGPASSWORD=p@ss PGPORT=6432 PGUSER=me",
         ),
+        ("postgres://me@[::1]:5433/db", "PGDATABASE=db PGHOST=::1 PGPORT=5433 PGUSER=me"),
         ("postgres:///roadstead?host=/run/postgresql&user=me", "PGDATABASE=roadstead PGHOST=/run/postgresql PGUSER=me"),
         (
             "postgresql://db/roadstead?password=secret&ssl-mode=require&statement-cache-capacity=5",

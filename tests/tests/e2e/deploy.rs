@@ -81,7 +81,7 @@ async fn every_metric_in_alerts_and_dashboard_is_exported() {
     hub.push("library/app", "latest", &Image::small(1));
     client.manifest("app", "latest").await.expect(200);
     let blob = hub.push_blob("library/app", random_bytes(1, 1000));
-    client.blob("app", &blob).await.expect(200);
+    client.blob_hit("app", &blob).await;
     // Makes families whose members come with their first event.
     hub.push("library/app", "limited", &Image::small(2));
     hub.fault(When::kind(Kind::Manifest), Fault::RateLimited(60));
