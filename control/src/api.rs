@@ -1,35 +1,15 @@
 //! The gRPC surface: every service translates a request, calls one use case of the plane, and translates the answer.
 //! Layers common to all of them (traces and metrics, authentication) stand in [`router`].
 
-mod audit_service;
 mod authenticate;
-mod cache_service;
-mod check_stream;
-mod cluster_service;
-mod convert;
 mod database_loss;
-mod errand_convert;
-mod group_service;
+mod errors;
 mod limit_metrics;
-mod lists;
-mod member_service;
-mod node_convert;
-mod node_fill;
-mod node_report;
-mod node_service;
+pub mod node;
 mod observe;
-mod oidc_service;
-mod page;
-mod prefetch_stream;
+pub mod public;
 mod refused_changes;
 mod rest;
-mod status;
-mod stored_convert;
-mod tag_rules;
-mod token_service;
-mod upstream_service;
-mod user_service;
-mod watch_stream;
 
 use std::sync::Arc;
 
@@ -51,7 +31,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use self::observe::Observer;
-use crate::plane::Plane;
+use crate::usecases::Plane;
 
 /// The services cannot be put together. Both come from what is compiled in.
 #[derive(Debug, thiserror::Error)]
@@ -72,18 +52,18 @@ pub(crate) async fn router(
 ) -> Result<(Router, HealthReporter), ApiError> {
     let observer = Arc::new(Observer::new(metrics)?);
     limit_metrics::register(plane.clone(), metrics);
-    let node = node_service::Nodes::new(plane.clone(), stop, observer.watchers());
+    let node = node::service::Nodes::new(plane.clone(), stop, observer.watchers());
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<GroupServiceServer<group_service::Groups>>().await;
-    health.set_serving::<UserServiceServer<user_service::Users>>().await;
-    health.set_serving::<MemberServiceServer<member_service::Members>>().await;
-    health.set_serving::<TokenServiceServer<token_service::Tokens>>().await;
-    health.set_serving::<UpstreamServiceServer<upstream_service::Upstreams>>().await;
-    health.set_serving::<CacheServiceServer<cache_service::Cache>>().await;
-    health.set_serving::<OidcServiceServer<oidc_service::Oidc>>().await;
-    health.set_serving::<AuditServiceServer<audit_service::Audit>>().await;
-    health.set_serving::<ClusterServiceServer<cluster_service::Cluster>>().await;
-    health.set_serving::<NodeServiceServer<node_service::Nodes>>().await;
+    health.set_serving::<GroupServiceServer<public::group::Groups>>().await;
+    health.set_serving::<UserServiceServer<public::user::Users>>().await;
+    health.set_serving::<MemberServiceServer<public::member::Members>>().await;
+    health.set_serving::<TokenServiceServer<public::token::Tokens>>().await;
+    health.set_serving::<UpstreamServiceServer<public::upstream::Upstreams>>().await;
+    health.set_serving::<CacheServiceServer<public::cache::Cache>>().await;
+    health.set_serving::<OidcServiceServer<public::oidc::Oidc>>().await;
+    health.set_serving::<AuditServiceServer<public::audit::Audit>>().await;
+    health.set_serving::<ClusterServiceServer<public::cluster::Cluster>>().await;
+    health.set_serving::<NodeServiceServer<node::service::Nodes>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -94,15 +74,15 @@ pub(crate) async fn router(
     let services = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(GroupServiceServer::new(group_service::Groups::new(plane.clone())))
-        .add_service(UserServiceServer::new(user_service::Users::new(plane.clone())))
-        .add_service(MemberServiceServer::new(member_service::Members::new(plane.clone())))
-        .add_service(TokenServiceServer::new(token_service::Tokens::new(plane.clone())))
-        .add_service(UpstreamServiceServer::new(upstream_service::Upstreams::new(plane.clone())))
-        .add_service(CacheServiceServer::new(cache_service::Cache::new(plane.clone())))
-        .add_service(OidcServiceServer::new(oidc_service::Oidc::new(plane.clone())))
-        .add_service(AuditServiceServer::new(audit_service::Audit::new(plane.clone())))
-        .add_service(ClusterServiceServer::new(cluster_service::Cluster::new(plane.clone())))
+        .add_service(GroupServiceServer::new(public::group::Groups::new(plane.clone())))
+        .add_service(UserServiceServer::new(public::user::Users::new(plane.clone())))
+        .add_service(MemberServiceServer::new(public::member::Members::new(plane.clone())))
+        .add_service(TokenServiceServer::new(public::token::Tokens::new(plane.clone())))
+        .add_service(UpstreamServiceServer::new(public::upstream::Upstreams::new(plane.clone())))
+        .add_service(CacheServiceServer::new(public::cache::Cache::new(plane.clone())))
+        .add_service(OidcServiceServer::new(public::oidc::Oidc::new(plane.clone())))
+        .add_service(AuditServiceServer::new(public::audit::Audit::new(plane.clone())))
+        .add_service(ClusterServiceServer::new(public::cluster::Cluster::new(plane.clone())))
         .add_service(NodeServiceServer::new(node));
     let router = services
         .prepare()

@@ -234,5 +234,4 @@ fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupErr
 }
 
 #[cfg(test)]
-#[path = "backup_tests.rs"]
 mod tests;

@@ -1,43 +1,22 @@
 //! The control plane of Roadstead: it owns the facts (groups, tokens, upstreams, who holds which content, what a tag
 //! means now) and decides. It moves no image bytes.
 //!
-//! From the inside out: rules are plain functions over plain data ([`access`], [`freshness`], [`pull_access`],
-//! [`purge`], [`retention`], [`group`], [`member`], [`node`], [`tag_settings`], [`token`], [`upstream`], [`pull_limit`], [`upstream_status`],
-//! [`user`], `auth::rotation`); `plane` is the use cases, one function per call; `errands` what nodes do for those who wait;
-//! `store` the database; `api` the gRPC services; `watch` what nodes are told.
+//! From the bottom up: `store` is the database seam, `rules` are plain functions over plain data, `usecases` read, ask a
+//! rule, write and commit, one function a call, `watch` streams to nodes, and `api` translates gRPC and REST.
+//! Every layer groups its modules by the same nouns.
 
-pub mod access;
 mod api;
-pub mod attempts;
-pub mod audit;
 mod auth;
 mod backup;
 mod clock;
-mod content;
-mod damage;
-mod errands;
 mod failpoint;
-pub mod freshness;
-pub mod group;
-pub mod member;
-pub mod node;
+mod jobs;
 mod oidc;
 mod open;
-mod plane;
-pub mod pull_access;
-pub mod pull_limit;
-pub mod purge;
-pub mod retention;
-pub mod schedule;
+pub mod rules;
 mod store;
-pub mod tag_settings;
-pub mod token;
-pub mod upstream;
-pub mod upstream_status;
-pub mod user;
-mod violation;
+mod usecases;
 mod watch;
-pub mod watermark;
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,12 +37,11 @@ pub use self::{
     },
     backup::{BackupError, BackupSource, back_up},
     clock::Clock,
-    content::ContentKind,
-    errands::ErrandError,
+    jobs::ErrandError,
     open::{ControlConfig, FirstStart, OpenError},
-    plane::PlaneError,
+    rules::{cache::content::ContentKind, violation::Violation},
     store::StoreError,
-    violation::Violation,
+    usecases::PlaneError,
 };
 
 /// How long the database may take to say that it is there.
@@ -72,7 +50,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// One replica of the control plane. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    plane: Arc<plane::Plane>,
+    plane: Arc<usecases::Plane>,
     router: Router,
     health: HealthReporter,
     stop: CancellationToken,

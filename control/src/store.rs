@@ -10,40 +10,15 @@
 //! transaction lend. It is written for SQLite and PostgreSQL alike.
 
 pub mod audit;
+pub mod cache;
 pub mod changes;
-pub mod conditions;
-pub mod contents;
-pub mod credentials;
-pub mod damages;
-pub mod errands;
-pub mod facts;
-pub mod garbage;
+pub mod cluster;
+pub mod engine;
 pub mod groups;
-mod holdings;
-pub mod inventory;
-pub mod keys;
-pub mod leases;
-pub mod links;
-pub mod lists;
-pub mod members;
-pub mod nodes;
-pub mod oidc;
-pub mod retention;
-pub mod schedules;
-mod sql;
-pub mod tag_history;
-pub mod tag_rules;
+pub mod identity;
+pub mod jobs;
 pub mod tags;
-pub mod tokens;
-pub mod upstream_health;
 pub mod upstreams;
-pub mod usage;
-pub mod users;
-
-mod postgres;
-mod presence;
-mod settings;
-mod sqlite;
 
 use std::{
     ops::{Deref, DerefMut},
@@ -57,8 +32,8 @@ use tokio::{
 };
 use tracing::debug;
 
-use self::settings::Engine;
-pub use self::settings::StoreSettings;
+use self::engine::settings::Engine;
+pub use self::engine::settings::StoreSettings;
 
 /// Pause before a transaction that could not begin is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -113,7 +88,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// A query that is bound to a repository of a group so far: `$1` to `$3`.
 type Query = sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>;
 
-fn at(repository: &crate::content::GroupRepository, sql: &'static str) -> Query {
+fn at(repository: &crate::rules::cache::content::GroupRepository, sql: &'static str) -> Query {
     sqlx::query(sql)
         .bind(repository.group_id.clone())
         .bind(repository.upstream.as_str().to_owned())
@@ -148,16 +123,16 @@ impl Store {
         let migrator = sqlx::migrate!("./migrations");
         let (reader, writer, watcher) = match engine {
             Engine::Sqlite => {
-                let writer = sqlite::pool(1, settings.timeout).connect(&url).await?;
+                let writer = engine::sqlite::pool(1, settings.timeout).connect(&url).await?;
                 migrator.run(&writer).await?;
-                let reader = sqlite::pool(sqlite::READERS, settings.timeout).connect(&url).await?;
+                let reader = engine::sqlite::pool(engine::sqlite::READERS, settings.timeout).connect(&url).await?;
                 (reader.clone(), writer, reader)
             }
             Engine::Postgres => {
-                postgres::prepare(&url, postgres::owned(&migrator)).await?;
+                engine::postgres::prepare(&url, engine::postgres::owned(&migrator)).await?;
                 let writers = (settings.pool_size / 3).max(1);
                 let readers = settings.pool_size.saturating_sub(writers + 1).max(1);
-                let pool = |connections| postgres::pool(settings, connections).connect(&url);
+                let pool = |connections| engine::postgres::pool(settings, connections).connect(&url);
                 (pool(readers).await?, pool(writers).await?, pool(1).await?)
             }
         };
@@ -212,7 +187,7 @@ impl Store {
             Engine::Postgres => {
                 // READ COMMITTED: what is read after the lock was given is what the last writer left.
                 let mut tx = self.begin(&self.writer, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-                sqlx::query(take_turn).bind(postgres::WRITERS_LOCK).execute(&mut *tx).await?;
+                sqlx::query(take_turn).bind(engine::postgres::WRITERS_LOCK).execute(&mut *tx).await?;
                 tx
             }
         };
@@ -228,7 +203,7 @@ impl Store {
             let begun = tokio::spawn(async move { pool.begin_with(statement).await });
             let begun = timeout_at(until, begun).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
             match begun.map_err(|_| sqlx::Error::WorkerCrashed)? {
-                Err(error) if postgres::is_lost(&error) && Instant::now() < until => {
+                Err(error) if engine::postgres::is_lost(&error) && Instant::now() < until => {
                     debug!(%error, "a connection to the database was lost; taking another");
                 }
                 begun => return Ok(begun?),

@@ -16,16 +16,19 @@ use tracing::error;
 use self::feed::{Told, Untold};
 use crate::{
     auth::key_ring::StoredKey,
-    group::Group,
-    plane::{Plane, PlaneError, PlaneResult},
-    pull_limit::Condition,
+    rules::{
+        groups::group::Group,
+        identity::token::Revocation,
+        upstreams::{pull_limit::Condition, upstream::Upstream},
+    },
     store::{
         ReadTx,
         changes::{self, Subject},
-        conditions, groups, keys, tokens, upstreams,
+        groups::group,
+        identity::{key, token},
+        upstreams::{condition, upstream},
     },
-    token::Revocation,
-    upstream::Upstream,
+    usecases::{Plane, PlaneError, PlaneResult},
 };
 
 /// Longest silence: five seconds are promised, half of that leaves room for a slow line.
@@ -161,35 +164,35 @@ async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
 }
 
 async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> PlaneResult<Snapshot> {
-    let conditions = conditions::all(tx).await?.into_iter().filter(|condition| condition.matters(now_ms)).collect();
+    let conditions = condition::all(tx).await?.into_iter().filter(|condition| condition.matters(now_ms)).collect();
     Ok(Snapshot {
         conditions,
-        groups: groups::all(tx).await?,
-        upstreams: upstreams::all(tx).await?,
-        keys: keys::all(tx).await?,
-        revocations: tokens::revocations(tx).await?,
+        groups: group::all(tx).await?,
+        upstreams: upstream::all(tx).await?,
+        keys: key::all(tx).await?,
+        revocations: token::revocations(tx).await?,
     })
 }
 
 /// The subject's state now; `None` for a revocation that need not be remembered any more.
 async fn change(tx: &mut ReadTx, subject: Subject) -> PlaneResult<Option<Change>> {
     Ok(Some(match subject {
-        Subject::Group(id) => match groups::by_id(tx, &id).await? {
+        Subject::Group(id) => match group::by_id(tx, &id).await? {
             Some(group) => Change::Group(Box::new(group)),
             None => Change::GroupGone(id),
         },
-        Subject::Upstream(host) => match upstreams::by_host(tx, &host).await? {
+        Subject::Upstream(host) => match upstream::by_host(tx, &host).await? {
             Some(upstream) => Change::Upstream(upstream),
             None => Change::UpstreamGone(host),
         },
-        Subject::Keys => Change::Keys(keys::all(tx).await?),
-        Subject::Revocation(id) => match tokens::revocation(tx, &id).await? {
+        Subject::Keys => Change::Keys(key::all(tx).await?),
+        Subject::Revocation(id) => match token::revocation(tx, &id).await? {
             Some(revocation) => Change::Revocation(revocation),
             None => return Ok(None),
         },
         Subject::Condition(key) => {
             let (upstream, username, source) = Condition::parts(&key);
-            match conditions::get(tx, upstream, username, source).await? {
+            match condition::get(tx, upstream, username, source).await? {
                 Some(condition) => Change::Condition(condition),
                 None => return Ok(None),
             }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::{
-    mirror::Mirrors, node_id::NodeId, peer::PeerConfig, storage::ObjectStoreUrl, tls::ServerTls,
+    http::tls::ServerTls, mirror::Mirrors, node_id::NodeId, peer::PeerConfig, storage::ObjectStoreUrl,
     upstream::UpstreamTimeouts,
 };
 

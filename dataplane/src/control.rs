@@ -6,51 +6,35 @@
 //! stay in `translate`, `errand` and `report`. Who may pull and what is served stay with the callers
 //! and the control plane.
 
-mod chance;
 mod client;
-mod condition;
-mod contact;
-pub(crate) mod contact_metric;
 mod content;
-mod credential;
-mod doubt;
-mod errand;
 mod error;
-mod fills;
-mod heartbeat;
-mod links;
+mod jobs;
 mod lookup;
-mod policy;
-mod replicas;
-mod report;
-mod saved;
-mod sign_in;
-mod stored;
+pub mod memory;
+pub mod reports;
+pub mod sync;
 mod tag;
-mod tag_calls;
-mod tag_memory;
-pub(crate) mod trace_context;
-mod translate;
-mod usage;
-mod watch;
 
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ControlClient, InvalidNodeToken};
-pub use condition::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
-pub use content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
-pub use credential::Credential;
-pub use doubt::Behind;
-pub use errand::{Check, CheckProgress, Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};
-pub use error::ControlError;
-pub use fills::{FillQuestion, FillTurn, FollowFill};
-pub use heartbeat::NodeReport;
-pub use policy::{GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey};
-pub use replicas::{ControlReplicas, MayRepeat};
-pub use sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
-pub use stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
-pub use tag::{RefusalReason, Refused, ServeManifest, StaleReason, TagOutcome, TagResolution, TagVerdict};
-pub use usage::Pull;
+pub use self::client::lease::{FillQuestion, FillTurn, FollowFill};
+pub use self::client::replicas::{ControlReplicas, MayRepeat};
+pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
+pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
+pub use self::client::{ControlClient, InvalidNodeToken};
+pub use self::content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
+pub use self::error::ControlError;
+pub use self::jobs::{Check, CheckProgress, Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};
+pub use self::memory::conditions::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
+pub use self::memory::credentials::Credential;
+pub use self::reports::heartbeat::NodeReport;
+pub use self::reports::usage::Pull;
+pub use self::sync::policy::{
+    GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
+};
+pub use self::sync::staleness::Behind;
+pub use self::tag::{RefusalReason, Refused, ServeManifest, StaleReason, TagOutcome, TagResolution, TagVerdict};

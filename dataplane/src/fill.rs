@@ -5,12 +5,13 @@
 //! the digest is right. A fill that fails leaves nothing behind, and its followers' bodies end in an error.
 //! Who may join is decided by [`crate::pull`]; the fill only remembers who proved a right.
 
-mod cluster;
 mod follower;
+mod lease;
 mod manifest;
 mod owner;
+pub mod peer_client;
 mod progress;
-mod supply;
+mod source;
 mod writer;
 
 use std::{
@@ -23,19 +24,19 @@ use roadstead_proto::{Digest, UpstreamHost};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use cluster::Cluster;
-pub use follower::Follower;
-pub use manifest::ManifestFill;
-pub use progress::Progress;
+pub use self::follower::Follower;
+pub use self::lease::Cluster;
+pub use self::manifest::ManifestFill;
+pub use self::progress::Progress;
 
+use self::progress::Phase;
 use crate::{
     control::{ControlClient, RepositoryRef},
+    maintenance::Keeper,
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
-    upkeep::Keeper,
     upstream::{Target, UpstreamClient, UpstreamError},
 };
-use progress::Phase;
 
 /// Most downloads from upstream at a time on one node; more wait for their turn.
 const MAX_FILLS: usize = 256;

@@ -1,45 +1,43 @@
 //! A data-plane node of Roadstead: serves registry traffic, moves bytes between upstream, store and client, and asks
 //! the control plane who may do what and whether a tag is still fresh. It owns nothing irreplaceable.
 //!
-//! Where to look: [`stack`] shows what a request passes, `pull` what happens to it then, `fill` how a blob is
-//! fetched once for everybody, `storage` where bytes are kept.
+//! Where to look: `http::pipeline` shows the order in which a request is handled, `pull` the flows behind it, `fill` how
+//! a blob is fetched once for all clients, and `storage` where bytes are kept.
 
-mod client_address;
+mod access;
 pub mod config;
 pub mod control;
-mod errands;
 mod failpoint;
 mod fill;
-mod flight;
-mod layers;
+mod http;
+mod jobs;
+mod links;
+mod maintenance;
 mod metrics;
 mod mirror;
 mod node_id;
 mod peer;
 mod pull;
+mod random;
 mod readiness;
-mod registry_url;
 mod reporter;
 mod respond;
 mod route;
-mod server;
 mod sign_in;
-mod stack;
-mod stalled;
+mod singleflight;
 mod start;
 mod storage;
 mod store_copy;
-mod tls;
-mod upkeep;
+mod trace_context;
 pub mod upstream;
 
-pub use config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
-pub use control::{ControlReplicas, MayRepeat};
-pub use mirror::Mirrors;
-pub use node_id::NodeId;
-pub use peer::PeerConfig;
-pub use readiness::Readiness;
-pub use start::{Dataplane, StartError};
-pub use storage::ObjectStoreUrl;
-pub use store_copy::{CopyError, CopyProgress, Count, StoreCopy};
-pub use tls::{InvalidTls, ServerTls};
+pub use self::config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
+pub use self::control::{ControlReplicas, MayRepeat};
+pub use self::http::tls::{InvalidTls, ServerTls};
+pub use self::mirror::Mirrors;
+pub use self::node_id::NodeId;
+pub use self::peer::PeerConfig;
+pub use self::readiness::Readiness;
+pub use self::start::{Dataplane, StartError};
+pub use self::storage::ObjectStoreUrl;
+pub use self::store_copy::{CopyError, CopyProgress, Count, StoreCopy};

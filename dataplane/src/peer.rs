@@ -5,7 +5,6 @@
 //! node gets so it verifies like anything from upstream, and the last byte is held back until the owner has verified it.
 //! Who fetches and who follows is decided in [`crate::fill`].
 
-mod client;
 mod server;
 mod ticket;
 
@@ -13,11 +12,11 @@ use std::{fmt, net::SocketAddr};
 
 use url::Url;
 
-pub use client::{Opened, OpenedManifest, PeerClient, PeerManifest, PeerSetupError};
-pub use server::PeerPort;
+pub use self::server::PeerPort;
+pub use crate::fill::peer_client::{Opened, OpenedManifest, PeerClient, PeerManifest, PeerSetupError};
 
 /// Whether what a node may have is proven for whoever the ticket names: `yes` or `no`.
-const PROVEN: http::HeaderName = http::HeaderName::from_static("roadstead-proven");
+pub(crate) const PROVEN: http::HeaderName = http::HeaderName::from_static("roadstead-proven");
 
 /// How a node meets the others.
 #[derive(Clone)]

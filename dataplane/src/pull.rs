@@ -12,7 +12,7 @@ mod referrers;
 mod tag;
 mod tags;
 
-pub use prefetch::Reached;
+pub use self::prefetch::Reached;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,18 +21,18 @@ use roadstead_proto::{Digest, Reference, Tag, UpstreamHost};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    control::{self, Behind, ContentKind, ControlClient, ControlError, Credential, GroupId, Link, RepositoryRef},
-    fill::Fills,
-    flight::{FlightLost, Flights},
-    layers::{
+    access::{
         Read,
         authorize::{Granted, Permitted},
     },
+    control::{self, Behind, ContentKind, ControlClient, ControlError, Credential, GroupId, Link, RepositoryRef},
+    fill::Fills,
+    maintenance::{DamageLog, Keeper},
     metrics::{BodyBytes, Metrics},
     respond::{API_VERSION, Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
     route::Resource,
+    singleflight::{FlightLost, Flights},
     storage::{BlobStore, StorageError, StoredBlob},
-    upkeep::{DamageLog, Keeper},
     upstream::{Target, UpstreamClient},
 };
 

@@ -6,10 +6,10 @@ mod content;
 mod error;
 mod range;
 
-pub use body::{Body, BodyError};
-pub use content::{CacheStatus, Content, Freshness};
-pub use error::{Code, OciError};
-pub use range::{Conditions, Selection};
+pub use self::body::{Body, BodyError};
+pub use self::content::{CacheStatus, Content, Freshness};
+pub use self::error::{Code, OciError};
+pub use self::range::{Conditions, Selection};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 

@@ -22,13 +22,12 @@ use url::form_urlencoded;
 
 pub use self::memory::{SignInMemory, SignInName};
 use crate::{
-    client_address::client_address,
+    access::authenticate::{ANYBODY, Authenticator},
     control::{ControlClient, ControlError, PullScope, RegistryToken, SignIn, SignInRefusal, SignInResult},
-    layers::authenticate::{ANYBODY, Authenticator},
+    http::{client_address::client_address, server::Connection},
     mirror::Mirrors,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
-    server::Connection,
 };
 
 /// Longest form we read, in bytes: the longest password with each byte escaped, and the rest.

@@ -13,29 +13,30 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{DataplaneConfig, StorageUrl},
-    control::{ControlClient, ControlReplicas, InvalidNodeToken, contact_metric},
-    errands::Errands,
-    fill::{Cluster, Fills},
-    layers::{
+    access::{
         authenticate::{AuthenticateLayer, Authenticator},
         authorize::{AuthorizeLayer, Authorizer},
+        ensure_synced::SettleLayer,
+    },
+    config::{DataplaneConfig, StorageUrl},
+    control::{ControlClient, ControlReplicas, InvalidNodeToken, sync::liveness_metric},
+    fill::{Cluster, Fills},
+    http::{
         limit::LimitLayer,
-        settle::SettleLayer,
+        pipeline, registry_url,
+        server::{Bounds, Server},
         trace::TraceLayer,
     },
+    jobs::Errands,
+    maintenance::Upkeep,
     metrics::Metrics,
     node_id::NodeId,
     peer::{PeerClient, PeerConfig, PeerPort, PeerSetupError},
     pull::{self, Puller},
     readiness::Readiness,
-    registry_url,
     reporter::Reporter,
-    server::{Bounds, Server},
     sign_in::{SignInMemory, TokenService},
-    stack,
     storage::{BlobStore, LocalStore, ObjectBlobStore, ObjectSettings, StorageError, StorageMetrics},
-    upkeep::Upkeep,
     upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
 };
 
@@ -127,7 +128,7 @@ impl Dataplane {
         };
         let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
         control.restore(&config.data_dir);
-        contact_metric::register(&control, registry);
+        liveness_metric::register(&control, registry);
         let conditions = Arc::clone(control.conditions());
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
@@ -163,7 +164,7 @@ impl Dataplane {
             config.external_url.clone(),
             config.allow_anonymous_pulls,
         ));
-        let stack = stack::build(stack::Parts {
+        let stack = pipeline::build(pipeline::Parts {
             trace: TraceLayer { metrics: Arc::clone(&metrics), mirrors: Arc::clone(&mirrors) },
             limit: LimitLayer::new(config.max_requests),
             settle: SettleLayer::new(Arc::clone(&control)),
@@ -295,5 +296,4 @@ async fn meet(
 }
 
 #[cfg(test)]
-#[path = "registry_port_tests.rs"]
 mod tests;

@@ -11,7 +11,6 @@ mod mapping;
 mod metrics;
 mod object;
 mod open_blobs;
-mod shelves;
 mod staged;
 
 use std::{io, sync::Arc, time::SystemTime};
@@ -22,13 +21,13 @@ use http::HeaderValue;
 use roadstead_proto::Digest;
 use url::Url;
 
-pub use local::LocalStore;
-pub use metrics::StorageMetrics;
-pub use object::{ObjectBlobStore, ObjectSettings, ObjectStoreUrl};
-pub use staged::StagedFile;
+pub use self::local::LocalStore;
+pub use self::metrics::StorageMetrics;
+pub use self::object::{ObjectBlobStore, ObjectSettings, ObjectStoreUrl};
+pub use self::staged::StagedFile;
 
-use mapping::Mapping;
-use object::RemoteBlob;
+use self::mapping::Mapping;
+use self::object::RemoteBlob;
 
 /// The store failed; nothing is said about whether the content is there.
 #[derive(Debug, thiserror::Error)]

@@ -218,5 +218,4 @@ async fn copy_one(from: &dyn BlobStore, to: &dyn BlobStore, file: &StoredFile) -
 }
 
 #[cfg(test)]
-#[path = "store_copy_tests.rs"]
 mod tests;

@@ -9,26 +9,15 @@
 //! with the callers, and what a cached tag is worth meanwhile with the control plane.
 
 mod accept;
-mod address;
-mod authorization;
+pub mod auth;
 mod blob;
-mod body;
-mod challenge;
-mod circuit;
 mod client;
-mod connections;
-mod destination;
-mod encoding;
 mod error;
-mod exchange;
-mod fetch;
-mod header;
+pub mod health;
+mod manifest;
 mod metrics;
-mod redirect;
-mod standing;
 mod target;
-mod token;
-mod token_service;
+pub mod transport;
 mod verify;
 
 #[cfg(test)]
@@ -36,11 +25,11 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use accept::Accept;
-pub use blob::{BlobBody, BlobHead};
-pub use client::{UpstreamClient, UpstreamSetupError, UpstreamTimeouts};
-pub use error::UpstreamError;
-pub use fetch::{Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
-pub use header::{content_length, content_range};
-pub use metrics::UpstreamMetrics;
-pub use target::Target;
+pub use self::accept::Accept;
+pub use self::blob::{BlobBody, BlobHead};
+pub use self::client::{UpstreamClient, UpstreamSetupError, UpstreamTimeouts};
+pub use self::error::UpstreamError;
+pub use self::manifest::{Listing, MAX_MANIFEST_BYTES, Manifest, ManifestHead};
+pub use self::metrics::UpstreamMetrics;
+pub use self::target::Target;
+pub use self::transport::header::{content_length, content_range};

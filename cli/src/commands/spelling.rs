@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use roadstead_control::watermark;
+use roadstead_control::rules::cache::watermark;
 use roadstead_proto::v1::{ClaimRule, Role as ProtoRole};
 
 /// What a member may do

@@ -10,7 +10,7 @@ use std::{
 
 use roadstead_control::{
     ControlConfig,
-    watermark::{Level, Watermarks},
+    rules::cache::watermark::{Level, Watermarks},
 };
 use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, StorageUrl, upstream::UpstreamTimeouts};
 use rustls::ServerConfig;

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use roadstead_control::watermark::{Level, bytes_of};
+use roadstead_control::rules::cache::watermark::{Level, bytes_of};
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 

@@ -12,12 +12,14 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use secrecy::SecretString;
 use tonic::Status;
 
-use super::status;
+use crate::api::errors;
 use crate::{
-    access::{Actor, Principal},
-    attempts::Attempt,
-    audit::{Entry, shown_name},
-    plane::{Plane, PlaneError},
+    rules::{
+        access::{Actor, Principal},
+        audit::{Entry, shown_name},
+        identity::login_throttle::Attempt,
+    },
+    usecases::{Plane, PlaneError},
 };
 
 /// Services of these packages, and REST calls, need a token; health and reflection do not.
@@ -96,8 +98,8 @@ async fn principal(plane: &Plane, client_address: Option<&str>, given: Given) ->
     let (refused, detail) = match found {
         Ok(Some(principal)) => return Ok(principal),
         Ok(None) => (Status::unauthenticated(refusal), refusal),
-        Err(PlaneError::TooManyFailures(problem)) => (status::from_plane(problem.into()), "too many failed sign-ins"),
-        Err(problem) => return Err(status::from_plane(problem)),
+        Err(PlaneError::TooManyFailures(problem)) => (errors::from_plane(problem.into()), "too many failed sign-ins"),
+        Err(problem) => return Err(errors::from_plane(problem)),
     };
     let address = client_address.unwrap_or_default().to_owned();
     plane.refused(Entry::refused_sign_in(name, address, "control port", detail)).await;

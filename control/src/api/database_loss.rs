@@ -8,8 +8,8 @@ use axum::{
     response::Response,
 };
 
-use super::status::from_plane;
-use crate::plane::Plane;
+use crate::api::errors::from_plane;
+use crate::usecases::Plane;
 
 /// Answers in the call's stead if the database is lost before it does. Streams that have begun end by themselves.
 pub async fn give_up(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {

@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{plane::Plane, pull_limit::Condition};
+use crate::{rules::upstreams::pull_limit::Condition, usecases::Plane};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct Labels {

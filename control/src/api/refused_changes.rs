@@ -12,9 +12,11 @@ use roadstead_proto::GroupPath;
 use tonic::{Code, Status};
 
 use crate::{
-    access::Actor,
-    audit::{Entry, Outcome},
-    plane::Plane,
+    rules::{
+        access::Actor,
+        audit::{Entry, Outcome},
+    },
+    usecases::Plane,
 };
 
 /// Calls that change something, and what the audit calls that. All others only read.

@@ -19,10 +19,12 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    cache_service::Cache, group_service::Groups, refused_changes, status::from_plane, upstream_service::Upstreams,
+use super::refused_changes;
+use crate::api::{
+    errors::from_plane,
+    public::{cache::Cache, group::Groups, upstream::Upstreams},
 };
-use crate::{access::Actor, plane::Plane};
+use crate::{rules::access::Actor, usecases::Plane};
 
 /// What the handlers work with.
 #[derive(Clone)]

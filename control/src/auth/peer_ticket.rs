@@ -4,7 +4,7 @@ use roadstead_proto::{Digest, PEER_SERVICE};
 use serde::Serialize;
 
 use super::registry_token::ISSUER;
-use crate::content::GroupRepository;
+use crate::rules::cache::content::GroupRepository;
 
 /// How long a ticket is good, in seconds. It is looked at when a transfer begins, and each one has its own.
 const LIFETIME_SECONDS: i64 = 300;

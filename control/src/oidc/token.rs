@@ -164,5 +164,4 @@ fn audiences(claim: Option<&Value>) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-#[path = "token_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use roadstead_proto::GroupPath;
 use serde_json::{Map, Value};
 
 use super::{IssuerUrl, token::IdToken};
-use crate::violation::Violation;
+use crate::rules::violation::Violation;
 
 /// Most trusts of one group.
 pub const MAX_TRUSTS: i64 = 100;

@@ -4,9 +4,9 @@ use roadstead_proto::GroupPath;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreResult, parse};
-use crate::{
+use crate::rules::{
     audit::{Entry, Event, Wanted},
-    group::parent,
+    groups::group::parent,
 };
 
 /// Writes one record, in the transaction of what it records.

@@ -8,16 +8,23 @@ use tokio::time::timeout;
 
 use super::{ENGINE, Home};
 use crate::{
-    content::{ContentKind, GroupRepository, Link},
-    freshness::{Sighting, TagRecord},
-    group::{Group, GroupSettings, Visibility},
+    rules::{
+        cache::content::{ContentKind, GroupRepository, Link},
+        groups::group::{Group, GroupSettings, Visibility},
+        identity::token::{Token, TokenKind},
+        tags::{
+            freshness::{Sighting, TagRecord},
+            settings::{ImageRules, MissingTag, TagRule, TagSettings},
+        },
+    },
     store::{
         Store,
+        cache::{content, inventory, link, usage},
         changes::{self, Subject},
-        contents, groups, inventory, links, tags, tokens, usage,
+        groups::group,
+        identity::token,
+        tags::tag,
     },
-    tag_settings::{ImageRules, MissingTag, TagRule, TagSettings},
-    token::{Token, TokenKind},
 };
 
 #[path = "conformance/freshness.rs"]
@@ -111,13 +118,13 @@ async fn what_is_written_is_read_back_as_it_was_also_after_opening_again() {
     let (folder, store) = fresh().await;
     let expected = group("acme");
     let mut tx = store.write().await.unwrap();
-    assert!(groups::insert(&mut tx, &expected).await.unwrap());
+    assert!(group::insert(&mut tx, &expected).await.unwrap());
     tx.commit().await.unwrap();
     drop(store);
     let store = open(&folder).await;
     let mut tx = store.read().await.unwrap();
-    assert_eq!(groups::by_path(&mut tx, &expected.path).await.unwrap(), Some(expected.clone()));
-    assert_eq!(groups::by_id(&mut tx, &expected.id).await.unwrap(), Some(expected));
+    assert_eq!(group::by_path(&mut tx, &expected.path).await.unwrap(), Some(expected.clone()));
+    assert_eq!(group::by_id(&mut tx, &expected.id).await.unwrap(), Some(expected));
 }
 
 #[tokio::test]
@@ -127,12 +134,12 @@ async fn a_dropped_transaction_leaves_nothing_and_announces_nothing() {
     revisions.mark_unchanged();
     let mut tx = store.write().await.unwrap();
     tx.changed(&Subject::Keys, NOW).await.unwrap();
-    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    group::insert(&mut tx, &group("acme")).await.unwrap();
     drop(tx);
     // The next writer comes after the undoing.
     store.write().await.unwrap().commit().await.unwrap();
     let mut tx = store.read().await.unwrap();
-    assert_eq!(groups::all(&mut tx).await.unwrap(), []);
+    assert_eq!(group::all(&mut tx).await.unwrap(), []);
     assert_eq!(changes::current_revision(&mut tx).await.unwrap(), NOW);
     assert!(!revisions.has_changed().unwrap());
 }
@@ -169,30 +176,30 @@ async fn a_reader_sees_one_moment_while_others_write() {
     assert_eq!(changes::current_revision(&mut reader).await.unwrap(), NOW);
     let mut tx = store.write().await.unwrap();
     tx.changed(&Subject::Keys, NOW).await.unwrap();
-    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    group::insert(&mut tx, &group("acme")).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(groups::all(&mut reader).await.unwrap(), []);
+    assert_eq!(group::all(&mut reader).await.unwrap(), []);
     assert_eq!(changes::current_revision(&mut reader).await.unwrap(), NOW);
-    assert_eq!(groups::all(&mut store.read().await.unwrap()).await.unwrap().len(), 1);
+    assert_eq!(group::all(&mut store.read().await.unwrap()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn writers_take_turns_so_that_no_count_is_lost() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group("acme")).await.unwrap();
+    group::insert(&mut tx, &group("acme")).await.unwrap();
     tx.commit().await.unwrap();
     let add = || async {
         let mut tx = store.write().await.unwrap();
-        let before = groups::by_id(&mut tx, "id-acme").await.unwrap().unwrap();
+        let before = group::by_id(&mut tx, "id-acme").await.unwrap().unwrap();
         let after = GroupSettings { max_age_ms: before.settings.max_age_ms + 1, ..before.settings };
         tokio::task::yield_now().await;
-        groups::update(&mut tx, "id-acme", &after, 0, 0).await.unwrap();
+        group::update(&mut tx, "id-acme", &after, 0, 0).await.unwrap();
         tx.commit().await.unwrap();
     };
     let all = async { tokio::join!(add(), add(), add(), add(), add(), add(), add(), add()) };
     timeout(Duration::from_secs(10), all).await.unwrap();
-    let now = groups::by_id(&mut store.read().await.unwrap(), "id-acme").await.unwrap().unwrap();
+    let now = group::by_id(&mut store.read().await.unwrap(), "id-acme").await.unwrap().unwrap();
     assert_eq!(now.settings.max_age_ms, 13);
 }
 
@@ -232,11 +239,11 @@ async fn optional_columns_come_back_as_they_were() {
         last_used_at_ms: None,
     };
     for token in [token("a", None), token("b", Some(i64::MAX))] {
-        tokens::insert(&mut tx, &token, None, &token.id).await.unwrap();
-        assert_eq!(tokens::by_secret_hash(&mut tx, &token.id).await.unwrap(), Some(token));
+        token::insert(&mut tx, &token, None, &token.id).await.unwrap();
+        assert_eq!(token::by_secret_hash(&mut tx, &token.id).await.unwrap(), Some(token));
     }
-    tokens::set_last_used(&mut tx, "a", 9).await.unwrap();
-    assert_eq!(tokens::by_id(&mut tx, "a").await.unwrap().unwrap().last_used_at_ms, Some(9));
+    token::set_last_used(&mut tx, "a", 9).await.unwrap();
+    assert_eq!(token::by_id(&mut tx, "a").await.unwrap().unwrap().last_used_at_ms, Some(9));
 }
 
 #[tokio::test]
@@ -245,17 +252,17 @@ async fn a_tag_counts_as_cached_only_while_its_manifest_is_linked() {
     let group = group("acme");
     let (place, tag) = (place(&group), "latest".parse().unwrap());
     let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group).await.unwrap();
+    group::insert(&mut tx, &group).await.unwrap();
     let sighting = Some(Sighting { digest: digest("m"), at_ms: NOW });
     let record = TagRecord { cached: sighting, seen: sighting, checked_at_ms: NOW - 1 };
-    tags::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
-    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, ..record });
+    tag::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, ..record });
     let manifest = link("m", ContentKind::Manifest);
-    assert!(contents::put(&mut tx, &manifest, 0).await.unwrap());
-    links::put(&mut tx, &place, &manifest, NOW).await.unwrap();
-    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap(), record);
-    links::delete(&mut tx, &place, &digest("m"), NOW).await.unwrap();
-    assert_eq!(tags::get(&mut tx, &place, &tag).await.unwrap().cached, None);
+    assert!(content::put(&mut tx, &manifest, 0).await.unwrap());
+    link::put(&mut tx, &place, &manifest, NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap(), record);
+    link::delete(&mut tx, &place, &digest("m"), NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap().cached, None);
 }
 
 #[tokio::test]
@@ -263,12 +270,12 @@ async fn sums_are_exact_beyond_32_bits_and_empty_ones_are_zero() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
     let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group).await.unwrap();
+    group::insert(&mut tx, &group).await.unwrap();
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap(), inventory::Figures::default());
     for name in ["a", "b"] {
         let blob = link(name, ContentKind::Blob);
-        contents::put(&mut tx, &blob, 0).await.unwrap();
-        links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+        content::put(&mut tx, &blob, 0).await.unwrap();
+        link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
     }
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 2 << 40);
 }

@@ -2,7 +2,8 @@
 
 use tempfile::TempDir;
 
-use super::{Store, StoreError, StoreSettings, settings::Engine};
+use super::{Store, StoreError, StoreSettings};
+use crate::store::engine::settings::Engine;
 
 #[path = "../../tests/fixtures/private_postgres.rs"]
 mod private_postgres;

@@ -1,6 +1,6 @@
 //! Links that nobody pulls by are removed when their group says so.
 
-use roadstead_control::watermark::{Level, Watermarks};
+use roadstead_control::rules::cache::watermark::{Level, Watermarks};
 use roadstead_proto::{
     node::v1::{GetLinksRequest, RecordUsageRequest, ReportNodeRequest, Usage},
     v1::{

@@ -1,5 +1,12 @@
 //! Asking the control plane.
 
+pub mod lease;
+pub mod replicas;
+pub mod sign_in;
+pub mod stored;
+pub mod tag;
+pub mod translate;
+
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -19,20 +26,22 @@ use tonic::{
 };
 use tracing::{Instrument, info_span};
 
+use self::translate::Problem;
 use super::{
     Conditions, ControlError, ControlReplicas, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference,
     RepositoryRef, SignIn, SignInResult,
-    contact::Contact,
-    credential::CredentialMemory,
-    doubt::{Doubt, QUIET},
-    errand::Offers,
-    links::LinkCache,
-    tag_memory::TagMemory,
-    trace_context,
-    translate::{self, Problem},
-    usage::{Batch, UsageCounter},
+};
+use crate::control::{
+    jobs::Offers,
+    memory::{credentials::CredentialMemory, links::LinkCache, tags::TagMemory},
+    reports::usage::{Batch, UsageCounter},
+    sync::{
+        liveness::Contact,
+        staleness::{Doubt, QUIET},
+    },
 };
 use crate::node_id::NodeId;
+use crate::trace_context;
 
 /// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
 const CALL_TIME: Duration = Duration::from_secs(4);

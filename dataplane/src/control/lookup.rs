@@ -7,7 +7,7 @@ use super::RepositoryRef;
 
 /// The key, owned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ContentKey {
+pub(crate) struct ContentKey {
     /// Where.
     pub(super) at: RepositoryRef,
     /// What.
@@ -16,7 +16,7 @@ pub(super) struct ContentKey {
 
 /// The key, borrowed: hashes and compares like [`ContentKey`], so that a lookup clones nothing.
 #[derive(Clone, Copy, Debug, Hash)]
-pub(super) struct ContentKeyRef<'a> {
+pub(crate) struct ContentKeyRef<'a> {
     /// Where.
     pub(super) at: &'a RepositoryRef,
     /// What.

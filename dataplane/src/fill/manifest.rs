@@ -1,6 +1,6 @@
 //! Manifests in a cluster: pull limits count them, so one node fetches each and the others take it from there.
 //!
-//! A manifest is leased like a blob ([`super::supply`]), but it is small: who follows waits until the owner has all of it.
+//! A manifest is leased like a blob ([`crate::fill::source`]), but it is small: who follows waits until the owner has all of it.
 //! Whether the follower's group may have it is for [`crate::pull`] to find out. Nobody waits longer than clients do: after that
 //! a node asks upstream itself, and that is counted.
 
@@ -13,10 +13,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{
-    Fills,
-    supply::{Source, Supply},
-};
+use super::Fills;
+use crate::fill::source::{Source, Supply};
 use crate::{
     peer::{OpenedManifest, PeerManifest},
     upstream::Target,

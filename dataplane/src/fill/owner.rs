@@ -8,11 +8,8 @@ use http::HeaderValue;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
-use super::{
-    Fill, FillError, Fills, Phase,
-    supply::{Source, Supply},
-    writer::Writer,
-};
+use super::{Fill, FillError, Fills, Phase, writer::Writer};
+use crate::fill::source::{Source, Supply};
 use crate::{
     control::{ContentKind, FollowFill, Link, Recorded},
     failpoint,

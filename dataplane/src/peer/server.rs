@@ -16,9 +16,9 @@ use super::{
 use crate::{
     control::{ContentKind, ControlClient, Link},
     fill::Fills,
+    http::pipeline::Stack,
     metrics::Metrics,
     respond::{Answer, Body, CacheStatus, Conditions, Content, Freshness},
-    stack::Stack,
     storage::BlobStore,
 };
 

@@ -7,9 +7,9 @@ use roadstead_proto::Digest;
 
 use super::{Pull, Puller, link::OCTET_STREAM};
 use crate::{
+    access::Read,
     control::{ContentKind, DamageKind},
     fill::{Fill, FillError, Running},
-    layers::Read,
     respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
     storage::StoredBlob,
 };

@@ -11,10 +11,10 @@ use super::{Pull, Puller, accept::ClientAccept, references};
 use crate::{
     control::{ContentKind, ControlClient, Link, Recorded, TagOutcome},
     fill::{Fills, ManifestFill},
-    flight::Role,
+    maintenance::Keeper,
     respond::{Code, OciError},
+    singleflight::Role,
     storage::{BlobStore, StorageError, StoredBlob},
-    upkeep::Keeper,
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };
 

@@ -8,8 +8,8 @@ use roadstead_proto::{Digest, Reference};
 use super::{Pull, Puller, control_failed, references};
 use crate::{
     control::{ContentKind, ControlError, Link, Recorded},
-    flight::Role,
     respond::OciError,
+    singleflight::Role,
     storage::StoredBlob,
     upstream::{Accept, UpstreamError},
 };

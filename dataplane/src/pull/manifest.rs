@@ -10,10 +10,10 @@ use super::{
     link::{Proof, media_type_header},
 };
 use crate::{
+    access::Read,
     control::{ContentKind, Link},
-    flight::Role,
-    layers::Read,
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
+    singleflight::Role,
 };
 
 impl Puller {

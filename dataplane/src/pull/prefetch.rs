@@ -13,8 +13,8 @@ use roadstead_proto::{Digest, Reference};
 
 use super::{Pull, Puller, Wanted, references, storage_failed};
 use crate::{
+    access::authorize::Permitted,
     control::{ContentKind, ErrandFailure, Prefetch, PrefetchProgress, Reference as Referenced},
-    layers::authorize::Permitted,
     respond::{Answer, Code, OciError},
     storage::StorageError,
 };

@@ -7,11 +7,11 @@ use tokio::time::timeout;
 
 use super::{Pull, Puller, references};
 use crate::{
+    access::Read,
     control::{
         ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, ServeManifest, TagOutcome,
         TagResolution, TagVerdict,
     },
-    layers::Read,
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
     upstream::{Accept, ManifestHead, Target, UpstreamError},
 };

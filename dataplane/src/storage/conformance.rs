@@ -4,7 +4,7 @@
 mod cases;
 mod place;
 
-use place::Place;
+use self::place::Place;
 
 /// Runs every case in a place of its own.
 macro_rules! conforms {

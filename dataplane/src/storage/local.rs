@@ -1,6 +1,8 @@
 //! Blobs on a local disk: `ROOT/sha256/ab/abcd…`, what is still arriving in `ROOT/staging/`, what was found damaged in
 //! `ROOT/quarantine/`.
 
+pub mod scan;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, StoredFile, mapping::Mapping,
-    open_blobs::OpenBlobs, shelves,
+    open_blobs::OpenBlobs,
 };
 
 /// Largest blob that is kept in memory while hot, in bytes: manifests, configs and the smallest layers.
@@ -247,9 +249,9 @@ impl BlobStore for LocalStore {
         self.blocking(move |disk| {
             let failed = |source| StorageError::from_io(format!("list {}", disk.root.display()), source);
             if after.is_none() {
-                shelves::tidy_quarantine(&disk.root).map_err(failed)?;
+                scan::tidy_quarantine(&disk.root).map_err(failed)?;
             }
-            shelves::list(&disk.root, after.as_ref(), limit).map_err(failed)
+            scan::list(&disk.root, after.as_ref(), limit).map_err(failed)
         })
         .await
     }
@@ -259,7 +261,7 @@ impl BlobStore for LocalStore {
         self.open.forget(&digest);
         let moved = self
             .blocking(move |disk| {
-                shelves::quarantine(&disk.root, &disk.path(&digest), &digest)
+                scan::quarantine(&disk.root, &disk.path(&digest), &digest)
                     .map_err(|source| StorageError::from_io(format!("put blob {digest} aside"), source))
             })
             .await;

@@ -29,21 +29,21 @@ use roadstead_proto::Digest;
 use url::Url;
 use uuid::Uuid;
 
-pub use bucket::Bucket;
-pub use connect::ObjectStoreUrl;
-pub use remote::RemoteBlob;
-pub use upload::Upload;
+pub use self::bucket::Bucket;
+pub use self::connect::ObjectStoreUrl;
+pub use self::remote::RemoteBlob;
+pub use self::upload::Upload;
 
+use self::download::Downloads;
+use self::node_cache::NodeCache;
+use self::remote::Pieces;
+use self::upload::Uploads;
 use super::{
     BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, StoredFile,
     local::{self, IN_MEMORY_BYTES, create_folder},
     metrics::StorageMetrics,
     open_blobs::OpenBlobs,
 };
-use download::Downloads;
-use node_cache::NodeCache;
-use remote::Pieces;
-use upload::Uploads;
 
 /// How long a URL that clients are sent to is good: long enough to begin, and S3 asks only then.
 const REDIRECT_GOOD_FOR: Duration = Duration::from_secs(5 * 60);

@@ -6,12 +6,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use roadstead_proto::Digest;
 
-use super::{
-    Target, UpstreamClient, UpstreamError,
-    encoding::{Encoding, gunzip_stream},
-    fetch::{check_status, refuses_method},
-    header::{content_length, content_range},
-    metrics::RequestKind,
+use super::{Target, UpstreamClient, UpstreamError, metrics::RequestKind};
+use crate::upstream::{
+    manifest::{check_status, refuses_method},
+    transport::{
+        encoding::{Encoding, gunzip_stream},
+        header::{content_length, content_range},
+    },
 };
 
 /// What a HEAD tells of a blob.

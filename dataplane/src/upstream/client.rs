@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{
-    Target, UpstreamError, UpstreamMetrics,
-    authorization::Authorizer,
-    challenge::Challenge,
-    connections::Connections,
-    destination::{Lookup, system_lookup},
-    exchange::{Ask, Exchange, within},
-    metrics::RequestKind,
-    redirect::Answer,
-    standing::{Admitted, Standings},
-};
+use super::{Target, UpstreamError, UpstreamMetrics, metrics::RequestKind};
 use crate::control::Conditions;
+use crate::upstream::{
+    auth::{authorization::Authorizer, challenge::Challenge},
+    health::account::{Admitted, Standings},
+    transport::{
+        connections::Connections,
+        destination::{Lookup, system_lookup},
+        exchange::{Ask, Exchange, within},
+        redirect::Answer,
+    },
+};
 
 /// How long upstreams may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::{error::Error, time::Duration};
 
 use roadstead_proto::UpstreamHost;
 
-use super::destination::UnsafeAddress;
 use crate::control::TagOutcome;
+use crate::upstream::transport::destination::UnsafeAddress;
 
 /// An upstream gave no answer, or none that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

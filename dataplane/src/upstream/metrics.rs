@@ -8,7 +8,7 @@ use prometheus_client::{
 
 /// What an upstream request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum RequestKind {
+pub(crate) enum RequestKind {
     ManifestHead,
     ManifestGet,
     BlobHead,

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::{
-    UpstreamClient, UpstreamError,
-    authorization::basic,
-    challenge::Challenge,
-    exchange::{Ask, within},
-    fetch::check_status,
-    metrics::RequestKind,
-    redirect::Answer,
-    token_service::{self, Trust},
-};
+use super::{UpstreamClient, UpstreamError, metrics::RequestKind};
 use crate::control::{Credential, UpstreamPolicy};
+use crate::upstream::{
+    auth::{
+        authorization::basic,
+        challenge::Challenge,
+        token_service::{self, Trust},
+    },
+    manifest::check_status,
+    transport::{
+        exchange::{Ask, within},
+        redirect::Answer,
+    },
+};
 
 impl UpstreamClient {
     /// Asks `upstream` whether it takes `credential`. Good also where it asks nobody who they are.

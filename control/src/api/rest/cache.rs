@@ -11,7 +11,7 @@ use super::{
     Shim,
     refusal::{Refusal, Refused},
 };
-use crate::access::Actor;
+use crate::rules::access::Actor;
 
 /// Purges a group's cache: nothing that was cached is served any more once this returns; the bytes go later.
 #[utoipa::path(

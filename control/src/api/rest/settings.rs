@@ -20,9 +20,11 @@ use super::{
     refusal::{Refusal, Refused},
 };
 use crate::{
-    access::{Action, Actor},
-    api::status::{allow_on, from_plane, invalid_field},
-    group::RETENTION_MS,
+    api::errors::{allow_on, from_plane, invalid_field},
+    rules::{
+        access::{Action, Actor},
+        groups::group::RETENTION_MS,
+    },
 };
 
 /// The upstream that `identity` and `secret` are for: GitLab knows no other.

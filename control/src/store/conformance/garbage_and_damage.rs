@@ -1,10 +1,10 @@
 //! Garbage, what was found in stores, and damage.
 
 use super::*;
-use crate::store::garbage;
+use crate::store::cache::garbage;
 use crate::{
-    damage::{DamageKind, Noticed, Stored},
-    store::{damages, garbage::Claim},
+    rules::cache::corruption::{DamageKind, Noticed, Stored},
+    store::cache::{corruption, garbage::Claim},
 };
 
 fn claim(id: &str, unlinked_by_ms: i64, lapsed_by_ms: i64, now_ms: i64) -> Claim {
@@ -18,19 +18,19 @@ async fn a_claim_and_a_link_exclude_each_other() {
     let group = group("acme");
     let blob = link("x", ContentKind::Blob);
     let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group).await.unwrap();
-    contents::put(&mut tx, &blob, 0).await.unwrap();
-    links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+    group::insert(&mut tx, &group).await.unwrap();
+    content::put(&mut tx, &blob, 0).await.unwrap();
+    link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
     assert!(garbage::claim(&mut tx, &claim("a", i64::MAX, 0, NOW)).await.unwrap().is_empty(), "it is linked");
-    links::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
-    links::delete(&mut tx, &place(&group), &blob.digest, NOW + 5).await.unwrap();
+    link::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
+    link::delete(&mut tx, &place(&group), &blob.digest, NOW + 5).await.unwrap();
     let claimed = garbage::claim(&mut tx, &claim("b", NOW, 0, NOW + 1)).await.unwrap();
     assert_eq!(claimed, [blob.digest], "the grace counts from the last link on");
-    assert!(!contents::put(&mut tx, &blob, NOW).await.unwrap(), "it is claimed");
+    assert!(!content::put(&mut tx, &blob, NOW).await.unwrap(), "it is claimed");
     assert!(!garbage::confirm(&mut tx, &blob.digest, "a").await.unwrap(), "another claim");
-    assert!(contents::put(&mut tx, &blob, NOW + 1).await.unwrap(), "the claim has ended");
+    assert!(content::put(&mut tx, &blob, NOW + 1).await.unwrap(), "the claim has ended");
     assert!(!garbage::confirm(&mut tx, &blob.digest, "b").await.unwrap(), "the claim was void");
-    assert!(links::size_if_unheld(&mut tx, &group.id, &blob.digest).await.unwrap() > 0);
+    assert!(link::size_if_unheld(&mut tx, &group.id, &blob.digest).await.unwrap() > 0);
 }
 
 #[tokio::test]
@@ -58,22 +58,22 @@ async fn damage_is_of_what_is_linked_and_heals() {
     let group = group("acme");
     let blob = link("x", ContentKind::Blob);
     let mut tx = store.write().await.unwrap();
-    groups::insert(&mut tx, &group).await.unwrap();
+    group::insert(&mut tx, &group).await.unwrap();
     let noticed = Noticed { digest: blob.digest, kind: DamageKind::Size, found_bytes: 3 };
-    assert!(!damages::put(&mut tx, &noticed, NOW).await.unwrap(), "nobody links it");
-    contents::put(&mut tx, &blob, 0).await.unwrap();
-    links::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
-    assert!(damages::put(&mut tx, &noticed, NOW).await.unwrap());
-    damages::heal(&mut tx, &blob.digest, NOW + 1).await.unwrap();
-    let found = damages::of_group(&mut tx, &group.id, NOW).await.unwrap();
+    assert!(!corruption::put(&mut tx, &noticed, NOW).await.unwrap(), "nobody links it");
+    content::put(&mut tx, &blob, 0).await.unwrap();
+    link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+    assert!(corruption::put(&mut tx, &noticed, NOW).await.unwrap());
+    corruption::heal(&mut tx, &blob.digest, NOW + 1).await.unwrap();
+    let found = corruption::of_group(&mut tx, &group.id, NOW).await.unwrap();
     assert_eq!((found.len(), found[0].noticed, found[0].healed_at_ms), (1, noticed, Some(NOW + 1)));
-    assert!(damages::put(&mut tx, &Noticed { kind: DamageKind::Missing, ..noticed }, NOW + 2).await.unwrap());
-    let found = damages::of_group(&mut tx, &group.id, NOW + 2).await.unwrap();
+    assert!(corruption::put(&mut tx, &Noticed { kind: DamageKind::Missing, ..noticed }, NOW + 2).await.unwrap());
+    let found = corruption::of_group(&mut tx, &group.id, NOW + 2).await.unwrap();
     assert_eq!((found[0].noticed.kind, found[0].healed_at_ms), (DamageKind::Missing, None), "damaged again");
-    damages::prune(&mut tx, NOW + 9).await.unwrap();
-    assert_eq!(damages::of_group(&mut tx, &group.id, NOW).await.unwrap().len(), 1, "it is not healed");
-    assert_eq!(damages::count_of_group(&mut tx, &group.id).await.unwrap(), 1);
-    assert_eq!(damages::contents_of_group(&mut tx, &group.id, "", 10).await.unwrap()[0].digest, blob.digest);
-    assert_eq!(damages::claim_scrub(&mut tx, NOW, 10, NOW + 1).await.unwrap().len(), 1);
-    assert!(damages::claim_scrub(&mut tx, NOW, 10, NOW + 1).await.unwrap().is_empty());
+    corruption::prune(&mut tx, NOW + 9).await.unwrap();
+    assert_eq!(corruption::of_group(&mut tx, &group.id, NOW).await.unwrap().len(), 1, "it is not healed");
+    assert_eq!(corruption::count_of_group(&mut tx, &group.id).await.unwrap(), 1);
+    assert_eq!(corruption::contents_of_group(&mut tx, &group.id, "", 10).await.unwrap()[0].digest, blob.digest);
+    assert_eq!(corruption::claim_scrub(&mut tx, NOW, 10, NOW + 1).await.unwrap().len(), 1);
+    assert!(corruption::claim_scrub(&mut tx, NOW, 10, NOW + 1).await.unwrap().is_empty());
 }

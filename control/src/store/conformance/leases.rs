@@ -7,7 +7,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::{NOW, fresh};
 use crate::store::{
     Store,
-    leases::{self, Lease, Wanted},
+    cluster::lease::{self, Lease, Wanted},
 };
 
 const LIFETIME: i64 = 6_000;
@@ -27,50 +27,50 @@ fn granted(lease: &Lease) -> i64 {
 async fn a_lease_is_one_holders_until_it_expires_or_is_given_back() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
-    let first = granted(&leases::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
-    let held = leases::acquire(&mut tx, &wanted("b"), NOW + LIFETIME - 1).await.unwrap();
+    let first = granted(&lease::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
+    let held = lease::acquire(&mut tx, &wanted("b"), NOW + LIFETIME - 1).await.unwrap();
     let by_a = Lease::HeldBy { holder: "a".into(), epoch: first, detail: "a".into(), expires_at_ms: NOW + LIFETIME };
     assert_eq!(held, by_a);
-    assert_eq!(leases::holder(&mut tx, "retention", NOW).await.unwrap(), Some(("a".into(), first)));
+    assert_eq!(lease::holder(&mut tx, "retention", NOW).await.unwrap(), Some(("a".into(), first)));
     // Another thing is another lease.
     let other = Wanted { name: "fill/x", ..wanted("b") };
-    granted(&leases::acquire(&mut tx, &other, NOW).await.unwrap());
-    assert!(leases::renew(&mut tx, "retention", "a", first, LIFETIME, NOW + 5_000).await.unwrap());
-    assert!(matches!(leases::acquire(&mut tx, &wanted("b"), NOW + 10_999).await.unwrap(), Lease::HeldBy { .. }));
-    assert_eq!(leases::holder(&mut tx, "retention", NOW + 11_000).await.unwrap(), None);
-    let second = granted(&leases::acquire(&mut tx, &wanted("b"), NOW + 11_000).await.unwrap());
+    granted(&lease::acquire(&mut tx, &other, NOW).await.unwrap());
+    assert!(lease::renew(&mut tx, "retention", "a", first, LIFETIME, NOW + 5_000).await.unwrap());
+    assert!(matches!(lease::acquire(&mut tx, &wanted("b"), NOW + 10_999).await.unwrap(), Lease::HeldBy { .. }));
+    assert_eq!(lease::holder(&mut tx, "retention", NOW + 11_000).await.unwrap(), None);
+    let second = granted(&lease::acquire(&mut tx, &wanted("b"), NOW + 11_000).await.unwrap());
     assert!(second > first);
-    leases::release(&mut tx, "retention", "b", second).await.unwrap();
-    assert!(!leases::renew(&mut tx, "retention", "b", second, LIFETIME, NOW + 11_000).await.unwrap());
-    assert!(granted(&leases::acquire(&mut tx, &wanted("c"), NOW + 11_000).await.unwrap()) > second);
+    lease::release(&mut tx, "retention", "b", second).await.unwrap();
+    assert!(!lease::renew(&mut tx, "retention", "b", second, LIFETIME, NOW + 11_000).await.unwrap());
+    assert!(granted(&lease::acquire(&mut tx, &wanted("c"), NOW + 11_000).await.unwrap()) > second);
 }
 
 #[tokio::test]
 async fn whoever_was_replaced_can_neither_renew_nor_release() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
-    let first = granted(&leases::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
-    let second = granted(&leases::acquire(&mut tx, &wanted("b"), NOW + LIFETIME).await.unwrap());
-    assert!(!leases::renew(&mut tx, "retention", "a", first, LIFETIME, NOW).await.unwrap());
-    leases::release(&mut tx, "retention", "a", first).await.unwrap();
-    assert_eq!(leases::holder(&mut tx, "retention", NOW + LIFETIME).await.unwrap(), Some(("b".into(), second)));
+    let first = granted(&lease::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
+    let second = granted(&lease::acquire(&mut tx, &wanted("b"), NOW + LIFETIME).await.unwrap());
+    assert!(!lease::renew(&mut tx, "retention", "a", first, LIFETIME, NOW).await.unwrap());
+    lease::release(&mut tx, "retention", "a", first).await.unwrap();
+    assert_eq!(lease::holder(&mut tx, "retention", NOW + LIFETIME).await.unwrap(), Some(("b".into(), second)));
     // A holder that was restarted is granted anew, and what it was before counts as replaced.
-    let third = granted(&leases::acquire(&mut tx, &wanted("b"), NOW + LIFETIME).await.unwrap());
+    let third = granted(&lease::acquire(&mut tx, &wanted("b"), NOW + LIFETIME).await.unwrap());
     assert!(third > second);
-    assert!(!leases::renew(&mut tx, "retention", "b", second, LIFETIME, NOW).await.unwrap());
+    assert!(!lease::renew(&mut tx, "retention", "b", second, LIFETIME, NOW).await.unwrap());
 }
 
 #[tokio::test]
 async fn epochs_go_up_even_where_the_lease_was_forgotten() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
-    let first = granted(&leases::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
-    leases::prune(&mut tx, NOW + LIFETIME).await.unwrap();
-    assert_eq!(leases::holder(&mut tx, "retention", NOW).await.unwrap(), Some(("a".into(), first)));
-    leases::release(&mut tx, "retention", "a", first).await.unwrap();
-    leases::prune(&mut tx, NOW).await.unwrap();
-    assert!(!leases::renew(&mut tx, "retention", "a", first, LIFETIME, NOW).await.unwrap());
-    assert!(granted(&leases::acquire(&mut tx, &wanted("b"), NOW + 1).await.unwrap()) > first);
+    let first = granted(&lease::acquire(&mut tx, &wanted("a"), NOW).await.unwrap());
+    lease::prune(&mut tx, NOW + LIFETIME).await.unwrap();
+    assert_eq!(lease::holder(&mut tx, "retention", NOW).await.unwrap(), Some(("a".into(), first)));
+    lease::release(&mut tx, "retention", "a", first).await.unwrap();
+    lease::prune(&mut tx, NOW).await.unwrap();
+    assert!(!lease::renew(&mut tx, "retention", "a", first, LIFETIME, NOW).await.unwrap());
+    assert!(granted(&lease::acquire(&mut tx, &wanted("b"), NOW + 1).await.unwrap()) > first);
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ async fn play(store: &Store, name: &str, steps: Vec<Step>) -> Result<(), TestCas
         match step {
             Step::Acquire(who) => {
                 let wanted = Wanted { name, ..wanted(holders[who]) };
-                if let Lease::Granted { epoch } = leases::acquire(&mut tx, &wanted, now).await.unwrap() {
+                if let Lease::Granted { epoch } = lease::acquire(&mut tx, &wanted, now).await.unwrap() {
                     prop_assert!(epoch > highest, "{epoch} after {highest}");
                     highest = epoch;
                     beliefs.insert(who, (epoch, now + LIFETIME));
@@ -111,19 +111,19 @@ async fn play(store: &Store, name: &str, steps: Vec<Step>) -> Result<(), TestCas
             }
             Step::Renew(who) => {
                 let Some((epoch, _)) = beliefs.get(&who).copied() else { continue };
-                if leases::renew(&mut tx, name, holders[who], epoch, LIFETIME, now).await.unwrap() {
+                if lease::renew(&mut tx, name, holders[who], epoch, LIFETIME, now).await.unwrap() {
                     prop_assert_eq!(epoch, highest, "an old grant was renewed");
                     beliefs.insert(who, (epoch, now + LIFETIME));
                 }
             }
             Step::Release(who) => {
                 let Some((epoch, _)) = beliefs.remove(&who) else { continue };
-                leases::release(&mut tx, name, holders[who], epoch).await.unwrap();
+                lease::release(&mut tx, name, holders[who], epoch).await.unwrap();
             }
             // Grants follow each other more slowly than one a millisecond, by and large.
             Step::Prune => {
                 now += 100;
-                leases::prune(&mut tx, now).await.unwrap();
+                lease::prune(&mut tx, now).await.unwrap();
             }
             Step::Wait(ms) => now += ms,
         }

@@ -2,8 +2,8 @@
 
 use super::{NOW, fresh};
 use crate::{
-    node::{Figures, Node},
-    store::nodes,
+    rules::cluster::node::{Figures, Node},
+    store::cluster::node,
 };
 
 fn node(heard_at_ms: i64, applied_revision: i64) -> Node {
@@ -34,11 +34,11 @@ async fn a_report_taken_by_a_replica_whose_clock_is_behind_counts() {
         (node(NOW + 1, 5), (NOW + 1, 6)),
     ];
     for (reported, expected) in steps {
-        nodes::put(&mut tx, &reported).await.unwrap();
-        let listed = nodes::page(&mut tx, "", 0, 10).await.unwrap();
+        node::put(&mut tx, &reported).await.unwrap();
+        let listed = node::page(&mut tx, "", 0, 10).await.unwrap();
         assert_eq!([(listed[0].heard_at_ms, listed[0].applied_revision)], [expected]);
     }
     // It began anew, by an older state.
-    nodes::put_watching(&mut tx, &node(NOW + 2, 3)).await.unwrap();
-    assert_eq!(nodes::page(&mut tx, "", 0, 10).await.unwrap()[0].applied_revision, 3);
+    node::put_watching(&mut tx, &node(NOW + 2, 3)).await.unwrap();
+    assert_eq!(node::page(&mut tx, "", 0, 10).await.unwrap()[0].applied_revision, 3);
 }

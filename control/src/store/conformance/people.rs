@@ -2,11 +2,18 @@
 
 use super::{NOW, fresh, group};
 use crate::{
-    access::Reach,
-    member::Role,
-    store::{groups, members, tokens, users},
-    token::{Token, TokenKind},
-    user::User,
+    rules::{
+        access::Reach,
+        groups::member::Role,
+        identity::{
+            token::{Token, TokenKind},
+            user::User,
+        },
+    },
+    store::{
+        groups::member,
+        identity::{token, user},
+    },
 };
 
 fn user(name: &str) -> User {
@@ -27,13 +34,13 @@ async fn roles_come_from_the_group_and_those_above_it_by_whole_segments() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
     for path in ["acme", "acme/ci", "acme/ci/deep", "acme-labs", "acm"] {
-        groups::insert(&mut tx, &group(path)).await.unwrap();
+        group::insert(&mut tx, &group(path)).await.unwrap();
     }
     let alice = user("alice");
-    assert!(users::insert(&mut tx, &alice, "hash").await.unwrap());
-    assert!(!users::insert(&mut tx, &alice, "hash").await.unwrap());
+    assert!(user::insert(&mut tx, &alice, "hash").await.unwrap());
+    assert!(!user::insert(&mut tx, &alice, "hash").await.unwrap());
     for (path, role) in [("acme", Role::Guest), ("acme/ci", Role::Owner), ("acme/ci", Role::Maintainer)] {
-        members::put(&mut tx, &format!("id-{path}"), &alice.id, role, NOW).await.unwrap();
+        member::put(&mut tx, &format!("id-{path}"), &alice.id, role, NOW).await.unwrap();
     }
     for (path, role, below) in [
         ("acme", Some(Role::Guest), true),
@@ -44,18 +51,18 @@ async fn roles_come_from_the_group_and_those_above_it_by_whole_segments() {
         ("acm", None, false),
     ] {
         let path = path.parse().unwrap();
-        assert_eq!(members::role_at(&mut tx, &alice.id, &path).await.unwrap(), role, "{path}");
-        assert_eq!(members::is_below(&mut tx, &alice.id, &path).await.unwrap(), below, "{path}");
+        assert_eq!(member::role_at(&mut tx, &alice.id, &path).await.unwrap(), role, "{path}");
+        assert_eq!(member::is_below(&mut tx, &alice.id, &path).await.unwrap(), below, "{path}");
     }
     let reach = Reach::MemberOf(alice.id.clone());
-    let mut reached = groups::page(&mut tx, &reach, "", 10).await.unwrap();
+    let mut reached = group::page(&mut tx, &reach, "", 10).await.unwrap();
     assert_eq!(
         reached.drain(..).map(|group| group.path.to_string()).collect::<Vec<_>>(),
         ["acme", "acme/ci", "acme/ci/deep"]
     );
-    assert_eq!(members::delete_of_group(&mut tx, "id-acme/ci").await.unwrap(), [alice.id.as_str()]);
-    users::delete(&mut tx, &alice.id).await.unwrap();
-    assert_eq!(users::by_name(&mut tx, &alice.name).await.unwrap(), None);
+    assert_eq!(member::delete_of_group(&mut tx, "id-acme/ci").await.unwrap(), [alice.id.as_str()]);
+    user::delete(&mut tx, &alice.id).await.unwrap();
+    assert_eq!(user::by_name(&mut tx, &alice.name).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -63,18 +70,18 @@ async fn a_group_is_found_by_the_paths_it_had_and_by_its_own_first() {
     let (_folder, store) = fresh().await;
     let mut tx = store.write().await.unwrap();
     let acme = group("acme");
-    groups::insert(&mut tx, &acme).await.unwrap();
+    group::insert(&mut tx, &acme).await.unwrap();
     let old: Vec<roadstead_proto::GroupPath> = vec!["apex".parse().unwrap(), "a/b".parse().unwrap()];
-    groups::set_old_paths(&mut tx, &acme.id, &old).await.unwrap();
+    group::set_old_paths(&mut tx, &acme.id, &old).await.unwrap();
     for path in &old {
-        let found = groups::by_present_or_old_path(&mut tx, path).await.unwrap().unwrap();
+        let found = group::by_present_or_old_path(&mut tx, path).await.unwrap().unwrap();
         assert_eq!((found.id, &found.old_paths), (acme.id.clone(), &old));
     }
-    groups::set_old_paths(&mut tx, &acme.id, &old[1..]).await.unwrap();
-    assert_eq!(groups::by_present_or_old_path(&mut tx, &old[0]).await.unwrap(), None);
-    assert!(groups::by_present_or_old_path(&mut tx, &acme.path).await.unwrap().is_some());
-    groups::delete(&mut tx, &acme.id).await.unwrap();
-    assert_eq!(groups::by_old_path(&mut tx, &old[1]).await.unwrap(), None);
+    group::set_old_paths(&mut tx, &acme.id, &old[1..]).await.unwrap();
+    assert_eq!(group::by_present_or_old_path(&mut tx, &old[0]).await.unwrap(), None);
+    assert!(group::by_present_or_old_path(&mut tx, &acme.path).await.unwrap().is_some());
+    group::delete(&mut tx, &acme.id).await.unwrap();
+    assert_eq!(group::by_old_path(&mut tx, &old[1]).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -100,9 +107,9 @@ async fn only_job_tokens_are_forgotten_once_they_have_expired_long_enough() {
             expires_at_ms,
             last_used_at_ms: None,
         };
-        tokens::insert(&mut tx, &token, None, id).await.unwrap();
+        token::insert(&mut tx, &token, None, id).await.unwrap();
     }
-    tokens::prune_jobs(&mut tx, NOW).await.unwrap();
-    let left: Vec<_> = tokens::page(&mut tx, "", 10).await.unwrap().into_iter().map(|token| token.id).collect();
+    token::prune_jobs(&mut tx, NOW).await.unwrap();
+    let left: Vec<_> = token::page(&mut tx, "", 10).await.unwrap().into_iter().map(|token| token.id).collect();
     assert_eq!(left, ["job", "old token", "token"]);
 }

@@ -1,7 +1,7 @@
 //! The suite on PostgreSQL, and what that has of its own.
 
 use super::{Home, private_postgres as server};
-use crate::store::{Store, StoreError, StoreSettings, changes::Subject, settings::Engine};
+use crate::store::{Store, StoreError, StoreSettings, changes::Subject, engine::settings::Engine};
 
 #[allow(clippy::duplicate_mod)]
 #[path = "../conformance.rs"]

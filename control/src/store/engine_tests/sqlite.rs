@@ -1,7 +1,7 @@
 //! The suite on SQLite, and what that has of its own.
 
 use super::Home;
-use crate::store::{Store, settings::Engine};
+use crate::store::{Store, engine::settings::Engine};
 
 #[allow(clippy::duplicate_mod)]
 #[path = "../conformance.rs"]

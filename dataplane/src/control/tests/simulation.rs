@@ -13,10 +13,10 @@ mod replica;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use node::{Seen, follow};
-use replica::{Changes, GROUPS, serve};
+use self::node::{Seen, follow};
+use self::replica::{Changes, GROUPS, serve};
 
-use crate::control::chance::{self, seeded};
+use crate::random::{self, seeded};
 
 const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
 const REPLICAS: [&str; 2] = ["replica-0", "replica-1"];
@@ -30,7 +30,7 @@ const SEEDS: u64 = 12;
 
 /// A number below `bound`, by the seed.
 fn below(bound: usize) -> usize {
-    chance::number() as usize % bound
+    random::number() as usize % bound
 }
 
 /// What happens next, of all that may.

@@ -17,9 +17,8 @@ use roadstead_proto::{Digest, DigestHasher};
 
 use crate::storage::{
     StagedFile, StoredBlob,
-    local::{self, create_folder},
+    local::{self, create_folder, scan},
     metrics::StorageMetrics,
-    shelves,
 };
 
 /// How much of a file is read at a time to hash it, in bytes.
@@ -82,7 +81,7 @@ impl NodeCache {
         create_folder(folder)?;
         let cache = Self { folder: folder.to_owned(), capacity, held: Mutex::default(), metrics };
         let mut found = Vec::new();
-        for file in shelves::list(folder, None, usize::MAX)? {
+        for file in scan::list(folder, None, usize::MAX)? {
             let used = fs::metadata(cache.path(&file.digest)).and_then(|metadata| metadata.accessed());
             found.push((used.unwrap_or(SystemTime::UNIX_EPOCH), file.digest, file.size));
         }
@@ -247,7 +246,7 @@ mod tests {
     }
 
     fn files(cache: &NodeCache) -> u64 {
-        shelves::list(&cache.folder, None, 1000).unwrap().iter().map(|file| file.size).sum()
+        scan::list(&cache.folder, None, 1000).unwrap().iter().map(|file| file.size).sum()
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     replica::{Changes, GROUPS, PORT, id},
 };
 use crate::{
-    control::{ControlClient, ControlReplicas, PolicySnapshot, doubt::QUIET},
+    control::{ControlClient, ControlReplicas, PolicySnapshot, sync::staleness::QUIET},
     node_id::NodeId,
 };
 

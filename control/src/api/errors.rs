@@ -1,0 +1,138 @@
+//! Errors as callers see them: one place turns every one into a `tonic::Status`.
+
+use roadstead_proto::GroupPath;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tracing::error;
+
+use super::refused_changes;
+use crate::{
+    auth::password::PasswordError,
+    jobs::ErrandError,
+    rules::{
+        access::{Action, Actor, Denied},
+        violation::Violation,
+    },
+    usecases::{Plane, PlaneError},
+};
+
+/// A use case's error. What is our fault is logged here, once, and shown without its details.
+pub fn from_plane(problem: PlaneError) -> Status {
+    match problem {
+        PlaneError::NotFound { .. } => Status::not_found(problem.to_string()),
+        PlaneError::AlreadyExists { .. } => Status::already_exists(problem.to_string()),
+        PlaneError::Invalid(violations) => invalid(violations),
+        PlaneError::Precondition(message) => Status::failed_precondition(message),
+        PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
+        PlaneError::Denied(problem) => denied(problem),
+        PlaneError::Errand(problem) => errand(problem),
+        PlaneError::TooManyFailures(problem) => {
+            let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
+            Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
+        }
+        PlaneError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
+        PlaneError::Store(problem) if problem.retryable() => {
+            error!(error = %problem, "the database failed a call");
+            Status::unavailable("the control plane's database is not available right now; try again")
+        }
+        PlaneError::Keys(problem) => Status::unavailable(problem.to_string()),
+        PlaneError::Store(_)
+        | PlaneError::Seal(_)
+        | PlaneError::Key(_)
+        | PlaneError::Password(_)
+        | PlaneError::Random(_) => {
+            error!(error = %problem, "a call failed inside the control plane");
+            Status::internal("the control plane failed inside; its log says why")
+        }
+    }
+}
+
+/// Why a node did not do what only a node can do.
+pub fn errand(problem: ErrandError) -> Status {
+    let message = problem.to_string();
+    match problem {
+        ErrandError::NoNode | ErrandError::Refused(_) => Status::failed_precondition(message),
+        ErrandError::Silent | ErrandError::Unavailable(_) => Status::unavailable(message),
+        ErrandError::NotFound(_) => Status::not_found(message),
+        ErrandError::Limit(_) | ErrandError::TooMany => Status::resource_exhausted(message),
+    }
+}
+
+/// Fields that cannot be as they are, with `google.rpc.BadRequest`.
+pub fn invalid(violations: Vec<Violation>) -> Status {
+    let message = violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; ");
+    let fields: Vec<_> = violations.into_iter().map(|v| FieldViolation::new(v.field, v.message)).collect();
+    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(fields))
+}
+
+/// One field that cannot be as it is.
+pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
+    invalid(vec![Violation::new(field, message)])
+}
+
+/// Collects what is wrong with the fields of one request, so that all of it is named at once.
+#[derive(Default)]
+pub struct Wrong(pub Vec<Violation>);
+
+impl Wrong {
+    /// What a field was parsed to; notes it if it was not.
+    pub fn note<T>(&mut self, parsed: Result<T, Status>) -> Option<T> {
+        match parsed {
+            Ok(parsed) => Some(parsed),
+            Err(status) => {
+                let found = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+                self.0.extend(found.into_iter().map(|v| Violation::new(v.field, v.description)));
+                None
+            }
+        }
+    }
+
+    /// Refuses the request if anything was noted.
+    pub fn finish(self) -> Result<(), Status> {
+        if self.0.is_empty() { Ok(()) } else { Err(invalid(self.0)) }
+    }
+}
+
+/// The caller may not do that.
+pub fn denied(problem: Denied) -> Status {
+    match problem {
+        Denied::NoSuchGroup { .. } => Status::not_found(problem.to_string()),
+        _ => Status::permission_denied(problem.to_string()),
+    }
+}
+
+/// Refuses callers who could do this to no group at all.
+pub fn allow(caller: &Actor, action: Action) -> Result<(), Status> {
+    caller.principal.may(action).map_err(denied)
+}
+
+/// The group that a request names, if the caller may do this to it, there or not.
+pub async fn allow_on(
+    plane: &Plane,
+    caller: &Actor,
+    action: Action,
+    field: &str,
+    path: &str,
+) -> Result<GroupPath, Status> {
+    // Noted first, so that the record of a refusal names the group whatever the refusal is for.
+    if let Ok(path) = path.parse() {
+        refused_changes::concerns(&path);
+    }
+    allow(caller, action)?;
+    let path = parse(field, path)?;
+    plane.authorize(caller, action, &path).await.map_err(from_plane)?;
+    Ok(path)
+}
+
+/// Parses a field.
+pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: T::Err| invalid_field(field, error.to_string()))
+}
+
+/// Parses a field that may be empty.
+pub fn parse_optional<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { parse(field, text).map(Some) }
+}

@@ -1,0 +1,319 @@
+//! Messages of `roadstead.node.v1` to and from the plane's own words.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use roadstead_proto::{Digest, Tag, node::v1};
+use tonic::Status;
+
+use crate::api::{
+    errors::{invalid, invalid_field, parse},
+    node::job,
+};
+use crate::{
+    auth::key_ring::StoredKey,
+    rules::{
+        cache::content::{ContentKind, GroupRepository, Link, Reference},
+        groups::group::Group,
+        identity::token::Revocation,
+        tags::freshness::{Outcome, Refusal, Stale},
+        upstreams::upstream::Upstream,
+        violation::Violation,
+    },
+    usecases::{
+        cache::usage::Usage,
+        tags::freshness::{Served, TagAnswer, TagRefusal, UpstreamSaid},
+    },
+    watch::{Change, Event, Snapshot, What},
+};
+
+pub fn place(field: &str, place: Option<v1::RepositoryRef>) -> Result<GroupRepository, Status> {
+    let place = place.ok_or_else(|| invalid_field(field, "required"))?;
+    Ok(GroupRepository {
+        group_id: place.group_id,
+        upstream: parse(&format!("{field}.upstream"), &place.upstream)?,
+        repository: parse(&format!("{field}.repository"), &place.repository)?,
+    })
+}
+
+fn kind(field: &str, value: i32) -> Result<ContentKind, Status> {
+    match v1::ContentKind::try_from(value) {
+        Ok(v1::ContentKind::Manifest) => Ok(ContentKind::Manifest),
+        Ok(v1::ContentKind::Blob) => Ok(ContentKind::Blob),
+        Ok(v1::ContentKind::Unspecified) | Err(_) => Err(invalid_field(field, "must be manifest or blob")),
+    }
+}
+
+fn kind_out(kind: ContentKind) -> i32 {
+    match kind {
+        ContentKind::Manifest => v1::ContentKind::Manifest.into(),
+        ContentKind::Blob => v1::ContentKind::Blob.into(),
+    }
+}
+
+pub fn link_in(link: Option<v1::Link>) -> Result<Link, Status> {
+    let link = link.ok_or_else(|| invalid_field("link", "required"))?;
+    if link.size_bytes < 0 || link.media_type.len() > 255 {
+        return Err(invalid(vec![Violation::new(
+            "link",
+            "needs a size of 0 or more and at most 255 bytes of media type",
+        )]));
+    }
+    Ok(Link {
+        digest: parse("link.digest", &link.digest)?,
+        kind: kind("link.kind", link.kind)?,
+        size_bytes: link.size_bytes,
+        media_type: link.media_type,
+    })
+}
+
+pub fn reference_in(reference: v1::Reference) -> Result<Reference, Status> {
+    Ok(Reference {
+        digest: parse("references.digest", &reference.digest)?,
+        kind: kind("references.kind", reference.kind)?,
+        size_bytes: reference.size_bytes.max(0),
+        platform: reference.platform,
+    })
+}
+
+pub fn link(link: Link) -> v1::Link {
+    v1::Link {
+        digest: link.digest.to_string(),
+        kind: kind_out(link.kind),
+        size_bytes: link.size_bytes,
+        media_type: link.media_type,
+    }
+}
+
+pub fn links(links: Vec<Link>) -> Vec<v1::Link> {
+    links.into_iter().map(link).collect()
+}
+
+pub fn usage_in(usage: v1::Usage) -> Result<Usage, Status> {
+    if usage.hits < 0 || usage.misses < 0 {
+        return Err(invalid_field("usage", "counts must not be negative"));
+    }
+    Ok(Usage {
+        place: place("usage.repository", usage.repository)?,
+        digest: parse("usage.digest", &usage.digest)?,
+        hits: usage.hits,
+        misses: usage.misses,
+        last_pulled_at_ms: usage.last_pulled_at_ms,
+    })
+}
+
+pub fn outcome_in(outcome: Option<v1::UpstreamOutcome>) -> Result<UpstreamSaid, Status> {
+    use v1::upstream_outcome::Outcome as Said;
+    let missing = || invalid_field("outcome", "required: what came of asking upstream");
+    Ok(match outcome.and_then(|outcome| outcome.outcome).ok_or_else(missing)? {
+        Said::Found(found) => UpstreamSaid::Found(parse::<Digest>("outcome.found.digest", &found.digest)?),
+        Said::NotFound(_) => UpstreamSaid::Other(Outcome::NotFound),
+        Said::Refused(refused) => UpstreamSaid::Other(match refused.status {
+            401 => Outcome::Unauthorized,
+            403 => Outcome::Forbidden,
+            _ => return Err(invalid_field("outcome.refused.status", "must be 401 or 403")),
+        }),
+        Said::RateLimited(limited) => {
+            UpstreamSaid::Other(Outcome::RateLimited { retry_after_seconds: limited.retry_after_seconds.max(0) })
+        }
+        Said::Unavailable(trouble) => {
+            UpstreamSaid::Other(Outcome::Unavailable { retry_after_seconds: trouble.retry_after_seconds.max(0) })
+        }
+    })
+}
+
+pub fn serve(served: Served) -> v1::ServeManifest {
+    let stale = match served.stale {
+        None => v1::StaleReason::Unspecified,
+        Some(Stale::UpstreamUnavailable) => v1::StaleReason::UpstreamUnavailable,
+        Some(Stale::RateLimited) => v1::StaleReason::RateLimited,
+        Some(Stale::Frozen) => v1::StaleReason::Frozen,
+        Some(Stale::Reserve) => v1::StaleReason::Reserve,
+        Some(Stale::Missing) => v1::StaleReason::Missing,
+        Some(Stale::Cooldown) => v1::StaleReason::Cooldown,
+    };
+    v1::ServeManifest {
+        manifest: Some(link(served.manifest)),
+        referenced: links(served.referenced),
+        link_epoch: served.link_epoch,
+        age_seconds: served.age_seconds,
+        stale: stale.into(),
+        unconfirmed_seconds: served.unconfirmed_seconds,
+    }
+}
+
+fn refuse(place: &GroupRepository, tag: &Tag, reason: TagRefusal, retry_after_seconds: i64) -> v1::Refuse {
+    use v1::RefusalReason as Reason;
+    let image = format!("{place}:{tag}");
+    let host = &place.upstream;
+    let refusal = match reason {
+        TagRefusal::NoGroup => {
+            let message = format!("the group is gone, or may not use upstream {host}");
+            return v1::Refuse { reason: Reason::GroupUnavailable.into(), message, retry_after_seconds };
+        }
+        TagRefusal::Denied(refused) => {
+            return v1::Refuse { reason: Reason::Denied.into(), message: refused.to_string(), retry_after_seconds };
+        }
+        TagRefusal::Rule(refusal) => refusal,
+    };
+    let (reason, message) = match refusal {
+        Refusal::GroupDisabled => (
+            Reason::GroupUnavailable,
+            "the dependency proxy of this group is switched off; a maintainer can switch it on".to_owned(),
+        ),
+        Refusal::Denied => (Reason::Denied, format!("image {place} may not be pulled in this group")),
+        Refusal::NotFound => (Reason::NotFound, format!("upstream has no {image}")),
+        Refusal::UpstreamUnauthorized => (
+            Reason::UpstreamUnauthorized,
+            format!(
+                "{host} wants credentials for {image}, or other ones; a maintainer can store some with `upstream login`"
+            ),
+        ),
+        Refusal::UpstreamForbidden => {
+            (Reason::UpstreamForbidden, format!("{host} forbids the group's credentials to pull {image}"))
+        }
+        Refusal::RateLimited => {
+            (Reason::RateLimited, format!("the pull limit of {host} is reached and {image} is not cached"))
+        }
+        Refusal::UpstreamUnavailable => {
+            (Reason::UpstreamUnavailable, format!("{host} cannot be asked right now and {image} is not cached"))
+        }
+        Refusal::TooStale { age_ms, max_stale_ms } => (
+            Reason::TooStale,
+            format!(
+                "{host} cannot be asked right now, and it confirmed {image} last {} ago, which is longer than the {} that \
+                 this group allows; a maintainer can allow more with `group update --max-stale`",
+                roughly(age_ms),
+                roughly(max_stale_ms)
+            ),
+        ),
+        Refusal::Frozen => {
+            (Reason::Frozen, format!("the group is frozen and {image} is not cached; a maintainer can unfreeze it"))
+        }
+    };
+    v1::Refuse { reason: reason.into(), message, retry_after_seconds }
+}
+
+/// A time as people say it: "8 days", "90 minutes".
+fn roughly(ms: i64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// What to do about a pull, before upstream is asked.
+pub fn resolve_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v1::ResolveTagResponse {
+    use v1::resolve_tag_response::Decision;
+    let cached = |cached: Option<Digest>| cached.map(|digest| digest.to_string()).unwrap_or_default();
+    let decision = match answer {
+        TagAnswer::Serve(served) => Decision::Serve(serve(served)),
+        TagAnswer::Revalidate { cached: digest } => {
+            Decision::Revalidate(v1::Revalidate { cached_digest: cached(digest) })
+        }
+        TagAnswer::Fetch { digest: None } => Decision::Revalidate(v1::Revalidate { cached_digest: String::new() }),
+        TagAnswer::Fetch { digest } => Decision::Fetch(v1::FetchManifest { digest: cached(digest) }),
+        TagAnswer::Refuse { reason, retry_after_seconds } => {
+            Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
+        }
+    };
+    v1::ResolveTagResponse { decision: Some(decision) }
+}
+
+/// What to do about a pull, after upstream was asked.
+pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v1::ReportTagResponse {
+    use v1::report_tag_response::Decision;
+    let decision = match answer {
+        TagAnswer::Serve(served) => Decision::Serve(serve(served)),
+        TagAnswer::Revalidate { .. } => Decision::Fetch(v1::FetchManifest::default()),
+        TagAnswer::Fetch { digest } => {
+            let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+            Decision::Fetch(v1::FetchManifest { digest })
+        }
+        TagAnswer::Refuse { reason, retry_after_seconds } => {
+            Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
+        }
+    };
+    v1::ReportTagResponse { decision: Some(decision) }
+}
+
+fn group(group: &Group) -> v1::GroupPolicy {
+    v1::GroupPolicy {
+        id: group.id.clone(),
+        path: group.path.to_string(),
+        enabled: group.settings.enabled,
+        anonymous_pull: group.settings.anonymous_pull,
+        upstreams: group.settings.upstreams.iter().map(ToString::to_string).collect(),
+        link_epoch: group.link_epoch,
+        credential_epoch: group.credential_epoch,
+        access_epoch: group.access_epoch,
+        frozen: group.settings.frozen,
+        allowed_images: group.settings.images.allowed.iter().map(ToString::to_string).collect(),
+        denied_images: group.settings.images.denied.iter().map(ToString::to_string).collect(),
+        old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
+    v1::UpstreamPolicy {
+        host: upstream.host.to_string(),
+        url: upstream.url.clone(),
+        token_hosts: upstream.token_hosts.clone(),
+        ca_pem: upstream.ca_pem.clone(),
+        redirect_hosts: upstream.redirect_hosts.clone(),
+        reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
+    }
+}
+
+fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
+    keys.iter()
+        .map(|key| {
+            let ed25519 = BASE64.decode(&key.public_key).map_err(|_| Status::internal("a signing key is damaged"))?;
+            Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
+        })
+        .collect()
+}
+
+fn revocation(told: &Revocation) -> v1::Revocation {
+    v1::Revocation { token_id: told.id.clone(), forget_after_ms: told.forget_after_ms, user_epoch: told.user_epoch }
+}
+
+fn snapshot(revision: i64, snapshot: &Snapshot) -> Result<v1::PolicySnapshot, Status> {
+    Ok(v1::PolicySnapshot {
+        revision,
+        groups: snapshot.groups.iter().map(group).collect(),
+        upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+        keys: keys(&snapshot.keys)?,
+        revocations: snapshot.revocations.iter().map(revocation).collect(),
+        conditions: snapshot.conditions.iter().map(job::condition).collect(),
+    })
+}
+
+fn change(told: &Change) -> Result<v1::PolicyChange, Status> {
+    use v1::policy_change::Change as Told;
+    let change = match told {
+        Change::Group(changed) => Told::Group(group(changed)),
+        Change::GroupGone(id) => Told::DeletedGroupId(id.clone()),
+        Change::Upstream(changed) => Told::Upstream(upstream(changed)),
+        Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host.clone()),
+        Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
+        Change::Condition(changed) => Told::Condition(job::condition(changed)),
+        Change::Errand(id) => Told::Errand(v1::ErrandOffer { id: id.clone() }),
+        Change::Revocation(told) => Told::Revocation(revocation(told)),
+    };
+    Ok(v1::PolicyChange { change: Some(change) })
+}
+
+/// One event of the watch.
+pub fn event(event: &Event) -> Result<v1::WatchResponse, Status> {
+    use v1::watch_response::Event as Told;
+    let told = match &event.what {
+        What::Snapshot(all) => Told::Snapshot(snapshot(event.revision, all)?),
+        What::Changes(changes) => {
+            Told::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
+        }
+        What::Heartbeat => Told::Heartbeat(v1::Heartbeat {}),
+    };
+    Ok(v1::WatchResponse { revision: event.revision, event: Some(told) })
+}

@@ -1,0 +1,135 @@
+//! Messages of `roadstead.node.v1` about upstreams and errands, to and from the plane's own words.
+
+use roadstead_proto::{UpstreamHost, node::v1};
+use secrecy::ExposeSecret as _;
+use tonic::Status;
+
+use crate::api::errors::{invalid_field, parse};
+use crate::{
+    jobs::{CheckProgress, Errand, ErrandError, Progress, Report},
+    rules::upstreams::{
+        pull_limit::Condition,
+        status::{Health, NodeView},
+    },
+    usecases::upstreams::report::UpstreamReport,
+};
+
+/// Most characters of what an upstream calls whom it counts for, and of kinds of failures.
+const MAX_WORD_CHARS: usize = 255;
+/// Most characters of a node's message for people.
+const MAX_MESSAGE_CHARS: usize = 1000;
+
+pub fn condition(condition: &Condition) -> v1::UpstreamCondition {
+    v1::UpstreamCondition {
+        upstream: condition.upstream.clone(),
+        username: condition.username.clone(),
+        paused_until_ms: condition.paused_until_ms,
+        limit: condition.limit,
+        remaining: condition.remaining,
+        source: condition.source.clone(),
+        seen_at_ms: condition.seen_at_ms,
+        window_seconds: condition.window_seconds,
+    }
+}
+
+/// What came from far away, cut down to what can be shown and kept.
+fn words(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}
+
+pub fn report_in(report: v1::UpstreamReport) -> Result<UpstreamReport, Status> {
+    let health = match report.state() {
+        v1::UpstreamState::Unspecified => Health::Unknown,
+        v1::UpstreamState::Good => Health::Good,
+        v1::UpstreamState::Failing => Health::Failing,
+        v1::UpstreamState::Open => Health::Open,
+    };
+    let told = report.condition.ok_or_else(|| invalid_field("reports.condition", "required"))?;
+    let upstream: UpstreamHost = parse("reports.condition.upstream", &told.upstream)?;
+    let condition = Condition {
+        upstream: upstream.to_string(),
+        username: words(&told.username, MAX_WORD_CHARS),
+        source: words(&told.source, MAX_WORD_CHARS),
+        paused_until_ms: told.paused_until_ms,
+        limit: told.limit,
+        remaining: told.remaining,
+        window_seconds: told.window_seconds,
+        seen_at_ms: told.seen_at_ms,
+    };
+    let view = NodeView {
+        upstream: condition.upstream.clone(),
+        username: condition.username.clone(),
+        health,
+        last_error: words(&report.last_error, MAX_WORD_CHARS),
+        last_failed_at_ms: report.last_failed_at_ms,
+        last_answered_at_ms: report.last_answered_at_ms,
+        reported_at_ms: 0,
+    };
+    let spent = report.spent.into_iter().map(|spend| (spend.group_id, spend.pulls)).collect();
+    Ok(UpstreamReport { condition, view, spent })
+}
+
+/// A node's name as health is kept by it.
+pub fn node_name(name: &str) -> String {
+    words(name, MAX_WORD_CHARS)
+}
+
+pub fn errand(errand: Errand) -> v1::ClaimErrandResponse {
+    use v1::claim_errand_response::Errand as Told;
+    let told = match errand {
+        Errand::VerifyCredential { upstream, username, password } => Told::VerifyCredential(v1::VerifyCredential {
+            upstream,
+            username,
+            password: password.expose_secret().to_owned(),
+        }),
+        Errand::Prefetch { place, reference, platforms } => Told::Prefetch(v1::PrefetchErrand {
+            repository: Some(v1::RepositoryRef {
+                group_id: place.group_id,
+                upstream: place.upstream.to_string(),
+                repository: place.repository.to_string(),
+            }),
+            reference,
+            platforms,
+        }),
+        Errand::Check { group_id, deep } => Told::Check(v1::CheckErrand { group_id, deep }),
+    };
+    v1::ClaimErrandResponse { errand: Some(told) }
+}
+
+fn progress(progress: v1::PrefetchProgress) -> Progress {
+    Progress {
+        total_bytes: progress.total_bytes.max(0),
+        cached_bytes: progress.cached_bytes.max(0),
+        fetched_bytes: progress.fetched_bytes.max(0),
+        objects: progress.objects.max(0),
+        digest: words(&progress.digest, MAX_WORD_CHARS),
+    }
+}
+
+fn checked(progress: v1::CheckProgress) -> CheckProgress {
+    CheckProgress {
+        total: progress.total.max(0),
+        checked: progress.checked.max(0),
+        read_bytes: progress.read_bytes.max(0),
+    }
+}
+
+pub fn errand_report(report: Option<v1::report_errand_request::Report>) -> Result<Report, Status> {
+    use v1::report_errand_request::Report as Told;
+    Ok(match report.ok_or_else(|| invalid_field("report", "required"))? {
+        Told::Progress(told) => Report::Progress(progress(told)),
+        Told::Done(told) => Report::Done(progress(told)),
+        Told::CredentialGood(_) => Report::CredentialGood,
+        Told::Checking(told) => Report::Checking(checked(told)),
+        Told::Checked(told) => Report::Checked(checked(told)),
+        Told::Failed(failed) => {
+            let message = words(&failed.message, MAX_MESSAGE_CHARS);
+            Report::Failed(match failed.reason() {
+                v1::ErrandFailure::Refused => ErrandError::Refused(message),
+                v1::ErrandFailure::NotFound => ErrandError::NotFound(message),
+                v1::ErrandFailure::Limit => ErrandError::Limit(message),
+                v1::ErrandFailure::Unavailable | v1::ErrandFailure::Unspecified => ErrandError::Unavailable(message),
+            })
+        }
+    })
+}

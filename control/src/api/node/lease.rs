@@ -1,0 +1,70 @@
+//! Messages about fills to and from the plane's own words.
+
+use roadstead_proto::{Digest, node::v1};
+use tonic::Status;
+use url::Url;
+
+use crate::api::{
+    errors::{invalid_field, parse},
+    node::{convert, report},
+};
+use crate::{
+    clock::millis,
+    usecases::cluster::lease::{FILL_LEASE, FillAsker, FillTurn, MAX_RENEWED},
+};
+
+/// Longest URL of a node, in bytes.
+const MAX_URL_BYTES: usize = 255;
+
+/// Who asks for which blob.
+pub fn asker_in(request: v1::AcquireFillRequest) -> Result<(Digest, FillAsker), Status> {
+    let asker = FillAsker {
+        node_id: report::id_in(&request.node_id)?,
+        peer_url: peer_url(&request.peer_url)?,
+        place: convert::place("repository", request.repository)?,
+        link_epoch: request.link_epoch,
+        lost_node_id: request.lost_node_id,
+    };
+    Ok((parse("digest", &request.digest)?, asker))
+}
+
+fn peer_url(text: &str) -> Result<String, Status> {
+    let is_good = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match text.parse::<Url>() {
+        Ok(url) if text.len() <= MAX_URL_BYTES && is_good(&url) => Ok(text.to_owned()),
+        _ => Err(invalid_field("peer_url", "must be an http or https URL of at most 255 bytes")),
+    }
+}
+
+/// What it is to do.
+pub fn turn(turn: FillTurn) -> v1::AcquireFillResponse {
+    use v1::acquire_fill_response::Result;
+    let result = match turn {
+        FillTurn::Granted { epoch } => Result::Granted(v1::FillLease { epoch, lifetime_ms: millis(FILL_LEASE) }),
+        FillTurn::Follow(follow) => Result::Follow(v1::FollowFill {
+            node_id: follow.node_id,
+            peer_url: follow.peer_url,
+            ticket: follow.ticket,
+            repository: Some(v1::RepositoryRef {
+                group_id: follow.place.group_id,
+                upstream: follow.place.upstream.to_string(),
+                repository: follow.place.repository.to_string(),
+            }),
+            heard_ms: follow.heard_ms,
+        }),
+    };
+    v1::AcquireFillResponse { result: Some(result) }
+}
+
+/// The leases to keep.
+pub fn held_in(fills: Vec<v1::HeldFill>) -> Result<Vec<(Digest, i64)>, Status> {
+    if fills.len() > MAX_RENEWED {
+        return Err(invalid_field("fills", format!("at most {MAX_RENEWED}")));
+    }
+    fills.into_iter().map(one_in).collect()
+}
+
+/// One lease.
+pub fn one_in(fill: v1::HeldFill) -> Result<(Digest, i64), Status> {
+    Ok((parse("fills.digest", &fill.digest)?, fill.epoch))
+}

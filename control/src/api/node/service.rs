@@ -1,0 +1,354 @@
+//! `roadstead.node.v1.NodeService`.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+use roadstead_proto::{
+    Tag, UpstreamHost,
+    node::v1::{
+        AcquireFillRequest, AcquireFillResponse, AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest,
+        ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse,
+        ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest,
+        GetLinksResponse, GetRevisionRequest, GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse,
+        RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
+        ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse, ReportDamageRequest,
+        ReportDamageResponse, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse,
+        ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest,
+        ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
+        node_service_server::NodeService, sign_in_response,
+    },
+};
+use secrecy::ExposeSecret as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, info};
+
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, from_plane, parse, parse_optional},
+    node::{convert, job, lease, report, stored, watch::WatchStream},
+};
+use crate::{
+    rules::{
+        access::{Action, pull::PullRefused},
+        identity::login_throttle::retry_after_seconds,
+    },
+    usecases::{
+        Plane,
+        cache::link::Recorded,
+        identity::sign_in::{PullScope, SignIn},
+    },
+    watch,
+};
+
+/// Events on their way to one watcher: one is being sent, one is ready.
+const EVENTS_AHEAD: usize = 1;
+/// Most characters of a node's name and version that are logged.
+const MAX_NAME_CHARS: usize = 255;
+
+/// When to try again while an issuer's keys cannot be fetched, in seconds: they are asked for again by then.
+const KEYS_RETRY_SECONDS: i64 = 5;
+
+/// The service.
+pub struct Nodes {
+    plane: Arc<Plane>,
+    stop: CancellationToken,
+    watchers: Gauge,
+}
+
+impl Nodes {
+    pub fn new(plane: Arc<Plane>, stop: CancellationToken, watchers: Gauge) -> Self {
+        Self { plane, stop, watchers }
+    }
+}
+
+/// What a node asks, if it is a node that asks.
+fn from_node<T>(request: Request<T>) -> Result<T, Status> {
+    allow(&caller(&request)?, Action::ServeAsNode)?;
+    Ok(request.into_inner())
+}
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    type WatchStream = WatchStream;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<WatchStream>, Status> {
+        let request = from_node(request)?;
+        let shown = |text: &str| text.chars().take(MAX_NAME_CHARS).collect::<String>();
+        info!(
+            node.name = shown(&request.node_name),
+            node.version = shown(&request.version),
+            resume_revision = request.resume_revision,
+            "a node watches"
+        );
+        self.plane.heard_of(&request.registry_url).await.map_err(from_plane)?;
+        // Before it is told anything that it could serve by: from here on a purge reckons with it.
+        if let Some(watching) = report::watching_in(&request, self.plane.clock.now_ms())? {
+            self.plane.report_node(watching).await.map_err(from_plane)?;
+        }
+        let (sender, events) = mpsc::channel(EVENTS_AHEAD);
+        let watching = watch::watch(self.plane.clone(), request.resume_revision, sender, self.stop.clone());
+        tokio::spawn(watching.in_current_span());
+        Ok(Response::new(WatchStream::new(events, self.watchers.clone())))
+    }
+
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
+        let request = from_node(request)?;
+        let scopes = request.scopes.into_iter().map(|s| PullScope { name: s.name, group_path: s.group_path }).collect();
+        let sign_in = SignIn {
+            username: request.username,
+            password: request.password.into(),
+            scopes,
+            anonymous_allowed: request.anonymous_allowed,
+            client_address: request.client_address.clone(),
+        };
+        let result = match self.plane.sign_in(sign_in).await.map_err(from_plane)? {
+            Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
+                token: signed_in.token,
+                expires_in_seconds: signed_in.expires_in_seconds,
+                issued_at_ms: signed_in.issued_at_ms,
+            }),
+            Err(refused) => {
+                info!(client.address = request.client_address, reason = %refused, "a sign-in was refused");
+                sign_in_response::Result::Refused(refusal(&refused))
+            }
+        };
+        Ok(Response::new(SignInResponse { result: Some(result) }))
+    }
+
+    async fn resolve_tag(&self, request: Request<ResolveTagRequest>) -> Result<Response<ResolveTagResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let tag: Tag = parse("tag", &request.tag)?;
+        let answer = self.plane.resolve_tag(&place, &tag, &request.node_id).await.map_err(from_plane)?;
+        Ok(Response::new(convert::resolve_answer(&place, &tag, answer)))
+    }
+
+    async fn report_tag(&self, request: Request<ReportTagRequest>) -> Result<Response<ReportTagResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let tag: Tag = parse("tag", &request.tag)?;
+        let said = convert::outcome_in(request.outcome)?;
+        let answer = self.plane.report_tag(&place, &tag, said).await.map_err(from_plane)?;
+        Ok(Response::new(convert::report_answer(&place, &tag, answer)))
+    }
+
+    async fn get_links(&self, request: Request<GetLinksRequest>) -> Result<Response<GetLinksResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let found = self.plane.links(&place, &parse("digest", &request.digest)?).await.map_err(from_plane)?;
+        Ok(Response::new(GetLinksResponse {
+            link: found.link.map(convert::link),
+            referenced: convert::links(found.referenced),
+            link_epoch: found.link_epoch,
+        }))
+    }
+
+    async fn record_link(&self, request: Request<RecordLinkRequest>) -> Result<Response<RecordLinkResponse>, Status> {
+        let request = from_node(request)?;
+        let place = convert::place("repository", request.repository)?;
+        let link = convert::link_in(request.link)?;
+        let references =
+            request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
+        let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
+        let proven_at = request.link_epoch;
+        let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref(), proven_at).await;
+        Ok(Response::new(match recorded.map_err(from_plane)? {
+            Recorded::Linked(found) => RecordLinkResponse {
+                recorded: true,
+                referenced: convert::links(found.referenced),
+                link_epoch: found.link_epoch,
+                outdated: false,
+                unconfirmed_seconds: found.unconfirmed_seconds,
+            },
+            Recorded::Outdated => RecordLinkResponse { outdated: true, ..RecordLinkResponse::default() },
+            Recorded::BeingDeleted => RecordLinkResponse::default(),
+        }))
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<GetRevisionRequest>,
+    ) -> Result<Response<GetRevisionResponse>, Status> {
+        from_node(request)?;
+        let revision = self.plane.revision().await.map_err(from_plane)?;
+        Ok(Response::new(GetRevisionResponse { revision }))
+    }
+
+    async fn get_credential(
+        &self,
+        request: Request<GetCredentialRequest>,
+    ) -> Result<Response<GetCredentialResponse>, Status> {
+        let request = from_node(request)?;
+        let host: UpstreamHost = parse("upstream", &request.upstream)?;
+        let (found, credential_epoch) = self.plane.credential(&request.group_id, &host).await.map_err(from_plane)?;
+        let (username, password) =
+            found.map(|(username, password)| (username, password.expose_secret().to_owned())).unwrap_or_default();
+        Ok(Response::new(GetCredentialResponse { username, password, credential_epoch }))
+    }
+
+    async fn record_usage(
+        &self,
+        request: Request<RecordUsageRequest>,
+    ) -> Result<Response<RecordUsageResponse>, Status> {
+        let request = from_node(request)?;
+        let usage = request.usage.into_iter().map(convert::usage_in).collect::<Result<Vec<_>, Status>>()?;
+        self.plane.record_usage(&request.batch_id, &usage).await.map_err(from_plane)?;
+        Ok(Response::new(RecordUsageResponse {}))
+    }
+
+    async fn claim_garbage(
+        &self,
+        request: Request<ClaimGarbageRequest>,
+    ) -> Result<Response<ClaimGarbageResponse>, Status> {
+        let request = from_node(request)?;
+        let ClaimGarbageRequest { limit, node_id, store_id, void_earlier } = request;
+        stored::ids(&[&node_id, &store_id])?;
+        let claimed = self.plane.claim_garbage(&node_id, &store_id, limit, void_earlier).await.map_err(from_plane)?;
+        let digests = claimed.digests.iter().map(ToString::to_string).collect();
+        Ok(Response::new(ClaimGarbageResponse { digests, claim_id: claimed.id }))
+    }
+
+    async fn confirm_garbage(
+        &self,
+        request: Request<ConfirmGarbageRequest>,
+    ) -> Result<Response<ConfirmGarbageResponse>, Status> {
+        let request = from_node(request)?;
+        let digests = request.digests.iter().map(|digest| parse("digests", digest)).collect::<Result<Vec<_>, _>>()?;
+        self.plane.confirm_garbage(&request.claim_id, &digests).await.map_err(from_plane)?;
+        Ok(Response::new(ConfirmGarbageResponse {}))
+    }
+
+    async fn report_upstreams(
+        &self,
+        request: Request<ReportUpstreamsRequest>,
+    ) -> Result<Response<ReportUpstreamsResponse>, Status> {
+        let request = from_node(request)?;
+        let reports = request.reports.into_iter().map(job::report_in).collect::<Result<Vec<_>, Status>>()?;
+        let node = job::node_name(&request.node_name);
+        self.plane.report_upstreams(&request.batch_id, &node, reports).await.map_err(from_plane)?;
+        Ok(Response::new(ReportUpstreamsResponse {}))
+    }
+
+    async fn claim_errand(
+        &self,
+        request: Request<ClaimErrandRequest>,
+    ) -> Result<Response<ClaimErrandResponse>, Status> {
+        let request = from_node(request)?;
+        let errand = self.plane.claim_errand(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
+        Ok(Response::new(job::errand(errand)))
+    }
+
+    async fn report_errand(
+        &self,
+        request: Request<ReportErrandRequest>,
+    ) -> Result<Response<ReportErrandResponse>, Status> {
+        let request = from_node(request)?;
+        let report = job::errand_report(request.report)?;
+        if !self.plane.report_errand(&request.id, report).await.map_err(from_plane)? {
+            return Err(nobody_waits());
+        }
+        Ok(Response::new(ReportErrandResponse {}))
+    }
+
+    async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
+        let report = report::report_in(from_node(request)?, self.plane.clock.now_ms())?;
+        self.plane.report_node(report).await.map_err(from_plane)?;
+        Ok(Response::new(ReportNodeResponse {}))
+    }
+
+    async fn acquire_fill(
+        &self,
+        request: Request<AcquireFillRequest>,
+    ) -> Result<Response<AcquireFillResponse>, Status> {
+        let (digest, asker) = lease::asker_in(from_node(request)?)?;
+        let turn = self.plane.acquire_fill(&digest, &asker).await.map_err(from_plane)?;
+        Ok(Response::new(lease::turn(turn)))
+    }
+
+    async fn renew_fills(&self, request: Request<RenewFillsRequest>) -> Result<Response<RenewFillsResponse>, Status> {
+        let request = from_node(request)?;
+        let (node_id, fills) = (report::id_in(&request.node_id)?, lease::held_in(request.fills)?);
+        let lost = self.plane.renew_fills(&node_id, &fills).await.map_err(from_plane)?;
+        Ok(Response::new(RenewFillsResponse { lost_digests: lost.iter().map(ToString::to_string).collect() }))
+    }
+
+    async fn release_fill(
+        &self,
+        request: Request<ReleaseFillRequest>,
+    ) -> Result<Response<ReleaseFillResponse>, Status> {
+        let request = from_node(request)?;
+        let node_id = report::id_in(&request.node_id)?;
+        let (digest, epoch) = lease::one_in(request.fill.unwrap_or_default())?;
+        self.plane.release_fill(&node_id, &digest, epoch).await.map_err(from_plane)?;
+        Ok(Response::new(ReleaseFillResponse {}))
+    }
+
+    async fn adopt_contents(
+        &self,
+        request: Request<AdoptContentsRequest>,
+    ) -> Result<Response<AdoptContentsResponse>, Status> {
+        let request = from_node(request)?;
+        stored::ids(&[&request.store_id])?;
+        let contents = stored::contents_in(request.contents)?;
+        let answer = self.plane.adopt(&request.store_id, &contents).await.map_err(from_plane)?;
+        Ok(Response::new(stored::adopted(answer)))
+    }
+
+    async fn report_damage(
+        &self,
+        request: Request<ReportDamageRequest>,
+    ) -> Result<Response<ReportDamageResponse>, Status> {
+        let request = from_node(request)?;
+        stored::ids(&[&request.store_id])?;
+        let noticed = request.damages.into_iter().map(stored::noticed_in).collect::<Result<Vec<_>, Status>>()?;
+        let healed = stored::digests_in("healed_digests", &request.healed_digests)?;
+        let recorded = self.plane.report_damage(&request.store_id, &noticed, &healed).await.map_err(from_plane)?;
+        let recorded_digests = recorded.iter().map(ToString::to_string).collect();
+        Ok(Response::new(ReportDamageResponse { recorded_digests }))
+    }
+
+    async fn claim_scrub(&self, request: Request<ClaimScrubRequest>) -> Result<Response<ClaimScrubResponse>, Status> {
+        let request = from_node(request)?;
+        let contents = self.plane.claim_scrub(request.limit).await.map_err(from_plane)?;
+        Ok(Response::new(ClaimScrubResponse { contents: stored::contents(contents) }))
+    }
+
+    async fn list_group_contents(
+        &self,
+        request: Request<ListGroupContentsRequest>,
+    ) -> Result<Response<ListGroupContentsResponse>, Status> {
+        let request = from_node(request)?;
+        let after = parse_optional("after_digest", &request.after_digest)?;
+        let (contents, total) =
+            self.plane.group_contents(&request.group_id, after.as_ref(), request.limit).await.map_err(from_plane)?;
+        Ok(Response::new(ListGroupContentsResponse { contents: stored::contents(contents), total }))
+    }
+}
+
+fn nobody_waits() -> Status {
+    Status::not_found("another node has this errand, or nobody waits for it any more: give it up")
+}
+
+fn refusal(refused: &PullRefused) -> SignInRefused {
+    let reason = match refused {
+        PullRefused::TooManyFailures(_) => SignInRefusal::TooManyRequests,
+        PullRefused::Keys(_) => SignInRefusal::Unavailable,
+        PullRefused::WrongCredentials
+        | PullRefused::Oidc(_)
+        | PullRefused::SignInNeeded
+        | PullRefused::DisabledUser { .. }
+        | PullRefused::OtherToken { .. } => SignInRefusal::Unauthenticated,
+        PullRefused::MissingScopes { .. } | PullRefused::MayNot { .. } | PullRefused::Disabled { .. } => {
+            SignInRefusal::Denied
+        }
+        PullRefused::NotFound { .. } => SignInRefusal::NotFound,
+    };
+    let retry_after_seconds = match refused {
+        PullRefused::TooManyFailures(problem) => retry_after_seconds(problem.retry_after),
+        PullRefused::Keys(_) => KEYS_RETRY_SECONDS,
+        _ => 0,
+    };
+    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds }
+}

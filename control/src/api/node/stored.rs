@@ -1,0 +1,73 @@
+//! Messages about stored content and its damage, to and from the plane's own words.
+
+use roadstead_proto::{Digest, node::v1, v1 as public};
+use tonic::Status;
+
+use crate::api::{
+    errors::{invalid_field, parse},
+    public::convert,
+};
+use crate::{
+    rules::cache::corruption::{Damage, DamageKind, Noticed, Stored},
+    usecases::cache::garbage::Adopted,
+};
+
+/// Most bytes of a node's or store's id.
+const MAX_ID_BYTES: usize = 512;
+
+/// Ids as nodes name themselves and their stores.
+pub fn ids(ids: &[&str]) -> Result<(), Status> {
+    if ids.iter().any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control)) {
+        return Err(invalid_field("id", format!("at most {MAX_ID_BYTES} bytes, and no control characters")));
+    }
+    Ok(())
+}
+
+pub fn digests_in(field: &str, digests: &[String]) -> Result<Vec<Digest>, Status> {
+    digests.iter().map(|digest| parse(field, digest)).collect()
+}
+
+pub fn contents_in(contents: Vec<v1::StoredContent>) -> Result<Vec<Stored>, Status> {
+    let stored = |content: v1::StoredContent| {
+        Ok(Stored { digest: parse("contents.digest", &content.digest)?, size_bytes: content.size_bytes.max(0) })
+    };
+    contents.into_iter().map(stored).collect()
+}
+
+pub fn contents(contents: Vec<Stored>) -> Vec<v1::StoredContent> {
+    let content =
+        |stored: Stored| v1::StoredContent { digest: stored.digest.to_string(), size_bytes: stored.size_bytes };
+    contents.into_iter().map(content).collect()
+}
+
+pub fn adopted(adopted: Adopted) -> v1::AdoptContentsResponse {
+    let wrong_size_digests = adopted.wrong_size.iter().map(Digest::to_string).collect();
+    v1::AdoptContentsResponse { adopted: adopted.adopted, wrong_size_digests }
+}
+
+pub fn noticed_in(noticed: v1::DamagedContent) -> Result<Noticed, Status> {
+    let kind = match noticed.damage() {
+        v1::StoredDamage::Missing => DamageKind::Missing,
+        v1::StoredDamage::Size => DamageKind::Size,
+        v1::StoredDamage::Digest => DamageKind::Digest,
+        v1::StoredDamage::Unspecified => return Err(invalid_field("damages.damage", "required")),
+    };
+    Ok(Noticed { digest: parse("damages.digest", &noticed.digest)?, kind, found_bytes: noticed.found_bytes.max(0) })
+}
+
+pub fn damage(damage: Damage) -> public::Damage {
+    let kind = match damage.noticed.kind {
+        DamageKind::Missing => public::DamageKind::Missing,
+        DamageKind::Size => public::DamageKind::Size,
+        DamageKind::Digest => public::DamageKind::Digest,
+    };
+    public::Damage {
+        images: damage.images,
+        digest: damage.noticed.digest.to_string(),
+        kind: kind.into(),
+        size_bytes: damage.size_bytes,
+        found_bytes: damage.noticed.found_bytes,
+        noticed_at: Some(convert::timestamp(damage.noticed_at_ms)),
+        healed_at: damage.healed_at_ms.map(convert::timestamp),
+    }
+}

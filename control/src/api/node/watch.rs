@@ -1,0 +1,55 @@
+//! The watch as a gRPC stream: what a node holds while it watches.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use roadstead_proto::node::v1::WatchResponse;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use crate::api::node::convert;
+use crate::watch::{
+    Event,
+    feed::{Told, Untold},
+};
+
+/// Events of one watcher. Dropping it (the node is gone) ends the watch.
+pub struct WatchStream {
+    events: mpsc::Receiver<Told<Event>>,
+    watchers: Gauge,
+}
+
+impl WatchStream {
+    pub fn new(events: mpsc::Receiver<Told<Event>>, watchers: Gauge) -> Self {
+        watchers.inc();
+        Self { events, watchers }
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.watchers.dec();
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = Result<WatchResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(ready!(self.events.poll_recv(cx)).map(|next| match next {
+            Ok(event) => convert::event(&event),
+            Err(untold) => Err(status(untold)),
+        }))
+    }
+}
+
+fn status(untold: Untold) -> Status {
+    match untold {
+        Untold::Unavailable => Status::unavailable(untold.to_string()),
+        Untold::Broken => Status::internal(untold.to_string()),
+    }
+}

@@ -1,0 +1,67 @@
+//! `roadstead.v1.AuditService`.
+
+use std::sync::Arc;
+
+use prost_types::Timestamp;
+use roadstead_proto::v1::{ListEventsRequest, ListEventsResponse, audit_service_server::AuditService};
+use tonic::{Request, Response, Status};
+
+use super::{convert, page};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, allow_on, denied, from_plane, invalid_field},
+};
+use crate::{
+    rules::{
+        access::{Action, Denied},
+        audit::Wanted,
+    },
+    usecases::Plane,
+};
+
+/// The service.
+pub struct Audit(Arc<Plane>);
+
+impl Audit {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::AuditGroup)?;
+        let request = request.into_inner();
+        let group = if request.group_path.is_empty() {
+            if !caller.principal.is_admin() {
+                return Err(denied(Denied::NeedsAdmin));
+            }
+            None
+        } else {
+            Some(allow_on(&self.0, &caller, Action::AuditGroup, "group_path", &request.group_path).await?)
+        };
+        let (before_id, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let wanted = Wanted {
+            group,
+            of_earlier_groups: caller.principal.is_admin(),
+            since_ms: request.since.map(|at| time("since", at)).transpose()?.unwrap_or(i64::MIN),
+            until_ms: request.until.map(|at| time("until", at)).transpose()?.unwrap_or(i64::MAX),
+        };
+        let found = self.0.events(wanted, &before_id, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|event| event.id.as_str()));
+        let events = found.items.into_iter().map(convert::event).collect();
+        Ok(Response::new(ListEventsResponse { events, next_page_token }))
+    }
+}
+
+/// A time of a request, in milliseconds; whatever is within one counts as all of it.
+fn time(field: &str, at: Timestamp) -> Result<i64, Status> {
+    let nanos = i64::from(at.nanos);
+    at.seconds
+        .checked_mul(1000)
+        .and_then(|ms| ms.checked_add(nanos / 1_000_000))
+        .filter(|_| (0..1_000_000_000).contains(&nanos))
+        .ok_or_else(|| invalid_field(field, "must be a time"))
+}

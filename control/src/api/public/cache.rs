@@ -1,0 +1,391 @@
+//! `roadstead.v1.CacheService`.
+
+use std::{sync::Arc, time::Duration};
+
+use roadstead_proto::{
+    Digest, ImageName, Reference, Tag,
+    v1::{
+        ApplyRetentionRequest, ApplyRetentionResponse, CheckCacheRequest, CreatePrefetchScheduleRequest,
+        CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, EvictionReason,
+        GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse, ListDailyUsageRequest,
+        ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest, ListManifestsResponse,
+        ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse,
+        ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest,
+        PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode, cache_service_server::CacheService,
+    },
+};
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+
+use super::{
+    check_stream::{self, CheckStream},
+    convert, page,
+    prefetch_stream::{self, PrefetchStream},
+};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
+    public::list,
+};
+use crate::{
+    rules::{
+        access::{Action, Actor},
+        cache::{
+            content::GroupRepository,
+            retention::{Eviction, Reason},
+        },
+        cluster::node::Node,
+    },
+    usecases::{
+        Plane,
+        cache::purge::{PurgeOutcome, PurgeRequest, Scope},
+        jobs::schedule::no_schedule,
+    },
+};
+
+/// Most evictions that an answer lists.
+const MAX_EVICTIONS: usize = 1000;
+
+/// The service.
+pub struct Cache(Arc<Plane>);
+
+impl Cache {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+
+    /// What a purge is of, if the caller may purge that.
+    async fn scope(&self, caller: &Actor, request: &PurgeCacheRequest) -> Result<Scope, Status> {
+        if !request.all_groups {
+            let path = allow_on(&self.0, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
+            return Ok(Scope::Group(path));
+        }
+        allow(caller, Action::PurgeEverything)?;
+        if !request.group_path.is_empty() {
+            return Err(invalid_field("group_path", "must be empty with all_groups"));
+        }
+        Ok(Scope::AllGroups)
+    }
+}
+
+fn eviction(eviction: Eviction<GroupRepository>) -> roadstead_proto::v1::Eviction {
+    let reason = match eviction.reason {
+        Reason::Age => EvictionReason::Age,
+        Reason::Room => EvictionReason::Quota,
+    };
+    roadstead_proto::v1::Eviction {
+        image: eviction.place.to_string(),
+        tags: eviction.tags,
+        digest: eviction.root.to_string(),
+        bytes: eviction.bytes,
+        last_pulled_at: eviction.last_pulled_ms.map(convert::timestamp),
+        reason: reason.into(),
+    }
+}
+
+fn unreached_node(node: Node) -> UnreachedNode {
+    UnreachedNode { name: node.name, last_heard_at: Some(convert::timestamp(node.heard_at_ms)) }
+}
+
+#[tonic::async_trait]
+impl CacheService for Cache {
+    type PrefetchImageStream = PrefetchStream;
+
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_images(&path, request)?;
+        let page = self.0.images(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListImagesResponse {
+            images: page.items.into_iter().map(list::image).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_tags(&self, request: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_tags(&path, request)?;
+        let page = self.0.tags(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListTagsResponse { tags: page.items.into_iter().map(list::tag).collect(), next_page_token }))
+    }
+
+    async fn list_manifests(
+        &self,
+        request: Request<ListManifestsRequest>,
+    ) -> Result<Response<ListManifestsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_manifests(&path, request, self.0.clock.now_ms())?;
+        let page = self.0.manifests(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|manifest| manifest.item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListManifestsResponse {
+            manifests: page.items.into_iter().map(list::manifest).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_blobs(&self, request: Request<ListBlobsRequest>) -> Result<Response<ListBlobsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_blobs(&path, request, self.0.clock.now_ms())?;
+        let page = self.0.blobs(&path, &listing).await.map_err(from_plane)?;
+        let last = page.items.last().map(|item| item.position(listing.order));
+        let next_page_token = list.next(page.more, last, &listing);
+        Ok(Response::new(ListBlobsResponse {
+            blobs: page.items.into_iter().map(list::blob).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_daily_usage(
+        &self,
+        request: Request<ListDailyUsageRequest>,
+    ) -> Result<Response<ListDailyUsageResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let days = list::days(request.days)?;
+        let days = self.0.daily_usage(&path, days).await.map_err(from_plane)?;
+        Ok(Response::new(ListDailyUsageResponse { days: days.into_iter().map(list::day).collect() }))
+    }
+
+    async fn get_stats(&self, request: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
+        let path =
+            allow_on(&self.0, &caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)
+                .await?;
+        let (group, figures) = self.0.stats(&path).await.map_err(from_plane)?;
+        Ok(Response::new(GetStatsResponse {
+            images: figures.images,
+            manifests: figures.manifests,
+            blobs: figures.blobs,
+            bytes: figures.bytes,
+            hits: group.hits,
+            misses: group.misses,
+        }))
+    }
+
+    async fn purge_cache(&self, request: Request<PurgeCacheRequest>) -> Result<Response<PurgeCacheResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let scope = self.scope(&caller, &request).await?;
+        let image = parse_optional("image", &request.image)?;
+        let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
+        if tag.is_some() && image.is_none() {
+            return Err(invalid_field("tag", "needs image too: a tag belongs to an image"));
+        }
+        let older_than = request.older_than.map(|age| convert::duration_ms("older_than", age)).transpose()?;
+        let purge = PurgeRequest {
+            image,
+            tag: tag.map(|tag| tag.as_str().to_owned()),
+            digest: parse_optional("digest", &request.digest)?,
+            upstream: parse_optional("upstream", &request.upstream)?,
+            older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+            dry_run: request.dry_run,
+        };
+        // By itself: what is begun is done, whether or not the caller waits for it.
+        let plane = Arc::clone(&self.0);
+        let purging = tokio::spawn(async move { plane.purge(&caller, &scope, &purge).await }.in_current_span());
+        let PurgeOutcome { purged, groups, unreached } = purging
+            .await
+            .map_err(|_| Status::internal("the purge broke off; the log says why"))?
+            .map_err(from_plane)?;
+        Ok(Response::new(PurgeCacheResponse {
+            tags: purged.tags,
+            manifests: purged.manifests,
+            blobs: purged.blobs,
+            bytes: purged.bytes,
+            groups,
+            unreached_nodes: unreached.into_iter().map(unreached_node).collect(),
+        }))
+    }
+
+    async fn list_tag_history(
+        &self,
+        request: Request<ListTagHistoryRequest>,
+    ) -> Result<Response<ListTagHistoryResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        let found = self.0.tag_history(&path, &image, &tag).await.map_err(from_plane)?;
+        let sightings = found.into_iter().map(convert::sighting).collect();
+        Ok(Response::new(ListTagHistoryResponse { sightings }))
+    }
+
+    type CheckCacheStream = CheckStream;
+
+    async fn apply_retention(
+        &self,
+        request: Request<ApplyRetentionRequest>,
+    ) -> Result<Response<ApplyRetentionResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        // By itself, as a purge is.
+        let plane = Arc::clone(&self.0);
+        let applying = async move { plane.apply_retention(&caller, &path, request.dry_run).await };
+        let retained = tokio::spawn(applying.in_current_span())
+            .await
+            .map_err(|_| Status::internal("retention broke off; the log says why"))?
+            .map_err(from_plane)?;
+        Ok(Response::new(ApplyRetentionResponse {
+            evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),
+            manifests: retained.manifests,
+            bytes: retained.bytes,
+            bytes_left: retained.bytes_left,
+        }))
+    }
+
+    async fn check_cache(
+        &self,
+        request: Request<CheckCacheRequest>,
+    ) -> Result<Response<Self::CheckCacheStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let check = self.0.check_cache(&caller, &path, request.deep).await.map_err(from_plane)?;
+        Ok(Response::new(check_stream::stream(Arc::clone(&self.0), check)))
+    }
+
+    async fn pin_tag(&self, request: Request<PinTagRequest>) -> Result<Response<PinTagResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        let digest: Digest = parse("digest", &request.digest)?;
+        self.0.pin_tag(&caller, &path, &image, &tag, &digest).await.map_err(from_plane)?;
+        Ok(Response::new(PinTagResponse {}))
+    }
+
+    async fn unpin_tag(&self, request: Request<UnpinTagRequest>) -> Result<Response<UnpinTagResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
+        self.0.unpin_tag(&caller, &path, &image, &tag).await.map_err(from_plane)?;
+        Ok(Response::new(UnpinTagResponse {}))
+    }
+
+    async fn prefetch_image(
+        &self,
+        request: Request<PrefetchImageRequest>,
+    ) -> Result<Response<Self::PrefetchImageStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, reference) = image_reference(&request.image)?;
+        let waiting =
+            self.0.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_plane)?;
+        Ok(Response::new(prefetch_stream::stream(waiting)))
+    }
+
+    async fn create_prefetch_schedule(
+        &self,
+        request: Request<CreatePrefetchScheduleRequest>,
+    ) -> Result<Response<CreatePrefetchScheduleResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let (image, reference) = image_reference(&request.image)?;
+        let Reference::Tag(tag) = reference else {
+            return Err(invalid_field("image", "a digest never changes: prefetch it once, or name a tag"));
+        };
+        let every = request.every.ok_or_else(|| invalid_field("every", "required: five minutes to 30 days"))?;
+        let every_ms = convert::duration_ms("every", every)?;
+        let made = self.0.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
+        let schedule = made.map_err(from_plane)?;
+        Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
+    }
+
+    async fn list_prefetch_schedules(
+        &self,
+        request: Request<ListPrefetchSchedulesRequest>,
+    ) -> Result<Response<ListPrefetchSchedulesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.schedules(&path, &after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|schedule| schedule.id.as_str()));
+        let schedules = found.items.into_iter().map(convert::schedule).collect();
+        Ok(Response::new(ListPrefetchSchedulesResponse { schedules, next_page_token }))
+    }
+
+    async fn delete_prefetch_schedule(
+        &self,
+        request: Request<DeletePrefetchScheduleRequest>,
+    ) -> Result<Response<DeletePrefetchScheduleResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeGroup)?;
+        let id = request.into_inner().id;
+        if id.is_empty() {
+            return Err(invalid_field("id", "required: the id of a schedule"));
+        }
+        // One of another group looks like one that is not there.
+        let missing = || from_plane(no_schedule(&id));
+        let schedule = self.0.schedule(&id).await.map_err(from_plane)?.ok_or_else(missing)?;
+        if self.0.authorize(&caller, Action::ChangeGroup, &schedule.group).await.is_err() {
+            return Err(missing());
+        }
+        self.0.delete_schedule(&caller, &id).await.map_err(from_plane)?;
+        Ok(Response::new(DeletePrefetchScheduleResponse {}))
+    }
+}
+
+/// A required image, without tag or digest.
+fn image(field: &str, text: &str) -> Result<ImageName, Status> {
+    if text.is_empty() {
+        Err(invalid_field(field, "required: an image, as in alpine or ghcr.io/org/app"))
+    } else {
+        parse(field, text)
+    }
+}
+
+/// An image with its tag or digest: "alpine:3.20", "alpine@sha256:…"; without either, "latest".
+fn image_reference(text: &str) -> Result<(ImageName, Reference), Status> {
+    if let Some((name, digest)) = text.split_once('@') {
+        return Ok((image("image", name)?, Reference::Digest(parse("image", digest)?)));
+    }
+    // A colon before a slash is of a port.
+    let name_from = text.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match text[name_from..].find(':') {
+        Some(colon) => (&text[..name_from + colon], &text[name_from + colon + 1..]),
+        None => (text, "latest"),
+    };
+    Ok((image("image", name)?, Reference::Tag(parse("image", tag)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_come_with_tag_or_digest_or_mean_latest() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, expected) in [
+            ("alpine".to_owned(), Some("alpine latest".to_owned())),
+            ("alpine:3.20".to_owned(), Some("alpine 3.20".to_owned())),
+            ("reg:5000/a/b".to_owned(), Some("reg:5000/a/b latest".to_owned())),
+            ("reg:5000/a/b:v1".to_owned(), Some("reg:5000/a/b v1".to_owned())),
+            (format!("ghcr.io/a/b@{digest}"), Some(format!("ghcr.io/a/b {digest}"))),
+            (String::new(), None),
+            ("alpine:".to_owned(), None),
+            ("alpine:a b".to_owned(), None),
+            ("alpine@sha256:1".to_owned(), None),
+            ("Alpine".to_owned(), None),
+        ] {
+            let got = image_reference(&text).ok().map(|(image, reference)| format!("{image} {reference}"));
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+}

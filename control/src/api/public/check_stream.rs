@@ -1,0 +1,71 @@
+//! A check of a group's content as a gRPC stream: what the node tells, and what was found wrong, until it is done. Dropping the
+//! stream (the caller is gone) gives the check up.
+
+use std::{collections::HashSet, pin::Pin, sync::Arc};
+
+use roadstead_proto::{Digest, v1::CheckCacheResponse};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::Status;
+
+use crate::api::{
+    errors::{self, from_plane},
+    node::stored,
+};
+use crate::{
+    jobs::{CheckProgress, Report},
+    usecases::{Plane, cache::corruption::Check},
+};
+
+/// The stream.
+pub type CheckStream = Pin<Box<dyn Stream<Item = Result<CheckCacheResponse, Status>> + Send>>;
+
+/// What the caller is told of a check.
+pub fn stream(plane: Arc<Plane>, check: Check) -> CheckStream {
+    let (sender, told) = mpsc::channel(1);
+    tokio::spawn(async move {
+        // Ends at once when the caller is gone, and the errand with it.
+        tokio::select! {
+            () = sender.closed() => {}
+            () = tell(&plane, check, &sender) => {}
+        }
+    });
+    Box::pin(ReceiverStream::new(told))
+}
+
+async fn tell(plane: &Plane, mut check: Check, sender: &mpsc::Sender<Result<CheckCacheResponse, Status>>) {
+    let mut listed = HashSet::new();
+    loop {
+        let (progress, done) = match check.waiting.next().await {
+            Ok(Report::Checking(progress)) => (Ok(progress), false),
+            Ok(Report::Checked(progress)) => (Ok(progress), true),
+            Ok(Report::Failed(error)) | Err(error) => (Err(errors::errand(error)), true),
+            Ok(Report::Progress(_) | Report::Done(_) | Report::CredentialGood) => {
+                (Err(Status::internal("a node answered what was not asked")), true)
+            }
+        };
+        let told = match progress {
+            Ok(progress) => response(plane, &check, progress, done, &mut listed).await,
+            Err(status) => Err(status),
+        };
+        let done = done || told.is_err();
+        if sender.send(told).await.is_err() || done {
+            return;
+        }
+    }
+}
+
+/// What is found wrong is in the database before the node says how far it is.
+async fn response(
+    plane: &Plane,
+    check: &Check,
+    progress: CheckProgress,
+    done: bool,
+    listed: &mut HashSet<Digest>,
+) -> Result<CheckCacheResponse, Status> {
+    let mut damages = plane.damages(&check.group_id, check.began_ms).await.map_err(from_plane)?;
+    damages.retain(|damage| listed.insert(damage.noticed.digest));
+    let CheckProgress { total, checked, read_bytes } = progress;
+    let damages = damages.into_iter().map(stored::damage).collect();
+    Ok(CheckCacheResponse { total, checked, read_bytes, damages, done })
+}

@@ -1,0 +1,68 @@
+//! `roadstead.v1.ClusterService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::v1::{
+    ListNodesRequest, ListNodesResponse, Node, NodeState, cluster_service_server::ClusterService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{convert, page};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, from_plane},
+};
+use crate::{
+    rules::{access::Action, cluster::node},
+    usecases::{Plane, cluster::node::ListedNode},
+};
+
+/// The service.
+pub struct Cluster(Arc<Plane>);
+
+impl Cluster {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadEverything)?;
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.nodes(&after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|listed| listed.node.id.as_str()));
+        let nodes = found.items.into_iter().map(shown).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+}
+
+fn shown(listed: ListedNode) -> Node {
+    let ListedNode { node, state, revisions_behind } = listed;
+    let state = match state {
+        node::NodeState::Up => NodeState::Up,
+        node::NodeState::Lagging => NodeState::Lagging,
+        node::NodeState::Unreachable => NodeState::Unreachable,
+    };
+    let figures = node.figures;
+    Node {
+        id: node.id,
+        name: node.name,
+        version: node.version,
+        state: state.into(),
+        // A node that has begun to watch and has not reported yet has not said when it started.
+        started_at: (node.started_at_ms > 0).then(|| convert::timestamp(node.started_at_ms)),
+        last_heard_at: Some(convert::timestamp(node.heard_at_ms)),
+        applied_revision: node.applied_revision,
+        revisions_behind,
+        fills: figures.fills,
+        served_bytes: figures.served_bytes,
+        fetched_bytes: figures.fetched_bytes,
+        peer_bytes: figures.peer_bytes,
+        peer_url: node.peer_url,
+        store_total_bytes: figures.store_total_bytes,
+        store_available_bytes: figures.store_available_bytes,
+    }
+}

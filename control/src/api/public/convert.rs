@@ -1,0 +1,280 @@
+//! Messages of `roadstead.v1` to and from the plane's own words.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use roadstead_proto::{GroupPath, UpstreamHost, v1};
+
+use crate::api::{
+    errors::{invalid_field, parse},
+    public::tag_settings,
+};
+use crate::{
+    oidc::Trust,
+    rules::audit::{Event, Outcome},
+    store::identity::oidc::StoredIssuer,
+};
+use crate::{
+    rules::{
+        groups::{
+            group::{Group, Visibility},
+            member::{Member, Role},
+        },
+        identity::{
+            token::{Token, TokenKind},
+            user::User,
+        },
+        jobs::schedule::Schedule,
+        upstreams::{
+            pull_limit::Condition,
+            status::{Health, Status},
+            upstream::Upstream,
+        },
+    },
+    usecases::tags::history::TagSighting,
+};
+
+pub fn timestamp(ms: i64) -> Timestamp {
+    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    Timestamp { seconds: ms.div_euclid(1000), nanos }
+}
+
+/// A duration of a request, in milliseconds.
+pub fn duration_ms(field: &str, duration: prost_types::Duration) -> Result<i64, tonic::Status> {
+    let bad = || invalid_field(field, "must be a duration that is not negative");
+    let duration = Duration::try_from(duration).map_err(|_| bad())?;
+    i64::try_from(duration.as_millis()).map_err(|_| bad())
+}
+
+pub fn duration(ms: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    prost_types::Duration { seconds: ms.div_euclid(1000), nanos }
+}
+
+/// A visibility of a request; `None` if nothing is said.
+pub fn visibility(value: i32) -> Result<Option<Visibility>, tonic::Status> {
+    match v1::Visibility::try_from(value) {
+        Ok(v1::Visibility::Unspecified) => Ok(None),
+        Ok(v1::Visibility::Private) => Ok(Some(Visibility::Private)),
+        Ok(v1::Visibility::Internal) => Ok(Some(Visibility::Internal)),
+        Ok(v1::Visibility::Public) => Ok(Some(Visibility::Public)),
+        Err(_) => Err(invalid_field("visibility", format!("{value} is not a visibility: private, internal, public"))),
+    }
+}
+
+/// A list of upstreams of a request.
+pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, tonic::Status> {
+    hosts.iter().map(|host| parse(field, host)).collect()
+}
+
+pub fn group(group: Group) -> v1::Group {
+    let settings = group.settings;
+    let visibility = match settings.visibility {
+        Visibility::Private => v1::Visibility::Private,
+        Visibility::Internal => v1::Visibility::Internal,
+        Visibility::Public => v1::Visibility::Public,
+    };
+    v1::Group {
+        id: group.id,
+        path: group.path.to_string(),
+        visibility: visibility.into(),
+        anonymous_pull: settings.anonymous_pull,
+        enabled: settings.enabled,
+        frozen: settings.frozen,
+        upstreams: settings.upstreams.iter().map(ToString::to_string).collect(),
+        max_age: Some(duration(settings.max_age_ms)),
+        retention: Some(duration(settings.retention_ms)),
+        max_stale: Some(duration(settings.tags.max_stale_ms)),
+        cooldown: Some(duration(settings.tags.cooldown_ms)),
+        missing_tag: tag_settings::missing(Some(settings.tags.missing_tag)),
+        tag_rules: settings.tags.rules.iter().map(tag_settings::rule).collect(),
+        allowed_images: settings.images.allowed.iter().map(ToString::to_string).collect(),
+        denied_images: settings.images.denied.iter().map(ToString::to_string).collect(),
+        etag: group.etag.to_string(),
+        created_at: Some(timestamp(group.created_at_ms)),
+        updated_at: Some(timestamp(group.updated_at_ms)),
+        old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
+        quota_bytes: settings.quota_bytes,
+        protected_tags: settings.protected_tags.iter().map(ToString::to_string).collect(),
+    }
+}
+
+pub fn token(token: Token) -> v1::Token {
+    let kind = match token.kind {
+        TokenKind::Admin => v1::TokenKind::Admin,
+        TokenKind::Group => v1::TokenKind::Group,
+        TokenKind::Node => v1::TokenKind::Node,
+        TokenKind::Personal => v1::TokenKind::Personal,
+        TokenKind::GroupAccess => v1::TokenKind::GroupAccess,
+        TokenKind::Job => v1::TokenKind::Job,
+        TokenKind::Service => v1::TokenKind::Service,
+    };
+    v1::Token {
+        id: token.id,
+        kind: kind.into(),
+        name: token.name,
+        username: token.username,
+        group_path: token.group.map(|group| group.to_string()).unwrap_or_default(),
+        scopes: token.scopes.iter().map(ToString::to_string).collect(),
+        created_at: Some(timestamp(token.created_at_ms)),
+        expires_at: token.expires_at_ms.map(timestamp),
+        last_used_at: token.last_used_at_ms.map(timestamp),
+        user: token.user.map(|user| user.name).unwrap_or_default(),
+        role: token.role.map_or(v1::Role::Unspecified, role).into(),
+    }
+}
+
+/// A role of a request; `None` if nothing is said.
+pub fn role_in(value: i32) -> Result<Option<Role>, tonic::Status> {
+    match v1::Role::try_from(value) {
+        Ok(v1::Role::Unspecified) => Ok(None),
+        Ok(v1::Role::Guest) => Ok(Some(Role::Guest)),
+        Ok(v1::Role::Maintainer) => Ok(Some(Role::Maintainer)),
+        Ok(v1::Role::Owner) => Ok(Some(Role::Owner)),
+        Err(_) => Err(invalid_field("role", format!("{value} is not a role: guest, maintainer, owner"))),
+    }
+}
+
+/// An etag of a request; `None` if it is empty.
+pub fn etag(text: &str) -> Result<Option<i64>, tonic::Status> {
+    match text {
+        "" => Ok(None),
+        text => {
+            text.parse().map(Some).map_err(|_| invalid_field("etag", "must be an etag that was answered, or empty"))
+        }
+    }
+}
+
+pub fn user(user: User) -> v1::User {
+    v1::User {
+        id: user.id,
+        name: user.name.to_string(),
+        admin: user.admin,
+        disabled: user.disabled,
+        etag: user.etag.to_string(),
+        created_at: Some(timestamp(user.created_at_ms)),
+        last_seen_at: user.last_seen_at_ms.map(timestamp),
+    }
+}
+
+pub fn member(member: Member) -> v1::Member {
+    v1::Member {
+        user: member.user,
+        role: role(member.role).into(),
+        group_path: member.group.to_string(),
+        added_at: Some(timestamp(member.added_at_ms)),
+    }
+}
+
+pub fn role(role: Role) -> v1::Role {
+    match role {
+        Role::Guest => v1::Role::Guest,
+        Role::Maintainer => v1::Role::Maintainer,
+        Role::Owner => v1::Role::Owner,
+    }
+}
+
+pub fn upstream(upstream: Upstream) -> v1::Upstream {
+    v1::Upstream {
+        host: upstream.host.to_string(),
+        url: upstream.url,
+        token_hosts: upstream.token_hosts,
+        updated_at: upstream.updated_at_ms.map(timestamp),
+        ca_pem: upstream.ca_pem,
+        redirect_hosts: upstream.redirect_hosts,
+        reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
+    }
+}
+
+pub fn issuer(issuer: StoredIssuer) -> v1::OidcIssuer {
+    v1::OidcIssuer { url: issuer.url, created_at: Some(timestamp(issuer.created_at_ms)) }
+}
+
+pub fn trust(trust: Trust) -> v1::OidcTrust {
+    let claims = trust.claims.into_iter().map(|rule| v1::ClaimRule { claim: rule.claim, pattern: rule.pattern });
+    v1::OidcTrust {
+        id: trust.id,
+        group_path: trust.group.to_string(),
+        issuer: trust.issuer,
+        audience: trust.audience,
+        claims: claims.collect(),
+        created_at: Some(timestamp(trust.created_at_ms)),
+    }
+}
+
+pub fn event(event: Event) -> v1::AuditEvent {
+    let outcome = match event.outcome {
+        Outcome::Done => v1::AuditOutcome::Done,
+        Outcome::Refused => v1::AuditOutcome::Refused,
+        Outcome::Failed => v1::AuditOutcome::Failed,
+    };
+    v1::AuditEvent {
+        id: event.id,
+        at: Some(timestamp(event.at_ms)),
+        actor: event.actor,
+        client_address: event.client_address,
+        action: event.action,
+        subject: event.subject,
+        group_path: event.group_path,
+        outcome: outcome.into(),
+        detail: event.detail,
+        count: event.count,
+    }
+}
+
+pub fn sighting(sighting: TagSighting) -> v1::TagSighting {
+    v1::TagSighting {
+        digest: sighting.digest.to_string(),
+        first_seen_at: sighting.first_seen_ms.map(timestamp),
+        last_seen_at: sighting.last_seen_ms.map(timestamp),
+        cached: sighting.cached,
+        served: sighting.served,
+        pinned: sighting.pinned,
+    }
+}
+
+pub fn schedule(schedule: Schedule) -> v1::PrefetchSchedule {
+    v1::PrefetchSchedule {
+        id: schedule.id,
+        group_path: schedule.group.to_string(),
+        image: format!("{}:{}", schedule.place, schedule.tag),
+        platforms: schedule.platforms,
+        every: Some(duration(schedule.every_ms)),
+        last_run_at: schedule.last_run_at_ms.map(timestamp),
+        last_error: schedule.last_error,
+    }
+}
+
+/// How an upstream is doing for one set of credentials.
+pub fn status(host: String, username: String, status: Status) -> v1::UpstreamStatus {
+    let known = |at_ms: i64| (at_ms > 0).then(|| timestamp(at_ms));
+    let health = match status.health {
+        Health::Unknown => v1::UpstreamHealth::Unspecified,
+        Health::Good => v1::UpstreamHealth::Good,
+        Health::Failing => v1::UpstreamHealth::Failing,
+        Health::Open => v1::UpstreamHealth::Open,
+    };
+    let limit = |condition: Condition| {
+        let window_ms = (condition.window_seconds > 0).then(|| condition.window_ms());
+        v1::PullLimit {
+            limit: condition.limit,
+            remaining: condition.remaining,
+            window: window_ms.map(duration),
+            source: condition.source,
+            seen_at: Some(timestamp(condition.seen_at_ms)),
+            resets_at: window_ms.map(|ms| timestamp(condition.seen_at_ms.saturating_add(ms))),
+        }
+    };
+    let spent = |(group, pulls): (GroupPath, i64)| v1::PullSpend { group_path: group.to_string(), pulls };
+    v1::UpstreamStatus {
+        host,
+        username,
+        health: health.into(),
+        last_error: status.last_error,
+        last_failed_at: known(status.last_failed_at_ms),
+        last_answered_at: known(status.last_answered_at_ms),
+        paused_until: known(status.paused_until_ms),
+        limits: status.limits.into_iter().map(limit).collect(),
+        spent: status.spent.into_iter().map(spent).collect(),
+    }
+}

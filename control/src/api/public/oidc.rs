@@ -1,0 +1,104 @@
+//! `roadstead.v1.OidcService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::v1::{
+    AddIssuerRequest, AddIssuerResponse, CreateTrustRequest, CreateTrustResponse, DeleteTrustRequest,
+    DeleteTrustResponse, ListIssuersRequest, ListIssuersResponse, ListTrustsRequest, ListTrustsResponse,
+    RemoveIssuerRequest, RemoveIssuerResponse, oidc_service_server::OidcService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{convert, page};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, allow_on, from_plane, invalid_field, parse},
+};
+use crate::{
+    oidc::{ClaimRule, NewTrust},
+    rules::access::Action,
+    usecases::Plane,
+};
+
+/// The service.
+pub struct Oidc(Arc<Plane>);
+
+impl Oidc {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl OidcService for Oidc {
+    async fn add_issuer(&self, request: Request<AddIssuerRequest>) -> Result<Response<AddIssuerResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        let url = parse("url", &request.get_ref().url)?;
+        let issuer = self.0.add_issuer(&caller, &url).await.map_err(from_plane)?;
+        Ok(Response::new(AddIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
+    }
+
+    async fn list_issuers(
+        &self,
+        request: Request<ListIssuersRequest>,
+    ) -> Result<Response<ListIssuersResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadUpstreams)?;
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.issuers(&after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|issuer| issuer.url.as_str()));
+        let issuers = found.items.into_iter().map(convert::issuer).collect();
+        Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
+    }
+
+    async fn remove_issuer(
+        &self,
+        request: Request<RemoveIssuerRequest>,
+    ) -> Result<Response<RemoveIssuerResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        self.0.remove_issuer(&caller, &request.get_ref().url).await.map_err(from_plane)?;
+        Ok(Response::new(RemoveIssuerResponse {}))
+    }
+
+    async fn create_trust(
+        &self,
+        request: Request<CreateTrustRequest>,
+    ) -> Result<Response<CreateTrustResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let group = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let issuer = parse("issuer", &request.issuer)?;
+        let rule = |rule: roadstead_proto::v1::ClaimRule| ClaimRule { claim: rule.claim, pattern: rule.pattern };
+        let claims = request.claims.into_iter().map(rule).collect();
+        let new = NewTrust { group, issuer, audience: request.audience, claims };
+        let trust = self.0.create_trust(&caller, new).await.map_err(from_plane)?;
+        Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))
+    }
+
+    async fn list_trusts(&self, request: Request<ListTrustsRequest>) -> Result<Response<ListTrustsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.trusts(&path, &after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|trust| trust.id.as_str()));
+        let trusts = found.items.into_iter().map(convert::trust).collect();
+        Ok(Response::new(ListTrustsResponse { trusts, next_page_token }))
+    }
+
+    async fn delete_trust(
+        &self,
+        request: Request<DeleteTrustRequest>,
+    ) -> Result<Response<DeleteTrustResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeGroup)?;
+        let id = &request.get_ref().id;
+        if id.is_empty() {
+            return Err(invalid_field("id", "required: the id of a trust, as `oidc trust list` shows it"));
+        }
+        self.0.delete_trust(&caller, id).await.map_err(from_plane)?;
+        Ok(Response::new(DeleteTrustResponse {}))
+    }
+}

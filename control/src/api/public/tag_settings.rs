@@ -1,0 +1,95 @@
+//! Settings of tags and images, to and from `roadstead.v1`. What is wrong is collected, so that all of it is named at once.
+
+use std::str::FromStr;
+
+use roadstead_proto::{InvalidImagePattern, v1};
+
+use super::convert;
+use crate::rules::{
+    tags::settings::{MissingTag, TagRule},
+    violation::Violation,
+};
+
+/// What a missing tag means; `None` if nothing is said.
+pub fn missing_in(field: &str, value: i32, found: &mut Vec<Violation>) -> Option<MissingTag> {
+    match v1::MissingTag::try_from(value) {
+        Ok(v1::MissingTag::Unspecified) => None,
+        Ok(v1::MissingTag::Gone) => Some(MissingTag::Gone),
+        Ok(v1::MissingTag::Keep) => Some(MissingTag::Keep),
+        Err(_) => {
+            found.push(Violation::new(field, format!("{value} is neither gone nor keep")));
+            None
+        }
+    }
+}
+
+pub fn missing(missing: Option<MissingTag>) -> i32 {
+    match missing {
+        None => v1::MissingTag::Unspecified.into(),
+        Some(MissingTag::Gone) => v1::MissingTag::Gone.into(),
+        Some(MissingTag::Keep) => v1::MissingTag::Keep.into(),
+    }
+}
+
+/// A duration in milliseconds; `None` if nothing is said.
+pub fn duration_in(field: &str, value: Option<prost_types::Duration>, found: &mut Vec<Violation>) -> Option<i64> {
+    let ms = convert::duration_ms(field, value?);
+    if ms.is_err() {
+        found.push(Violation::new(field, "must be a duration that is not negative"));
+    }
+    ms.ok()
+}
+
+/// A list of patterns.
+pub fn patterns_in<P: FromStr<Err = InvalidImagePattern>>(
+    field: &str,
+    texts: &[String],
+    found: &mut Vec<Violation>,
+) -> Vec<P> {
+    texts
+        .iter()
+        .enumerate()
+        .filter_map(|(position, text)| match text.parse() {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                found.push(Violation::new(format!("{field}[{position}]"), format!("{text:?}: {error}")));
+                None
+            }
+        })
+        .collect()
+}
+
+/// A list of rules.
+pub fn rules_in(rules: Vec<v1::TagRule>, found: &mut Vec<Violation>) -> Vec<TagRule> {
+    let mut parsed = Vec::with_capacity(rules.len());
+    for (position, rule) in rules.into_iter().enumerate() {
+        let field = |name: &str| format!("tag_rules[{position}].{name}");
+        let max_age_ms = duration_in(&field("max_age"), rule.max_age, found);
+        let max_stale_ms = duration_in(&field("max_stale"), rule.max_stale, found);
+        let cooldown_ms = duration_in(&field("cooldown"), rule.cooldown, found);
+        let missing_tag = missing_in(&field("missing_tag"), rule.missing_tag, found);
+        match rule.pattern.parse() {
+            Ok(pattern) => parsed.push(TagRule {
+                pattern,
+                max_age_ms,
+                max_stale_ms,
+                cooldown_ms,
+                missing_tag,
+                immutable: rule.immutable,
+            }),
+            Err(error) => found.push(Violation::new(field("pattern"), format!("{:?}: {error}", rule.pattern))),
+        }
+    }
+    parsed
+}
+
+pub fn rule(rule: &TagRule) -> v1::TagRule {
+    v1::TagRule {
+        pattern: rule.pattern.to_string(),
+        max_age: rule.max_age_ms.map(convert::duration),
+        max_stale: rule.max_stale_ms.map(convert::duration),
+        cooldown: rule.cooldown_ms.map(convert::duration),
+        missing_tag: missing(rule.missing_tag),
+        immutable: rule.immutable,
+    }
+}

@@ -1,0 +1,169 @@
+//! `roadstead.v1.TokenService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::v1::{
+    self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, ListTokensRequest,
+    ListTokensResponse, RevokeTokenRequest, RevokeTokenResponse, create_token_request::Owner,
+    token_service_server::TokenService,
+};
+use secrecy::ExposeSecret as _;
+use tonic::{Request, Response, Status};
+
+use super::{convert, page};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, allow_on, from_plane, invalid_field, parse},
+};
+use crate::{
+    rules::{
+        access::{Action, Actor},
+        identity::token::{DEFAULT_JOB_LIFETIME_MS, NewToken, TokenOwner},
+    },
+    usecases::{Plane, identity::token::TokensOf},
+};
+
+/// What a job token is called if nothing is said.
+const JOB_NAME: &str = "job";
+
+/// The service.
+pub struct Tokens(Arc<Plane>);
+
+impl Tokens {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+
+    /// Whose token is asked for; refuses callers who could make none there before anything else of the request is
+    /// looked at.
+    async fn owner(&self, caller: &Actor, request: &CreateTokenRequest) -> Result<TokenOwner, Status> {
+        let kind = v1::TokenKind::try_from(request.kind)
+            .map_err(|_| invalid_field("kind", format!("{} is not a kind of token", request.kind)))?;
+        let fits = |kinds: &[v1::TokenKind]| {
+            if kind == v1::TokenKind::Unspecified || kinds.contains(&kind) {
+                Ok(())
+            } else {
+                Err(invalid_field("kind", "does not fit the owner; leave it out, or see CreateTokenRequest.kind"))
+            }
+        };
+        if kind != v1::TokenKind::GroupAccess && request.role != 0 {
+            return Err(invalid_field("role", "only group access tokens have a role; leave it out"));
+        }
+        match &request.owner {
+            Some(Owner::GroupPath(path)) => {
+                let path = allow_on(&self.0, caller, Action::ChangeGroup, "group_path", path).await?;
+                fits(&[v1::TokenKind::Group, v1::TokenKind::GroupAccess, v1::TokenKind::Service])?;
+                Ok(match kind {
+                    v1::TokenKind::GroupAccess => {
+                        let role = convert::role_in(request.role)?
+                            .ok_or_else(|| invalid_field("role", "required: guest, maintainer or owner"))?;
+                        TokenOwner::GroupAccess(path, role)
+                    }
+                    v1::TokenKind::Service => TokenOwner::Service(Some(path)),
+                    _ => TokenOwner::Group(path),
+                })
+            }
+            Some(Owner::Node(true)) => {
+                allow(caller, Action::Administer)?;
+                fits(&[v1::TokenKind::Node])?;
+                Ok(TokenOwner::Node)
+            }
+            Some(Owner::User(name)) => {
+                allow(caller, Action::ChangeSelf)?;
+                fits(&[v1::TokenKind::Personal])?;
+                Ok(TokenOwner::Person(parse("user", name)?))
+            }
+            Some(Owner::Service(true)) => {
+                allow(caller, Action::Administer)?;
+                fits(&[v1::TokenKind::Service])?;
+                Ok(TokenOwner::Service(None))
+            }
+            Some(Owner::Node(false) | Owner::Service(false)) | None => {
+                Err(invalid_field("owner", "say whose token it is: a group_path, a user, or node or service = true"))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for Tokens {
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeGroup)?;
+        let request = request.into_inner();
+        let owner = self.owner(&caller, &request).await?;
+        let lifetime_ms = request.expires_in.map(|age| convert::duration_ms("expires_in", age)).transpose()?;
+        let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
+        let (token, secret) = self.0.create_token(&caller, new).await.map_err(from_plane)?;
+        Ok(Response::new(CreateTokenResponse {
+            id: token.id,
+            username: token.username,
+            token: secret.expose_secret().to_owned(),
+            expires_at: token.expires_at_ms.map(convert::timestamp),
+        }))
+    }
+
+    async fn create_job_token(
+        &self,
+        request: Request<CreateJobTokenRequest>,
+    ) -> Result<Response<CreateJobTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let lifetime_ms = match request.expires_in {
+            Some(age) => convert::duration_ms("expires_in", age)?,
+            None => DEFAULT_JOB_LIFETIME_MS,
+        };
+        let name = if request.name.is_empty() { JOB_NAME.to_owned() } else { request.name };
+        let new = NewToken { owner: TokenOwner::Job(path), name, scopes: Vec::new(), lifetime_ms: Some(lifetime_ms) };
+        let (token, secret) = self.0.create_token(&caller, new).await.map_err(from_plane)?;
+        Ok(Response::new(CreateJobTokenResponse {
+            id: token.id,
+            username: token.username,
+            token: secret.expose_secret().to_owned(),
+            expires_at: token.expires_at_ms.map(convert::timestamp),
+        }))
+    }
+
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let of = match (request.group_path.as_str(), request.user.as_str()) {
+            ("", "") => TokensOf::All,
+            (path, "") => {
+                allow(&caller, Action::ReviewGroup)?;
+                TokensOf::Group(parse("group_path", path)?)
+            }
+            ("", name) => {
+                allow(&caller, Action::ReadSelf)?;
+                TokensOf::User(parse("user", name)?)
+            }
+            _ => {
+                allow(&caller, Action::ReadGroup)?;
+                return Err(invalid_field("user", "excludes group_path; ask for one of them"));
+            }
+        };
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.tokens(&caller, &of, &after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|token| token.id.as_str()));
+        let tokens = found.items.into_iter().map(convert::token).collect();
+        Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeGroup)?;
+        let id = request.into_inner().id;
+        if id.is_empty() {
+            return Err(invalid_field("id", "required: the id of a token, as `token list` shows it"));
+        }
+        self.0.revoke_token(&caller, &id).await.map_err(from_plane)?;
+        Ok(Response::new(RevokeTokenResponse {}))
+    }
+}

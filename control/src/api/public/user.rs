@@ -1,0 +1,81 @@
+//! `roadstead.v1.UserService`.
+
+use std::sync::Arc;
+
+use roadstead_proto::v1::{
+    CreateUserRequest, CreateUserResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest, GetUserResponse,
+    ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse, user_service_server::UserService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{convert, page};
+use crate::api::{
+    authenticate::caller,
+    errors::{allow, from_plane, parse},
+};
+use crate::{
+    rules::{
+        access::Action,
+        identity::user::{NewUser, UserChange, UserName},
+    },
+    usecases::Plane,
+};
+
+/// The service.
+pub struct Users(Arc<Plane>);
+
+impl Users {
+    pub fn new(plane: Arc<Plane>) -> Self {
+        Self(plane)
+    }
+}
+
+#[tonic::async_trait]
+impl UserService for Users {
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        let request = request.into_inner();
+        let new = NewUser { name: request.name, password: request.password.into(), admin: request.admin };
+        let user = self.0.create_user(&caller, new).await.map_err(from_plane)?;
+        Ok(Response::new(CreateUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ReadSelf)?;
+        let name: UserName = parse("name", &request.get_ref().name)?;
+        let user = self.0.user(&caller, &name).await.map_err(from_plane)?;
+        Ok(Response::new(GetUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadEverything)?;
+        let request = request.into_inner();
+        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let found = self.0.users(&after, size).await.map_err(from_plane)?;
+        let next_page_token = page::next(found.more, found.items.last().map(|user| user.name.as_str()));
+        let users = found.items.into_iter().map(convert::user).collect();
+        Ok(Response::new(ListUsersResponse { users, next_page_token }))
+    }
+
+    async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ChangeSelf)?;
+        let request = request.into_inner();
+        let name: UserName = parse("name", &request.name)?;
+        let etag = convert::etag(&request.etag)?;
+        let change =
+            UserChange { password: request.password.map(Into::into), admin: request.admin, disabled: request.disabled };
+        let user = self.0.update_user(&caller, &name, etag, change).await.map_err(from_plane)?;
+        Ok(Response::new(UpdateUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        let name: UserName = parse("name", &request.get_ref().name)?;
+        self.0.delete_user(&caller, &name).await.map_err(from_plane)?;
+        Ok(Response::new(DeleteUserResponse {}))
+    }
+}

@@ -1,0 +1,82 @@
+//! Errands and reports as they are written down for other replicas: JSON. What is to be done may hold a password and is
+//! sealed by whoever stores it.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::Errand;
+use crate::rules::cache::content::GroupRepository;
+
+#[derive(Deserialize, Serialize)]
+enum Stored {
+    VerifyCredential { upstream: String, username: String, password: String },
+    Prefetch { group_id: String, upstream: String, repository: String, reference: String, platforms: Vec<String> },
+    Check { group_id: String, deep: bool },
+}
+
+/// What to do, with all its secrets.
+pub fn write(errand: &Errand) -> Option<SecretString> {
+    let stored = match errand.clone() {
+        Errand::VerifyCredential { upstream, username, password } => {
+            Stored::VerifyCredential { upstream, username, password: password.expose_secret().to_owned() }
+        }
+        Errand::Prefetch { place, reference, platforms } => Stored::Prefetch {
+            group_id: place.group_id,
+            upstream: place.upstream.to_string(),
+            repository: place.repository.to_string(),
+            reference,
+            platforms,
+        },
+        Errand::Check { group_id, deep } => Stored::Check { group_id, deep },
+    };
+    serde_json::to_string(&stored).ok().map(Into::into)
+}
+
+/// What was written; `None` if another version wrote what this one does not know.
+pub fn read(text: &[u8]) -> Option<Errand> {
+    Some(match serde_json::from_slice(text).ok()? {
+        Stored::VerifyCredential { upstream, username, password } => {
+            Errand::VerifyCredential { upstream, username, password: password.into() }
+        }
+        Stored::Prefetch { group_id, upstream, repository, reference, platforms } => {
+            let place =
+                GroupRepository { group_id, upstream: upstream.parse().ok()?, repository: repository.parse().ok()? };
+            Errand::Prefetch { place, reference, platforms }
+        }
+        Stored::Check { group_id, deep } => Errand::Check { group_id, deep },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{CheckProgress, ErrandError, Progress, Report};
+
+    #[test]
+    fn errands_and_reports_are_read_as_they_were_written() {
+        let place = GroupRepository {
+            group_id: "g".into(),
+            upstream: "docker.io".parse().unwrap(),
+            repository: "library/alpine".parse().unwrap(),
+        };
+        for errand in [
+            Errand::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "p\"w".into() },
+            Errand::Prefetch { place, reference: "3".into(), platforms: vec!["linux/arm64".into()] },
+            Errand::Check { group_id: "g".into(), deep: true },
+        ] {
+            let written = write(&errand).unwrap();
+            let read = read(written.expose_secret().as_bytes()).unwrap();
+            assert_eq!(write(&read).unwrap().expose_secret(), written.expose_secret());
+        }
+        assert!(read(b"{\"Unknown\":{}}").is_none());
+        for report in [
+            Report::Progress(Progress { digest: "sha256:x".into(), total_bytes: 1, ..Progress::default() }),
+            Report::Failed(ErrandError::Limit("later".into())),
+            Report::CredentialGood,
+            Report::Checking(CheckProgress { checked: 2, ..CheckProgress::default() }),
+        ] {
+            let text = serde_json::to_string(&report).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Cached content: descriptors, purge, retention, watermarks, and corruption.
+
+pub mod content;
+pub mod corruption;
+pub mod purge;
+pub mod retention;
+pub mod watermark;

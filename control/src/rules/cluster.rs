@@ -1,0 +1,3 @@
+//! Data-plane nodes and their liveness.
+
+pub mod node;

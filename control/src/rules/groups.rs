@@ -1,0 +1,4 @@
+//! Groups and their members.
+
+pub mod group;
+pub mod member;

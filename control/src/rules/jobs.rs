@@ -1,0 +1,3 @@
+//! Work that is scheduled for nodes.
+
+pub mod schedule;

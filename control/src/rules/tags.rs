@@ -1,0 +1,4 @@
+//! Tags: settings, and when a cached tag may be served.
+
+pub mod freshness;
+pub mod settings;

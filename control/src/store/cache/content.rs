@@ -1,0 +1,45 @@
+//! What is stored, once per digest, and what manifests refer to.
+
+use roadstead_proto::Digest;
+use sqlx::AnyConnection;
+
+use crate::rules::cache::content::{Link, Reference};
+use crate::store::StoreResult;
+
+/// Records that content is stored and about to be linked. Answers false, and does nothing, if a node claimed it for
+/// deletion after `claims_from_ms`: its bytes may be gone any moment. Of content that nobody links, the size recorded is
+/// that of a file nobody looked into: the one given here, of verified content, replaces it.
+pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> StoreResult<bool> {
+    let row = sqlx::query(
+        "INSERT INTO contents (digest, size_bytes) VALUES ($1, $2)
+         ON CONFLICT (digest) DO UPDATE SET
+             size_bytes = CASE WHEN contents.unlinked_at IS NULL THEN contents.size_bytes ELSE $2 END,
+             unlinked_at = NULL, claimed_at = NULL, claim_id = NULL, claimed_by = NULL, only_store = NULL
+         WHERE contents.claimed_at IS NULL OR contents.claimed_at <= $3
+         RETURNING digest",
+    )
+    .bind(link.digest.to_string())
+    .bind(link.size_bytes)
+    .bind(claims_from_ms)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Records what a manifest refers to.
+pub async fn put_references(db: &mut AnyConnection, manifest: &Digest, references: &[Reference]) -> StoreResult<()> {
+    for reference in references {
+        sqlx::query(
+            "INSERT INTO manifest_references (manifest, child, kind, size_bytes, platform) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (manifest, child) DO NOTHING",
+        )
+        .bind(manifest.to_string())
+        .bind(reference.digest.to_string())
+        .bind(reference.kind.as_str())
+        .bind(reference.size_bytes)
+        .bind(reference.platform.clone())
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}

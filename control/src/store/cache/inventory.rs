@@ -1,0 +1,98 @@
+//! What a group holds: figures, and whole repositories for the purge rule.
+
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use crate::rules::cache::{
+    content::GroupRepository,
+    purge::{Held, Inventory},
+};
+use crate::store::{StoreResult, at, parse};
+
+/// A group's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Distinct repositories.
+    pub images: i64,
+    /// Links to manifests.
+    pub manifests: i64,
+    /// Distinct blobs.
+    pub blobs: i64,
+    /// Bytes of distinct content.
+    pub bytes: i64,
+}
+
+/// Counts what a group holds.
+pub async fn figures(db: &mut AnyConnection, group_id: &str) -> StoreResult<Figures> {
+    let row = sqlx::query(
+        "SELECT COUNT(*), CAST(COALESCE(SUM(manifests), 0) AS BIGINT),
+             COALESCE((SELECT blobs FROM group_holdings WHERE group_id = $1), 0),
+             COALESCE((SELECT bytes FROM group_holdings WHERE group_id = $1), 0)
+         FROM images WHERE group_id = $1",
+    )
+    .bind(group_id.to_owned())
+    .fetch_one(db)
+    .await?;
+    Ok(Figures { images: row.try_get(0)?, manifests: row.try_get(1)?, blobs: row.try_get(2)?, bytes: row.try_get(3)? })
+}
+
+/// How many links to manifests and to blobs a group has.
+pub async fn count_links(db: &mut AnyConnection, group_id: &str) -> StoreResult<(i64, i64)> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(manifests), 0) AS BIGINT), CAST(COALESCE(SUM(blobs), 0) AS BIGINT) FROM images
+         WHERE group_id = $1",
+    )
+    .bind(group_id.to_owned())
+    .fetch_one(db)
+    .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// The repositories that a group holds something of.
+pub async fn repositories(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<GroupRepository>> {
+    let rows = sqlx::query("SELECT upstream, repository FROM images WHERE group_id = $1 ORDER BY upstream, repository")
+        .bind(group_id.to_owned())
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| read_place(group_id, row)).collect()
+}
+
+fn read_place(group_id: &str, row: &AnyRow) -> StoreResult<GroupRepository> {
+    Ok(GroupRepository {
+        group_id: group_id.to_owned(),
+        upstream: parse("upstream host", row.try_get(0)?)?,
+        repository: parse("repository", row.try_get(1)?)?,
+    })
+}
+
+/// All that a group holds of one repository.
+pub async fn load(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<Inventory> {
+    let mut inventory = Inventory::default();
+    let links = at(
+        place,
+        "SELECT digest, kind, cached_at, last_pulled_at FROM links
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3",
+    );
+    for row in links.fetch_all(&mut *db).await? {
+        let pulled: Option<i64> = row.try_get(3)?;
+        let held =
+            Held { kind: parse("kind of content", row.try_get(1)?)?, last_used_ms: pulled.unwrap_or(row.try_get(2)?) };
+        inventory.links.insert(parse("digest", row.try_get(0)?)?, held);
+    }
+    let tags = at(
+        place,
+        "SELECT tag, digest FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest <> ''",
+    );
+    for row in tags.fetch_all(&mut *db).await? {
+        inventory.tags.insert(row.try_get(0)?, parse("digest", row.try_get(1)?)?);
+    }
+    let references = at(
+        place,
+        "SELECT manifest, child FROM manifest_references
+         JOIN links ON links.digest = manifest_references.manifest
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3",
+    );
+    for row in references.fetch_all(db).await? {
+        inventory.references.insert((parse("digest", row.try_get(0)?)?, parse("digest", row.try_get(1)?)?));
+    }
+    Ok(inventory)
+}

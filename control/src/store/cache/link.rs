@@ -1,0 +1,134 @@
+//! Links: which group may have which content of which repository. Whatever adds or removes them keeps the figures of
+//! [`holdings`] right.
+
+use roadstead_proto::Digest;
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
+
+use crate::rules::cache::content::{ContentKind, GroupRepository, Link};
+use crate::store::{StoreResult, at, cache::totals, parse};
+
+fn read(row: &AnyRow) -> StoreResult<Link> {
+    Ok(Link {
+        digest: parse("digest", row.try_get("digest")?)?,
+        kind: parse("kind of content", row.try_get("kind")?)?,
+        size_bytes: row.try_get("size_bytes")?,
+        media_type: row.try_get("media_type")?,
+    })
+}
+
+/// The group's link to this digest in this repository.
+pub async fn find(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<Option<Link>> {
+    at(
+        place,
+        "SELECT links.digest AS digest, kind, size_bytes, media_type FROM links
+         JOIN contents ON contents.digest = links.digest
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND links.digest = $4",
+    )
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?
+    .as_ref()
+    .map(read)
+    .transpose()
+}
+
+/// The group's links, in this repository, to what the manifest refers to.
+pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifest: &Digest) -> StoreResult<Vec<Link>> {
+    let rows = at(
+        place,
+        "SELECT links.digest AS digest, links.kind AS kind, contents.size_bytes AS size_bytes, media_type
+         FROM manifest_references CROSS JOIN links CROSS JOIN contents
+         WHERE manifest = $4 AND group_id = $1 AND upstream = $2 AND repository = $3
+             AND links.digest = manifest_references.child AND contents.digest = links.digest
+         ORDER BY links.digest",
+    )
+    .bind(manifest.to_string())
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Adds a link to content that is recorded, and of which it is recorded what it refers to. What was once served as a
+/// manifest stays one, with the media type that it was recorded with last.
+pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, now_ms: i64) -> StoreResult<()> {
+    let known = find(db, place, &link.digest).await?.map(|known| known.kind);
+    let before = match known {
+        None => Some(totals::held(db, &place.group_id, &link.digest).await?),
+        Some(_) => None,
+    };
+    at(
+        place,
+        "INSERT INTO links (group_id, upstream, repository, digest, kind, media_type, cached_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (group_id, upstream, repository, digest) DO UPDATE SET kind = $5, media_type = $6
+         WHERE links.kind <> 'manifest' OR $5 = 'manifest'",
+    )
+    .bind(link.digest.to_string())
+    .bind(link.kind.as_str())
+    .bind(link.media_type.clone())
+    .bind(now_ms)
+    .execute(&mut *db)
+    .await?;
+    match (before, known) {
+        (Some(before), _) => totals::came(db, place, link, before, now_ms).await,
+        (None, Some(ContentKind::Blob)) if link.kind == ContentKind::Manifest => {
+            let after = totals::held(db, &place.group_id, &link.digest).await?;
+            totals::became_manifest(db, place, link, after, now_ms).await
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+/// Removes one link, and notes the time if it was the last to that content.
+pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest, now_ms: i64) -> StoreResult<()> {
+    let Some(link) = find(db, place, digest).await? else { return Ok(()) };
+    at(place, "DELETE FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4")
+        .bind(digest.to_string())
+        .execute(&mut *db)
+        .await?;
+    let after = totals::held(db, &place.group_id, digest).await?;
+    totals::went(db, place, &link, after, now_ms).await?;
+    note_if_unlinked(db, digest, now_ms).await
+}
+
+/// Notes the time for content that nobody links.
+pub async fn note_if_unlinked(db: &mut AnyConnection, digest: &Digest, now_ms: i64) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE contents SET unlinked_at = $2
+         WHERE digest = $1 AND unlinked_at IS NULL AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest)",
+    )
+    .bind(digest.to_string())
+    .bind(now_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Removes all links of a group, and notes the time for content that nobody else links. Answers how many there were.
+pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str, now_ms: i64) -> StoreResult<u64> {
+    sqlx::query(
+        "UPDATE contents SET unlinked_at = $2
+         WHERE digest IN (SELECT digest FROM links WHERE group_id = $1)
+           AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = contents.digest AND links.group_id <> $1)",
+    )
+    .bind(group_id.to_owned())
+    .bind(now_ms)
+    .execute(&mut *db)
+    .await?;
+    let done = sqlx::query("DELETE FROM links WHERE group_id = $1").bind(group_id.to_owned()).execute(&mut *db).await?;
+    totals::all_went(db, group_id).await?;
+    Ok(done.rows_affected())
+}
+
+/// Size of the content if the group has no link to it in any repository, else 0.
+pub async fn size_if_unheld(db: &mut AnyConnection, group_id: &str, digest: &Digest) -> StoreResult<i64> {
+    let row = sqlx::query(
+        "SELECT size_bytes FROM contents
+         WHERE digest = $2 AND NOT EXISTS (SELECT 1 FROM links WHERE group_id = $1 AND digest = $2)",
+    )
+    .bind(group_id.to_owned())
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}

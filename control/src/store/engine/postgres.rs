@@ -1,0 +1,210 @@
+//! PostgreSQL: connections that notice when the other end is gone, and a schema that sorts text as SQLite does.
+
+use std::{borrow::Cow, time::Duration};
+
+use sqlx::{
+    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _, any::AnyPoolOptions,
+    migrate::Migrator,
+};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use super::settings::StoreSettings;
+use crate::store::{StoreError, StoreResult};
+
+/// Oldest server that is supported, as `server_version_num` counts.
+const OLDEST_SERVER: i64 = 150_000;
+/// How long a start waits for a server that cannot be reached yet.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between tries to reach it.
+const START_PAUSE: Duration = Duration::from_millis(500);
+/// How long a connection that is not in use may take to say that it is alive.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// From how long idle on a connection is asked whether it is alive before it is used.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// Longest that one statement may take, as a multiple of the time that is waited for a turn.
+const STATEMENT_TIMES: u128 = 12;
+/// How long a connection is used at most: a server that moved is found again.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// How long a connection that nobody needs is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Key of the lock that makes writing transactions take turns: "roadstea" in ASCII. Locks are a database's own.
+pub(crate) const WRITERS_LOCK: i64 = 0x726f_6164_7374_6561;
+
+/// What every connection is set to. A replica that falls silent while it holds locks loses them, and statements of one
+/// that is gone end; where the server's system cannot watch its clients, it does without.
+fn session(settings: &StoreSettings) -> String {
+    let turn_ms = settings.timeout.as_millis().max(1);
+    format!(
+        "SET lock_timeout = {turn_ms};
+         SET idle_in_transaction_session_timeout = {silence_ms};
+         SET statement_timeout = {statement_ms};
+         SET jit = off;
+         DO $$ BEGIN
+             PERFORM set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+                 set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false),
+                 set_config('client_connection_check_interval', '1000', false);
+         EXCEPTION WHEN OTHERS THEN NULL; END $$;",
+        silence_ms = 2 * turn_ms,
+        statement_ms = STATEMENT_TIMES * turn_ms,
+    )
+}
+
+/// As many connections at most. None is used, or kept, that does not answer.
+pub(crate) fn pool(settings: &StoreSettings, connections: u32) -> AnyPoolOptions {
+    let session = session(settings);
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(settings.timeout)
+        .idle_timeout(IDLE_TIMEOUT)
+        .max_lifetime(MAX_LIFETIME)
+        .after_connect(move |connection, _| {
+            let session = session.clone();
+            Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(|_| ()) })
+        })
+        // Not before every use, which would be a round trip each: only where it has been idle.
+        .test_before_acquire(false)
+        .before_acquire(|connection, seen| {
+            Box::pin(async move {
+                if seen.idle_for >= ASK_AFTER {
+                    ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        // A call that was given up leaves its connection waiting for an answer that may never come.
+        .after_release(|connection, _| Box::pin(async move { ping(connection).await.map(|()| true) }))
+}
+
+async fn ping(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    let silent = || sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    timeout(PING_TIMEOUT, connection.ping()).await.map_err(|_| silent())?
+}
+
+/// Waits for the server, checks that it will do, and brings the schema up to date. Several replicas may do so at once:
+/// they take turns by an advisory lock of the database's.
+pub(crate) async fn prepare(url: &str, mut migrator: Migrator) -> StoreResult<()> {
+    let mut connection = connect(url).await?;
+    let row = sqlx::query(
+        "SELECT CAST(current_setting('server_version_num') AS BIGINT), current_setting('server_version'),
+             current_setting('server_encoding')",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let (version, name, encoding): (i64, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if version < OLDEST_SERVER {
+        return Err(StoreError::Unusable(format!("is PostgreSQL {name}; Roadstead needs 15 or later")));
+    }
+    if encoding != "UTF8" {
+        return Err(StoreError::Unusable(format!(
+            "has the encoding {encoding}; make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )));
+    }
+    sort_as_sqlite(&mut migrator);
+    migrator.run_direct(None, &mut connection, false).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// A server that is starting, or that cannot be reached yet, is waited for; one that refuses is not.
+async fn connect(url: &str) -> StoreResult<AnyConnection> {
+    let until = Instant::now() + START_PATIENCE;
+    let mut told = false;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let error = match timeout(left, AnyConnection::connect(url)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(StoreError::Unusable("does not answer".to_owned())),
+        };
+        let refusal = match &error {
+            sqlx::Error::Io(_) => false,
+            // 57P03: it is starting; 53300: it has no connection to spare.
+            sqlx::Error::Database(told) => !matches!(told.code().as_deref(), Some("57P03" | "53300")),
+            _ => true,
+        };
+        if refusal || Instant::now() + START_PAUSE >= until {
+            return Err(StoreError::Unusable(format!("cannot be used: {}", plain(&error))));
+        }
+        if !std::mem::replace(&mut told, true) {
+            warn!(error = %plain(&error), "cannot reach the database yet; trying again");
+        }
+        sleep(START_PAUSE).await;
+    }
+}
+
+/// What the server or the system said, without the driver's words around it.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Has every text column sort by its bytes, as SQLite does, whatever the database's own order is: pages of lists and
+/// everything below a path depend on it. The released migrations stay as they are, and so do their checksums.
+fn sort_as_sqlite(migrator: &mut Migrator) {
+    for migration in migrator.migrations.to_mut() {
+        migration.sql = AssertSqlSafe(with_collation(migration.sql.as_str())).into_sql_str();
+    }
+}
+
+/// `TEXT`, as a type of a column, becomes `TEXT COLLATE "C"`; comments stay.
+fn with_collation(sql: &str) -> String {
+    sql.lines().map(|line| line_with_collation(line) + "\n").collect()
+}
+
+fn line_with_collation(line: &str) -> String {
+    let (code, comment) = line.find("--").map_or((line, ""), |at| line.split_at(at));
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut told = String::with_capacity(line.len());
+    let mut rest = code;
+    while let Some(at) = rest.find("TEXT") {
+        let (before, after) = (&rest[..at], &rest[at + "TEXT".len()..]);
+        let is_type = before.ends_with(' ') && !before.ends_with("AS ") && !after.starts_with(is_word);
+        told.push_str(before);
+        told.push_str(if is_type { "TEXT COLLATE \"C\"" } else { "TEXT" });
+        rest = after;
+    }
+    told + rest + comment
+}
+
+/// Whether an error says that the connection is gone, and with it the transaction.
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
+        // 08: connection; 57P01 to 57P05: shut down, crashed, starting, dropped, idle for too long.
+        sqlx::Error::Database(told) => {
+            told.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "25P03")
+        }
+        _ => false,
+    }
+}
+
+/// The migrations as they are, for another engine to change.
+pub(crate) fn owned(migrator: &Migrator) -> Migrator {
+    Migrator { migrations: Cow::Owned(migrator.migrations.to_vec()), ..Migrator::DEFAULT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_columns_and_nothing_else_sort_by_bytes() {
+        for (line, expected) in [
+            ("    id TEXT PRIMARY KEY,", "    id TEXT COLLATE \"C\" PRIMARY KEY,"),
+            ("    last_error TEXT", "    last_error TEXT COLLATE \"C\""),
+            (
+                "ALTER TABLE groups ADD COLUMN a TEXT NOT NULL DEFAULT '';",
+                "ALTER TABLE groups ADD COLUMN a TEXT COLLATE \"C\" NOT NULL DEFAULT '';",
+            ),
+            ("    a TEXT, b TEXT, -- TEXT", "    a TEXT COLLATE \"C\", b TEXT COLLATE \"C\", -- TEXT"),
+            ("SELECT CAST(a AS TEXT), ATEXT, TEXTS FROM b;", "SELECT CAST(a AS TEXT), ATEXT, TEXTS FROM b;"),
+            ("-- ids as TEXT here", "-- ids as TEXT here"),
+        ] {
+            assert_eq!(line_with_collation(line), expected);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Jobs that nodes do, and schedules.
+
+pub mod job;
+pub mod schedule;

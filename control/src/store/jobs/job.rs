@@ -1,0 +1,103 @@
+//! Errands that somebody waits for, sealed, and what nodes told of them. One node claims an errand; a report counts only
+//! from then until the last one.
+
+use sqlx::{AnyConnection, Row as _};
+
+use crate::store::StoreResult;
+
+/// Nobody has claimed it.
+const OFFERED: &str = "offered";
+/// A node is at it.
+const CLAIMED: &str = "claimed";
+/// The last report is there.
+const ENDED: &str = "ended";
+
+/// How an errand stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its id.
+    pub id: String,
+    /// Nobody has claimed it.
+    pub is_offered: bool,
+    /// How many reports there were.
+    pub told: i64,
+    /// The last of them; empty if there is none.
+    pub report: String,
+    /// How long it is kept.
+    pub kept_until_ms: i64,
+}
+
+/// Offers an errand.
+pub async fn insert(db: &mut AnyConnection, id: &str, sealed: &str, kept_until_ms: i64) -> StoreResult<()> {
+    sqlx::query("INSERT INTO errands (id, sealed, state, told, report, kept_until) VALUES ($1, $2, $3, 0, '', $4)")
+        .bind(id.to_owned())
+        .bind(sealed.to_owned())
+        .bind(OFFERED)
+        .bind(kept_until_ms)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives an errand to the first who asks: what is to be done, sealed.
+pub async fn claim(db: &mut AnyConnection, id: &str) -> StoreResult<Option<String>> {
+    let row = sqlx::query("UPDATE errands SET state = $2 WHERE id = $1 AND state = $3 RETURNING sealed")
+        .bind(id.to_owned())
+        .bind(CLAIMED)
+        .bind(OFFERED)
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Ok(row.try_get(0)?)).transpose()
+}
+
+/// Takes a report; answers how many there were with it, or `None` if nobody waits for any.
+pub async fn report(db: &mut AnyConnection, id: &str, report: &str, is_last: bool) -> StoreResult<Option<i64>> {
+    let row = sqlx::query(
+        "UPDATE errands SET told = told + 1, report = $2, state = $3 WHERE id = $1 AND state = $4 RETURNING told",
+    )
+    .bind(id.to_owned())
+    .bind(report.to_owned())
+    .bind(if is_last { ENDED } else { CLAIMED })
+    .bind(CLAIMED)
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| Ok(row.try_get(0)?)).transpose()
+}
+
+/// How all errands stand.
+pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Standing>> {
+    let rows = sqlx::query("SELECT id, state, told, report, kept_until FROM errands ORDER BY id").fetch_all(db).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Standing {
+                id: row.try_get(0)?,
+                is_offered: row.try_get::<String, _>(1)? == OFFERED,
+                told: row.try_get(2)?,
+                report: row.try_get(3)?,
+                kept_until_ms: row.try_get(4)?,
+            })
+        })
+        .collect()
+}
+
+/// Keeps an errand that somebody still waits for.
+pub async fn keep(db: &mut AnyConnection, id: &str, kept_until_ms: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE errands SET kept_until = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(kept_until_ms)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives an errand up, or clears one away that has ended.
+pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM errands WHERE id = $1").bind(id.to_owned()).execute(db).await?;
+    Ok(())
+}
+
+/// Gives up what nobody keeps any more: the replica that waited for it is gone.
+pub async fn prune(db: &mut AnyConnection, now_ms: i64) -> StoreResult<()> {
+    sqlx::query("DELETE FROM errands WHERE kept_until < $1").bind(now_ms).execute(db).await?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Groups' credentials for upstreams, sealed.
+
+use sqlx::{AnyConnection, Row as _};
+
+use crate::store::StoreResult;
+
+/// Credentials as they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCredential {
+    /// The user name.
+    pub username: String,
+    /// Sealed, so that this can be shown and logged.
+    pub sealed_password: String,
+}
+
+/// Stores a group's credentials, replacing earlier ones.
+pub async fn put(
+    db: &mut AnyConnection,
+    group_id: &str,
+    host: &str,
+    credential: &StoredCredential,
+    now_ms: i64,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO credentials (group_id, host, username, sealed_password, updated_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (group_id, host) DO UPDATE SET username = $3, sealed_password = $4, updated_at = $5",
+    )
+    .bind(group_id.to_owned())
+    .bind(host.to_owned())
+    .bind(credential.username.clone())
+    .bind(credential.sealed_password.clone())
+    .bind(now_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A group's credentials for an upstream.
+pub async fn get(db: &mut AnyConnection, group_id: &str, host: &str) -> StoreResult<Option<StoredCredential>> {
+    let row = sqlx::query("SELECT username, sealed_password FROM credentials WHERE group_id = $1 AND host = $2")
+        .bind(group_id.to_owned())
+        .bind(host.to_owned())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Ok(StoredCredential { username: row.try_get(0)?, sealed_password: row.try_get(1)? })).transpose()
+}
+
+/// Forgets a group's credentials for an upstream. Answers whether there were any.
+pub async fn delete(db: &mut AnyConnection, group_id: &str, host: &str) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM credentials WHERE group_id = $1 AND host = $2")
+        .bind(group_id.to_owned())
+        .bind(host.to_owned())
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Forgets all of a group's credentials.
+pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM credentials WHERE group_id = $1").bind(group_id.to_owned()).execute(db).await?;
+    Ok(())
+}
+
+/// Forgets all credentials for an upstream. Answers the ids of the groups that had some.
+pub async fn delete_of_upstream(db: &mut AnyConnection, host: &str) -> StoreResult<Vec<String>> {
+    let rows = sqlx::query("DELETE FROM credentials WHERE host = $1 RETURNING group_id")
+        .bind(host.to_owned())
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

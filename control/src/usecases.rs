@@ -1,0 +1,204 @@
+//! What the control plane does, call by call: each use case is one function that reads, asks a rule, writes, and
+//! commits. It knows neither gRPC nor SQL; who may call is decided before.
+
+mod access;
+pub mod audit;
+pub mod cache;
+pub mod cluster;
+pub mod first_start;
+pub mod groups;
+pub mod identity;
+pub mod jobs;
+pub mod maintenance;
+pub mod tags;
+pub mod upstreams;
+
+use std::{sync::atomic::AtomicI64, time::Duration};
+
+use arc_swap::ArcSwap;
+use roadstead_proto::GroupPath;
+use secrecy::SecretString;
+use tokio::sync::Notify;
+
+pub use self::identity::login_throttle::Guesses;
+use crate::{
+    auth::{
+        key_ring::{KeyError, KeyRing},
+        password::{PasswordError, Passwords},
+        seal::{SealError, Sealer},
+    },
+    clock::Clock,
+    jobs::{ErrandError, Errands},
+    oidc::{KeyCache, KeysUnavailable},
+    rules::{
+        cache::watermark::Watermarks, groups::group::Group, identity::login_throttle::TooManyFailures,
+        upstreams::pull_limit::Condition, violation::Violation,
+    },
+    store::{Store, StoreError},
+    watch::{Event, feed::Feed},
+};
+
+/// Everything a use case works with.
+pub struct Plane {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) sealer: Sealer,
+    pub(crate) keys: KeyRing,
+    pub(crate) registry_token_lifetime: Duration,
+    pub(crate) gc_grace: Duration,
+    /// What the node in this process signs in with; kept in memory only.
+    pub(crate) embedded_node_token: SecretString,
+    pub(crate) last_used: identity::last_used::LastUsed,
+    pub(crate) issuer_keys: KeyCache,
+    pub(crate) refusals: audit::Refusals,
+    pub(crate) guesses: Guesses,
+    /// When links were last removed for their age.
+    pub(crate) retained_at_ms: AtomicI64,
+    /// When quotas and the store are looked at again.
+    pub(crate) room_due_ms: AtomicI64,
+    /// What is not looked at for now, because it would be for nothing.
+    pub(crate) room_pauses: cache::retention_backoff::Pauses,
+    /// How full the store may be; `None` does not look.
+    pub(crate) watermarks: Option<Watermarks>,
+    pub(crate) audit_retention: Duration,
+    pub(crate) errands: Errands,
+    /// What is read for watchers.
+    pub(crate) feed: Feed<Event>,
+    pub(crate) node_reports: cluster::node::NodeReports,
+    /// There is a new schedule.
+    pub(crate) schedules_changed: Notify,
+    /// Another replica changed something: keys, perhaps.
+    pub(crate) changed_elsewhere: Notify,
+    /// What is known of upstreams, as the metrics show it.
+    pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
+    pub(crate) last_seen: identity::last_used::LastUsed,
+    pub(crate) passwords: Passwords,
+    /// What this replica goes by among others on the same database, for as long as it runs.
+    pub(crate) replica_id: String,
+    /// Tags that nodes ask upstreams about right now.
+    pub(crate) tag_checks: tags::checks::TagChecks,
+}
+
+/// Why a call was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// What is named is not there.
+    #[error("there is no {what} {name}{}", if hint.is_empty() { String::new() } else { format!("; {hint}") })]
+    NotFound {
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The next step.
+        hint: &'static str,
+    },
+    /// The name is taken.
+    #[error("{what} {name} is there already; {hint}")]
+    AlreadyExists {
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The next step.
+        hint: &'static str,
+    },
+    /// The request cannot be as it is.
+    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// Something else must be done first.
+    #[error("{0}")]
+    Precondition(String),
+    /// Somebody else changed it in between.
+    #[error("{what} {name} was changed by somebody else; read it again and repeat the change with its new etag")]
+    Changed {
+        /// The kind of object.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The caller may not do that to this object, whether or not it is there.
+    #[error(transparent)]
+    Denied(#[from] crate::rules::access::Denied),
+    /// What only a node could do was not done.
+    #[error(transparent)]
+    Errand(#[from] ErrandError),
+    /// The database fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored secret cannot be made or read.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A registry token cannot be signed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Whether an ID token is good cannot be told now.
+    #[error(transparent)]
+    Keys(#[from] KeysUnavailable),
+    /// Whoever tries failed too often.
+    #[error(transparent)]
+    TooManyFailures(#[from] TooManyFailures),
+    /// A password cannot be hashed or checked.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// What every use case answers.
+pub type PlaneResult<T> = Result<T, PlaneError>;
+
+impl PlaneError {
+    fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, message)])
+    }
+
+    fn no_token(id: &str) -> Self {
+        Self::NotFound {
+            what: "token",
+            name: id.to_owned(),
+            hint: "it may be revoked already; `token list` shows those there are",
+        }
+    }
+
+    fn no_group(path: &GroupPath) -> Self {
+        Self::NotFound { what: "group", name: path.to_string(), hint: "`group list` shows those there are" }
+    }
+}
+
+/// One page of a list, and whether more follow.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// Of items of which one more than `limit` was asked for.
+    fn cut(mut items: Vec<T>, limit: i64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, more }
+    }
+}
+
+/// The group at `path`, or the refusal that says there is none.
+async fn group_at(db: &mut sqlx::AnyConnection, path: &GroupPath) -> PlaneResult<Group> {
+    crate::store::groups::group::by_path(db, path).await?.ok_or_else(|| PlaneError::no_group(path))
+}
+
+/// The group with this id, or the refusal that says there is none.
+async fn group_with(db: &mut sqlx::AnyConnection, id: &str) -> PlaneResult<Group> {
+    crate::store::groups::group::by_id(db, id).await?.ok_or_else(|| PlaneError::NotFound {
+        what: "group with id",
+        name: id.to_owned(),
+        hint: "it was deleted",
+    })
+}
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

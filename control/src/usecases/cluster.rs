@@ -1,0 +1,5 @@
+//! Nodes, leases, and the work that one replica does at a time.
+
+pub mod leader;
+pub mod lease;
+pub mod node;

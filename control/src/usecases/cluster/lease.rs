@@ -1,0 +1,159 @@
+//! Who fetches a blob for the whole cluster, and whom the others follow.
+//!
+//! A lease saves downloads; nothing depends on it. Who is granted one too many fetches a blob that another fetches as well,
+//! and what comes is verified either way: so in doubt the lease is granted.
+
+use std::time::Duration;
+
+use roadstead_proto::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::usecases::{Plane, PlaneResult};
+use crate::{
+    auth::peer_ticket::Ticket,
+    clock::millis,
+    rules::cache::content::GroupRepository,
+    store::cluster::lease::{self, Lease, Wanted},
+};
+
+/// How long a lease is good without a renewal.
+pub const FILL_LEASE: Duration = Duration::from_secs(6);
+/// Silence after which an owner that was lost by a follower counts as lost, in milliseconds: one missed renewal and a half.
+const MISSED_MS: i64 = 3_000;
+/// Most leases of one renewal.
+pub const MAX_RENEWED: usize = 1000;
+
+/// A node that is about to fetch a blob.
+#[derive(Clone, Debug)]
+pub struct FillAsker {
+    /// The node's id.
+    pub node_id: String,
+    /// Where others reach it.
+    pub peer_url: String,
+    /// With whose right.
+    pub place: GroupRepository,
+    /// That group's link epoch, as the node knows it.
+    pub link_epoch: i64,
+    /// The owner that it followed and lost; empty if it followed none.
+    pub lost_node_id: String,
+}
+
+/// What it is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FillTurn {
+    /// Fetch.
+    Granted {
+        /// Of the lease.
+        epoch: i64,
+    },
+    /// Follow another.
+    Follow(Follow),
+}
+
+/// Whom to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// The owner's id.
+    pub node_id: String,
+    /// Where it is.
+    pub peer_url: String,
+    /// Opens the blob there.
+    pub ticket: String,
+    /// With whose right the owner asked.
+    pub place: GroupRepository,
+    /// Since it renewed its lease.
+    pub heard_ms: i64,
+}
+
+/// What is kept with a lease.
+#[derive(Serialize, Deserialize)]
+struct Detail {
+    peer_url: String,
+    group_id: String,
+    upstream: String,
+    repository: String,
+}
+
+impl Plane {
+    /// Grants `asker` the fill of `digest`, or tells whom to follow.
+    pub async fn acquire_fill(&self, digest: &Digest, asker: &FillAsker) -> PlaneResult<FillTurn> {
+        let now_ms = self.clock.now_ms();
+        let (name, detail) = (lease_name(digest), Detail::of(asker));
+        let wanted =
+            Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
+        let mut tx = self.store.write_soon().await?;
+        let (holder, held_epoch, detail, expires_at_ms) = match lease::acquire(&mut tx, &wanted, now_ms).await? {
+            Lease::Granted { epoch } => {
+                tx.commit().await?;
+                return Ok(FillTurn::Granted { epoch });
+            }
+            Lease::HeldBy { holder, epoch, detail, expires_at_ms } => (holder, epoch, detail, expires_at_ms),
+        };
+        let heard_ms = (now_ms + millis(FILL_LEASE)).saturating_sub(expires_at_ms).max(0);
+        let owner = Detail::read(&detail);
+        let is_lost = holder == asker.lost_node_id && heard_ms >= MISSED_MS;
+        if let (Some((peer_url, place)), false) = (owner, is_lost) {
+            let ticket = Ticket::new(&asker.node_id, digest, &asker.place, asker.link_epoch, now_ms);
+            let ticket = self.keys.sign(&ticket, now_ms)?;
+            return Ok(FillTurn::Follow(Follow { node_id: holder, peer_url, ticket, place, heard_ms }));
+        }
+        // Void for the owner that was lost: if it comes back, it finds that it is not the owner any more.
+        lease::release(&mut tx, &name, &holder, held_epoch).await?;
+        let epoch = match lease::acquire(&mut tx, &wanted, now_ms).await? {
+            Lease::Granted { epoch } => epoch,
+            // Writers take turns, so nobody came in between; and if so, fetching twice does no harm.
+            Lease::HeldBy { epoch, .. } => epoch,
+        };
+        tx.commit().await?;
+        tracing::info!(blob.digest = %digest, node.id = asker.node_id, lost.node.id = holder, "a download has a new owner");
+        Ok(FillTurn::Granted { epoch })
+    }
+
+    /// Keeps a node's leases; answers those that it has no more.
+    pub async fn renew_fills(&self, node_id: &str, fills: &[(Digest, i64)]) -> PlaneResult<Vec<Digest>> {
+        let now_ms = self.clock.now_ms();
+        let mut lost = Vec::new();
+        let mut tx = self.store.write_soon().await?;
+        for (digest, epoch) in fills {
+            if !lease::renew(&mut tx, &lease_name(digest), node_id, *epoch, millis(FILL_LEASE), now_ms).await? {
+                lost.push(*digest);
+            }
+        }
+        tx.commit().await?;
+        Ok(lost)
+    }
+
+    /// Takes a lease back.
+    pub async fn release_fill(&self, node_id: &str, digest: &Digest, epoch: i64) -> PlaneResult<()> {
+        let mut tx = self.store.write_soon().await?;
+        lease::release(&mut tx, &lease_name(digest), node_id, epoch).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+fn lease_name(digest: &Digest) -> String {
+    format!("fill/{digest}")
+}
+
+impl Detail {
+    fn of(asker: &FillAsker) -> Self {
+        Self {
+            peer_url: asker.peer_url.clone(),
+            group_id: asker.place.group_id.clone(),
+            upstream: asker.place.upstream.to_string(),
+            repository: asker.place.repository.to_string(),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// Where the owner is and with whose right it asked; `None` if that cannot be read: then it cannot be followed.
+    fn read(text: &str) -> Option<(String, GroupRepository)> {
+        let Self { peer_url, group_id, upstream, repository } = serde_json::from_str(text).ok()?;
+        let place =
+            GroupRepository { group_id, upstream: upstream.parse().ok()?, repository: repository.parse().ok()? };
+        Some((peer_url, place))
+    }
+}

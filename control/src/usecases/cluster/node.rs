@@ -1,0 +1,182 @@
+//! The registry of data-plane nodes: what they report, written for many at a time.
+//!
+//! A report that says something new (a revision applied, a node that comes or goes) is recorded before it is answered;
+//! those that come meanwhile share the next transaction. Others wait in memory for that, a second or so. A crash loses
+//! those, and the next reports tell the same.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::usecases::{Page, Plane, PlaneResult};
+use crate::{
+    rules::cluster::node::{FORGOTTEN_AFTER_MS, Node, NodeState},
+    store::{changes, cluster::node},
+};
+
+/// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
+const BETWEEN_WRITES: Duration = Duration::from_millis(100);
+/// How long what is not new may wait for a transaction.
+const WRITE_HEARTBEATS_AFTER: Duration = Duration::from_secs(1);
+
+/// What a node said.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// How it is.
+    Is(Node),
+    /// That it begins to watch, and by which revision it serves until it hears of another.
+    Watches(Node),
+    /// That it serves no more.
+    Stops(String),
+}
+
+impl Report {
+    fn id(&self) -> &str {
+        match self {
+            Self::Is(node) | Self::Watches(node) => &node.id,
+            Self::Stops(id) => id,
+        }
+    }
+}
+
+/// Reports that are not written yet.
+#[derive(Default)]
+pub struct NodeReports {
+    waiting: Mutex<Waiting>,
+    /// Whose turn it is to write, and when that was done last.
+    turn: tokio::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    reports: HashMap<String, Report>,
+    /// The revision that was written last, by node.
+    written: HashMap<String, i64>,
+    written_at: Option<Instant>,
+}
+
+/// A node with what its state follows from.
+#[derive(Debug)]
+pub struct ListedNode {
+    /// The node.
+    pub node: Node,
+    /// Whether it is there.
+    pub state: NodeState,
+    /// Changes that it has not applied.
+    pub revisions_behind: i64,
+}
+
+impl NodeReports {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a report in; true if it is to be written now.
+    fn put(&self, report: Report) -> bool {
+        let mut waiting = self.waiting();
+        let is_new = match &report {
+            Report::Is(node) => waiting.written.get(&node.id).is_none_or(|known| *known != node.applied_revision),
+            Report::Watches(_) | Report::Stops(_) => true,
+        };
+        let is_time = waiting.written_at.is_none_or(|at| at.elapsed() >= WRITE_HEARTBEATS_AFTER);
+        waiting.reports.insert(report.id().to_owned(), report);
+        is_new || is_time
+    }
+}
+
+/// Reports on their way to the database; whatever is not written when this is dropped waits on.
+struct Taken<'a> {
+    all: &'a NodeReports,
+    reports: HashMap<String, Report>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.all.waiting();
+        for (id, report) in self.reports.drain() {
+            waiting.reports.entry(id).or_insert(report);
+        }
+    }
+}
+
+impl Plane {
+    /// Takes a node's report.
+    pub async fn report_node(&self, report: Report) -> PlaneResult<()> {
+        if self.node_reports.put(report) { self.write_node_reports().await } else { Ok(()) }
+    }
+
+    /// Writes what is waiting, in one transaction.
+    pub(crate) async fn write_node_reports(&self) -> PlaneResult<()> {
+        let all = &self.node_reports;
+        if all.waiting().reports.is_empty() {
+            return Ok(());
+        }
+        let mut turn = all.turn.lock().await;
+        if all.waiting().reports.is_empty() {
+            // Somebody else's transaction took it along.
+            return Ok(());
+        }
+        if let Some(last) = *turn {
+            sleep_until(last + BETWEEN_WRITES).await;
+        }
+        let mut taken = Taken { all, reports: std::mem::take(&mut all.waiting().reports) };
+        let mut tx = self.store.write_soon().await?;
+        for report in taken.reports.values() {
+            match report {
+                Report::Is(node) => node::put(&mut tx, node).await?,
+                Report::Watches(node) => node::put_watching(&mut tx, node).await?,
+                Report::Stops(id) => node::stop(&mut tx, id, self.clock.now_ms()).await?,
+            }
+        }
+        tx.commit().await?;
+        let now = Instant::now();
+        *turn = Some(now);
+        let mut waiting = all.waiting();
+        waiting.written_at = Some(now);
+        for (id, report) in taken.reports.drain() {
+            match report {
+                Report::Is(node) | Report::Watches(node) => waiting.written.insert(id, node.applied_revision),
+                Report::Stops(_) => waiting.written.remove(&id),
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads nodes that follow an id.
+    pub async fn nodes(&self, after: &str, limit: i64) -> PlaneResult<Page<ListedNode>> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.read().await?;
+        let page = Page::cut(node::page(&mut tx, after, now_ms - FORGOTTEN_AFTER_MS, limit + 1).await?, limit);
+        // Mostly they all have the same.
+        let mut behind: HashMap<i64, (i64, Option<i64>)> = HashMap::new();
+        let mut items = Vec::with_capacity(page.items.len());
+        for node in page.items {
+            let (revisions_behind, since_ms) = match behind.get(&node.applied_revision) {
+                Some(known) => *known,
+                None => {
+                    let counted = changes::behind(&mut tx, node.applied_revision).await?;
+                    *behind.entry(node.applied_revision).or_insert(counted)
+                }
+            };
+            items.push(ListedNode { state: node.state(since_ms, now_ms), node, revisions_behind });
+        }
+        Ok(Page { items, more: page.more })
+    }
+
+    /// Forgets nodes that have been silent for a day.
+    pub(crate) async fn forget_nodes(&self) -> PlaneResult<()> {
+        let before_ms = self.clock.now_ms() - FORGOTTEN_AFTER_MS;
+        let mut tx = self.store.write().await?;
+        let forgotten = node::prune(&mut tx, before_ms).await?;
+        tx.commit().await?;
+        let mut waiting = self.node_reports.waiting();
+        for id in forgotten {
+            waiting.written.remove(&id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What an empty database is given: the administrator's token, the built-in upstream, a group, a signing key.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Plane, PlaneResult, new_id};
+use crate::usecases::groups::group::insert_group;
+use crate::{
+    auth::secret,
+    rules::{
+        groups::group::{GroupSettings, Visibility},
+        identity::token::{Token, TokenKind},
+        upstreams::upstream::Upstream,
+    },
+    store::{WriteTx, changes::Subject, identity::token, upstreams::upstream},
+};
+
+/// Path of the group that is there from the start.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// What became of the administrator's token.
+pub enum AdminToken {
+    /// It was there before.
+    Kept,
+    /// It was there before, and what was given now is another: that is ignored.
+    KeptAnother,
+    /// The one given was taken.
+    Taken,
+    /// This one was made.
+    Made(SecretString),
+}
+
+/// What became of the node token that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeToken {
+    /// It is a node's.
+    Good,
+    /// It is a token of another kind, and stays so.
+    OfAnother,
+}
+
+impl Plane {
+    /// Sees to it that nodes can come with this token.
+    pub async fn admit_node_token(&self, given: &SecretString) -> PlaneResult<NodeToken> {
+        let mut tx = self.store.write().await?;
+        if let Some(found) = token::by_secret_hash(&mut tx, &secret::hash(given)).await? {
+            return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
+        }
+        insert_token(&mut tx, TokenKind::Node, "bootstrap", given, self.clock.now_ms()).await?;
+        tx.commit().await?;
+        Ok(NodeToken::Good)
+    }
+
+    /// Brings the database to where it can be used. `keep` makes a secret durable outside the database before the
+    /// database relies on it.
+    pub async fn start(
+        &self,
+        given: Option<&SecretString>,
+        keep: impl FnOnce(&SecretString) -> PlaneResult<()>,
+    ) -> PlaneResult<AdminToken> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        refresh_docker_hub(&mut tx, now_ms).await?;
+        let admin = if token::has_admin(&mut tx).await? {
+            match given {
+                Some(given) => {
+                    let found = token::by_secret_hash(&mut tx, &secret::hash(given)).await?;
+                    if found.is_some_and(|token| token.kind == TokenKind::Admin) {
+                        AdminToken::Kept
+                    } else {
+                        AdminToken::KeptAnother
+                    }
+                }
+                None => AdminToken::Kept,
+            }
+        } else {
+            create_default_group(&mut tx, now_ms).await?;
+            let (secret, admin) = match given {
+                Some(given) => (given.clone(), AdminToken::Taken),
+                None => {
+                    let secret = secret::generate(TokenKind::Admin)?;
+                    keep(&secret)?;
+                    (secret.clone(), AdminToken::Made(secret))
+                }
+            };
+            insert_token(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
+            admin
+        };
+        tx.commit().await?;
+        self.rotate_keys().await?;
+        Ok(admin)
+    }
+}
+
+/// The built-in upstream as this version knows it, unless an administrator changed it.
+async fn refresh_docker_hub(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
+    let Ok(hub) = Upstream::docker_hub() else { return Ok(()) };
+    let stored = upstream::by_host(tx, hub.host.as_str()).await?;
+    if stored.as_ref().is_none_or(|stored| stored.updated_at_ms.is_none() && *stored != hub) {
+        upstream::put(tx, &hub).await?;
+        tx.changed(&Subject::Upstream(hub.host.to_string()), now_ms).await?;
+    }
+    Ok(())
+}
+
+async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
+    let (Ok(path), Ok(hub)) = (DEFAULT_GROUP.parse(), Upstream::docker_hub()) else { return Ok(()) };
+    let settings =
+        GroupSettings { visibility: Visibility::Public, anonymous_pull: true, ..GroupSettings::new(vec![hub.host]) };
+    insert_group(tx, path, settings, now_ms).await.map(|_| ())
+}
+
+async fn insert_token(
+    tx: &mut WriteTx,
+    kind: TokenKind,
+    name: &str,
+    secret: &SecretString,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    let token = Token {
+        id: new_id(),
+        kind,
+        name: name.into(),
+        username: secret::generate_username(kind)?,
+        group: None,
+        user: None,
+        role: None,
+        scopes: Vec::new(),
+        created_at_ms: now_ms,
+        expires_at_ms: None,
+        last_used_at_ms: None,
+    };
+    debug_assert!(!secret.expose_secret().is_empty());
+    Ok(token::insert(tx, &token, None, &secret::hash(secret)).await?)
+}

@@ -1,0 +1,9 @@
+//! Users, tokens, and sign-in.
+
+pub mod credentials;
+pub mod last_used;
+pub mod login_throttle;
+pub mod oidc;
+pub mod sign_in;
+pub mod token;
+pub mod user;

@@ -1,0 +1,288 @@
+//! Whose credentials these are: passwords and tokens of all kinds, on the registry port and on the control port.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
+
+use super::oidc::TrustedToken;
+use crate::usecases::{Plane, PlaneResult};
+use crate::{
+    auth::{
+        registry_token::{ANONYMOUS, UserMark},
+        secret,
+    },
+    rules::{
+        access::{
+            HeldToken, Principal,
+            pull::{GroupToken, Identity, PullRefused},
+        },
+        groups::member::Role,
+        identity::{
+            login_throttle::Attempt,
+            token::{Token, TokenKind},
+            user::User,
+        },
+    },
+    store::identity::{token, user},
+};
+
+/// The user name that goes with ID tokens of OpenID Connect issuers.
+const OIDC_USERNAME: &str = "oidc";
+/// Longest password that is looked at, in bytes.
+const MAX_PASSWORD_BYTES: usize = 4096;
+
+/// What credentials turned out to be, and what a registry token for them must carry.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Who it is.
+    pub identity: Identity,
+    /// The `sub` of registry tokens.
+    pub subject: String,
+    /// The token that was signed in with.
+    pub token_id: Option<String>,
+    /// The user that signed in.
+    pub user: Option<UserMark>,
+    /// When they stop being good.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl Credentials {
+    /// Of nobody.
+    pub fn anonymous(allowed: bool) -> Self {
+        Self { identity: Identity::Anonymous { allowed }, ..Self::unknown() }
+    }
+
+    /// No good.
+    pub fn unknown() -> Self {
+        Self {
+            identity: Identity::Unknown,
+            subject: ANONYMOUS.to_owned(),
+            token_id: None,
+            user: None,
+            expires_at_ms: None,
+        }
+    }
+
+    fn of_user(user: User, token: Option<Token>) -> Self {
+        let name = user.name.to_string();
+        if user.disabled {
+            return Self { identity: Identity::DisabledUser { name }, ..Self::unknown() };
+        }
+        let expires_at_ms = token.as_ref().and_then(|token| token.expires_at_ms);
+        let (token_id, scopes) = token.map(|token| (token.id, token.scopes)).unzip();
+        Self {
+            subject: name.clone(),
+            identity: Identity::User { name, admin: user.admin, scopes },
+            token_id,
+            user: Some(UserMark { id: user.id, epoch: user.epoch }),
+            expires_at_ms,
+        }
+    }
+
+    fn of_job(trusted: TrustedToken) -> Self {
+        let claim = |name| trusted.token.claims.get(name).and_then(|value| value.as_str());
+        let subject = match claim("sub") {
+            Some(subject) => format!("{} {subject}", trusted.token.issuer),
+            None => trusted.token.issuer.clone(),
+        };
+        Self {
+            subject: OIDC_USERNAME.to_owned(),
+            // Registry tokens end with this trust; for its group and subgroups they end with any of the trusts.
+            token_id: trusted.trusts.first().map(|trust| trust.id.clone()),
+            user: None,
+            expires_at_ms: Some(trusted.token.expires_at_ms),
+            identity: Identity::Oidc { subject, groups: trusted.trusts.into_iter().map(|trust| trust.group).collect() },
+        }
+    }
+
+    fn of_other_token(what: &'static str) -> Self {
+        Self { identity: Identity::OtherToken { what }, ..Self::unknown() }
+    }
+}
+
+impl Plane {
+    /// Whose user name and password on the registry port these are.
+    pub(crate) async fn credentials(
+        &self,
+        attempt: &Attempt,
+        username: &str,
+        password: &SecretString,
+    ) -> PlaneResult<Result<Credentials, PullRefused>> {
+        if !username.eq_ignore_ascii_case(OIDC_USERNAME) {
+            return Ok(Ok(self.local_credentials(attempt, username, password).await?));
+        }
+        match self.trusted_token(password).await? {
+            Ok(trusted) => Ok(Ok(Credentials::of_job(trusted))),
+            Err(refused) => {
+                self.guess(Some(attempt), nothing()).await?;
+                Ok(Err(refused.into()))
+            }
+        }
+    }
+
+    /// As [`Plane::credentials`], for those that were made here.
+    async fn local_credentials(
+        &self,
+        attempt: &Attempt,
+        username: &str,
+        password: &SecretString,
+    ) -> PlaneResult<Credentials> {
+        let is_possible = !username.is_empty() && password.expose_secret().len() <= MAX_PASSWORD_BYTES;
+        let token = if is_possible { self.live_token(password).await? } else { None };
+        if let Some(token) = token.clone().filter(|_| secret::is_ours(password)) {
+            return self.token_credentials(username, token).await;
+        }
+        let check = async {
+            Ok(match token {
+                Some(token) => Some(self.token_credentials(username, token).await?),
+                // What is made like our secrets is no password: spares the slow check when an old token is used.
+                None if !is_possible || secret::is_ours(password) => None,
+                None => {
+                    let user = self.user_with_password(username, password).await?;
+                    user.map(|user| Credentials::of_user(user, None))
+                }
+            }
+            .filter(|found| found.identity != Identity::Unknown))
+        };
+        Ok(self.guess(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
+    }
+
+    async fn token_credentials(&self, username: &str, token: Token) -> PlaneResult<Credentials> {
+        let kind = match token.kind {
+            TokenKind::Admin => return Ok(Credentials::of_other_token("the administrator's token")),
+            TokenKind::Node => return Ok(Credentials::of_other_token("a node token")),
+            TokenKind::Service => return Ok(Credentials::of_other_token("a service token")),
+            _ if !is_same_name(username, &token.username) => return Ok(Credentials::unknown()),
+            TokenKind::Personal => {
+                let user = self.user_of(&token).await?;
+                return Ok(user.map_or_else(Credentials::unknown, |user| Credentials::of_user(user, Some(token))));
+            }
+            TokenKind::Group => GroupToken::Deploy,
+            TokenKind::GroupAccess => GroupToken::Access,
+            TokenKind::Job => GroupToken::Job,
+        };
+        let Some(group) = token.group else { return Ok(Credentials::unknown()) };
+        Ok(Credentials {
+            subject: token.username.clone(),
+            identity: Identity::GroupToken { kind, username: token.username, group, scopes: token.scopes },
+            token_id: Some(token.id),
+            user: None,
+            expires_at_ms: token.expires_at_ms,
+        })
+    }
+
+    /// Who holds this secret on the control port, if it is good. Without an attempt to count (within the process) any
+    /// number may be tried.
+    pub async fn authenticate(
+        &self,
+        attempt: Option<&Attempt>,
+        secret: &SecretString,
+    ) -> PlaneResult<Option<Principal>> {
+        let given = secret.expose_secret().as_bytes();
+        if bool::from(given.ct_eq(self.embedded_node_token.expose_secret().as_bytes())) {
+            return Ok(Some(Principal::Node));
+        }
+        let token = self.live_token(secret).await?;
+        // A node's token may be of whoever deploys the nodes; it is long enough that nobody guesses it, and all nodes would
+        // share what guesses from their network are counted by.
+        let is_no_guess = |token: &Token| secret::is_ours(secret) || token.kind == TokenKind::Node;
+        if let Some(token) = token.clone().filter(is_no_guess) {
+            return self.principal(token).await;
+        }
+        let check = async {
+            match token {
+                Some(token) => self.principal(token).await,
+                None => Ok(None),
+            }
+        };
+        self.guess(attempt, check).await
+    }
+
+    /// Whose user name and password (or token) on the control port these are. Attempts as for [`Plane::authenticate`].
+    pub async fn authenticate_by_name(
+        &self,
+        attempt: Option<&Attempt>,
+        name: &str,
+        secret: &SecretString,
+    ) -> PlaneResult<Option<Principal>> {
+        let token = self.live_token(secret).await?.filter(|token| is_same_name(name, &token.username));
+        if let Some(token) = token.clone().filter(|_| secret::is_ours(secret)) {
+            return self.principal(token).await;
+        }
+        let check = async {
+            match token {
+                Some(token) => self.principal(token).await,
+                None if secret::is_ours(secret) => Ok(None),
+                None => {
+                    let user = self.user_with_password(name, secret).await?.filter(|user| !user.disabled);
+                    Ok(user.map(|user| Principal::User {
+                        id: user.id,
+                        name: user.name.to_string(),
+                        admin: user.admin,
+                        token: None,
+                    }))
+                }
+            }
+        };
+        self.guess(attempt, check).await
+    }
+
+    /// Whom a token stands for on the control port.
+    async fn principal(&self, token: Token) -> PlaneResult<Option<Principal>> {
+        let user = match token.kind {
+            TokenKind::Personal => self.user_of(&token).await?.filter(|user| !user.disabled),
+            _ => None,
+        };
+        let held = HeldToken { id: token.id, name: token.name, scopes: token.scopes };
+        Ok(match (token.kind, token.group) {
+            (TokenKind::Admin, _) => Some(Principal::Admin),
+            (TokenKind::Node, _) => Some(Principal::Node),
+            (TokenKind::Group, Some(group)) => Some(Principal::Group { token: held, group, role: Role::Maintainer }),
+            (TokenKind::GroupAccess, Some(group)) => {
+                token.role.map(|role| Principal::Group { token: held, group, role })
+            }
+            (TokenKind::Service, group) => Some(Principal::Service { token: held, group }),
+            (TokenKind::Job, _) => Some(Principal::Job { token: held }),
+            (TokenKind::Personal, _) => user.map(|user| Principal::User {
+                id: user.id,
+                name: user.name.to_string(),
+                admin: user.admin,
+                token: Some(held),
+            }),
+            (TokenKind::Group | TokenKind::GroupAccess, None) => None,
+        })
+    }
+
+    /// The person that a personal token belongs to; notes that the person is here.
+    async fn user_of(&self, token: &Token) -> PlaneResult<Option<User>> {
+        let Some(owner) = &token.user else { return Ok(None) };
+        let user = user::by_id(&mut *self.store.read().await?, &owner.id).await?;
+        if let Some(user) = user.as_ref().filter(|user| !user.disabled) {
+            self.saw(user);
+        }
+        Ok(user)
+    }
+
+    /// The token with this secret, if it still works; notes that it was used.
+    async fn live_token(&self, given: &SecretString) -> PlaneResult<Option<Token>> {
+        if !secret::is_plausible(given) {
+            return Ok(None);
+        }
+        let now_ms = self.clock.now_ms();
+        let found = token::by_secret_hash(&mut *self.store.read().await?, &secret::hash(given)).await?;
+        let live = found.filter(|token| token.is_live(now_ms));
+        if let Some(token) = &live {
+            self.last_used.note(&token.id, token.last_used_at_ms, now_ms);
+        }
+        Ok(live)
+    }
+}
+
+/// A check that is over, and found nothing.
+async fn nothing() -> PlaneResult<Option<()>> {
+    Ok(None)
+}
+
+/// Names of users are not told by case, and neither are those of tokens, which are lower-case.
+fn is_same_name(given: &str, name: &str) -> bool {
+    given.to_ascii_lowercase().as_bytes().ct_eq(name.as_bytes()).into()
+}

@@ -1,0 +1,81 @@
+//! Guessing made slow: every check of something that could be guessed goes through here. Who may still try is the rule of
+//! [`attempts`](crate::rules::identity::login_throttle).
+//!
+//! It guarantees that what was counted of one address holds for the next try from there, however many are sent at once:
+//! they take turns. An answer to a failure may wait, but keeps nobody else waiting.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::sleep,
+};
+
+use crate::rules::identity::login_throttle::{Attempt, Attempts};
+use crate::usecases::{Plane, PlaneResult};
+
+/// How many addresses take turns apart from each other, at least.
+const TURNS: usize = 64;
+/// Most answers that wait at once; what is beyond is answered at once, and counted all the same.
+const MAX_WAITING: usize = 256;
+
+/// What is known of failures.
+pub struct Guesses {
+    attempts: Attempts,
+    turns: Vec<Mutex<()>>,
+    /// Which turn an address takes: not to be known outside, so that nobody can choose whom to keep waiting.
+    choice: RandomState,
+    waiting: Semaphore,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self {
+            attempts: Attempts::default(),
+            turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
+            choice: RandomState::new(),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
+    }
+}
+
+impl Guesses {
+    fn turn(&self, attempt: &Attempt) -> &Mutex<()> {
+        let hash = self.choice.hash_one(attempt.address());
+        &self.turns[usize::try_from(hash % TURNS as u64).unwrap_or_default()]
+    }
+
+    async fn wait(&self, delay: Duration) {
+        if !delay.is_zero()
+            && let Ok(_place) = self.waiting.try_acquire()
+        {
+            sleep(delay).await;
+        }
+    }
+}
+
+impl Plane {
+    /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is good
+    /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here, and their holders are never kept waiting.
+    pub(crate) async fn guess<T>(
+        &self,
+        attempt: Option<&Attempt>,
+        check: impl Future<Output = PlaneResult<Option<T>>>,
+    ) -> PlaneResult<Option<T>> {
+        let Some(attempt) = attempt else { return check.await };
+        let delay = {
+            let _turn = self.guesses.turn(attempt).lock().await;
+            self.guesses.attempts.check(attempt, self.clock.now_ms())?;
+            if let Some(found) = check.await? {
+                self.guesses.attempts.succeeded(attempt, self.clock.now_ms());
+                return Ok(Some(found));
+            }
+            self.guesses.attempts.failed(attempt, self.clock.now_ms())
+        };
+        self.guesses.wait(delay).await;
+        Ok(None)
+    }
+}

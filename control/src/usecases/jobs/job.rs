@@ -1,0 +1,131 @@
+//! Errands that people ask for: trying credentials, and fetching an image ahead of pulls.
+
+use roadstead_proto::{GroupPath, ImageName, Reference, UpstreamHost};
+use secrecy::SecretString;
+
+use crate::usecases::{Plane, PlaneError, PlaneResult, cache::stats::place_of, group_at, tags::freshness::refused};
+use crate::{
+    jobs::{Errand, ErrandError, Waiting},
+    rules::{access::Actor, cache::content::GroupRepository, groups::group::Group},
+    store::audit,
+};
+
+/// Most platforms of one prefetch.
+const MAX_PLATFORMS: usize = 20;
+/// Most characters of a platform.
+const MAX_PLATFORM_CHARS: usize = 64;
+
+impl Plane {
+    /// Lets a node try credentials.
+    pub(crate) async fn verify_credential(
+        &self,
+        host: &UpstreamHost,
+        username: &str,
+        password: &SecretString,
+    ) -> PlaneResult<()> {
+        let errand = Errand::VerifyCredential {
+            upstream: host.to_string(),
+            username: username.to_owned(),
+            password: password.clone(),
+        };
+        let hint = "; `--no-verify` stores them untried";
+        let ended = match self.post_errand(errand).await {
+            Ok(waiting) => waiting.end().await,
+            Err(PlaneError::Errand(error)) => Err(error),
+            Err(other) => return Err(other),
+        };
+        ended.map_err(|error| {
+            PlaneError::Errand(match error {
+                ErrandError::Refused(said) => ErrandError::Refused(format!("{host} refuses these credentials: {said}")),
+                ErrandError::Unavailable(said) | ErrandError::NotFound(said) | ErrandError::Limit(said) => {
+                    ErrandError::Unavailable(format!(
+                        "{host} cannot be asked whether these credentials are good: {said}{hint}"
+                    ))
+                }
+                ErrandError::NoNode => ErrandError::Refused(format!("{}{hint}", ErrandError::NoNode)),
+                ErrandError::Silent | ErrandError::TooMany => ErrandError::Unavailable(format!("{error}{hint}")),
+            })
+        })
+    }
+
+    /// Has a node fetch an image.
+    pub async fn prefetch(
+        &self,
+        actor: &Actor,
+        path: &GroupPath,
+        image: &ImageName,
+        reference: &Reference,
+        platforms: Vec<String>,
+    ) -> PlaneResult<Waiting> {
+        check_platforms(&platforms)?;
+        let group = group_at(&mut *self.store.read().await?, path).await?;
+        let place = place_of(&group, image)?;
+        let subject = format!("{place} {reference}");
+        let waiting = self.start_prefetch(&group, place, reference.to_string(), platforms).await?;
+        let mut tx = self.store.write().await?;
+        audit::record(&mut tx, &actor.did("cache.prefetch", subject).of_group(path), self.clock.now_ms()).await?;
+        tx.commit().await?;
+        Ok(waiting)
+    }
+
+    /// As [`Plane::prefetch`], for an image that is resolved.
+    pub(crate) async fn start_prefetch(
+        &self,
+        group: &Group,
+        place: GroupRepository,
+        reference: String,
+        platforms: Vec<String>,
+    ) -> PlaneResult<Waiting> {
+        may_prefetch(group, &place)?;
+        let state = self.upstream_state(&group.id, &place.upstream).await?;
+        let host = &place.upstream;
+        if let Some(seconds) = state.pause_seconds(self.clock.now_ms()) {
+            let message = format!("{host} asked to be left alone for {seconds} more seconds; prefetch then");
+            return Err(PlaneError::Errand(ErrandError::Limit(message)));
+        }
+        if state.below_reserve {
+            let message = format!(
+                "what is left of the pull limit of {host} is kept for what people pull; see `upstream status`, and \
+                 prefetch when it has been reset"
+            );
+            return Err(PlaneError::Errand(ErrandError::Limit(message)));
+        }
+        self.post_errand(Errand::Prefetch { place, reference, platforms }).await
+    }
+}
+
+/// Whether the group's settings let an image be fetched at all.
+pub(crate) fn may_prefetch(group: &Group, place: &GroupRepository) -> PlaneResult<()> {
+    let (path, host) = (&group.path, &place.upstream);
+    let problem = if !group.settings.upstreams.contains(host) {
+        format!("group {path} may not use upstream {host}; add it to the group's list first, with `group update`")
+    } else if !group.settings.enabled {
+        format!("the dependency proxy of group {path} is switched off; switch it on first, with `group update`")
+    } else if group.settings.frozen {
+        format!("group {path} is frozen and fetches nothing; unfreeze it first, with `group update --frozen false`")
+    } else if let Some(refused) = refused(group, place) {
+        refused.to_string()
+    } else {
+        return Ok(());
+    };
+    Err(PlaneError::Precondition(problem))
+}
+
+/// Platforms as a request names them: "linux/amd64", "linux/arm64/v8".
+pub(crate) fn check_platforms(platforms: &[String]) -> PlaneResult<()> {
+    if platforms.len() > MAX_PLATFORMS {
+        return Err(PlaneError::invalid("platforms", format!("at most {MAX_PLATFORMS}")));
+    }
+    let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let good = |platform: &str| {
+        let count = platform.split('/').count();
+        (2..=3).contains(&count) && platform.len() <= MAX_PLATFORM_CHARS && platform.split('/').all(part)
+    };
+    match platforms.iter().find(|platform| !good(platform)) {
+        None => Ok(()),
+        Some(_) => Err(PlaneError::invalid(
+            "platforms",
+            "must be OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, as in linux/arm64/v8",
+        )),
+    }
+}

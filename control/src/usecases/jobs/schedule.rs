@@ -1,0 +1,198 @@
+//! Prefetch schedules: kept, and run when they are due, a few at once, by whichever replica comes first.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use roadstead_proto::{GroupPath, ImageName, Tag};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::usecases::{
+    Page, Plane, PlaneError, PlaneResult,
+    cache::stats::place_of,
+    group_at, group_with,
+    jobs::job::{check_platforms, may_prefetch},
+    new_id,
+};
+use crate::{
+    rules::{
+        access::Actor,
+        jobs::schedule::{MAX_EVERY_MS, MAX_SCHEDULES, MIN_EVERY_MS, Schedule},
+    },
+    store::{audit, jobs::schedule},
+};
+
+/// How often schedules that are due are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+/// How many run at once: enough that one that takes long holds up no other group, few enough to leave pulls their share.
+const AT_ONCE: usize = 4;
+/// Most characters of an error that are kept.
+const MAX_ERROR_CHARS: usize = 500;
+
+impl Plane {
+    /// Adds a schedule; it runs at once for the first time.
+    pub async fn create_schedule(
+        &self,
+        actor: &Actor,
+        path: &GroupPath,
+        image: &ImageName,
+        tag: Tag,
+        platforms: Vec<String>,
+        every_ms: i64,
+    ) -> PlaneResult<Schedule> {
+        check_platforms(&platforms)?;
+        if !(MIN_EVERY_MS..=MAX_EVERY_MS).contains(&every_ms) {
+            return Err(PlaneError::invalid("every", "must be between five minutes and 30 days"));
+        }
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        let place = place_of(&group, image)?;
+        may_prefetch(&group, &place)?;
+        if schedule::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
+            return Err(PlaneError::Precondition(format!(
+                "group {path} has {MAX_SCHEDULES} schedules, which is the most; delete one first"
+            )));
+        }
+        let schedule = Schedule {
+            id: new_id(),
+            group: group.path,
+            place,
+            tag,
+            platforms,
+            every_ms,
+            due_at_ms: now_ms,
+            last_run_at_ms: None,
+            last_error: String::new(),
+        };
+        schedule::insert(&mut tx, &schedule, now_ms).await?;
+        audit::record(&mut tx, &record(actor, "prefetch.schedule", &schedule), now_ms).await?;
+        tx.commit().await?;
+        self.schedules_changed.notify_one();
+        Ok(schedule)
+    }
+
+    /// A group's schedules after the id `after`.
+    pub async fn schedules(&self, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Schedule>> {
+        let mut tx = self.store.read().await?;
+        let group = group_at(&mut tx, path).await?;
+        Ok(Page::cut(schedule::page(&mut tx, &group.id, after, limit + 1).await?, limit))
+    }
+
+    /// The schedule with this id.
+    pub async fn schedule(&self, id: &str) -> PlaneResult<Option<Schedule>> {
+        Ok(schedule::by_id(&mut *self.store.read().await?, id).await?)
+    }
+
+    /// Ends a schedule.
+    pub async fn delete_schedule(&self, actor: &Actor, id: &str) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        let schedule = schedule::by_id(&mut tx, id).await?.ok_or_else(|| no_schedule(id))?;
+        schedule::delete(&mut tx, id).await?;
+        audit::record(&mut tx, &record(actor, "prefetch.unschedule", &schedule), self.clock.now_ms()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Runs schedules as they are due, until `stop`; a run under way is given up then.
+    pub(crate) async fn run_schedules(&self, stop: &CancellationToken) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = looks.tick() => {}
+                () = self.schedules_changed.notified() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                done = self.run_due_schedules() => if let Err(error) = done {
+                    warn!(%error, "cannot run schedules; trying again");
+                }
+            }
+        }
+    }
+
+    /// Runs what is due and becomes due meanwhile, until nothing runs any more.
+    async fn run_due_schedules(&self) -> PlaneResult<()> {
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < AT_ONCE {
+                match self.begin_due_schedule().await {
+                    Ok(Some(schedule)) => running.push(self.run_and_note(schedule)),
+                    Ok(None) => break,
+                    Err(error) if running.is_empty() => return Err(error),
+                    // What runs goes on.
+                    Err(error) => {
+                        warn!(%error, "cannot look for schedules that are due; trying again");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                ended = running.next() => if ended.is_none() {
+                    return Ok(());
+                },
+                // A long run holds up no other that becomes due.
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// A schedule that is due, and is now this replica's to run.
+    async fn begin_due_schedule(&self) -> PlaneResult<Option<Schedule>> {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let Some(schedule) = schedule::due(&mut *self.store.read().await?, now_ms).await? else { return Ok(None) };
+            let mut tx = self.store.write().await?;
+            let ours = schedule::begin(&mut tx, &schedule, now_ms).await?;
+            tx.commit().await?;
+            if ours {
+                return Ok(Some(schedule));
+            }
+        }
+    }
+
+    async fn run_and_note(&self, schedule: Schedule) {
+        let image = format!("{}:{}", schedule.place, schedule.tag);
+        let error = match self.run_schedule(&schedule).await {
+            Ok(()) => {
+                info!(group.path = %schedule.group, image, "fetched an image by schedule");
+                String::new()
+            }
+            Err(error) => {
+                info!(group.path = %schedule.group, image, %error, "could not fetch an image by schedule");
+                error.to_string().chars().take(MAX_ERROR_CHARS).collect()
+            }
+        };
+        if let Err(error) = self.note_run(&schedule.id, &error).await {
+            warn!(group.path = %schedule.group, image, %error, "how a scheduled fetch ended could not be recorded");
+        }
+    }
+
+    async fn note_run(&self, id: &str, error: &str) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        schedule::end(&mut tx, id, error, self.clock.now_ms()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn run_schedule(&self, schedule: &Schedule) -> PlaneResult<()> {
+        let group = group_with(&mut *self.store.read().await?, &schedule.place.group_id).await?;
+        let (place, tag) = (schedule.place.clone(), schedule.tag.to_string());
+        let waiting = self.start_prefetch(&group, place, tag, schedule.platforms.clone()).await?;
+        Ok(waiting.end().await?)
+    }
+}
+
+/// The refusal that says there is no such schedule.
+pub fn no_schedule(id: &str) -> PlaneError {
+    PlaneError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
+}
+
+fn record(actor: &Actor, action: &'static str, schedule: &Schedule) -> crate::rules::audit::Entry {
+    let seconds = schedule.every_ms / 1000;
+    actor
+        .did(action, format!("{}:{}", schedule.place, schedule.tag))
+        .of_group(&schedule.group)
+        .detail(format!("schedule {}, every {seconds} seconds", schedule.id))
+}

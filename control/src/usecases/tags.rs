@@ -1,0 +1,5 @@
+//! Tags: freshness, checks shared by nodes, and history.
+
+pub mod checks;
+pub mod freshness;
+pub mod history;

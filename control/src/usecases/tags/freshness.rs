@@ -1,0 +1,324 @@
+//! Pulls by tag: what is known goes into the rule of [`freshness`], what comes out is recorded and answered.
+
+use roadstead_proto::{Digest, ImageRefused, Tag, may_pull_image};
+
+use crate::usecases::{Plane, PlaneResult, upstreams::condition};
+use crate::{
+    rules::{
+        cache::content::{ContentKind, GroupRepository, Link},
+        groups::group::Group,
+        tags::freshness::{
+            self, Decision, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy, UpstreamState,
+        },
+    },
+    store::{
+        StoreError, WriteTx,
+        cache::link,
+        groups::group,
+        tags::{history, tag},
+    },
+};
+
+/// What to do about a pull by tag, with what that needs.
+#[derive(Debug)]
+pub enum TagAnswer {
+    /// Serve this.
+    Serve(Served),
+    /// Ask upstream.
+    Revalidate {
+        /// What is cached.
+        cached: Option<Digest>,
+    },
+    /// Fetch.
+    Fetch {
+        /// Only this; `None` means what the tag means upstream.
+        digest: Option<Digest>,
+    },
+    /// Refuse.
+    Refuse {
+        /// Why.
+        reason: TagRefusal,
+        /// Seconds to wait; 0 if not known.
+        retry_after_seconds: i64,
+    },
+}
+
+/// Why a pull by tag is refused.
+#[derive(Debug)]
+pub enum TagRefusal {
+    /// The group is not there, or may not use the upstream.
+    NoGroup,
+    /// The group's rules do not let the image be pulled.
+    Denied(ImageRefused),
+    /// Anything else.
+    Rule(Refusal),
+}
+
+/// A manifest to serve, and the links of the same moment.
+#[derive(Debug)]
+pub struct Served {
+    /// The manifest.
+    pub manifest: Link,
+    /// The group's links to what it refers to.
+    pub referenced: Vec<Link>,
+    /// The group's link epoch.
+    pub link_epoch: i64,
+    /// Since upstream confirmed the tag.
+    pub age_seconds: i64,
+    /// Why it could not be checked.
+    pub stale: Option<Stale>,
+    /// For how long a node may serve it without asking anybody.
+    pub unconfirmed_seconds: i64,
+}
+
+/// What upstream said, before it is known whether the group has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamSaid {
+    /// It has the tag, with this digest.
+    Found(Digest),
+    /// Anything else.
+    Other(Outcome),
+}
+
+impl Plane {
+    /// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
+    /// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
+    /// waits for nobody.
+    pub async fn resolve_tag(&self, place: &GroupRepository, tag: &Tag, node_id: &str) -> PlaneResult<TagAnswer> {
+        let answer = self.resolve_alone(place, tag).await?;
+        if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
+            return Ok(answer);
+        }
+        let Some(said) = self.checked_by_another(place, tag, node_id).await else { return Ok(answer) };
+        let mut tx = self.store.read().await?;
+        let (decided, _) = self.decide(&mut tx, place, tag, said).await?;
+        Ok(match (decided, said) {
+            // The tag is the other node's to record; this one needs what it means now.
+            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Found(digest)) => {
+                TagAnswer::Fetch { digest: Some(digest) }
+            }
+            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Other(_)) => answer,
+            (decided, _) => decided,
+        })
+    }
+
+    async fn resolve_alone(&self, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.read().await?;
+        let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
+        let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
+        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &known.facts, now_ms);
+        answer(&mut tx, place, &known.group, decision, unconfirmed_seconds).await
+    }
+
+    /// A pull by tag, after upstream was asked.
+    pub async fn report_tag(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
+        let decided = self.take_report(place, tag, said).await;
+        // Whatever came of it, nobody waits for this check any more.
+        self.check_ended(place, tag, said).await;
+        decided
+    }
+
+    async fn take_report(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
+        // Most checks find nothing new, and those need not wait for a turn to write.
+        let mut tx = self.store.read().await?;
+        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
+        if change == RecordChange::Keep {
+            return Ok(decided);
+        }
+        drop(tx);
+        let mut tx = self.store.write_soon().await?;
+        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
+        // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
+        if let Err(error) = note(tx, place, tag, change, self.clock.now_ms()).await {
+            tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
+        }
+        Ok(decided)
+    }
+
+    async fn decide(
+        &self,
+        db: &mut sqlx::AnyConnection,
+        place: &GroupRepository,
+        tag: &Tag,
+        said: UpstreamSaid,
+    ) -> PlaneResult<(TagAnswer, RecordChange)> {
+        let now_ms = self.clock.now_ms();
+        let Some(known) = known(db, place, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
+        let outcome = match said {
+            UpstreamSaid::Other(outcome) => outcome,
+            UpstreamSaid::Found(digest) => {
+                let link = link::find(db, place, &digest).await?;
+                Outcome::Found {
+                    digest,
+                    linked: link.is_some_and(|link| link.kind == ContentKind::Manifest),
+                    first_seen_ms: history::first_seen(db, place, tag, &digest).await?,
+                }
+            }
+        };
+        let (decision, change) = freshness::report(known.policy, &known.facts, known.upstream, outcome, now_ms);
+        let record = match change {
+            RecordChange::Keep | RecordChange::Drop => known.facts.record,
+            RecordChange::Put(record) => record,
+        };
+        let facts = TagFacts { record, ..known.facts };
+        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+        Ok((answer(db, place, &known.group, decision, unconfirmed_seconds).await?, change))
+    }
+}
+
+/// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
+/// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something else.
+pub(crate) async fn manifest_linked(
+    tx: &mut WriteTx,
+    place: &GroupRepository,
+    digest: Digest,
+    tag: Option<&Tag>,
+    now_ms: i64,
+) -> PlaneResult<i64> {
+    let mut unconfirmed_seconds = 0;
+    if let Some(tag) = tag
+        && let Some(known) = known(tx, place, tag, now_ms).await?
+    {
+        let first_seen_ms = history::first_seen(tx, place, tag, &digest).await?;
+        let outcome = Outcome::Found { digest, linked: true, first_seen_ms };
+        let (decided, change) =
+            freshness::report(known.policy, &known.facts, UpstreamState::default(), outcome, now_ms);
+        put(tx, place, tag, change, now_ms).await?;
+        if matches!(decided, Decision::Serve { digest: served, .. } if served == digest) {
+            let facts = match change {
+                RecordChange::Put(record) => TagFacts { record, ..known.facts },
+                RecordChange::Keep | RecordChange::Drop => known.facts,
+            };
+            unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+        }
+    }
+    for tag in tag::awaiting(tx, place, &digest).await? {
+        let Some(known) = known(tx, place, &tag, now_ms).await? else { break };
+        let first_seen_ms = history::first_seen(tx, place, &tag, &digest).await?;
+        let change = freshness::promote(known.policy, &known.facts, first_seen_ms, now_ms);
+        put(tx, place, &tag, change, now_ms).await?;
+    }
+    Ok(unconfirmed_seconds)
+}
+
+async fn note(
+    mut tx: WriteTx,
+    place: &GroupRepository,
+    tag: &Tag,
+    change: RecordChange,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    put(&mut tx, place, tag, change, now_ms).await?;
+    tx.commit().await
+}
+
+async fn put(
+    tx: &mut WriteTx,
+    place: &GroupRepository,
+    tag: &Tag,
+    change: RecordChange,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let before = tag::get(tx, place, tag).await?.seen;
+    let after = match change {
+        RecordChange::Keep => return Ok(()),
+        RecordChange::Put(record) => {
+            tag::put(tx, place, tag, &record, now_ms).await?;
+            record.seen
+        }
+        RecordChange::Drop => {
+            tag::delete(tx, place, tag.as_str()).await?;
+            None
+        }
+    };
+    let meant = |sighting: Option<Sighting>| sighting.map(|sighting| sighting.digest);
+    if meant(before) != meant(after) {
+        for sighting in before.into_iter().chain(after) {
+            history::note(tx, place, tag, sighting).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What the rule looks at, for one tag of a group.
+pub(crate) struct Known {
+    pub(crate) group: Group,
+    pub(crate) policy: TagPolicy,
+    pub(crate) facts: TagFacts,
+    pub(crate) upstream: UpstreamState,
+}
+
+/// All of it; `None` if the group is not there or may not use that upstream: a node may not have heard of a change yet.
+pub(crate) async fn known(
+    db: &mut sqlx::AnyConnection,
+    place: &GroupRepository,
+    tag: &Tag,
+    now_ms: i64,
+) -> PlaneResult<Option<Known>> {
+    let group = group::by_id(db, &place.group_id).await?;
+    let Some(group) = group.filter(|group| group.settings.upstreams.contains(&place.upstream)) else { return Ok(None) };
+    let settings = &group.settings;
+    let policy = TagPolicy {
+        enabled: settings.enabled,
+        allowed: refused(&group, place).is_none(),
+        frozen: settings.frozen,
+        ..settings.tags.policy_for(settings.max_age_ms, &place.upstream, &place.repository, tag)
+    };
+    let record = tag::get(db, place, tag).await?;
+    let older = match record.cached {
+        None if policy.cooldown_ms > 0 => {
+            let meanings = history::all(db, place, tag).await?.into_iter();
+            meanings
+                .filter(|meaning| meaning.cached && record.seen.is_none_or(|seen| seen.digest != meaning.digest))
+                .map(|meaning| Sighting { digest: meaning.digest, at_ms: meaning.last_seen_ms })
+                .next()
+        }
+        _ => None,
+    };
+    let pin = history::pinned(db, place, tag).await?;
+    let upstream = condition::state(db, &place.group_id, &place.upstream, now_ms).await?;
+    Ok(Some(Known { group, policy, facts: TagFacts { record, pin, older }, upstream }))
+}
+
+/// Why the group's rules do not let an image be pulled, if they do not.
+pub(crate) fn refused(group: &Group, place: &GroupRepository) -> Option<ImageRefused> {
+    let rules = &group.settings.images;
+    may_pull_image(&rules.allowed, &rules.denied, &place.upstream, &place.repository).err()
+}
+
+fn no_group() -> TagAnswer {
+    TagAnswer::Refuse { reason: TagRefusal::NoGroup, retry_after_seconds: 0 }
+}
+
+async fn answer(
+    db: &mut sqlx::AnyConnection,
+    place: &GroupRepository,
+    group: &Group,
+    decision: Decision,
+    unconfirmed_seconds: i64,
+) -> PlaneResult<TagAnswer> {
+    Ok(match decision {
+        Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
+        Decision::Fetch { digest } => TagAnswer::Fetch { digest },
+        Decision::Refuse { reason, retry_after_seconds } => {
+            let reason = match (reason, refused(group, place)) {
+                (Refusal::Denied, Some(refused)) => TagRefusal::Denied(refused),
+                (reason, _) => TagRefusal::Rule(reason),
+            };
+            TagAnswer::Refuse { reason, retry_after_seconds }
+        }
+        Decision::Serve { digest, age_ms, stale } => match link::find(db, place, &digest).await? {
+            Some(manifest) => TagAnswer::Serve(Served {
+                manifest,
+                referenced: link::referenced(db, place, &digest).await?,
+                link_epoch: group.link_epoch,
+                age_seconds: age_ms / 1000,
+                stale,
+                unconfirmed_seconds,
+            }),
+            // Read in the same transaction as the record, which counts as cached only with a link.
+            None => TagAnswer::Fetch { digest: None },
+        },
+    })
+}

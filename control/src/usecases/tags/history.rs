@@ -1,0 +1,111 @@
+//! What tags have meant, and pins: a maintainer's word on what a tag means.
+
+use roadstead_proto::{Digest, GroupPath, ImageName, Tag};
+
+use crate::usecases::{Plane, PlaneError, PlaneResult, cache::stats::place_of, group_at};
+use crate::{
+    rules::access::Actor,
+    store::{
+        audit,
+        tags::{history, tag},
+    },
+};
+
+/// A digest that a tag has meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagSighting {
+    /// The digest.
+    pub digest: Digest,
+    /// When it was first seen; `None` if the tag is only pinned to it.
+    pub first_seen_ms: Option<i64>,
+    /// When it was last seen.
+    pub last_seen_ms: Option<i64>,
+    /// Whether the group has it.
+    pub cached: bool,
+    /// Whether the tag is served as that now.
+    pub served: bool,
+    /// Whether the tag is pinned to it.
+    pub pinned: bool,
+}
+
+impl Plane {
+    /// What a tag has meant, the last meaning first.
+    pub async fn tag_history(&self, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagSighting>> {
+        let mut tx = self.store.read().await?;
+        let place = place_of(&group_at(&mut tx, path).await?, image)?;
+        let record = tag::get(&mut tx, &place, tag).await?;
+        let pin = history::pinned(&mut tx, &place, tag).await?;
+        let served = pin.map_or(record.cached.map(|cached| cached.digest), |pin| Some(pin.digest));
+        let mut sightings: Vec<_> = history::all(&mut tx, &place, tag)
+            .await?
+            .into_iter()
+            .map(|meaning| TagSighting {
+                digest: meaning.digest,
+                first_seen_ms: Some(meaning.first_seen_ms),
+                // The present meaning is noted when the tag moves on.
+                last_seen_ms: record
+                    .seen
+                    .filter(|seen| seen.digest == meaning.digest)
+                    .map(|seen| seen.at_ms)
+                    .max(Some(meaning.last_seen_ms)),
+                cached: meaning.cached,
+                served: meaning.cached && served == Some(meaning.digest),
+                pinned: pin.is_some_and(|pin| pin.digest == meaning.digest),
+            })
+            .collect();
+        if let Some(pin) = pin.filter(|pin| sightings.iter().all(|sighting| sighting.digest != pin.digest)) {
+            sightings.push(TagSighting {
+                digest: pin.digest,
+                first_seen_ms: None,
+                last_seen_ms: None,
+                cached: pin.linked,
+                served: pin.linked,
+                pinned: true,
+            });
+        }
+        sightings.sort_by_key(|sighting| std::cmp::Reverse((sighting.last_seen_ms, sighting.first_seen_ms)));
+        Ok(sightings)
+    }
+
+    /// Fixes a tag to a digest, cached or not.
+    pub async fn pin_tag(
+        &self,
+        actor: &Actor,
+        path: &GroupPath,
+        image: &ImageName,
+        tag: &Tag,
+        digest: &Digest,
+    ) -> PlaneResult<()> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let group = group_at(&mut tx, path).await?;
+        let place = place_of(&group, image)?;
+        if !group.settings.upstreams.contains(&place.upstream) {
+            return Err(PlaneError::Precondition(format!(
+                "group {path} may not use upstream {}; add it to the group's list first, with `group update`",
+                place.upstream
+            )));
+        }
+        history::pin(&mut tx, &place, tag, digest, now_ms).await?;
+        let done = actor.did("cache.pin", format!("{place}:{tag}")).of_group(path).detail(format!("to {digest}"));
+        audit::record(&mut tx, &done, now_ms).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Lets a tag follow upstream again.
+    pub async fn unpin_tag(&self, actor: &Actor, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        let place = place_of(&group_at(&mut tx, path).await?, image)?;
+        let subject = format!("{place}:{tag}");
+        if !history::unpin(&mut tx, &place, tag).await? {
+            return Err(PlaneError::NotFound {
+                what: "pin of",
+                name: subject,
+                hint: "`cache history` shows what a tag is pinned to",
+            });
+        }
+        let done = actor.did("cache.unpin", subject).of_group(path);
+        audit::record(&mut tx, &done, self.clock.now_ms()).await?;
+        Ok(tx.commit().await?)
+    }
+}

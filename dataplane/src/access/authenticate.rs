@@ -1,0 +1,250 @@
+//! Who is asking: verifies the registry token with the keys of the snapshot.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::future::Either;
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use quick_cache::sync::Cache;
+use roadstead_proto::REGISTRY_SERVICE;
+use serde::Deserialize;
+use tower::{Layer, Service};
+use tracing::debug_span;
+use url::Url;
+
+use super::Routed;
+use crate::{
+    control::{ControlClient, PolicySnapshot},
+    http::registry_url,
+    respond::{Answer, Code, OciError},
+    route::Route,
+};
+
+/// Longest registry token we look at, in bytes; one that names ten images is a quarter of that.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Verified tokens remembered. A fleet of a thousand machines that pull ten images has ten thousand.
+const REMEMBERED_TOKENS: usize = 20_000;
+/// How far this node's clock may be behind the control plane's, in seconds, before new tokens look premature.
+const CLOCK_BEHIND_SECONDS: u64 = 60;
+/// How long an expired token is still good, in seconds: for a request that was on its way.
+const EXPIRY_LEEWAY_SECONDS: u64 = 2;
+
+/// Token of those who do not sign in, given out while nobody can be asked. No secret, and good on every node: it lets its bearer do
+/// what the snapshot lets anybody do, at that moment.
+pub const ANYBODY: &str = "roadstead-anonymous";
+
+/// A token that was verified: who asks, and what for they may.
+#[derive(Debug, Deserialize)]
+pub struct Caller {
+    /// The user name, or `anonymous`.
+    pub sub: String,
+    /// Seconds since 1970.
+    exp: u64,
+    /// The token that was signed in with, if it was one.
+    #[serde(default)]
+    token_id: Option<String>,
+    /// The user who signed in, or whom the token is of, if there is one.
+    #[serde(default)]
+    user_id: Option<String>,
+    /// The user's epoch when the token was issued: it goes up when the user may do less.
+    #[serde(default)]
+    user_epoch: i64,
+    /// What the caller may do.
+    #[serde(default)]
+    pub access: Vec<Access>,
+    /// It is [`ANYBODY`]: every group that admits the anonymous admits it.
+    #[serde(skip)]
+    pub is_anybody: bool,
+}
+
+/// One thing that a caller may do.
+#[derive(Debug, Deserialize)]
+pub struct Access {
+    /// `GROUP/dependency_proxy/containers/IMAGE`.
+    pub name: String,
+    /// `pull`.
+    pub actions: Vec<String>,
+    /// The group that the name meant when the token was issued.
+    pub group_id: String,
+    /// The group's access epoch when the token was issued.
+    #[serde(default)]
+    pub access_epoch: i64,
+}
+
+impl Caller {
+    /// Whether the caller did not sign in.
+    pub const fn is_anonymous(&self) -> bool {
+        self.token_id.is_none() && self.user_id.is_none()
+    }
+
+    /// Whether what this was issued for is void by now.
+    fn is_revoked(&self, policy: &PolicySnapshot) -> bool {
+        let is_void = |id: &Option<String>, epoch| id.as_deref().is_some_and(|id| policy.is_revoked(id, epoch));
+        is_void(&self.token_id, 0) || is_void(&self.user_id, self.user_epoch)
+    }
+}
+
+/// Why a request is not authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// There is no token.
+    Missing,
+    /// There is one, but it is not (or no longer) good.
+    Invalid,
+}
+
+/// A request whose sender is known.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Who it is from.
+    pub caller: Arc<Caller>,
+    /// What it is for.
+    pub request: Routed,
+}
+
+/// Verifies tokens and remembers those that were good.
+pub struct Authenticator {
+    control: Arc<ControlClient>,
+    verified: Cache<Box<str>, Arc<Caller>>,
+    external_url: Option<Url>,
+    /// Who [`ANYBODY`] is, where this node admits the anonymous.
+    anybody: Option<Arc<Caller>>,
+}
+
+impl Authenticator {
+    /// Verifies with the keys that `control` watches; challenges name `external_url`, or the request's own address.
+    /// `admits_anybody` is whether this node admits the anonymous at all.
+    pub fn new(control: Arc<ControlClient>, external_url: Option<Url>, admits_anybody: bool) -> Self {
+        let anybody = Caller {
+            sub: "anonymous".to_owned(),
+            exp: u64::MAX,
+            token_id: None,
+            user_id: None,
+            user_epoch: 0,
+            access: Vec::new(),
+            is_anybody: true,
+        };
+        let anybody = admits_anybody.then(|| Arc::new(anybody));
+        Self { control, verified: Cache::new(REMEMBERED_TOKENS), external_url, anybody }
+    }
+
+    /// Whether a registry token would be taken now.
+    pub fn takes(&self, token: &str) -> bool {
+        self.check(token).is_ok()
+    }
+
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+        let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::Missing)?;
+        let value = value.to_str().map_err(|_| Refusal::Invalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Refusal::Invalid)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Refusal::Missing);
+        }
+        self.check(token)
+    }
+
+    fn check(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+        if token == ANYBODY {
+            return self.anybody.clone().ok_or(Refusal::Invalid);
+        }
+        let policy = self.control.policy();
+        let judged_at = self.control.judged_at();
+        let now = judged_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let caller = match self.verified.get(token) {
+            Some(caller) => caller,
+            None => {
+                let caller = Arc::new(verify(token, &policy, judged_at).ok_or(Refusal::Invalid)?);
+                self.verified.insert(token.into(), Arc::clone(&caller));
+                caller
+            }
+        };
+        let expired = caller.exp.saturating_add(EXPIRY_LEEWAY_SECONDS) < now;
+        if expired || caller.is_revoked(&policy) { Err(Refusal::Invalid) } else { Ok(caller) }
+    }
+
+    /// The challenge that tells a client where to sign in, and what for.
+    pub fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
+        let base = registry_url::of_request(self.external_url.as_ref(), head)?;
+        let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
+        if let Route::Image(image) = route {
+            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
+        }
+        if let Some(error) = error {
+            text.push_str(&format!(",error=\"{error}\""));
+        }
+        HeaderValue::try_from(text).ok()
+    }
+
+    /// A 401 for this request.
+    pub fn unauthorized(&self, head: &Parts, route: &Route, error: Option<&str>, message: &str) -> OciError {
+        let mut refused = OciError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+        refused.challenge = self.challenge(head, route, error);
+        refused
+    }
+}
+
+fn verify(token: &str, policy: &PolicySnapshot, judged_at: SystemTime) -> Option<Caller> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
+    let key_id = decode_header(token).ok()?.kid?;
+    let key = policy.key_at(&key_id, judged_at)?;
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[REGISTRY_SERVICE]);
+    validation.set_issuer(&["roadstead"]);
+    validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+    validation.validate_nbf = true;
+    // Judged by the caller, at every request.
+    validation.validate_exp = false;
+    validation.leeway = CLOCK_BEHIND_SECONDS;
+    Some(decode::<Caller>(token, key, &validation).ok()?.claims)
+}
+
+/// Adds [`Authenticator`] to the stack.
+#[derive(Clone)]
+pub struct AuthenticateLayer(pub Arc<Authenticator>);
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Authenticate<S> {
+        Authenticate { inner, authenticator: Arc::clone(&self.0) }
+    }
+}
+
+/// See [`AuthenticateLayer`].
+#[derive(Clone)]
+pub struct Authenticate<S> {
+    inner: S,
+    authenticator: Arc<Authenticator>,
+}
+
+impl<S> Service<Routed> for Authenticate<S>
+where
+    S: Service<Authenticated, Response = Answer, Error = Infallible>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Answer, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Routed) -> Self::Future {
+        let verified = debug_span!("auth").in_scope(|| self.authenticator.authenticate(&request.head.headers));
+        let (error, message) = match verified {
+            Ok(caller) => return Either::Left(self.inner.call(Authenticated { caller, request })),
+            Err(Refusal::Missing) => (None, "authentication is required; run docker login"),
+            Err(Refusal::Invalid) => (Some("invalid_token"), "the token is not, or no longer, valid; sign in again"),
+        };
+        let refused = self.authenticator.unauthorized(&request.head, &request.route, error, message);
+        Either::Right(ready(Ok(refused.into_answer())))
+    }
+}

@@ -1,0 +1,293 @@
+//! Between protobuf and the node's own types. Nothing else in the data plane sees protobuf.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jsonwebtoken::DecodingKey;
+use roadstead_proto::{Digest, ImagePattern, UpstreamHost, node::v1 as pb};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use crate::control::{
+    ContentKind, GroupPolicy, Link, PolicyChange, Reference, RefusalReason, Refused, RegistryToken, RepositoryRef,
+    Revocation, ServeManifest, SignIn, SignInRefusal, SignInRefused, SignInResult, StaleReason, TagOutcome,
+    UpstreamPolicy, VerifyingKey, reports::usage::Batch,
+};
+
+/// A message that makes no sense, and why.
+pub(crate) type Problem = String;
+
+pub(crate) fn unsigned(name: &str, value: i64) -> Result<u64, Problem> {
+    u64::try_from(value).map_err(|_| format!("{name} is {value}"))
+}
+
+/// Zero, which the protocol uses for "not said", is `None`.
+pub(crate) fn wait(seconds: i64) -> Option<Duration> {
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+pub(crate) fn seconds(wait: Option<Duration>) -> i64 {
+    // A part of a second is still a wait.
+    wait.map_or(0, |wait| i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn time(milliseconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
+}
+
+pub(crate) fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn kind(kind: i32) -> Result<ContentKind, Problem> {
+    match pb::ContentKind::try_from(kind) {
+        Ok(pb::ContentKind::Manifest) => Ok(ContentKind::Manifest),
+        Ok(pb::ContentKind::Blob) => Ok(ContentKind::Blob),
+        _ => Err(format!("there is no content kind {kind}")),
+    }
+}
+
+const fn kind_to_pb(kind: ContentKind) -> pb::ContentKind {
+    match kind {
+        ContentKind::Manifest => pb::ContentKind::Manifest,
+        ContentKind::Blob => pb::ContentKind::Blob,
+    }
+}
+
+pub(crate) fn digest(text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+pub(crate) fn host(text: &str) -> Result<UpstreamHost, Problem> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn group(group: pb::GroupPolicy) -> Result<GroupPolicy, Problem> {
+    let path = |text: &str| text.parse().map_err(|error| format!("group {}: {error}", group.id));
+    Ok(GroupPolicy {
+        path: path(&group.path)?,
+        old_paths: group.old_paths.iter().map(|old| path(old)).collect::<Result<_, _>>()?,
+        id: group.id.as_str().into(),
+        enabled: group.enabled,
+        anonymous_pull: group.anonymous_pull,
+        upstreams: group.upstreams.iter().map(|upstream| host(upstream)).collect::<Result<_, _>>()?,
+        link_epoch: group.link_epoch,
+        credential_epoch: group.credential_epoch,
+        access_epoch: group.access_epoch,
+        frozen: group.frozen,
+        allowed_images: patterns(&group.allowed_images)?,
+        denied_images: patterns(&group.denied_images)?,
+    })
+}
+
+/// A rule that is not understood must not let anything pass: it costs the group.
+fn patterns(texts: &[String]) -> Result<Vec<ImagePattern>, Problem> {
+    texts.iter().map(|text| text.parse().map_err(|error| format!("{text:?}: {error}"))).collect()
+}
+
+fn upstream(upstream: pb::UpstreamPolicy) -> Result<UpstreamPolicy, Problem> {
+    let url: Url = upstream.url.parse().map_err(|error| format!("URL of {}: {error}", upstream.host))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("URL of {} is neither http nor https", upstream.host));
+    }
+    Ok(UpstreamPolicy {
+        host: host(&upstream.host)?,
+        url,
+        token_hosts: upstream.token_hosts,
+        ca_pem: upstream.ca_pem,
+        redirect_hosts: upstream.redirect_hosts,
+        reserve_percent: u8::try_from(upstream.reserve_percent.clamp(0, 100)).unwrap_or_default(),
+    })
+}
+
+fn key(key: pb::PublicKey) -> Result<VerifyingKey, Problem> {
+    let bytes: [u8; 32] = key.ed25519.try_into().map_err(|_| format!("key {} has not 32 bytes", key.id))?;
+    let not_after = (key.not_after_ms != 0).then(|| time(key.not_after_ms));
+    Ok(VerifyingKey { id: key.id, key: DecodingKey::from_ed_der(&bytes), ed25519: bytes, not_after })
+}
+
+fn keys(all: Vec<pb::PublicKey>) -> Result<PolicyChange, Problem> {
+    all.into_iter().map(key).collect::<Result<_, _>>().map(PolicyChange::Keys)
+}
+
+fn revocation(revocation: pb::Revocation) -> PolicyChange {
+    let pb::Revocation { token_id: id, forget_after_ms, user_epoch } = revocation;
+    let before_epoch = (user_epoch != 0).then_some(user_epoch);
+    PolicyChange::Revoked(Revocation { id, before_epoch, forget_after: time(forget_after_ms) })
+}
+
+/// The changes that lead from nothing to a snapshot. Parts that make no sense are errors of their own, so that one
+/// group that this version does not understand costs that group and not the node.
+pub(crate) fn snapshot(snapshot: pb::PolicySnapshot) -> Vec<Result<PolicyChange, Problem>> {
+    let groups = snapshot.groups.into_iter().map(|it| group(it).map(PolicyChange::Group));
+    let upstreams = snapshot.upstreams.into_iter().map(|it| upstream(it).map(PolicyChange::Upstream));
+    let revocations = snapshot.revocations.into_iter().map(|it| Ok(revocation(it)));
+    groups.chain(upstreams).chain([keys(snapshot.keys)]).chain(revocations).collect()
+}
+
+pub(crate) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> {
+    use pb::policy_change::Change;
+    match change.change.ok_or("a change says nothing")? {
+        Change::Group(it) => group(it).map(PolicyChange::Group),
+        Change::DeletedGroupId(id) => Ok(PolicyChange::GroupDeleted(id.as_str().into())),
+        Change::Upstream(it) => upstream(it).map(PolicyChange::Upstream),
+        Change::DeletedUpstreamHost(it) => host(&it).map(PolicyChange::UpstreamDeleted),
+        Change::Keys(set) => keys(set.keys),
+        Change::Revocation(it) => Ok(revocation(it)),
+        Change::Condition(_) => Err("a condition is no policy".into()),
+        Change::Errand(_) => Err("an errand is no policy".into()),
+    }
+}
+
+pub(crate) fn link(link: pb::Link) -> Result<Arc<Link>, Problem> {
+    Ok(Arc::new(Link {
+        digest: digest(&link.digest)?,
+        kind: kind(link.kind)?,
+        size_bytes: unsigned("a link's size", link.size_bytes)?,
+        media_type: link.media_type,
+    }))
+}
+
+pub(crate) fn links(links: Vec<pb::Link>) -> Result<Vec<Arc<Link>>, Problem> {
+    links.into_iter().map(link).collect()
+}
+
+pub(crate) fn link_to_pb(link: &Link) -> pb::Link {
+    pb::Link {
+        digest: link.digest.to_string(),
+        kind: kind_to_pb(link.kind).into(),
+        size_bytes: i64::try_from(link.size_bytes).unwrap_or(i64::MAX),
+        media_type: link.media_type.clone(),
+    }
+}
+
+pub(crate) fn reference_to_pb(reference: &Reference) -> pb::Reference {
+    pb::Reference {
+        digest: reference.digest.to_string(),
+        kind: kind_to_pb(reference.kind).into(),
+        size_bytes: i64::try_from(reference.size_bytes).unwrap_or(i64::MAX),
+        platform: reference.platform.clone(),
+    }
+}
+
+pub(crate) fn repository_to_pb(at: &RepositoryRef) -> pb::RepositoryRef {
+    pb::RepositoryRef {
+        group_id: at.group.to_string(),
+        upstream: at.upstream.to_string(),
+        repository: at.repository.to_string(),
+    }
+}
+
+pub(crate) fn repository(at: pb::RepositoryRef) -> Result<RepositoryRef, Problem> {
+    Ok(RepositoryRef {
+        group: at.group_id.as_str().into(),
+        upstream: host(&at.upstream)?,
+        repository: at.repository.parse().map_err(|error| format!("{error}"))?,
+    })
+}
+
+/// A manifest to serve, the links that came with it, and the epoch they were read at.
+pub(crate) struct Served {
+    pub(crate) manifest: ServeManifest,
+    pub(crate) referenced: Vec<Arc<Link>>,
+    pub(crate) link_epoch: i64,
+    /// For how long it may be served without the control plane's word.
+    pub(crate) unconfirmed: Duration,
+}
+
+pub(crate) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
+    let stale = match serve.stale() {
+        pb::StaleReason::Unspecified => None,
+        pb::StaleReason::UpstreamUnavailable => Some(StaleReason::UpstreamUnavailable),
+        pb::StaleReason::RateLimited => Some(StaleReason::RateLimited),
+        pb::StaleReason::Frozen => Some(StaleReason::Frozen),
+        pb::StaleReason::Reserve => Some(StaleReason::Reserve),
+        pb::StaleReason::Missing => Some(StaleReason::Missing),
+        pb::StaleReason::Cooldown => Some(StaleReason::Cooldown),
+    };
+    let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
+    let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
+    let referenced = links(serve.referenced)?;
+    let unconfirmed = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
+    let manifest = ServeManifest { manifest, age, stale };
+    Ok(Served { manifest, referenced, link_epoch: serve.link_epoch, unconfirmed })
+}
+
+pub(crate) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {
+    let reason = match refuse.reason() {
+        pb::RefusalReason::NotFound => RefusalReason::NotFound,
+        pb::RefusalReason::UpstreamUnauthorized => RefusalReason::UpstreamUnauthorized,
+        pb::RefusalReason::UpstreamForbidden => RefusalReason::UpstreamForbidden,
+        pb::RefusalReason::RateLimited => RefusalReason::RateLimited,
+        pb::RefusalReason::UpstreamUnavailable => RefusalReason::UpstreamUnavailable,
+        pb::RefusalReason::TooStale => RefusalReason::TooStale,
+        pb::RefusalReason::Denied => RefusalReason::Denied,
+        pb::RefusalReason::Frozen => RefusalReason::Frozen,
+        pb::RefusalReason::GroupUnavailable => RefusalReason::GroupUnavailable,
+        pb::RefusalReason::Unspecified => return Err(format!("there is no refusal reason {}", refuse.reason)),
+    };
+    Ok(Refused { reason, retry_after: wait(refuse.retry_after_seconds), message: refuse.message })
+}
+
+pub(crate) fn outcome_to_pb(outcome: TagOutcome) -> pb::UpstreamOutcome {
+    use pb::upstream_outcome::Outcome;
+    let outcome = match outcome {
+        TagOutcome::Found(digest) => Outcome::Found(pb::TagFound { digest: digest.to_string() }),
+        TagOutcome::NotFound => Outcome::NotFound(pb::TagNotFound {}),
+        TagOutcome::Refused { status } => Outcome::Refused(pb::TagRefused { status: status.into() }),
+        TagOutcome::RateLimited { retry_after } => {
+            Outcome::RateLimited(pb::TagRateLimited { retry_after_seconds: seconds(retry_after) })
+        }
+        TagOutcome::Unavailable { kind, retry_after } => Outcome::Unavailable(pb::TagUnavailable {
+            kind: kind.to_owned(),
+            retry_after_seconds: seconds(retry_after),
+        }),
+    };
+    pb::UpstreamOutcome { outcome: Some(outcome) }
+}
+
+pub(crate) fn sign_in_to_pb(sign_in: SignIn) -> pb::SignInRequest {
+    let scope =
+        |scope: crate::control::PullScope| pb::PullScope { name: scope.name, group_path: scope.group.to_string() };
+    pb::SignInRequest {
+        username: sign_in.username,
+        password: sign_in.password.expose_secret().to_owned(),
+        scopes: sign_in.scopes.into_iter().map(scope).collect(),
+        anonymous_allowed: sign_in.anonymous_allowed,
+        client_address: sign_in.client_address,
+    }
+}
+
+pub(crate) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Problem> {
+    use pb::sign_in_response::Result as Answer;
+    let refused = match response.result.ok_or("there is neither token nor refusal")? {
+        Answer::Token(pb::RegistryToken { token, expires_in_seconds, issued_at_ms }) => {
+            return Ok(SignInResult::Token(RegistryToken { token, expires_in_seconds, issued_at_ms }));
+        }
+        Answer::Refused(refused) => refused,
+    };
+    let reason = match refused.reason() {
+        pb::SignInRefusal::Unauthenticated => SignInRefusal::Unauthenticated,
+        pb::SignInRefusal::Denied => SignInRefusal::Denied,
+        pb::SignInRefusal::NotFound => SignInRefusal::NotFound,
+        pb::SignInRefusal::TooManyRequests => SignInRefusal::TooManyRequests,
+        pb::SignInRefusal::Unavailable => SignInRefusal::Unavailable,
+        pb::SignInRefusal::Unspecified => return Err(format!("there is no refusal {}", refused.reason)),
+    };
+    let retry_after = wait(refused.retry_after_seconds);
+    Ok(SignInResult::Refused(SignInRefused { reason, message: refused.message, retry_after }))
+}
+
+pub(crate) fn batch_to_pb(batch: &Batch) -> pb::RecordUsageRequest {
+    let usage = batch.usage.iter().map(|usage| pb::Usage {
+        repository: Some(repository_to_pb(&usage.key.at)),
+        digest: usage.key.digest.to_string(),
+        hits: i64::try_from(usage.hits).unwrap_or(i64::MAX),
+        misses: i64::try_from(usage.misses).unwrap_or(i64::MAX),
+        last_pulled_at_ms: milliseconds(usage.last_pulled_at),
+    });
+    pb::RecordUsageRequest { batch_id: batch.id.to_string(), usage: usage.collect() }
+}

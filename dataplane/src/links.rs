@@ -1,0 +1,4 @@
+//! Links between repositories and stored content: recording them, and the log of corrupt content.
+
+pub mod corruption_log;
+pub mod recorder;

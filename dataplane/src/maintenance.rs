@@ -1,0 +1,82 @@
+//! What a node does for its blob store besides serving from it: links are recorded to what is really there, garbage is deleted,
+//! files that nobody knows are told of, and damage is noticed, put aside and reported.
+//!
+//! Guarantees: content is deleted only under a claim that is good; content whose link was recorded is in the store afterwards, or
+//! is known to be missing; nothing stays in the store that nobody knows of for longer than a walk takes to come round. What is
+//! garbage, and which damage counts, is the control plane's to say.
+
+pub mod check;
+pub mod garbage;
+pub mod hashing;
+pub mod scrub;
+pub mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::links::corruption_log::DamageLog;
+pub use crate::links::recorder::Keeper;
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{check::Checker, garbage::Collector, scrub::Scrubber, walk::Walker};
+use crate::{control::ControlClient, fill::Fills, metrics::Metrics, storage::BlobStore};
+
+/// A node's upkeep of its store.
+pub struct Upkeep {
+    control: Arc<ControlClient>,
+    store: Arc<dyn BlobStore>,
+    store_id: String,
+    metrics: Arc<Metrics>,
+    /// Records links.
+    pub keeper: Arc<Keeper>,
+    /// What was found damaged.
+    pub damage: Arc<DamageLog>,
+}
+
+impl Upkeep {
+    /// Of the store that is called `store_id`.
+    pub fn new(
+        control: Arc<ControlClient>,
+        store: Arc<dyn BlobStore>,
+        store_id: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let damage = DamageLog::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&metrics));
+        let keeper = Keeper::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&damage));
+        Self { control, store, store_id, metrics, keeper, damage }
+    }
+
+    /// For checks that people ask for.
+    pub fn checker(&self) -> Checker {
+        Checker { control: Arc::clone(&self.control), store: Arc::clone(&self.store), damage: Arc::clone(&self.damage) }
+    }
+
+    /// Starts what goes on in the background until `stop`.
+    pub fn spawn(self, tasks: &TaskTracker, fills: Arc<Fills>, scrub_rate: u64, stop: &CancellationToken) {
+        let Self { control, store, store_id, metrics, keeper, damage } = self;
+        let collector = Collector {
+            control: Arc::clone(&control),
+            store: Arc::clone(&store),
+            store_id: store_id.clone(),
+            fills,
+            keeper,
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.spawn(collector.run(stop.clone()));
+        let walker = Walker {
+            control: Arc::clone(&control),
+            store: Arc::clone(&store),
+            store_id: store_id.clone(),
+            damage: Arc::clone(&damage),
+        };
+        tasks.spawn(walker.run(stop.clone()));
+        let log = Arc::clone(&damage);
+        let stop_log = stop.clone();
+        tasks.spawn(async move { log.run(stop_log).await });
+        let scrubber = Scrubber { control, store, store_id, damage, metrics, bytes_per_second: scrub_rate };
+        tasks.spawn(scrubber.run(stop.clone()));
+    }
+}

@@ -1,0 +1,99 @@
+//! The memory of tokens: each is fetched once, however many ask for it, and kept until it expires.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use quick_cache::sync::Cache;
+use roadstead_proto::{Digest, UpstreamHost};
+use tokio::time::Instant;
+
+use super::challenge::Bearer;
+use crate::singleflight::Flights;
+use crate::upstream::UpstreamError;
+
+/// Tokens remembered; one for each image that is being pulled.
+const REMEMBERED: usize = 10_000;
+
+/// What a token is for. The upstream is part of it so that none can ask for another one's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TokenKey {
+    pub(crate) upstream: UpstreamHost,
+    pub(crate) bearer: Bearer,
+    /// [`Credential::id`](crate::control::Credential::id); `None` for an anonymous token.
+    pub(crate) credential: Option<Digest>,
+}
+
+/// A token, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) header: HeaderValue,
+    good_until: Instant,
+}
+
+impl Token {
+    /// A token that was issued just now. It is used until shortly before it expires, so that it does not on its way.
+    pub(crate) fn new(header: HeaderValue, lifetime: Duration) -> Self {
+        let leeway = (lifetime / 4).min(Duration::from_secs(10));
+        Self { header, good_until: Instant::now() + (lifetime - leeway) }
+    }
+
+    fn is_good(&self) -> bool {
+        Instant::now() < self.good_until
+    }
+}
+
+type Fetched = Result<Arc<Token>, UpstreamError>;
+
+/// The tokens.
+pub(crate) struct Tokens {
+    known: Arc<Cache<TokenKey, Arc<Token>>>,
+    fetching: Flights<TokenKey, Fetched>,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        Self { known: Arc::new(Cache::new(REMEMBERED)), fetching: Flights::default() }
+    }
+
+    /// The token for `key`: a remembered one, unless it is `refused`, or a new one from `fetch`.
+    pub(crate) async fn get<F>(
+        &self,
+        key: &TokenKey,
+        refused: Option<&Arc<Token>>,
+        fetch: impl FnOnce() -> F + Send + 'static,
+    ) -> Fetched
+    where
+        F: Future<Output = Result<Token, UpstreamError>> + Send + 'static,
+    {
+        if let Some(refused) = refused {
+            // Only that very token: others may have renewed it meanwhile.
+            self.known.remove_if(key, |known| Arc::ptr_eq(known, refused));
+        }
+        if let Some(token) = good(&self.known, key) {
+            return Ok(token);
+        }
+        let (known, wanted) = (Arc::clone(&self.known), key.clone());
+        let work = move || async move {
+            // One that was fetched between our look and our turn will do.
+            if let Some(token) = good(&known, &wanted) {
+                return Ok(token);
+            }
+            let token = Arc::new(fetch().await?);
+            known.insert(wanted, Arc::clone(&token));
+            Ok(token)
+        };
+        match self.fetching.run(key.clone(), work).await {
+            Ok((fetched, _)) => fetched,
+            Err(lost) => Err(UpstreamError::TokenService {
+                upstream: key.upstream.clone(),
+                problem: lost.to_string(),
+                status: None,
+                retry_after: None,
+            }),
+        }
+    }
+}
+
+fn good(known: &Cache<TokenKey, Arc<Token>>, key: &TokenKey) -> Option<Arc<Token>> {
+    known.get(key).filter(|token| token.is_good())
+}
