@@ -6,12 +6,14 @@ mod digest;
 mod group_path;
 mod image;
 mod image_pattern;
+mod methods;
 mod reference;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use group_path::{GroupPath, InvalidGroupPath};
 pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
 pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, may_pull_image};
+pub use methods::{Idempotency, Method};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
 
 /// `roadstead.v1`: the services for users.
