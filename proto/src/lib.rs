@@ -2,12 +2,14 @@
 //! planes share: [`Digest`] and its incremental hasher, [`GroupPath`], [`UpstreamHost`], [`RepositoryName`],
 //! [`ImageName`], [`ImagePattern`], [`Tag`] and [`Reference`]. All of them are parsed once, at the edge, and trusted from then on.
 
+pub mod client;
 mod digest;
 mod group_path;
 mod image;
 mod image_pattern;
 mod methods;
 mod reference;
+mod words;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use group_path::{GroupPath, InvalidGroupPath};
@@ -15,6 +17,7 @@ pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
 pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, may_pull_image};
 pub use methods::{Idempotency, Method};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
+pub use words::*;
 
 /// `roadstead.v1`: the services for users.
 #[allow(missing_docs, clippy::all, unused_qualifications)]
