@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod audit_of_changes;
 mod cache;
+mod constraints;
 mod daily_usage;
 mod damage;
 mod errands;

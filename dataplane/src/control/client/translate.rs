@@ -207,6 +207,7 @@ pub(crate) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
         pb::StaleReason::Reserve => Some(StaleReason::Reserve),
         pb::StaleReason::Missing => Some(StaleReason::Missing),
         pb::StaleReason::Cooldown => Some(StaleReason::Cooldown),
+        pb::StaleReason::ControlUnavailable => Some(StaleReason::ControlUnavailable),
     };
     let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
