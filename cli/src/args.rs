@@ -57,39 +57,4 @@ pub enum Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    /// Every command that does something, with its whole name.
-    fn leaves(command: &clap::Command, name: String) -> Vec<(String, clap::Command)> {
-        if !command.has_subcommands() {
-            return vec![(name, command.clone())];
-        }
-        let children = command.get_subcommands().filter(|child| child.get_name() != "help");
-        children.flat_map(|child| leaves(child, format!("{name} {}", child.get_name()))).collect()
-    }
-
-    #[test]
-    fn every_command_has_an_example_of_itself() {
-        for (name, command) in leaves(&Cli::command(), "roadstead".to_owned()) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.starts_with("Example") && help.contains(&name), "{name}: {help}");
-        }
-    }
-
-    #[test]
-    fn examples_are_command_lines_that_parse() {
-        for (name, command) in leaves(&Cli::command(), "roadstead".to_owned()) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let plain = |line: &&str| line.starts_with(&name) && !line.contains(['\'', '"', '\\', '…']);
-            for line in help.lines().map(str::trim).filter(plain) {
-                let line = line.split(" <").next().unwrap_or_default().split(" >").next().unwrap_or_default();
-                let line = line.split("  ").next().unwrap_or_default();
-                let parsed = Cli::try_parse_from(line.split(' '));
-                assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
-            }
-        }
-    }
-}
+mod tests;

@@ -86,44 +86,4 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_port_is_part_of_the_server_unless_it_is_443() {
-        let group = "acme/backend".parse().unwrap();
-        for (url, server) in [
-            ("https://images.example", "images.example"),
-            ("https://images.example:443", "images.example"),
-            ("https://images.example:8443/", "images.example:8443"),
-            ("http://images.example", "images.example:80"),
-            ("http://127.0.0.1:7070", "127.0.0.1:7070"),
-            ("http://[::1]:7070", "[::1]:7070"),
-        ] {
-            let prefix = prefix_at(&registry_url(url).unwrap(), &group);
-            assert_eq!(prefix.server, server);
-            assert_eq!(prefix.group_image_prefix, format!("{server}/acme/dependency_proxy/containers"));
-            assert_eq!(prefix.direct_group_image_prefix, format!("{server}/acme/backend/dependency_proxy/containers"));
-        }
-    }
-
-    #[test]
-    fn a_registry_is_a_bare_http_or_https_url() {
-        for bad in ["", "images.example", "ftp://h", "https://u:p@h", "https://h/v2", "https://h?x"] {
-            assert!(registry_url(bad).unwrap_err().contains("expected https://HOST"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_registry_is_guessed_only_where_serve_puts_it() {
-        for (control, registry) in [
-            ("http://127.0.0.1:7071", "127.0.0.1:7070"),
-            ("http://localhost:7071", "127.0.0.1:7070"),
-            ("http://[::1]:7071", "127.0.0.1:7070"),
-            ("http://127.0.0.1:9999", "REGISTRY_HOST"),
-            ("https://roadstead.example:7071", "REGISTRY_HOST"),
-        ] {
-            assert_eq!(guess(&Url::parse(control).unwrap()), registry);
-        }
-    }
-}
+mod tests;

@@ -349,5 +349,4 @@ fn node_name(given: Option<String>) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
 mod tests;

@@ -285,5 +285,4 @@ fn blobs(blobs: &[Blob], full_digests: bool, now: SystemTime) -> Table {
 }
 
 #[cfg(test)]
-#[path = "list_tests.rs"]
 mod tests;
