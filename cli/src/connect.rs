@@ -9,7 +9,7 @@ mod token;
 
 use std::{path::PathBuf, time::Duration};
 
-use roadstead_dataplane::ControlReplicas;
+use roadstead_proto::client::ControlReplicas;
 use secrecy::SecretString;
 use tonic::{
     Request, Status,
@@ -99,7 +99,7 @@ impl AdminFlags {
         let session = Session {
             control: self.control.first()?.clone(),
             output: self.output,
-            channel: ControlReplicas::new(channels, only_asks).with_patience(PATIENCE),
+            channel: ControlReplicas::new(channels).with_patience(PATIENCE),
             header: Authorization(credential.header()?),
             credential,
         };
@@ -149,9 +149,4 @@ impl Interceptor for Authorization {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
     }
-}
-
-/// Whether a call changes nothing, so that it may be asked of a second replica.
-fn only_asks(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|call| call.starts_with("Get") || call.starts_with("List"))
 }

@@ -22,7 +22,6 @@ pub(crate) mod fake;
 mod tests;
 
 pub use self::client::lease::{FillQuestion, FillTurn, FollowFill};
-pub use self::client::replicas::{ControlReplicas, MayRepeat};
 pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
 pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
 pub use self::client::{ControlClient, InvalidNodeToken};

@@ -32,7 +32,6 @@ mod trace_context;
 pub mod upstream;
 
 pub use self::config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
-pub use self::control::{ControlReplicas, MayRepeat};
 pub use self::http::tls::{InvalidTls, ServerTls};
 pub use self::mirror::Mirrors;
 pub use self::node_id::NodeId;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
+use roadstead_proto::client::ControlReplicas;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,7 +20,7 @@ use crate::{
         ensure_synced::SettleLayer,
     },
     config::{DataplaneConfig, StorageUrl},
-    control::{ControlClient, ControlReplicas, InvalidNodeToken, sync::liveness_metric},
+    control::{ControlClient, InvalidNodeToken, sync::liveness_metric},
     fill::{Cluster, Fills},
     http::{
         limit::LimitLayer,

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use roadstead_dataplane::{ControlReplicas, Dataplane, StartError};
+use roadstead_dataplane::{Dataplane, StartError};
+use roadstead_proto::client::ControlReplicas;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -30,7 +31,7 @@ pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
 
 async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(), Failure> {
     // Connects with the first call, and again whenever it has to: a node starts without its control plane, too.
-    let replicas = ControlReplicas::of_node(settings.control_at.channels(|endpoint| {
+    let replicas = ControlReplicas::new(settings.control_at.channels(|endpoint| {
         endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)

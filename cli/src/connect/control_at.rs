@@ -1,15 +1,13 @@
 //! Where the control plane is: its replicas, and the certificates of both sides.
 
-use std::{error::Error, fs, path::PathBuf, time::Duration};
+use std::{error::Error, fs, path::PathBuf};
 
+use roadstead_proto::client::lazy_channel;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use url::Url;
 
 use crate::failure::Failure;
-
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every client of the control plane takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -58,13 +56,8 @@ impl ControlAt {
                     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
                     Failure::usage(format_args!("--control {url}: {cause}"))
                 };
-                let endpoint = Endpoint::from_shared(url.to_string()).map_err(unusable)?;
-                let endpoint = tune(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true));
-                Ok(match url.scheme() {
-                    "https" => endpoint.tls_config(tls.clone()).map_err(unusable)?,
-                    _ => endpoint,
-                }
-                .connect_lazy())
+                let tls = (url.scheme() == "https").then(|| tls.clone());
+                lazy_channel(url.as_str(), tls, &tune).map_err(unusable)
             })
             .collect()
     }

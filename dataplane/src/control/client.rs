@@ -1,7 +1,6 @@
 //! Asking the control plane.
 
 pub mod lease;
-pub mod replicas;
 pub mod sign_in;
 pub mod stored;
 pub mod tag;
@@ -16,6 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use roadstead_proto::{
     Digest, Tag, UpstreamHost,
+    client::ControlReplicas,
     node::v1::{self as pb, node_service_client::NodeServiceClient},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -28,8 +28,8 @@ use tracing::{Instrument, info_span};
 
 use self::translate::Problem;
 use super::{
-    Conditions, ControlError, ControlReplicas, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference,
-    RepositoryRef, SignIn, SignInResult,
+    Conditions, ControlError, Credential, GroupId, Link, PolicySnapshot, Pull, Recorded, Reference, RepositoryRef,
+    SignIn, SignInResult,
 };
 use crate::control::{
     jobs::Offers,

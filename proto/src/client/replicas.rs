@@ -48,12 +48,20 @@ struct Replica {
 type Answer = Result<Response<Body>, tonic::transport::Error>;
 
 impl ControlReplicas {
-    /// Makes one service of the replicas behind these channels, at least one. `first` is the replica that the first call goes
-    /// to, counted on past the last; callers choose it at random, so that they do not all begin with the same one.
-    pub fn new(channels: Vec<Channel>, first: usize) -> Self {
+    /// Makes one service of the replicas behind these channels, at least one. The first call goes to any of them, so that not
+    /// all callers begin with the same one.
+    pub fn new(channels: Vec<Channel>) -> Self {
+        let first = getrandom::u32().unwrap_or_default() as usize;
         let all: Arc<[Replica]> =
             channels.into_iter().map(|channel| Replica { channel, suspect_until: Mutex::default() }).collect();
         Self { all, next: Arc::new(AtomicUsize::new(first)), patience: PATIENCE }
+    }
+
+    /// The same, where the first call goes to the replica at `first`, counted on past the last.
+    #[must_use]
+    pub fn starting_at(self, first: usize) -> Self {
+        self.next.store(first, Ordering::Relaxed);
+        self
     }
 
     /// The same with another patience.
@@ -127,7 +135,7 @@ impl ControlReplicas {
 /// A single channel is a control plane of one replica.
 impl From<Channel> for ControlReplicas {
     fn from(channel: Channel) -> Self {
-        Self::new(vec![channel], 0)
+        Self::new(vec![channel])
     }
 }
 

@@ -118,7 +118,7 @@ async fn black_hole() -> Channel {
 }
 
 fn replicas(channels: Vec<Channel>) -> ControlReplicas {
-    ControlReplicas::new(channels, 0).with_patience(Duration::from_millis(100))
+    ControlReplicas::new(channels).starting_at(0).with_patience(Duration::from_millis(100))
 }
 
 fn client(channels: Vec<Channel>) -> NodeServiceClient<ControlReplicas> {

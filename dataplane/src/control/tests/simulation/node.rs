@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use hyper_util::rt::TokioIo;
+use roadstead_proto::client::ControlReplicas;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -13,8 +14,9 @@ use super::{
     replica::{Changes, GROUPS, PORT, id},
 };
 use crate::{
-    control::{ControlClient, ControlReplicas, PolicySnapshot, sync::staleness::QUIET},
+    control::{ControlClient, PolicySnapshot, sync::staleness::QUIET},
     node_id::NodeId,
+    random,
 };
 
 /// How often somebody pulls.
@@ -70,7 +72,7 @@ fn replicas() -> ControlReplicas {
                 turmoil::net::TcpStream::connect((replica, PORT)).await.map(TokioIo::new)
             }))
     };
-    ControlReplicas::of_node(REPLICAS.map(channel).into())
+    ControlReplicas::new(REPLICAS.map(channel).into()).starting_at(random::number() as usize)
 }
 
 /// Runs a node, and pulls by it.
