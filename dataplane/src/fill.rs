@@ -32,7 +32,7 @@ pub use self::progress::Progress;
 use self::progress::Phase;
 use crate::{
     control::{ControlClient, RepositoryRef},
-    maintenance::Keeper,
+    links::recorder::LinkRecorder,
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
     upstream::{Target, UpstreamClient, UpstreamError},
@@ -219,7 +219,7 @@ pub struct Fills {
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
     control: Arc<ControlClient>,
-    keeper: Arc<Keeper>,
+    recorder: Arc<LinkRecorder>,
     metrics: Arc<Metrics>,
     /// `None` for a node that meets no others.
     cluster: Option<Arc<Cluster>>,
@@ -231,12 +231,12 @@ impl Fills {
         store: Arc<dyn BlobStore>,
         upstream: Arc<UpstreamClient>,
         control: Arc<ControlClient>,
-        keeper: Arc<Keeper>,
+        recorder: Arc<LinkRecorder>,
         metrics: Arc<Metrics>,
         cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
         let (running, manifests, turns) = (Mutex::default(), Mutex::default(), Semaphore::new(MAX_FILLS));
-        Arc::new(Self { running, manifests, turns, store, upstream, control, keeper, metrics, cluster })
+        Arc::new(Self { running, manifests, turns, store, upstream, control, recorder, metrics, cluster })
     }
 
     /// The fill of `digest`, whoever it is for: for other nodes, which have a ticket.

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use crate::{
     control::{Check, ControlClient, Credential, Errand, ErrandFailure, ErrandReport, Prefetch},
     maintenance::check::{Checked, Checker},
-    pull::{Puller, Reached},
+    pull::{Prefetcher, Reached},
     upstream::{UpstreamClient, UpstreamError},
 };
 
@@ -32,7 +32,7 @@ const LAST_WORDS: u32 = 5;
 /// What errands are done with.
 pub struct Errands {
     control: Arc<ControlClient>,
-    puller: Arc<Puller>,
+    prefetcher: Prefetcher,
     upstream: Arc<UpstreamClient>,
     checker: Checker,
     turns: Semaphore,
@@ -43,12 +43,12 @@ impl Errands {
     /// Does errands until `stop`.
     pub fn new(
         control: Arc<ControlClient>,
-        puller: Arc<Puller>,
+        prefetcher: Prefetcher,
         upstream: Arc<UpstreamClient>,
         checker: Checker,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { control, puller, upstream, checker, turns: Semaphore::new(MAX_PREFETCHES), stop })
+        Arc::new(Self { control, prefetcher, upstream, checker, turns: Semaphore::new(MAX_PREFETCHES), stop })
     }
 
     /// Takes on what is offered until the stop; returns when every errand has had its last word.
@@ -116,7 +116,7 @@ impl Errands {
         let work = async {
             // Never closed.
             let _turn = self.turns.acquire().await;
-            self.puller.prefetch(prefetch, &reached).await
+            self.prefetcher.prefetch(prefetch, &reached).await
         };
         let progress = || ErrandReport::Progress(reached.now());
         let done = self.while_telling(id, work, progress).await?;
@@ -160,7 +160,7 @@ impl Errands {
                 ticks.tick().await;
                 let told = progress();
                 // Damage to what counts as checked is known before that is told.
-                if let Err(error) = self.checker.damage.report().await {
+                if let Err(error) = self.checker.corruption.report().await {
                     debug!(errand.id = id, %error, "damage cannot be reported now");
                 }
                 match self.control.report_errand(id, &told).await {

@@ -14,29 +14,32 @@ pub mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use crate::links::corruption_log::DamageLog;
-pub use crate::links::recorder::Keeper;
-
 use std::sync::Arc;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{check::Checker, garbage::Collector, scrub::Scrubber, walk::Walker};
-use crate::{control::ControlClient, fill::Fills, metrics::Metrics, storage::BlobStore};
+use crate::{
+    control::ControlClient,
+    fill::Fills,
+    links::{corruption_log::CorruptionLog, recorder::LinkRecorder},
+    metrics::Metrics,
+    storage::BlobStore,
+};
 
-/// A node's upkeep of its store.
-pub struct Upkeep {
+/// A node's maintenance of its store.
+pub struct Maintenance {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     store_id: String,
     metrics: Arc<Metrics>,
     /// Records links.
-    pub keeper: Arc<Keeper>,
+    pub recorder: Arc<LinkRecorder>,
     /// What was found damaged.
-    pub damage: Arc<DamageLog>,
+    pub corruption: Arc<CorruptionLog>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Of the store that is called `store_id`.
     pub fn new(
         control: Arc<ControlClient>,
@@ -44,25 +47,31 @@ impl Upkeep {
         store_id: String,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let damage = DamageLog::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&metrics));
-        let keeper = Keeper::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&damage));
-        Self { control, store, store_id, metrics, keeper, damage }
+        let corruption =
+            CorruptionLog::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&metrics));
+        let recorder =
+            LinkRecorder::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&corruption));
+        Self { control, store, store_id, metrics, recorder, corruption }
     }
 
     /// For checks that people ask for.
     pub fn checker(&self) -> Checker {
-        Checker { control: Arc::clone(&self.control), store: Arc::clone(&self.store), damage: Arc::clone(&self.damage) }
+        Checker {
+            control: Arc::clone(&self.control),
+            store: Arc::clone(&self.store),
+            corruption: Arc::clone(&self.corruption),
+        }
     }
 
     /// Starts what goes on in the background until `stop`.
     pub fn spawn(self, tasks: &TaskTracker, fills: Arc<Fills>, scrub_rate: u64, stop: &CancellationToken) {
-        let Self { control, store, store_id, metrics, keeper, damage } = self;
+        let Self { control, store, store_id, metrics, recorder, corruption } = self;
         let collector = Collector {
             control: Arc::clone(&control),
             store: Arc::clone(&store),
             store_id: store_id.clone(),
             fills,
-            keeper,
+            recorder,
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(collector.run(stop.clone()));
@@ -70,13 +79,13 @@ impl Upkeep {
             control: Arc::clone(&control),
             store: Arc::clone(&store),
             store_id: store_id.clone(),
-            damage: Arc::clone(&damage),
+            corruption: Arc::clone(&corruption),
         };
         tasks.spawn(walker.run(stop.clone()));
-        let log = Arc::clone(&damage);
+        let log = Arc::clone(&corruption);
         let stop_log = stop.clone();
         tasks.spawn(async move { log.run(stop_log).await });
-        let scrubber = Scrubber { control, store, store_id, damage, metrics, bytes_per_second: scrub_rate };
+        let scrubber = Scrubber { control, store, store_id, corruption, metrics, bytes_per_second: scrub_rate };
         tasks.spawn(scrubber.run(stop.clone()));
     }
 }

@@ -13,10 +13,6 @@ use std::{fmt, net::SocketAddr};
 use url::Url;
 
 pub use self::server::PeerPort;
-pub use crate::fill::peer_client::{Opened, OpenedManifest, PeerClient, PeerManifest, PeerSetupError};
-
-/// Whether what a node may have is proven for whoever the ticket names: `yes` or `no`.
-pub(crate) const PROVEN: http::HeaderName = http::HeaderName::from_static("roadstead-proven");
 
 /// How a node meets the others.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ mod content;
 mod error;
 mod range;
 
-pub use self::body::{Body, BodyError};
+pub use self::body::Body;
 pub use self::content::{CacheStatus, Content, Freshness};
 pub use self::error::{Code, OciError};
 pub use self::range::{Conditions, Selection};

@@ -21,7 +21,10 @@ use crate::{
     },
     config::{DataplaneConfig, StorageUrl},
     control::{ControlClient, InvalidNodeToken, sync::liveness_metric},
-    fill::{Cluster, Fills},
+    fill::{
+        Cluster, Fills,
+        peer_client::{PeerClient, PeerSetupError},
+    },
     http::{
         limit::LimitLayer,
         pipeline, registry_url,
@@ -29,10 +32,10 @@ use crate::{
         trace::TraceLayer,
     },
     jobs::Errands,
-    maintenance::Upkeep,
+    maintenance::Maintenance,
     metrics::Metrics,
     node_id::NodeId,
-    peer::{PeerClient, PeerConfig, PeerPort, PeerSetupError},
+    peer::{PeerConfig, PeerPort},
     pull::{self, Puller},
     readiness::Readiness,
     reporter::Reporter,
@@ -97,7 +100,7 @@ pub struct Dataplane {
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
     errands: Arc<Errands>,
-    upkeep: Upkeep,
+    maintenance: Maintenance,
     scrub_rate: u64,
     metrics: Arc<Metrics>,
     reporter: Reporter,
@@ -135,7 +138,7 @@ impl Dataplane {
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
         let upstream = Arc::new(upstream);
         let store_id = config.storage.id(control.node_id());
-        let upkeep = Upkeep::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
+        let maintenance = Maintenance::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
         let peers = match &config.peers {
             Some(peers) => Some(meet(peers, config.tls.is_some(), &control).await?),
             None => None,
@@ -145,7 +148,7 @@ impl Dataplane {
             Arc::clone(&store),
             Arc::clone(&upstream),
             Arc::clone(&control),
-            Arc::clone(&upkeep.keeper),
+            Arc::clone(&maintenance.recorder),
             Arc::clone(&metrics),
             cluster.clone(),
         );
@@ -154,8 +157,8 @@ impl Dataplane {
             upstream: Arc::clone(&upstream),
             store: Arc::clone(&store),
             fills: Arc::clone(&fills),
-            keeper: Arc::clone(&upkeep.keeper),
-            damage: Arc::clone(&upkeep.damage),
+            recorder: Arc::clone(&maintenance.recorder),
+            corruption: Arc::clone(&maintenance.corruption),
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
@@ -210,7 +213,8 @@ impl Dataplane {
         let server = Server::new(listener, tls, bounds, stack, metrics.connections.clone()).map_err(failed)?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
-        let errands = Errands::new(Arc::clone(&control), puller, upstream, upkeep.checker(), stopping.clone());
+        let prefetcher = puller.prefetcher();
+        let errands = Errands::new(Arc::clone(&control), prefetcher, upstream, maintenance.checker(), stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
         let reporter = Reporter {
             control: Arc::clone(&control),
@@ -228,7 +232,7 @@ impl Dataplane {
             store,
             fills,
             errands,
-            upkeep,
+            maintenance,
             scrub_rate: config.scrub_rate,
             metrics,
             reporter,
@@ -259,7 +263,7 @@ impl Dataplane {
         tasks.spawn(self.reporter.run(control.clone()));
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
         tasks.spawn(Arc::clone(&self.errands).run());
-        self.upkeep.spawn(&tasks, Arc::clone(&self.fills), self.scrub_rate, &self.stopping);
+        self.maintenance.spawn(&tasks, Arc::clone(&self.fills), self.scrub_rate, &self.stopping);
         if let Some((port, cluster)) = self.peer_port {
             // Until the downloads have ended: other nodes follow them.
             tasks.spawn(port.serve(control.clone()));

@@ -13,7 +13,7 @@ use futures_util::Stream;
 use tokio_stream::wrappers::WatchStream;
 
 use super::{Fill, FillError, Phase, Progress};
-use crate::{respond::BodyError, storage::StorageError};
+use crate::storage::StorageError;
 
 /// Reads the staged file as it grows, at its own pace. Dropping it stops nothing but itself.
 pub struct Follower {
@@ -46,14 +46,12 @@ impl Follower {
     }
 
     /// The next piece.
-    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Arc<FillError>>>> {
         loop {
             if let Some(load) = &mut self.loading {
                 let loaded = ready!(load.as_mut().poll(context));
                 self.loading = None;
-                return Poll::Ready(Some(
-                    loaded.map_err(BodyError::from).inspect(|piece| self.at += piece.len() as u64),
-                ));
+                return Poll::Ready(Some(loaded.map_err(unreadable).inspect(|piece| self.at += piece.len() as u64)));
             }
             if self.is_at_end() {
                 return Poll::Ready(None);
@@ -71,18 +69,16 @@ impl Follower {
                 continue;
             }
             if let Phase::Failed(error) = &self.latest.phase {
-                return Poll::Ready(Some(Err(Arc::clone(error).into())));
+                return Poll::Ready(Some(Err(Arc::clone(error))));
             }
             match ready!(Pin::new(&mut self.news).poll_next(context)) {
                 Some(progress) => self.latest = progress,
-                None => return Poll::Ready(Some(Err(Arc::new(FillError::Aborted).into()))),
+                None => return Poll::Ready(Some(Err(Arc::new(FillError::Aborted)))),
             }
         }
     }
 }
 
-impl From<StorageError> for BodyError {
-    fn from(error: StorageError) -> Self {
-        Arc::new(FillError::Storage(error)).into()
-    }
+fn unreadable(source: io::Error) -> Arc<FillError> {
+    Arc::new(FillError::Storage(StorageError::from_io("read a staged file", source)))
 }

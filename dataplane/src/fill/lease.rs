@@ -11,9 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::peer_client::PeerClient;
 use crate::{
     control::{ControlClient, FillQuestion, FillTurn},
-    peer::PeerClient,
     upstream::Target,
 };
 

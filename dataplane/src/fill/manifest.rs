@@ -13,12 +13,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::Fills;
-use crate::fill::source::{Source, Supply};
-use crate::{
-    peer::{OpenedManifest, PeerManifest},
-    upstream::Target,
+use super::{
+    Fills,
+    peer_client::{OpenedManifest, PeerManifest},
+    source::{Source, Sources},
 };
+use crate::upstream::Target;
 
 /// How long a node waits for another's manifest, or for that node to be given up: longer than that takes (three seconds without
 /// a heartbeat, and the questions).
@@ -28,7 +28,7 @@ const WHOLE_TIME: Duration = Duration::from_secs(9);
 
 /// One fetch of a manifest. While it lives, other nodes that ask here are told to wait.
 pub struct ManifestFill {
-    supply: Supply,
+    sources: Sources,
     began: Instant,
     fills: Arc<Fills>,
     digest: Digest,
@@ -39,8 +39,8 @@ impl Fills {
     pub fn manifest(self: &Arc<Self>, digest: Digest) -> ManifestFill {
         // Before the lease is asked for: who is sent here at once finds it.
         self.manifests().entry(digest).or_insert_with(|| watch::Sender::new(0)).send_modify(|fetches| *fetches += 1);
-        let supply = Supply::new(self.cluster.clone(), Arc::clone(&self.metrics), digest);
-        ManifestFill { supply, began: Instant::now(), fills: Arc::clone(self), digest }
+        let sources = Sources::new(self.cluster.clone(), Arc::clone(&self.metrics), digest);
+        ManifestFill { sources, began: Instant::now(), fills: Arc::clone(self), digest }
     }
 
     /// Waits until that manifest is not being fetched here any more.
@@ -60,13 +60,13 @@ impl ManifestFill {
             return found;
         }
         info!(manifest.digest = %self.digest, "another node takes too long with this manifest; fetching it here, too");
-        self.supply.by_itself();
+        self.sources.by_itself();
         None
     }
 
     async fn follow(&mut self, target: &Target) -> Option<PeerManifest> {
         loop {
-            let Source::Peer(follow) = self.supply.next(target).await else { return None };
+            let Source::Peer(follow) = self.sources.next(target).await else { return None };
             let cluster = self.fills.cluster.as_ref()?;
             match cluster.peers.manifest(&follow, &self.digest).await {
                 Ok(OpenedManifest::Here(found)) => {
@@ -74,12 +74,12 @@ impl ManifestFill {
                         return Some(found);
                     }
                     warn!(manifest.digest = %self.digest, node.id = follow.node_id, "another node gave something else; asking upstream");
-                    self.supply.by_itself();
+                    self.sources.by_itself();
                 }
-                Ok(OpenedManifest::NotYet) => self.supply.broke_off(false),
+                Ok(OpenedManifest::NotYet) => self.sources.broke_off(false),
                 Err(error) => {
                     info!(manifest.digest = %self.digest, node.id = follow.node_id, %error, "the node that fetches this manifest was lost");
-                    self.supply.lose(error.is_out_of_reach());
+                    self.sources.lose(error.is_out_of_reach());
                 }
             }
         }
@@ -87,7 +87,7 @@ impl ManifestFill {
 
     /// Upstream is asked from here on, whoever else does.
     pub fn by_itself(&mut self) {
-        self.supply.by_itself();
+        self.sources.by_itself();
     }
 
     /// What is left for asking upstream.
@@ -97,7 +97,7 @@ impl ManifestFill {
 
     /// The manifest is kept: who asks a moment later is still sent here.
     pub fn done(&mut self) {
-        self.supply.done();
+        self.sources.done();
     }
 }
 

@@ -8,13 +8,16 @@ use http::HeaderValue;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
-use super::{Fill, FillError, Fills, Phase, writer::Writer};
-use crate::fill::source::{Source, Supply};
+use super::{
+    Fill, FillError, Fills, Phase,
+    peer_client::Opened,
+    source::{Source, Sources},
+    writer::Writer,
+};
 use crate::{
     control::{ContentKind, FollowFill, Link, Recorded},
     failpoint,
     metrics::FillBytes,
-    peer::Opened,
     upstream::{BlobBody, Target, UpstreamError},
 };
 
@@ -30,7 +33,7 @@ const TURN_TIME: Duration = Duration::from_secs(8);
 pub(super) struct Owner {
     fills: Arc<Fills>,
     fill: Arc<Fill>,
-    supply: Supply,
+    sources: Sources,
     /// Who has proven a right that no body from upstream proves, because the bytes come from another node.
     proven: Vec<Target>,
     /// What the fill came to, once that is known.
@@ -60,8 +63,8 @@ enum Ended {
 
 impl Owner {
     pub(super) fn new(fills: Arc<Fills>, fill: Arc<Fill>) -> Self {
-        let supply = Supply::new(fills.cluster.clone(), Arc::clone(&fills.metrics), fill.digest);
-        Self { fills, fill, supply, proven: Vec::new(), outcome: Err(FillError::Aborted) }
+        let sources = Sources::new(fills.cluster.clone(), Arc::clone(&fills.metrics), fill.digest);
+        Self { fills, fill, sources, proven: Vec::new(), outcome: Err(FillError::Aborted) }
     }
 
     /// Downloads, verifies, commits, records. Followers may have the last byte once the digest is right; that the
@@ -81,7 +84,7 @@ impl Owner {
                     self.fill.progress.send_modify(|progress| progress.phase = Phase::Verified);
                     self.outcome = Ok(());
                     self.keep(size).await;
-                    self.supply.done();
+                    self.sources.done();
                 }
                 Err(error @ FillError::AlreadyCached) => self.outcome = Err(error),
                 Err(error) => {
@@ -105,14 +108,14 @@ impl Owner {
             let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
             let etag = arrival.as_ref().and_then(|arrival| arrival.etag.clone());
             let source = self.source();
-            let supply = self.supply.next(&source).await;
-            let opened = match &supply {
+            let sources = self.sources.next(&source).await;
+            let opened = match &sources {
                 Source::Upstream => {
                     self.fills.upstream.resume_blob(&source, &self.fill.digest, before, etag.as_ref()).await.map(Some)
                 }
                 Source::Peer(follow) => self.open_peer(follow, &source, before).await,
             };
-            let is_peer = matches!(supply, Source::Peer(_));
+            let is_peer = matches!(sources, Source::Peer(_));
             let error = match opened {
                 Ok(None) => continue,
                 Ok(Some(body)) => {
@@ -124,11 +127,11 @@ impl Owner {
                     match self.receive(&source, from, current, body).await? {
                         Ended::Cut(error) if is_peer => {
                             info!(blob.digest = %self.fill.digest, received_bytes = current.received, %error, "the download of another node broke off here; going on");
-                            self.supply.broke_off(current.received > before);
+                            self.sources.broke_off(current.received > before);
                             continue;
                         }
                         Ended::TakenOver => {
-                            self.supply.follow_successor();
+                            self.sources.follow_successor();
                             continue;
                         }
                         Ended::Cut(error) => error,
@@ -140,7 +143,7 @@ impl Owner {
             let received = arrival.as_ref().map_or(0, |arrival| arrival.received);
             fruitless = if received > before { 0 } else { fruitless + 1 };
             let is_over = !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS;
-            if is_over && arrival.is_some() && error.retryable() && self.supply.hand_over().await {
+            if is_over && arrival.is_some() && error.retryable() && self.sources.hand_over().await {
                 fruitless = 0;
                 continue;
             }
@@ -174,19 +177,19 @@ impl Owner {
         let (body, is_proven) = match cluster.peers.open(follow, &digest, from, source.host()).await {
             Ok(Opened::Body(body, is_proven)) => (body, is_proven),
             Ok(Opened::NotYet) => {
-                self.supply.broke_off(false);
+                self.sources.broke_off(false);
                 return Ok(None);
             }
             Err(error) => {
                 info!(blob.digest = %digest, node.id = follow.node_id, %error, "the node that fetches this blob was lost");
-                self.supply.lose(error.is_out_of_reach());
+                self.sources.lose(error.is_out_of_reach());
                 return Ok(None);
             }
         };
         if !is_proven && !self.proven.iter().any(|proven| proven.covers(source)) {
             if self.fills.upstream.head_blob(source, &digest).await?.is_none() {
                 // Only a GET tells here.
-                self.supply.by_itself();
+                self.sources.by_itself();
                 return Ok(None);
             }
             self.proven.push(source.clone());
@@ -234,7 +237,7 @@ impl Owner {
             return Err(wrong_length(first, now));
         }
         let mut known = arrival.received.saturating_sub(body.offset);
-        let mut taken_over = pin!(self.supply.taken_over());
+        let mut taken_over = pin!(self.sources.taken_over());
         loop {
             let piece = tokio::select! {
                 piece = body.stream.next() => piece,
@@ -324,7 +327,7 @@ impl Owner {
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
         while let Some(target) = self.next_unrecorded() {
             let (at, proven_at) = (target.repository_ref(), target.link_epoch);
-            match self.fills.keeper.link_arrived(&at, proven_at, &link, &blob).await {
+            match self.fills.recorder.link_arrived(&at, proven_at, &link, &blob).await {
                 Ok(Recorded::Recorded) => {}
                 Ok(Recorded::Outdated) => {
                     info!(blob.digest = %digest, "the group was purged meanwhile; served, not linked");

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use reqwest::{Certificate, Client, RequestBuilder, Response, redirect::Policy};
 use roadstead_proto::{Digest, UpstreamHost};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
-use crate::peer::PROVEN;
 use crate::{
     control::FollowFill,
     upstream::{BlobBody, MAX_MANIFEST_BYTES, UpstreamError, content_length, content_range},
 };
+
+/// Whether the right to the content is proven for whoever the ticket names: `yes` or `no`.
+pub(crate) const PROVEN: HeaderName = HeaderName::from_static("roadstead-proven");
 
 /// How long connecting may take: nodes stand beside each other.
 const CONNECT_TIME: Duration = Duration::from_secs(1);

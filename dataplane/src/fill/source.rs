@@ -11,7 +11,7 @@ use roadstead_proto::Digest;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::fill::lease::{Cluster, Held};
+use super::lease::{Cluster, Held};
 use crate::{
     control::{FillTurn, FollowFill},
     metrics::{FillSource, Metrics},
@@ -43,7 +43,7 @@ struct Lost {
 }
 
 /// The choice of sources for one download.
-pub(super) struct Supply {
+pub(super) struct Sources {
     cluster: Option<Arc<Cluster>>,
     metrics: Arc<Metrics>,
     digest: Digest,
@@ -55,7 +55,7 @@ pub(super) struct Supply {
     was_handed_over: bool,
 }
 
-impl Supply {
+impl Sources {
     pub(super) fn new(cluster: Option<Arc<Cluster>>, metrics: Arc<Metrics>, digest: Digest) -> Self {
         Self {
             cluster,

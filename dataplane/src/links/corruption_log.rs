@@ -43,7 +43,7 @@ struct Book {
 }
 
 /// What was noticed.
-pub struct DamageLog {
+pub struct CorruptionLog {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     store_id: String,
@@ -54,7 +54,7 @@ pub struct DamageLog {
     reporting: AsyncMutex<()>,
 }
 
-impl DamageLog {
+impl CorruptionLog {
     /// Nothing noticed yet.
     pub fn new(
         control: Arc<ControlClient>,

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::maintenance::DamageLog;
+use super::corruption_log::CorruptionLog;
 use crate::{
     control::{ControlClient, ControlError, DamageKind, Link, Recorded, Reference, RepositoryRef, StoredContent},
     failpoint,
@@ -36,24 +36,24 @@ const MAX_LINK_PAUSE: Duration = Duration::from_secs(5);
 const MAX_LEFTOVERS: usize = 1000;
 
 /// Records links.
-pub struct Keeper {
+pub struct LinkRecorder {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     store_id: String,
-    damage: Arc<DamageLog>,
+    corruption: Arc<CorruptionLog>,
     /// In the store without a link, and until when to tell of it.
     leftovers: Mutex<HashMap<Digest, Instant>>,
 }
 
-impl Keeper {
+impl LinkRecorder {
     /// Records links to what is in `store`.
     pub fn new(
         control: Arc<ControlClient>,
         store: Arc<dyn BlobStore>,
         store_id: String,
-        damage: Arc<DamageLog>,
+        corruption: Arc<CorruptionLog>,
     ) -> Arc<Self> {
-        Arc::new(Self { control, store, store_id, damage, leftovers: Mutex::default() })
+        Arc::new(Self { control, store, store_id, corruption, leftovers: Mutex::default() })
     }
 
     /// Records a right to stored content, proven since the link epoch `proven_at`; `blob` is that content, open. What is not recorded may stay in the store, and is told of
@@ -121,11 +121,11 @@ impl Keeper {
         if missing {
             if let Err(error) = self.store_again(digest, blob).await {
                 warn!(blob.digest = %digest, %error, "content was deleted while it was linked, and could not be stored again");
-                return self.damage.notice(digest, DamageKind::Missing, 0).await;
+                return self.corruption.notice(digest, DamageKind::Missing, 0).await;
             }
             info!(blob.digest = %digest, "content was deleted while it was linked; stored again");
         }
-        self.damage.is_whole(digest);
+        self.corruption.is_whole(digest);
     }
 
     /// What is open outlives its deletion.

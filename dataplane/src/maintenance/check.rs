@@ -7,12 +7,10 @@ use std::sync::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{
-    DamageLog,
-    hashing::{Pace, damage_of},
-};
+use super::hashing::{Pace, damage_of};
 use crate::{
     control::{Check, CheckProgress, ControlClient, ControlError, DamageKind, StoredContent},
+    links::corruption_log::CorruptionLog,
     storage::{BlobStore, StorageError},
 };
 
@@ -37,7 +35,7 @@ pub struct Checker {
     /// The store.
     pub store: Arc<dyn BlobStore>,
     /// Where damage goes.
-    pub damage: Arc<DamageLog>,
+    pub corruption: Arc<CorruptionLog>,
 }
 
 /// How far a check is; shared with whoever tells of it.
@@ -76,7 +74,7 @@ impl Checker {
                 .await?;
             after = Some(last);
         }
-        Ok(self.damage.report().await?)
+        Ok(self.corruption.report().await?)
     }
 
     async fn look(&self, content: StoredContent, deep: bool, checked: &Checked) -> Result<(), StorageError> {
@@ -93,8 +91,8 @@ impl Checker {
             }
         };
         match damage {
-            Some((kind, found_bytes)) => self.damage.notice(&content.digest, kind, found_bytes).await,
-            None => self.damage.is_whole(&content.digest),
+            Some((kind, found_bytes)) => self.corruption.notice(&content.digest, kind, found_bytes).await,
+            None => self.corruption.is_whole(&content.digest),
         }
         checked.checked.fetch_add(1, Ordering::Relaxed);
         Ok(())

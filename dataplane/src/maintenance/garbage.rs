@@ -9,11 +9,11 @@ use roadstead_proto::Digest;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::Keeper;
 use crate::{
     control::{ControlClient, ControlError},
     failpoint,
     fill::Fills,
+    links::recorder::LinkRecorder,
     metrics::Metrics,
     storage::BlobStore,
 };
@@ -36,7 +36,7 @@ pub struct Collector {
     /// Downloads under way.
     pub fills: Arc<Fills>,
     /// Who records links.
-    pub keeper: Arc<Keeper>,
+    pub recorder: Arc<LinkRecorder>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -57,7 +57,7 @@ impl Collector {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            if let Err(error) = self.keeper.tell_leftovers().await {
+            if let Err(error) = self.recorder.tell_leftovers().await {
                 tracing::debug!(%error, "content without links will be told of later");
             }
             if let Err(error) = self.collect(&mut void_earlier, &stop).await {

@@ -7,11 +7,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{
-    DamageLog,
-    hashing::{Pace, damage_of},
-};
-use crate::{control::ControlClient, metrics::Metrics, storage::BlobStore};
+use super::hashing::{Pace, damage_of};
+use crate::{control::ControlClient, links::corruption_log::CorruptionLog, metrics::Metrics, storage::BlobStore};
 
 /// Contents that are asked for at a time.
 const BATCH: u16 = 10;
@@ -27,7 +24,7 @@ pub struct Scrubber {
     /// The store's name.
     pub store_id: String,
     /// Where damage goes.
-    pub damage: Arc<DamageLog>,
+    pub corruption: Arc<CorruptionLog>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bytes a second; 0 switches it off.
@@ -61,8 +58,8 @@ impl Scrubber {
                     self.metrics.scrubbed_bytes.inc_by(bytes);
                 };
                 match damage_of(&*self.store, &content, &mut pace, read).await {
-                    Ok(Some((kind, found_bytes))) => self.damage.notice(&content.digest, kind, found_bytes).await,
-                    Ok(None) => self.damage.is_whole(&content.digest),
+                    Ok(Some((kind, found_bytes))) => self.corruption.notice(&content.digest, kind, found_bytes).await,
+                    Ok(None) => self.corruption.is_whole(&content.digest),
                     Err(error) => warn!(blob.digest = %content.digest, %error, "stored content cannot be read"),
                 }
             }

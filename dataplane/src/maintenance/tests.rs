@@ -8,7 +8,7 @@ use roadstead_proto::{Algorithm, Digest, node::v1 as pb};
 use tempfile::TempDir;
 
 use super::{
-    Upkeep,
+    Maintenance,
     hashing::{Pace, damage_of},
 };
 use crate::{
@@ -21,7 +21,7 @@ struct World {
     folder: TempDir,
     fake: Fake,
     store: Arc<dyn BlobStore>,
-    upkeep: Upkeep,
+    maintenance: Maintenance,
 }
 
 fn world() -> World {
@@ -29,8 +29,8 @@ fn world() -> World {
     let store: Arc<dyn BlobStore> = Arc::new(LocalStore::open(folder.path()).unwrap());
     let fake = Fake::default();
     let metrics = Metrics::register(&mut Registry::default());
-    let upkeep = Upkeep::new(fake.client(), Arc::clone(&store), "here".to_owned(), metrics);
-    World { folder, fake, store, upkeep }
+    let maintenance = Maintenance::new(fake.client(), Arc::clone(&store), "here".to_owned(), metrics);
+    World { folder, fake, store, maintenance }
 }
 
 impl World {
@@ -48,7 +48,7 @@ impl World {
             repository: "library/alpine".parse().unwrap(),
         };
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: blob.size, media_type: String::new() };
-        self.upkeep.keeper.link(&at, 0, &link, &[], None, blob).await.unwrap()
+        self.maintenance.recorder.link(&at, 0, &link, &[], None, blob).await.unwrap()
     }
 
     /// Writes to the file that holds the blob.
@@ -82,12 +82,12 @@ async fn what_may_not_be_linked_stays_and_is_told_of_until_it_is_gone() {
     assert_eq!(world.link(digest, &blob).await, Recorded::BeingDeleted);
     assert!(world.store.look(&digest).await.unwrap().is_some(), "somebody else may be linking it this moment");
     let told = |world: &World| world.fake.script(|script| script.adopted.len());
-    world.upkeep.keeper.tell_leftovers().await.unwrap();
-    world.upkeep.keeper.tell_leftovers().await.unwrap();
+    world.maintenance.recorder.tell_leftovers().await.unwrap();
+    world.maintenance.recorder.tell_leftovers().await.unwrap();
     assert_eq!(told(&world), 2);
     world.store.delete(&digest).await.unwrap();
-    world.upkeep.keeper.tell_leftovers().await.unwrap();
-    world.upkeep.keeper.tell_leftovers().await.unwrap();
+    world.maintenance.recorder.tell_leftovers().await.unwrap();
+    world.maintenance.recorder.tell_leftovers().await.unwrap();
     assert_eq!(told(&world), 2, "it is gone, and nothing is left to tell");
     let adopted = world.fake.script(|script| script.adopted.remove(0));
     assert_eq!((adopted.store_id.as_str(), adopted.contents[0].digest.clone()), ("here", digest.to_string()));
@@ -127,14 +127,14 @@ async fn damage_is_put_aside_reported_once_and_healed_by_the_next_link() {
     world.fake.script(|script| script.recorded = pb::RecordLinkResponse { recorded: true, ..Default::default() });
     let content = vec![3; 200_000];
     let (digest, _) = world.put(&content).await;
-    world.upkeep.damage.notice(&digest, DamageKind::Digest, 200_000).await;
+    world.maintenance.corruption.notice(&digest, DamageKind::Digest, 200_000).await;
     assert!(world.store.look(&digest).await.unwrap().is_none(), "out of the way");
-    world.upkeep.damage.report().await.unwrap();
-    world.upkeep.damage.report().await.unwrap();
+    world.maintenance.corruption.report().await.unwrap();
+    world.maintenance.corruption.report().await.unwrap();
     let (_, blob) = world.put(&content).await;
     world.link(digest, &blob).await;
     world.link(digest, &blob).await;
-    world.upkeep.damage.report().await.unwrap();
+    world.maintenance.corruption.report().await.unwrap();
     let reports = world.fake.script(|script| std::mem::take(&mut script.damage_reports));
     let told: Vec<_> = reports.iter().map(|report| (report.damages.len(), report.healed_digests.len())).collect();
     assert_eq!(told, [(1, 0), (0, 1)]);

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DamageLog;
 use crate::{
     control::{ControlClient, DamageKind, StoredContent},
+    links::corruption_log::CorruptionLog,
     storage::BlobStore,
 };
 
@@ -33,7 +33,7 @@ pub struct Walker {
     /// The store's name.
     pub store_id: String,
     /// Where damage goes.
-    pub damage: Arc<DamageLog>,
+    pub corruption: Arc<CorruptionLog>,
 }
 
 impl Walker {
@@ -65,7 +65,7 @@ impl Walker {
                     unknown += adopted;
                     for digest in wrong_size {
                         let size = page.iter().find(|file| file.digest == digest).map_or(0, |file| file.size);
-                        self.damage.notice(&digest, DamageKind::Size, size).await;
+                        self.corruption.notice(&digest, DamageKind::Size, size).await;
                     }
                 }
                 Err(error) if error.retryable() => {

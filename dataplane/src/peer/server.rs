@@ -9,13 +9,10 @@ use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tracing::{debug, warn};
 
-use super::{
-    PROVEN,
-    ticket::{self, Asker},
-};
+use super::ticket::{self, Asker};
 use crate::{
     control::{ContentKind, ControlClient, Link},
-    fill::Fills,
+    fill::{Fills, peer_client::PROVEN},
     http::pipeline::Stack,
     metrics::Metrics,
     respond::{Answer, Body, CacheStatus, Conditions, Content, Freshness},

@@ -5,33 +5,50 @@ use std::sync::Arc;
 use http::StatusCode;
 use roadstead_proto::Digest;
 
-use super::{Pull, Puller, link::OCTET_STREAM};
+use super::{
+    request::Pull,
+    rights::{OCTET_STREAM, Rights},
+    stored::Stored,
+};
 use crate::{
     access::Read,
-    control::{ContentKind, DamageKind},
-    fill::{Fill, FillError, Running},
+    control::ContentKind,
+    fill::{Fill, FillError, Fills, Running},
     respond::{Answer, Body, CacheStatus, Code, Content, Freshness, OciError},
-    storage::StoredBlob,
 };
 
-impl Puller {
-    pub(super) async fn blob(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
+/// The flow of a blob.
+pub struct Blobs {
+    pub rights: Arc<Rights>,
+    pub stored: Arc<Stored>,
+    pub fills: Arc<Fills>,
+}
+
+impl Blobs {
+    /// Answers with a blob.
+    pub async fn answer(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
         // A fill that this group has a right to needs no question to anybody.
         if let Some(Running::Proven(fill)) = self.fills.running(&digest, &pull.target) {
             return self.follow(pull, digest, fill, CacheStatus::Join).await;
         }
-        if let Some(link) = self.link(pull, &digest).await? {
-            if let Some(blob) = self.open_linked(&digest, link.size_bytes).await? {
-                return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Hit).await);
+        if let Some(link) = self.rights.link(pull, &digest).await? {
+            if let Some(blob) = self.stored.open_linked(&digest, link.size_bytes).await? {
+                return Ok(self
+                    .stored
+                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Hit, &blob))
+                    .await);
             }
             return self.fill(pull, digest).await;
         }
-        if let Some(blob) = self.open(&digest).await? {
+        if let Some(blob) = self.stored.open(&digest).await? {
             // Of another size than upstream says: one of them is wrong, and a download tells. What others have is not put
             // aside for that.
             let size = self.prove_blob(pull, digest).await?;
-            if size.is_none_or(|size| size == blob.size) && self.record(pull, digest, &blob, None).await? {
-                return Ok(self.serve_blob(&pull.wanted, &digest, &blob, CacheStatus::Revalidated).await);
+            if size.is_none_or(|size| size == blob.size) && self.rights.record(pull, digest, &blob, None).await? {
+                return Ok(self
+                    .stored
+                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Revalidated, &blob))
+                    .await);
             }
         }
         if pull.wanted.permitted.read == Read::Head {
@@ -63,17 +80,17 @@ impl Puller {
     async fn join_foreign(&self, pull: &Pull, digest: Digest, fill: Arc<Fill>) -> Result<Answer, OciError> {
         self.prove_blob(pull, digest).await?;
         if !fill.add_proven(pull.target.clone())
-            && let Some(blob) = self.open(&digest).await?
+            && let Some(blob) = self.stored.open(&digest).await?
         {
             // It ended meanwhile and records no more links.
-            self.record(pull, digest, &blob, None).await?;
+            self.rights.record(pull, digest, &blob, None).await?;
         }
         self.follow(pull, digest, fill, CacheStatus::Join).await
     }
 
     /// Proves the group's right; answers the size that upstream tells.
     async fn prove_blob(&self, pull: &Pull, digest: Digest) -> Result<Option<u64>, OciError> {
-        let proof = self.prove(pull, digest, ContentKind::Blob).await?;
+        let proof = self.rights.prove(pull, digest, ContentKind::Blob).await?;
         let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
         Ok(proof.and_then(|proof| proof.size_bytes))
     }
@@ -89,17 +106,19 @@ impl Puller {
         let size = match fill.headers(&pull.target).await {
             Ok(size) => size,
             // Now there is a link, and the next look finds it.
-            Err(error) if matches!(*error, FillError::AlreadyCached) => return Box::pin(self.blob(pull, digest)).await,
+            Err(error) if matches!(*error, FillError::AlreadyCached) => {
+                return Box::pin(self.answer(pull, digest)).await;
+            }
             Err(error) => return Err(OciError::from_fill(&error)),
         };
-        self.count(&pull.wanted, &digest, status);
+        self.stored.count(&pull.wanted, &digest, status);
         let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(status));
         if pull.wanted.permitted.read == Read::Head
             && let Some(size) = size
         {
             return Ok(content.described(size));
         }
-        let counter = self.counter(&pull.wanted);
+        let counter = self.stored.counter(&pull.wanted);
         Ok(content.selected(size, &pull.wanted.conditions(), |start, end| {
             Body::followed(fill.follow(start, end)).counted(counter)
         }))
@@ -107,25 +126,12 @@ impl Puller {
 
     /// A HEAD of what is not here costs upstream a HEAD.
     async fn describe_upstream(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
-        let proof = self.prove(pull, digest, ContentKind::Blob).await?;
+        let proof = self.rights.prove(pull, digest, ContentKind::Blob).await?;
         let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
         let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| unknown_size(pull))?;
         let freshness = Freshness::of_arriving(CacheStatus::Revalidated);
-        self.count(&pull.wanted, &digest, CacheStatus::Revalidated);
+        self.stored.count(&pull.wanted, &digest, CacheStatus::Revalidated);
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
-    }
-
-    /// Opens linked content. What is missing or has the wrong size is put out of the way, and `None` means to fetch it again.
-    pub(super) async fn open_linked(&self, digest: &Digest, size: u64) -> Result<Option<Arc<StoredBlob>>, OciError> {
-        let found = self.open(digest).await?.map(|blob| (blob.size, blob));
-        let (kind, found_bytes) = match found {
-            Some((found, blob)) if found == size => return Ok(Some(blob)),
-            Some((found, _)) => (DamageKind::Size, found),
-            None => (DamageKind::Missing, 0),
-        };
-        self.damage.notice(digest, kind, found_bytes).await;
-        // Where only this node's copy was damaged, the store has it.
-        Ok(self.open(digest).await?.filter(|blob| blob.size == size))
     }
 }
 

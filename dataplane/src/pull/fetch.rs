@@ -7,31 +7,31 @@ use http::HeaderValue;
 use roadstead_proto::{Algorithm, Digest, Reference, Tag, UpstreamHost};
 use tokio::time::timeout;
 
-use super::{Pull, Puller, accept::ClientAccept, references};
+use super::{accept::ClientAccept, references, request::Pull};
 use crate::{
-    control::{ContentKind, ControlClient, Link, Recorded, TagOutcome},
+    control::{ContentKind, ControlClient, Link, Recorded, RepositoryRef, TagOutcome},
     fill::{Fills, ManifestFill},
-    maintenance::Keeper,
+    links::recorder::LinkRecorder,
     respond::{Code, OciError},
-    singleflight::Role,
+    singleflight::{Flights, Role},
     storage::{BlobStore, StorageError, StoredBlob},
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };
 
 /// What a fetch came to, for everybody who waited for it.
-pub(super) type FetchResult = Result<Fetched, Arc<FetchError>>;
+pub type FetchResult = Result<Fetched, Arc<FetchError>>;
 
 /// A manifest that was fetched, verified and kept.
 #[derive(Clone, Debug)]
-pub(super) struct Fetched {
-    pub(super) digest: Digest,
-    pub(super) media_type: String,
-    pub(super) blob: Arc<StoredBlob>,
+pub struct Fetched {
+    pub digest: Digest,
+    pub media_type: String,
+    pub blob: Arc<StoredBlob>,
 }
 
 /// Why a manifest could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub enum FetchError {
     /// Upstream refused, failed, or sent what is no manifest.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -48,7 +48,7 @@ pub(super) enum FetchError {
 
 impl FetchError {
     /// What this tells the control plane of a tag: upstream's word, or that there is none that can be used.
-    pub(super) fn tag_outcome(&self) -> TagOutcome {
+    pub fn tag_outcome(&self) -> TagOutcome {
         let unavailable = |kind| TagOutcome::Unavailable { kind, retry_after: None };
         match self {
             Self::Upstream(error) => error.tag_outcome(),
@@ -58,7 +58,7 @@ impl FetchError {
         }
     }
 
-    pub(super) fn to_answer(&self) -> OciError {
+    pub fn to_answer(&self) -> OciError {
         match self {
             Self::Upstream(error) => OciError::from_upstream(error, Code::ManifestUnknown),
             Self::Storage(error) => OciError::from_storage(error),
@@ -69,37 +69,46 @@ impl FetchError {
     }
 }
 
-/// What a fetch works with; owned, because the fetch belongs to no request.
+/// What fetches work with.
+#[derive(Clone)]
+pub struct FetchTools {
+    pub upstream: Arc<UpstreamClient>,
+    pub control: Arc<ControlClient>,
+    pub store: Arc<dyn BlobStore>,
+    pub recorder: Arc<LinkRecorder>,
+    pub fills: Arc<Fills>,
+}
+
+/// Fetches manifests, each once for all who want it at the same moment.
+pub struct ManifestFetcher {
+    tools: FetchTools,
+    // Who shares a fetch began at the same link epoch: what was fetched before a purge is nobody's answer after it.
+    running: Flights<(RepositoryRef, Reference, i64), FetchResult>,
+}
+
+/// One fetch; it owns what it needs, because it belongs to no request.
 struct Fetch {
-    upstream: Arc<UpstreamClient>,
-    control: Arc<ControlClient>,
-    store: Arc<dyn BlobStore>,
-    keeper: Arc<Keeper>,
-    fills: Arc<Fills>,
+    tools: FetchTools,
     target: Target,
     accept: ClientAccept,
     tag: Option<Tag>,
 }
 
-impl Puller {
+impl ManifestFetcher {
+    pub fn new(tools: FetchTools) -> Self {
+        Self { tools, running: Flights::default() }
+    }
+
     /// Fetches `reference`; `tag` is the tag that it was found by.
-    pub(super) async fn fetch_manifest(
+    pub async fn fetch(
         &self,
         pull: &Pull,
         reference: Reference,
         tag: Option<Tag>,
     ) -> Result<(FetchResult, Role), OciError> {
         pull.wanted.may_ask_upstream()?;
-        let fetch = Fetch {
-            upstream: Arc::clone(&self.upstream),
-            control: Arc::clone(&self.control),
-            store: Arc::clone(&self.store),
-            keeper: Arc::clone(&self.keeper),
-            fills: Arc::clone(&self.fills),
-            target: pull.target.clone(),
-            accept: pull.wanted.accept(),
-            tag,
-        };
+        let (tools, target) = (self.tools.clone(), pull.target.clone());
+        let fetch = Fetch { tools, target, accept: pull.wanted.accept(), tag };
         let key = (pull.wanted.repository.clone(), reference.clone(), pull.target.link_epoch);
         let work = move || async move {
             fetch.run(&reference).await.map_err(|error| {
@@ -107,7 +116,7 @@ impl Puller {
                 Arc::new(error)
             })
         };
-        Ok(self.manifest_fetches.run(key, work).await?)
+        Ok(self.running.run(key, work).await?)
     }
 }
 
@@ -121,7 +130,7 @@ impl Fetch {
         let (answer, fill) = match reference {
             Reference::Tag(_) => (self.get(reference).await?, None),
             Reference::Digest(digest) => {
-                let mut fill = self.fills.manifest(*digest);
+                let mut fill = self.tools.fills.manifest(*digest);
                 (self.bring(&mut fill, reference, digest).await?, Some(fill))
             }
         };
@@ -131,7 +140,7 @@ impl Fetch {
         let link = Link { digest, kind: ContentKind::Manifest, size_bytes: blob.size, media_type: media_type.clone() };
         let repository = self.target.repository_ref();
         let (proven_at, tag) = (self.target.link_epoch, self.tag.as_ref());
-        let recorded = self.keeper.link(&repository, proven_at, &link, &references, tag, &blob).await;
+        let recorded = self.tools.recorder.link(&repository, proven_at, &link, &references, tag, &blob).await;
         match recorded {
             Ok(Recorded::Recorded) => {
                 tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
@@ -165,7 +174,7 @@ impl Fetch {
                 return Ok(Manifest { body: found.body, media_type: found.media_type, digest: None });
             }
             let accept = Accept::Widened(self.accept.lines());
-            match self.upstream.head_manifest(&self.target, reference, accept).await? {
+            match self.tools.upstream.head_manifest(&self.target, reference, accept).await? {
                 Some(head) if head.digest == *digest => {
                     return Ok(Manifest { body: found.body, media_type: head.media_type, digest: None });
                 }
@@ -179,14 +188,14 @@ impl Fetch {
 
     async fn get(&self, reference: &Reference) -> Result<Manifest, FetchError> {
         let accept = Accept::Widened(self.accept.lines());
-        Ok(self.upstream.get_manifest(&self.target, reference, accept).await?)
+        Ok(self.tools.upstream.get_manifest(&self.target, reference, accept).await?)
     }
 
     /// What another fetch brought between the requester's look and this one's start.
     async fn fetched_meanwhile(&self, digest: &Digest) -> Result<Option<Fetched>, FetchError> {
-        let link = self.control.remembered_link(&self.target.repository_ref(), digest);
+        let link = self.tools.control.remembered_link(&self.target.repository_ref(), digest);
         let Some(link) = link.filter(|link| !link.media_type.is_empty()) else { return Ok(None) };
-        let blob = self.store.open(digest).await?.filter(|blob| blob.size == link.size_bytes);
+        let blob = self.tools.store.open(digest).await?.filter(|blob| blob.size == link.size_bytes);
         Ok(blob.map(|blob| Fetched { digest: *digest, media_type: link.media_type.clone(), blob }))
     }
 
@@ -231,16 +240,16 @@ impl Fetch {
     }
 
     async fn keep(&self, digest: &Digest, body: &Bytes) -> Result<Arc<StoredBlob>, StorageError> {
-        if let Some(blob) = self.store.open(digest).await?
+        if let Some(blob) = self.tools.store.open(digest).await?
             && blob.size == body.len() as u64
         {
             return Ok(blob);
         }
-        let staged = self.store.stage(Some(body.len() as u64)).await?;
+        let staged = self.tools.store.stage(Some(body.len() as u64)).await?;
         let (writer, content) = (Arc::clone(&staged), body.clone());
         tokio::task::spawn_blocking(move || writer.write_at(&content, 0))
             .await
             .map_err(|error| StorageError::from_io("write manifest", std::io::Error::other(error)))??;
-        self.store.commit(&staged, digest, body.len() as u64).await
+        self.tools.store.commit(&staged, digest, body.len() as u64).await
     }
 }

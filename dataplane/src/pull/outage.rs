@@ -8,19 +8,26 @@ use std::sync::Arc;
 use roadstead_proto::{Digest, Reference, Tag};
 
 use super::{
-    Puller, Wanted, control_failed,
-    link::{OCTET_STREAM, media_type_header},
-    references,
+    control_failed, references,
+    request::Wanted,
+    rights::{OCTET_STREAM, media_type_header},
+    stored::Stored,
 };
 use crate::{
-    control::{ContentKind, ControlError, Link},
+    control::{ContentKind, ControlClient, ControlError, Link},
     respond::{Answer, CacheStatus, Freshness, OciError},
     route::Resource,
 };
 
-impl Puller {
+/// The flow of a pull while the control plane is unavailable.
+pub struct Outage {
+    pub control: Arc<ControlClient>,
+    pub stored: Arc<Stored>,
+}
+
+impl Outage {
     /// Answers from what is remembered, or says that the control plane is missing.
-    pub(super) async fn without_control(&self, wanted: &Wanted, error: &ControlError) -> Result<Answer, OciError> {
+    pub async fn answer(&self, wanted: &Wanted, error: &ControlError) -> Result<Answer, OciError> {
         let found = match &wanted.permitted.resource {
             _ if !error.retryable() => None,
             Resource::Blob(digest) => self.remembered(wanted, digest).await?,
@@ -38,7 +45,7 @@ impl Puller {
         if is_manifest && link.media_type.is_empty() {
             return Ok(None);
         }
-        self.stored(wanted, &link, is_manifest, None).await
+        self.linked(wanted, &link, is_manifest, None).await
     }
 
     async fn remembered_tag(
@@ -61,14 +68,14 @@ impl Puller {
         if !wanted.accept().takes(&serve.manifest.media_type)
             && let Some(link) = self.usual_of(wanted, &serve.manifest).await?
         {
-            return self.stored(wanted, &link, true, Some(freshness)).await;
+            return self.linked(wanted, &link, true, Some(freshness)).await;
         }
-        self.stored(wanted, &serve.manifest, true, Some(freshness)).await
+        self.linked(wanted, &serve.manifest, true, Some(freshness)).await
     }
 
     /// What an index lists for linux/amd64, for clients that take no index.
     async fn usual_of(&self, wanted: &Wanted, index: &Link) -> Result<Option<Arc<Link>>, OciError> {
-        let Some(blob) = self.open(&index.digest).await? else { return Ok(None) };
+        let Some(blob) = self.stored.open(&index.digest).await? else { return Ok(None) };
         let Ok(content) = blob.read_all().await else { return Ok(None) };
         let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
         let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
@@ -77,18 +84,18 @@ impl Puller {
     }
 
     /// Linked content, if it is stored whole. `freshness` is that of the tag it was found by.
-    async fn stored(
+    async fn linked(
         &self,
         wanted: &Wanted,
         link: &Link,
         is_manifest: bool,
         freshness: Option<Freshness>,
     ) -> Result<Option<Answer>, OciError> {
-        let Some(blob) = self.open(&link.digest).await?.filter(|blob| blob.size == link.size_bytes) else {
+        let Some(blob) = self.stored.open(&link.digest).await?.filter(|blob| blob.size == link.size_bytes) else {
             return Ok(None);
         };
         let media_type = if is_manifest { media_type_header(&link.media_type) } else { OCTET_STREAM };
         let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
-        Ok(Some(self.serve(wanted, &link.digest, &blob, media_type, freshness)))
+        Ok(Some(self.stored.serve(wanted, &link.digest, &blob, media_type, freshness)))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,10 +11,16 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use roadstead_proto::{Digest, Reference};
 
-use super::{Pull, Puller, Wanted, references, storage_failed};
+use super::{
+    blob::Blobs,
+    manifest::Manifests,
+    references,
+    request::{Pull, Wanted},
+    storage_failed,
+    tag::TagFlow,
+};
 use crate::{
-    access::authorize::Permitted,
-    control::{ContentKind, ErrandFailure, Prefetch, PrefetchProgress, Reference as Referenced},
+    control::{ContentKind, ControlClient, ErrandFailure, Prefetch, PrefetchProgress, Reference as Referenced},
     respond::{Answer, Code, OciError},
     storage::StorageError,
 };
@@ -60,18 +66,24 @@ impl Reached {
     }
 }
 
-impl Puller {
+/// Fetches images ahead of pulls, by the flows that pulls take.
+pub struct Prefetcher {
+    pub control: Arc<ControlClient>,
+    pub tags: Arc<TagFlow>,
+    pub manifests: Arc<Manifests>,
+    pub blobs: Arc<Blobs>,
+}
+
+impl Prefetcher {
     /// Brings all of an image here. Dropping it starts nothing more; what is arriving arrives.
     pub async fn prefetch(&self, prefetch: &Prefetch, reached: &Reached) -> Result<(), PrefetchFailed> {
-        let permitted =
-            Permitted::for_errand(&self.control.policy(), &prefetch.repository, prefetch.reference.clone())?;
-        let wanted = Wanted { is_errand: true, ..Wanted::new(permitted) };
-        let target = self.target(&wanted.permitted).await.map_err(OciError::from)?;
+        let wanted = Wanted::for_prefetch(&self.control.policy(), prefetch)?;
+        let target = self.manifests.rights.target(&wanted.permitted).await.map_err(OciError::from)?;
         let target = target.map_err(|error| super::control_failed(&error))?;
         let pull = Pull { wanted, target };
         let answer = match prefetch.reference.clone() {
-            Reference::Tag(tag) => self.manifest_by_tag(&pull, tag).await?,
-            Reference::Digest(digest) => self.manifest_by_digest(&pull, digest).await?,
+            Reference::Tag(tag) => self.tags.answer(&pull, tag).await?,
+            Reference::Digest(digest) => self.manifests.by_digest(&pull, digest).await?,
         };
         let first = checked(&answer)?;
         reached.update(|progress| progress.digest = first.to_string());
@@ -96,7 +108,7 @@ impl Puller {
             }
             for child in chosen.into_iter().filter(|child| seen.insert(child.digest)) {
                 self.may_spend(&pull, &child.digest).await?;
-                let answer = self.manifest_by_digest(&pull, child.digest).await?;
+                let answer = self.manifests.by_digest(&pull, child.digest).await?;
                 manifests.push((child.digest, depth + 1, is_fetched(&answer)));
             }
         }
@@ -117,7 +129,9 @@ impl Puller {
     async fn may_spend(&self, pull: &Pull, manifest: &Digest) -> Result<(), PrefetchFailed> {
         let (upstream, credential) = (&pull.target.upstream, &pull.target.credential);
         let username = credential.as_ref().map_or("", |credential| credential.username());
-        if self.link(pull, manifest).await?.is_some() || !self.control.conditions().is_short(upstream, username) {
+        if self.manifests.rights.link(pull, manifest).await?.is_some()
+            || !self.control.conditions().is_short(upstream, username)
+        {
             return Ok(());
         }
         let message = format!("what is left of the pull limit of {} is kept for pulls", upstream.host);
@@ -135,7 +149,7 @@ impl Puller {
             reason: ErrandFailure::Unavailable,
             message: format!("{digest} was removed while it was being fetched"),
         };
-        let blob = self.open(digest).await?.ok_or_else(lost)?;
+        let blob = self.manifests.stored.open(digest).await?.ok_or_else(lost)?;
         let content = blob.read_all().await.map_err(|error| {
             PrefetchFailed::from(storage_failed(&StorageError::from_io(format!("read {digest}"), error)))
         })?;
@@ -150,7 +164,7 @@ impl Puller {
 
     /// Brings one blob here: waits until it is stored and linked, like a client that throws the bytes away.
     async fn blob_here(&self, pull: &Pull, blob: Referenced, reached: &Reached) -> Result<(), PrefetchFailed> {
-        let answer = self.blob(pull, blob.digest).await?;
+        let answer = self.blobs.answer(pull, blob.digest).await?;
         if is_fetched(&answer) {
             let mut body = answer.into_body();
             while let Some(frame) = body.frame().await {
@@ -165,7 +179,7 @@ impl Puller {
                 });
             }
             // Its last byte comes before the disk and the control plane have it.
-            self.fills.wait_until_ended(&blob.digest).await;
+            self.blobs.fills.wait_until_ended(&blob.digest).await;
         } else {
             reached.update(|progress| progress.cached_bytes += blob.size_bytes);
         }

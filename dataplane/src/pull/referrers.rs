@@ -6,50 +6,45 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use roadstead_proto::{Digest, Reference};
 use serde_json::{Value, json};
 
-use super::{Pull, Puller};
+use super::request::Pull;
 use crate::{
     respond::{Answer, Code, OciError, json as json_answer},
-    upstream::{Accept, UpstreamError},
+    upstream::{Accept, UpstreamClient, UpstreamError},
 };
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-impl Puller {
-    pub(super) async fn referrers(
-        &self,
-        pull: &Pull,
-        subject: Digest,
-        artifact_type: Option<String>,
-    ) -> Result<Answer, OciError> {
-        pull.wanted.may_ask_upstream()?;
-        let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
-        let pages = match self.upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
-            Ok(pages) => pages,
-            Err(UpstreamError::NotFound { .. }) => {
-                let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
-                let tag = tag.parse().map(Reference::Tag).map_err(|_| no_index(pull))?;
-                match self
-                    .upstream
-                    .get_manifest(&pull.target, &tag, Accept::Exactly(&[HeaderValue::from_static(INDEX)]))
-                    .await
-                {
-                    Ok(manifest) => vec![manifest.body],
-                    Err(UpstreamError::NotFound { .. }) => Vec::new(),
-                    Err(error) => return Err(failed(error)),
-                }
+/// Answers with what refers to `subject`.
+pub async fn answer(
+    upstream: &UpstreamClient,
+    pull: &Pull,
+    subject: Digest,
+    artifact_type: Option<String>,
+) -> Result<Answer, OciError> {
+    pull.wanted.may_ask_upstream()?;
+    let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
+    let pages = match upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
+        Ok(pages) => pages,
+        Err(UpstreamError::NotFound { .. }) => {
+            let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
+            let tag = tag.parse().map(Reference::Tag).map_err(|_| no_index(pull))?;
+            match upstream.get_manifest(&pull.target, &tag, Accept::Exactly(&[HeaderValue::from_static(INDEX)])).await {
+                Ok(manifest) => vec![manifest.body],
+                Err(UpstreamError::NotFound { .. }) => Vec::new(),
+                Err(error) => return Err(failed(error)),
             }
-            Err(error) => return Err(failed(error)),
-        };
-        let index = merged(&pages).ok_or_else(|| no_index(pull))?;
-        let index = filtered(index, artifact_type.as_deref()).ok_or_else(|| no_index(pull))?;
-        let mut answer = json_answer(StatusCode::OK, &index);
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
-        if artifact_type.is_some() {
-            answer.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
         }
-        Ok(answer)
+        Err(error) => return Err(failed(error)),
+    };
+    let index = merged(&pages).ok_or_else(|| no_index(pull))?;
+    let index = filtered(index, artifact_type.as_deref()).ok_or_else(|| no_index(pull))?;
+    let mut answer = json_answer(StatusCode::OK, &index);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
+    if artifact_type.is_some() {
+        answer.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
     }
+    Ok(answer)
 }
 
 fn no_index(pull: &Pull) -> OciError {

@@ -1,35 +1,59 @@
 //! A manifest by tag: the control plane decides, upstream is asked by HEAD, and fetched from only what is new.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use roadstead_proto::{Digest, Reference, Tag};
 use tokio::time::timeout;
 
-use super::{Pull, Puller, references};
+use super::{manifest::Manifests, outage::Outage, references, request::Pull};
 use crate::{
     access::Read,
     control::{
-        ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, ServeManifest, TagOutcome,
-        TagResolution, TagVerdict,
+        ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, RepositoryRef, ServeManifest,
+        TagOutcome, TagResolution, TagVerdict,
     },
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
-    upstream::{Accept, ManifestHead, Target, UpstreamError},
+    singleflight::Flights,
+    upstream::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError},
 };
 
 /// What asking upstream about a tag came to.
 #[derive(Clone, Debug)]
-pub(super) struct Checked {
+struct Checked {
     /// What upstream said; `None` where a HEAD is of no use there.
     head: Result<Option<ManifestHead>, UpstreamError>,
     /// What the control plane makes of that.
     verdict: Result<TagVerdict, Arc<ControlError>>,
 }
 
-impl Puller {
-    pub(super) async fn manifest_by_tag(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
+/// The flow of a manifest by tag.
+pub struct TagFlow {
+    control: Arc<ControlClient>,
+    upstream: Arc<UpstreamClient>,
+    manifests: Arc<Manifests>,
+    outage: Arc<Outage>,
+    /// How long a cached tag waits for upstream's word.
+    revalidate_timeout: Duration,
+    // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
+    checks: Flights<(RepositoryRef, Tag, i64), Checked>,
+}
+
+impl TagFlow {
+    pub fn new(
+        control: Arc<ControlClient>,
+        upstream: Arc<UpstreamClient>,
+        manifests: Arc<Manifests>,
+        outage: Arc<Outage>,
+        revalidate_timeout: Duration,
+    ) -> Self {
+        Self { control, upstream, manifests, outage, revalidate_timeout, checks: Flights::default() }
+    }
+
+    /// Answers with what `tag` resolves to.
+    pub async fn answer(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
         let resolved = match self.control.resolve_tag(&pull.wanted.repository, &tag).await {
             Ok(resolved) => resolved,
-            Err(error) => return self.without_control(&pull.wanted, &error).await,
+            Err(error) => return self.outage.answer(&pull.wanted, &error).await,
         };
         let cached = match resolved {
             TagResolution::Serve(serve) => return self.serve_tag(pull, &tag, &serve, CacheStatus::Hit).await,
@@ -51,7 +75,7 @@ impl Puller {
         let checked = self.check(pull, tag).await?;
         let verdict = match checked.verdict {
             Ok(verdict) => verdict,
-            Err(error) => return self.without_control(&pull.wanted, &error).await,
+            Err(error) => return self.outage.answer(&pull.wanted, &error).await,
         };
         match verdict {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Revalidated).await,
@@ -66,7 +90,7 @@ impl Puller {
 
     /// Fetches what a tag is to mean, whatever it means upstream.
     async fn fetch_pinned(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
-        self.manifest_by_digest(pull, digest).await.map(Content::found_by_tag)
+        self.manifests.by_digest(pull, digest).await.map(Content::found_by_tag)
     }
 
     /// Asks upstream by HEAD and reports; concurrent pulls of the tag share that.
@@ -87,7 +111,7 @@ impl Puller {
             Checked { head, verdict: verdict.map_err(Arc::new) }
         };
         let key = (pull.wanted.repository.clone(), tag.clone(), pull.target.link_epoch);
-        Ok(self.tag_checks.run(key, work).await?.0)
+        Ok(self.checks.run(key, work).await?.0)
     }
 
     /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none. What is not
@@ -104,13 +128,13 @@ impl Puller {
             && !is_cached
             && let Some(ManifestHead { digest, size_bytes: Some(size), media_type: Some(media_type) }) = &head
         {
-            return Ok(self.described(pull, digest, *size, media_type, false));
+            return Ok(self.manifests.described(pull, digest, *size, media_type, false));
         }
         let was_found = head.is_some();
         let reference = head.map_or_else(|| Reference::Tag(tag.clone()), |head| Reference::Digest(head.digest));
-        let (fetched, role) = self.fetch_manifest(pull, reference, Some(tag.clone())).await?;
+        let (fetched, role) = self.manifests.fetcher.fetch(pull, reference, Some(tag.clone())).await?;
         let error = match fetched {
-            Ok(fetched) => return Ok(self.arrived(pull, &fetched, role, false)),
+            Ok(fetched) => return Ok(self.manifests.arrived(pull, &fetched, role, false)),
             Err(error) => error,
         };
         let outcome = match error.tag_outcome() {
@@ -131,7 +155,7 @@ impl Puller {
         let decision = self.control.report_tag(&pull.wanted.repository, tag, outcome).await;
         let decision = match decision {
             Ok(decision) => decision,
-            Err(error) => return self.without_control(&pull.wanted, &error).await,
+            Err(error) => return self.outage.answer(&pull.wanted, &error).await,
         };
         match decision {
             TagVerdict::Serve(serve) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
@@ -172,7 +196,7 @@ impl Puller {
                 return Ok(other);
             }
         }
-        self.linked_manifest(pull, &serve.manifest, Some(freshness)).await
+        self.manifests.linked(pull, &serve.manifest, Some(freshness)).await
     }
 
     /// What upstream has for a client that does not take what is cached: registries pick by `Accept`, say one
@@ -184,7 +208,7 @@ impl Puller {
             Ok(Some(ManifestHead { digest, media_type: Some(offered), .. }))
                 if digest != cached.digest && accept.takes(&offered) =>
             {
-                Box::pin(self.manifest_by_digest(pull, digest)).await.map(Content::found_by_tag).map(Some)
+                Box::pin(self.manifests.by_digest(pull, digest)).await.map(Content::found_by_tag).map(Some)
             }
             Err(error @ UpstreamError::NotFound { .. }) => Err(OciError::from_upstream(&error, Code::ManifestUnknown)),
             _ => Ok(None),
@@ -194,18 +218,18 @@ impl Puller {
     /// The same where upstream is not to be asked about the tag: an index gives what it lists for linux/amd64, as
     /// registries do. `None` if that is not to be had, or not what the client takes either.
     async fn picked(&self, pull: &Pull, cached: &Link, freshness: Freshness) -> Result<Option<Answer>, OciError> {
-        let Some(blob) = self.open(&cached.digest).await? else { return Ok(None) };
+        let Some(blob) = self.manifests.stored.open(&cached.digest).await? else { return Ok(None) };
         let Ok(content) = blob.read_all().await else { return Ok(None) };
         let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
         let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
         let Some(usual) = usual else { return Ok(None) };
-        let link = self.link(pull, &usual.digest).await?;
+        let link = self.manifests.rights.link(pull, &usual.digest).await?;
         match link.filter(|link| !link.media_type.is_empty()) {
             Some(link) if pull.wanted.accept().takes(&link.media_type) => {
-                self.linked_manifest(pull, &link, Some(freshness)).await.map(Some)
+                self.manifests.linked(pull, &link, Some(freshness)).await.map(Some)
             }
             None if freshness.stale.is_none() => {
-                let fetched = Box::pin(self.manifest_by_digest(pull, usual.digest)).await;
+                let fetched = Box::pin(self.manifests.by_digest(pull, usual.digest)).await;
                 Ok(fetched.ok().map(Content::found_by_tag))
             }
             _ => Ok(None),

@@ -4,36 +4,34 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Pull, Puller};
+use super::request::Pull;
 use crate::{
     respond::{Answer, Code, OciError, json},
     route::TagsPage,
+    upstream::UpstreamClient,
 };
 
-impl Puller {
-    pub(super) async fn tags(&self, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
-        pull.wanted.may_ask_upstream()?;
-        let listed = self
-            .upstream
-            .get_tags(&pull.target, page.n.map(u64::from), page.last.as_deref())
-            .await
-            .map_err(|error| OciError::from_upstream(&error, Code::NameUnknown))?;
-        let Ok(Value::Object(mut list)) = serde_json::from_slice(&listed.body) else {
-            let message = format!("{} sent something that is no list of tags", pull.target.host());
-            return Err(OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message));
-        };
-        // Some registries say null where there is none.
-        let tags = list.remove("tags").filter(|tags| !tags.is_null()).unwrap_or_else(|| Value::Array(Vec::new()));
-        let last = tags.as_array().and_then(|tags| tags.last()?.as_str());
-        let mut answer =
-            json(StatusCode::OK, &serde_json::json!({ "name": *pull.wanted.permitted.name, "tags": tags }));
-        if let Some(query) = listed.next_query
-            && let Some(link) = next_link(&pull.wanted.permitted.name, &query, last)
-        {
-            answer.headers_mut().insert(header::LINK, link);
-        }
-        Ok(answer)
+/// Answers with a page of tags.
+pub async fn answer(upstream: &UpstreamClient, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
+    pull.wanted.may_ask_upstream()?;
+    let listed = upstream
+        .get_tags(&pull.target, page.n.map(u64::from), page.last.as_deref())
+        .await
+        .map_err(|error| OciError::from_upstream(&error, Code::NameUnknown))?;
+    let Ok(Value::Object(mut list)) = serde_json::from_slice(&listed.body) else {
+        let message = format!("{} sent something that is no list of tags", pull.target.host());
+        return Err(OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message));
+    };
+    // Some registries say null where there is none.
+    let tags = list.remove("tags").filter(|tags| !tags.is_null()).unwrap_or_else(|| Value::Array(Vec::new()));
+    let last = tags.as_array().and_then(|tags| tags.last()?.as_str());
+    let mut answer = json(StatusCode::OK, &serde_json::json!({ "name": *pull.wanted.permitted.name, "tags": tags }));
+    if let Some(query) = listed.next_query
+        && let Some(link) = next_link(&pull.wanted.permitted.name, &query, last)
+    {
+        answer.headers_mut().insert(header::LINK, link);
     }
+    Ok(answer)
 }
 
 /// The next page's address here, for upstream's address of it there and the last tag of this page.

@@ -90,7 +90,9 @@ impl Source {
                 *self = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
             }
-            Self::Followed(follower) => follower.poll_piece(context),
+            Self::Followed(follower) => {
+                follower.poll_piece(context).map(|piece| piece.map(|piece| piece.map_err(BodyError::from)))
+            }
             Self::Stored { at, end, .. } if at == end => Poll::Ready(None),
             Self::Stored { blob, at, end, loading } => {
                 let piece = match loading {

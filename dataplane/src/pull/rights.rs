@@ -3,35 +3,78 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use roadstead_proto::{Digest, Reference};
+use roadstead_proto::{Digest, Reference, UpstreamHost};
 
-use super::{Pull, Puller, control_failed, references};
+use super::{control_failed, references, request::Pull};
 use crate::{
-    control::{ContentKind, ControlError, Link, Recorded},
+    access::authorize::Permitted,
+    control::{ContentKind, ControlClient, ControlError, Credential, GroupId, Link, Recorded, RepositoryRef},
+    links::recorder::LinkRecorder,
     respond::OciError,
-    singleflight::Role,
+    singleflight::{FlightLost, Flights, Role},
     storage::StoredBlob,
-    upstream::{Accept, UpstreamError},
+    upstream::{Accept, Target, UpstreamClient, UpstreamError},
 };
 
 /// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD.
-pub(super) type ProofResult = Result<Option<Proof>, UpstreamError>;
+type ProofResult = Result<Option<Proof>, UpstreamError>;
 
 /// What asking the control plane for a link came to.
-pub(super) type LinkResult = Result<Option<Arc<Link>>, Arc<ControlError>>;
+type LinkResult = Result<Option<Arc<Link>>, Arc<ControlError>>;
 
 /// Upstream's word that a group may have content: it answered a HEAD with the group's own credentials.
 #[derive(Clone, Debug)]
-pub(super) struct Proof {
+pub struct Proof {
     /// Size in bytes, where upstream told it.
-    pub(super) size_bytes: Option<u64>,
+    pub size_bytes: Option<u64>,
     /// Media type, where upstream told one.
-    pub(super) media_type: Option<String>,
+    pub media_type: Option<String>,
 }
 
-impl Puller {
+/// What asking the control plane for a group's credentials came to.
+type CredentialResult = Result<Option<Arc<Credential>>, Arc<ControlError>>;
+
+/// Finds out what a group may have, and records it.
+pub struct Rights {
+    control: Arc<ControlClient>,
+    upstream: Arc<UpstreamClient>,
+    recorder: Arc<LinkRecorder>,
+    // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
+    credentials: Flights<(GroupId, UpstreamHost), CredentialResult>,
+    links: Flights<(RepositoryRef, Digest, i64), LinkResult>,
+    proofs: Flights<(RepositoryRef, Digest, ContentKind, i64), ProofResult>,
+}
+
+impl Rights {
+    pub fn new(control: Arc<ControlClient>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
+        let (credentials, links, proofs) = (Flights::default(), Flights::default(), Flights::default());
+        Arc::new(Self { control, upstream, recorder, credentials, links, proofs })
+    }
+
+    /// The upstream's side of a pull, with the group's own credentials.
+    pub async fn target(&self, permitted: &Permitted) -> Result<Result<Target, Arc<ControlError>>, FlightLost> {
+        let (group, upstream) = (&permitted.group, &permitted.upstream);
+        let credential = match self.control.remembered_credential(&group.id, &upstream.host) {
+            Some(credential) => credential,
+            None => {
+                let (control, key) = (Arc::clone(&self.control), (group.id.clone(), upstream.host.clone()));
+                let (group_id, host) = key.clone();
+                let ask = move || async move { control.credential(&group_id, &host).await.map_err(Arc::new) };
+                let (credential, _role) = self.credentials.run(key, ask).await?;
+                match credential {
+                    Ok(credential) => credential,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        let repository = permitted.repository.clone();
+        // As of now: the group may have been looked up before links were removed.
+        let link_epoch = self.control.policy().group_by_id(&group.id).map_or(group.link_epoch, |now| now.link_epoch);
+        Ok(Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch }))
+    }
+
     /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question.
-    pub(super) async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
+    pub async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
         let repository = &pull.wanted.repository;
         if let Some(link) = self.control.remembered_link(repository, digest) {
             return Ok(Some(link));
@@ -43,7 +86,7 @@ impl Puller {
     }
 
     /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.
-    pub(super) async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
+    pub async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
         pull.wanted.may_ask_upstream()?;
         let (upstream, target) = (Arc::clone(&self.upstream), pull.target.clone());
         let accept = pull.wanted.accept().into_lines();
@@ -70,7 +113,7 @@ impl Puller {
 
     /// Records a right to stored content. False if the content is just being deleted, so that it counts as not
     /// stored. A proof that was overtaken by a purge is good for the pull that brought it, and for no later one.
-    pub(super) async fn record(
+    pub async fn record(
         &self,
         pull: &Pull,
         digest: Digest,
@@ -90,15 +133,15 @@ impl Puller {
         let media_type = media_type.unwrap_or_default().to_owned();
         let link = Link { digest, kind, size_bytes: blob.size, media_type };
         let (at, proven_at) = (&pull.wanted.repository, pull.target.link_epoch);
-        let recorded = self.keeper.link(at, proven_at, &link, &references, None, blob).await;
+        let recorded = self.recorder.link(at, proven_at, &link, &references, None, blob).await;
         Ok(recorded.map_err(|error| control_failed(&error))? != Recorded::BeingDeleted)
     }
 }
 
 /// A media type as a header's value; what is none becomes the type of unknown bytes.
-pub(super) fn media_type_header(media_type: &str) -> HeaderValue {
+pub fn media_type_header(media_type: &str) -> HeaderValue {
     HeaderValue::try_from(media_type).unwrap_or(OCTET_STREAM)
 }
 
 /// The type of blobs: registries do not know what they are.
-pub(super) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");

@@ -1,0 +1,121 @@
+//! Answers from the store, and the counting of what is answered.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use roadstead_proto::Digest;
+use tracing::{Instrument, debug_span};
+
+use super::{request::Wanted, rights::OCTET_STREAM, storage_failed};
+use crate::{
+    access::Read,
+    control::{self, ControlClient, DamageKind},
+    links::corruption_log::CorruptionLog,
+    metrics::{BodyBytes, Metrics},
+    respond::{Answer, CacheStatus, Content, Freshness, OciError},
+    storage::{BlobStore, StoredBlob},
+};
+
+/// Opens stored content and answers with it.
+pub struct Stored {
+    control: Arc<ControlClient>,
+    store: Arc<dyn BlobStore>,
+    corruption: Arc<CorruptionLog>,
+    metrics: Arc<Metrics>,
+}
+
+impl Stored {
+    pub fn new(
+        control: Arc<ControlClient>,
+        store: Arc<dyn BlobStore>,
+        corruption: Arc<CorruptionLog>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self { control, store, corruption, metrics })
+    }
+
+    /// Opens a stored blob; a store that fails is an error, not a miss.
+    pub async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, OciError> {
+        let span = debug_span!("store", operation = "open", blob.digest = %digest);
+        self.store.open(digest).instrument(span).await.map_err(|error| storage_failed(&error))
+    }
+
+    /// Opens a blob without waiting for anything; `None` if that takes a wait, or clients are sent elsewhere for it.
+    pub fn opened(&self, digest: &Digest, is_manifest: bool) -> Option<Arc<StoredBlob>> {
+        if !is_manifest && self.store.redirects() {
+            return None;
+        }
+        self.store.opened(digest)
+    }
+
+    /// Opens linked content. What is missing or has the wrong size is put out of the way, and `None` means to fetch it again.
+    pub async fn open_linked(&self, digest: &Digest, size: u64) -> Result<Option<Arc<StoredBlob>>, OciError> {
+        let found = self.open(digest).await?.map(|blob| (blob.size, blob));
+        let (kind, found_bytes) = match found {
+            Some((found, blob)) if found == size => return Ok(Some(blob)),
+            Some((found, _)) => (DamageKind::Size, found),
+            None => (DamageKind::Missing, 0),
+        };
+        self.corruption.notice(digest, kind, found_bytes).await;
+        // Where only this node's copy was damaged, the store has it.
+        Ok(self.open(digest).await?.filter(|blob| blob.size == size))
+    }
+
+    /// Answers with a stored blob or manifest and notes that it was pulled.
+    pub fn serve(
+        &self,
+        wanted: &Wanted,
+        digest: &Digest,
+        blob: &Arc<StoredBlob>,
+        media_type: HeaderValue,
+        freshness: Freshness,
+    ) -> Answer {
+        self.count(wanted, digest, freshness.status);
+        let content = Content::of_stored(blob, media_type, freshness);
+        if wanted.permitted.read == Read::Head {
+            return content.described(blob.size);
+        }
+        content.stored(blob, &wanted.conditions(), self.counter(wanted))
+    }
+
+    /// Answers with a stored blob, or sends the client to the object store for it.
+    pub async fn serve_blob(
+        &self,
+        wanted: &Wanted,
+        digest: &Digest,
+        blob: &Arc<StoredBlob>,
+        freshness: Freshness,
+    ) -> Answer {
+        if self.store.redirects() && wanted.permitted.read == Read::Get && !wanted.is_prefetch {
+            match self.store.redirect(digest).await {
+                Ok(Some(url)) => {
+                    if let Some(answer) = Content::redirected(digest, &url, freshness.status) {
+                        self.count(wanted, digest, freshness.status);
+                        return answer;
+                    }
+                }
+                Ok(None) => {}
+                // What this node has is as good.
+                Err(error) => tracing::warn!(blob.digest = %digest, %error, "no URL for a blob; served from here"),
+            }
+        }
+        self.serve(wanted, digest, blob, OCTET_STREAM, freshness)
+    }
+
+    /// Counts the bytes of a body, if they go to a client.
+    pub fn counter(&self, wanted: &Wanted) -> BodyBytes {
+        if wanted.is_prefetch { Metrics::no_client() } else { self.metrics.client_bytes() }
+    }
+
+    /// Counts an answer with content; only GETs are pulls.
+    pub fn count(&self, wanted: &Wanted, digest: &Digest, status: CacheStatus) {
+        if wanted.is_prefetch {
+            return;
+        }
+        self.metrics.served(wanted.route(), status);
+        if wanted.permitted.read == Read::Get {
+            let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
+            self.control.record_usage(&wanted.repository, digest, outcome);
+        }
+    }
+}
