@@ -1,8 +1,8 @@
 -- What replicas of the control plane share besides facts.
 
--- Errands that somebody waits for at some replica. `sealed`: what to do, which may hold a password. `told` counts what the
+-- Jobs that somebody waits for at some replica. `sealed`: what to do, which may hold a password. `told` counts what the
 -- node has told; `report` (JSON) is the last of it. `kept_until`: unless the replica that waits for it says so again.
-CREATE TABLE errands (
+CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
     sealed TEXT NOT NULL,
     state TEXT NOT NULL,

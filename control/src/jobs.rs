@@ -1,9 +1,9 @@
-//! Errands: things that only a node can do (ask an upstream, fetch an image), which somebody here waits for.
+//! Jobs: things that only a node can do (ask an upstream, fetch an image), which somebody here waits for.
 //!
-//! An errand is offered to every node that watches; the first to claim it does it and reports until it has ended. It lives
-//! only as long as somebody waits: dropping the [`Waiting`] gives it up, and the node learns so from its next report.
+//! A job is offered to every node that watches; the first to claim it does it and reports until it has ended. It lives
+//! only as long as somebody waits: dropping the [`JobHandle`] gives it up, and the node learns so from its next report.
 //!
-//! This is one replica's book of it. Where several share a database, the plane's `errand_exchange` writes errands down there,
+//! This is one replica's book of it. Where several share a database, the plane's `job_exchange` writes jobs down there,
 //! and keeps this book for those who wait here.
 
 pub mod stored;
@@ -23,18 +23,18 @@ use tokio::{
 
 use crate::rules::cache::content::GroupRepository;
 
-/// How long an errand waits for a node to claim it.
+/// How long a job waits for a node to claim it.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may be silent: it reports every five seconds, and two such reports may be lost.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Offers that a watcher may be behind.
 const OFFERS_AHEAD: usize = 64;
-/// Most errands at a time.
+/// Most jobs at a time.
 const MAX_WAITING: usize = 256;
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub enum Errand {
+pub enum Job {
     /// Try credentials at an upstream.
     VerifyCredential {
         /// The upstream's host.
@@ -69,7 +69,7 @@ pub struct Progress {
     pub total_bytes: i64,
     /// Of those, here now.
     pub cached_bytes: i64,
-    /// Of those, fetched by this errand.
+    /// Of those, fetched by this job.
     pub fetched_bytes: i64,
     /// Manifests and blobs that are here now.
     pub objects: i64,
@@ -102,7 +102,7 @@ pub enum Report {
     /// Credentials are good.
     CredentialGood,
     /// It failed.
-    Failed(ErrandError),
+    Failed(JobError),
 }
 
 impl Report {
@@ -112,9 +112,9 @@ impl Report {
     }
 }
 
-/// Why an errand was not done.
+/// Why a job was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, thiserror::Error)]
-pub enum ErrandError {
+pub enum JobError {
     /// Nobody was there to do it.
     #[error("no node is connected that could do this; start one, or try again in a moment")]
     NoNode,
@@ -138,7 +138,7 @@ pub enum ErrandError {
     Limit(String),
 }
 
-/// Where an errand stands. Only the last matters: whoever waits is told that.
+/// Where a job stands. Only the last matters: whoever waits is told that.
 #[derive(Clone, Debug)]
 enum State {
     Offered,
@@ -148,7 +148,7 @@ enum State {
 
 struct Posted {
     /// Taken by the node that claims it; `None` from the start where the database has it.
-    errand: Option<Errand>,
+    job: Option<Job>,
     /// How many reports the database had when the last was told.
     told: i64,
     state: watch::Sender<State>,
@@ -156,9 +156,9 @@ struct Posted {
 
 type Book = Arc<Mutex<HashMap<String, Posted>>>;
 
-/// All errands that somebody waits for. Cheap to clone.
+/// All jobs that somebody waits for. Cheap to clone.
 #[derive(Clone)]
-pub struct Errands {
+pub struct Jobs {
     book: Book,
     offers: broadcast::Sender<String>,
     elsewhere: Arc<Mutex<Elsewhere>>,
@@ -175,7 +175,7 @@ struct Elsewhere {
     given_up: Vec<String>,
 }
 
-impl Default for Errands {
+impl Default for Jobs {
     fn default() -> Self {
         Self { book: Book::default(), offers: broadcast::Sender::new(OFFERS_AHEAD), elsewhere: Arc::default() }
     }
@@ -190,31 +190,31 @@ fn open(book: &Book) -> MutexGuard<'_, HashMap<String, Posted>> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Errands {
-    /// Offers an errand to all nodes.
-    pub fn post(&self, errand: Errand) -> Result<Waiting, ErrandError> {
+impl Jobs {
+    /// Offers a job to all nodes.
+    pub fn post(&self, job: Job) -> Result<JobHandle, JobError> {
         if self.offers.receiver_count() == 0 {
-            return Err(ErrandError::NoNode);
+            return Err(JobError::NoNode);
         }
-        let waiting = self.enter(Some(errand), None)?;
+        let waiting = self.enter(Some(job), None)?;
         // Fails only if the last watcher left this moment; then nobody claims it.
         let _ = self.offers.send(waiting.id.clone());
         Ok(waiting)
     }
 
-    fn enter(&self, errand: Option<Errand>, elsewhere: Option<Arc<Mutex<Elsewhere>>>) -> Result<Waiting, ErrandError> {
+    fn enter(&self, job: Option<Job>, elsewhere: Option<Arc<Mutex<Elsewhere>>>) -> Result<JobHandle, JobError> {
         let id = uuid::Uuid::now_v7().to_string();
         let (state, changes) = watch::channel(State::Offered);
         let mut book = open(&self.book);
         if book.len() >= MAX_WAITING {
-            return Err(ErrandError::TooMany);
+            return Err(JobError::TooMany);
         }
-        book.insert(id.clone(), Posted { errand, told: 0, state });
-        Ok(Waiting { id, book: self.book.clone(), elsewhere, changes, claimed: false })
+        book.insert(id.clone(), Posted { job, told: 0, state });
+        Ok(JobHandle { id, book: self.book.clone(), elsewhere, changes, claimed: false })
     }
 
-    /// Waits for an errand that the database will have.
-    pub fn expect(&self) -> Result<Waiting, ErrandError> {
+    /// Waits for a job that the database will have.
+    pub fn expect(&self) -> Result<JobHandle, JobError> {
         self.enter(None, Some(self.elsewhere.clone()))
     }
 
@@ -271,7 +271,7 @@ impl Errands {
         }
     }
 
-    /// Takes the errands that the database has and nobody here waits for any more.
+    /// Takes the jobs that the database has and nobody here waits for any more.
     pub fn given_up(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.elsewhere).given_up)
     }
@@ -281,23 +281,23 @@ impl Errands {
         let offers = self.offers.subscribe();
         let elsewhere: Vec<_> = lock(&self.elsewhere).offered.iter().cloned().collect();
         let book = open(&self.book);
-        let unclaimed = book.iter().filter(|(_, posted)| posted.errand.is_some()).map(|(id, _)| id.clone());
+        let unclaimed = book.iter().filter(|(_, posted)| posted.job.is_some()).map(|(id, _)| id.clone());
         (unclaimed.chain(elsewhere).collect(), offers)
     }
 
-    /// Gives an errand to the first who asks; `None` if another has it or nobody waits for it any more.
-    pub fn claim(&self, id: &str) -> Option<Errand> {
+    /// Gives a job to the first who asks; `None` if another has it or nobody waits for it any more.
+    pub fn claim(&self, id: &str) -> Option<Job> {
         let mut book = open(&self.book);
         let posted = book.get_mut(id)?;
-        let errand = posted.errand.take()?;
+        let job = posted.job.take()?;
         posted.state.send_replace(State::Claimed);
-        Some(errand)
+        Some(job)
     }
 
     /// Takes a report. False if nobody waits for it any more, or it has ended.
     pub fn report(&self, id: &str, report: Report) -> bool {
         let mut book = open(&self.book);
-        let Some(posted) = book.get(id).filter(|posted| posted.errand.is_none()) else { return false };
+        let Some(posted) = book.get(id).filter(|posted| posted.job.is_none()) else { return false };
         let ended = report.is_last();
         posted.state.send_replace(State::Told(report));
         if ended {
@@ -307,31 +307,31 @@ impl Errands {
     }
 }
 
-/// Waits for an errand. Dropping it gives the errand up.
-pub struct Waiting {
+/// Waits for a job. Dropping it gives the job up.
+pub struct JobHandle {
     id: String,
     book: Book,
-    /// To be told where the database has the errand.
+    /// To be told where the database has the job.
     elsewhere: Option<Arc<Mutex<Elsewhere>>>,
     changes: watch::Receiver<State>,
     claimed: bool,
 }
 
-impl Waiting {
-    /// The errand's id.
+impl JobHandle {
+    /// The job's id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// What the node tells next; where it told several things meanwhile, the last of them.
-    pub async fn next(&mut self) -> Result<Report, ErrandError> {
+    pub async fn next(&mut self) -> Result<Report, JobError> {
         loop {
             let (patience, silent) =
-                if self.claimed { (REPORT_TIMEOUT, ErrandError::Silent) } else { (CLAIM_TIMEOUT, ErrandError::NoNode) };
+                if self.claimed { (REPORT_TIMEOUT, JobError::Silent) } else { (CLAIM_TIMEOUT, JobError::NoNode) };
             match timeout(patience, self.changes.changed()).await {
                 Err(_) => return Err(silent),
-                // The book lets go of an errand only after its last report, which was then read already.
-                Ok(Err(_)) => return Err(ErrandError::Silent),
+                // The book lets go of a job only after its last report, which was then read already.
+                Ok(Err(_)) => return Err(JobError::Silent),
                 Ok(Ok(())) => {}
             }
             let state = self.changes.borrow_and_update().clone();
@@ -343,7 +343,7 @@ impl Waiting {
     }
 
     /// Waits for the last report.
-    pub async fn end(mut self) -> Result<(), ErrandError> {
+    pub async fn end(mut self) -> Result<(), JobError> {
         loop {
             match self.next().await? {
                 Report::Progress(_) | Report::Checking(_) => {}
@@ -354,7 +354,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for JobHandle {
     fn drop(&mut self) {
         open(&self.book).remove(&self.id);
         if let Some(elsewhere) = &self.elsewhere {
@@ -367,8 +367,8 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
 
-    fn errand() -> Errand {
-        Errand::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "secret".into() }
+    fn job() -> Job {
+        Job::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "secret".into() }
     }
 
     fn progress(fetched_bytes: i64) -> Progress {
@@ -377,63 +377,63 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_node_nobody_waits_and_with_idle_ones_five_seconds() {
-        let errands = Errands::default();
-        assert_eq!(errands.post(errand()).err(), Some(ErrandError::NoNode));
-        let (_, _offers) = errands.offers();
+        let jobs = Jobs::default();
+        assert_eq!(jobs.post(job()).err(), Some(JobError::NoNode));
+        let (_, _offers) = jobs.offers();
         let started = tokio::time::Instant::now();
-        let waiting = errands.post(errand()).unwrap();
-        assert_eq!(waiting.end().await, Err(ErrandError::NoNode));
+        let waiting = jobs.post(job()).unwrap();
+        assert_eq!(waiting.end().await, Err(JobError::NoNode));
         assert_eq!(started.elapsed(), CLAIM_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_claims_and_the_last_report_ends_it() {
-        let errands = Errands::default();
-        let (_, mut offers) = errands.offers();
-        let mut waiting = errands.post(errand()).unwrap();
+        let jobs = Jobs::default();
+        let (_, mut offers) = jobs.offers();
+        let mut waiting = jobs.post(job()).unwrap();
         let id = offers.recv().await.unwrap();
-        assert_eq!(errands.offers().0, std::slice::from_ref(&id), "who comes later is offered it too");
-        assert!(!errands.report(&id, Report::CredentialGood), "nobody claimed it");
-        assert!(errands.claim(&id).is_some());
-        assert!(errands.claim(&id).is_none() && errands.offers().0.is_empty());
-        assert!(errands.report(&id, Report::Progress(progress(1))));
-        assert!(errands.report(&id, Report::Progress(progress(2))));
+        assert_eq!(jobs.offers().0, std::slice::from_ref(&id), "who comes later is offered it too");
+        assert!(!jobs.report(&id, Report::CredentialGood), "nobody claimed it");
+        assert!(jobs.claim(&id).is_some());
+        assert!(jobs.claim(&id).is_none() && jobs.offers().0.is_empty());
+        assert!(jobs.report(&id, Report::Progress(progress(1))));
+        assert!(jobs.report(&id, Report::Progress(progress(2))));
         assert_eq!(waiting.next().await, Ok(Report::Progress(progress(2))), "the last counts");
-        assert!(errands.report(&id, Report::Done(progress(3))));
-        assert!(!errands.report(&id, Report::Progress(progress(4))));
+        assert!(jobs.report(&id, Report::Done(progress(3))));
+        assert!(!jobs.report(&id, Report::Progress(progress(4))));
         assert_eq!(waiting.next().await, Ok(Report::Done(progress(3))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_node_is_not_waited_for_and_reports_keep_it_alive() {
-        let errands = Errands::default();
-        let (_, mut offers) = errands.offers();
-        let mut waiting = errands.post(errand()).unwrap();
+        let jobs = Jobs::default();
+        let (_, mut offers) = jobs.offers();
+        let mut waiting = jobs.post(job()).unwrap();
         let id = offers.recv().await.unwrap();
-        errands.claim(&id).unwrap();
+        jobs.claim(&id).unwrap();
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(14)).await;
-            assert!(errands.report(&id, Report::Progress(progress(1))));
+            assert!(jobs.report(&id, Report::Progress(progress(1))));
             assert!(waiting.next().await.is_ok());
         }
-        assert_eq!(waiting.end().await, Err(ErrandError::Silent));
-        assert!(!errands.report(&id, Report::CredentialGood), "it was given up");
+        assert_eq!(waiting.end().await, Err(JobError::Silent));
+        assert!(!jobs.report(&id, Report::CredentialGood), "it was given up");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_gives_the_errand_up() {
-        let errands = Errands::default();
-        let (_, mut offers) = errands.offers();
-        let waiting = errands.post(errand()).unwrap();
+    async fn who_leaves_gives_the_job_up() {
+        let jobs = Jobs::default();
+        let (_, mut offers) = jobs.offers();
+        let waiting = jobs.post(job()).unwrap();
         let id = offers.recv().await.unwrap();
-        errands.claim(&id).unwrap();
+        jobs.claim(&id).unwrap();
         drop(waiting);
-        assert!(!errands.report(&id, Report::Progress(progress(1))));
-        assert!(open(&errands.book).is_empty());
+        assert!(!jobs.report(&id, Report::Progress(progress(1))));
+        assert!(open(&jobs.book).is_empty());
     }
 
     #[tokio::test]
-    async fn an_errand_shows_no_password() {
-        assert!(!format!("{:?}", errand()).contains("secret"));
+    async fn a_job_shows_no_password() {
+        assert!(!format!("{:?}", job()).contains("secret"));
     }
 }

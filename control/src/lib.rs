@@ -37,7 +37,7 @@ pub use self::{
     },
     backup::{BackupError, BackupSource, back_up},
     clock::Clock,
-    jobs::ErrandError,
+    jobs::JobError,
     open::{ControlConfig, FirstStart, OpenError},
     rules::{cache::content::ContentKind, violation::Violation},
     store::StoreError,

@@ -28,7 +28,7 @@ use crate::{
         seal::{SealError, Sealer},
     },
     clock::Clock,
-    jobs::{ErrandError, Errands},
+    jobs::{JobError, Jobs},
     oidc::{KeyCache, KeysUnavailable},
     rules::{
         cache::watermark::Watermarks, groups::group::Group, identity::login_throttle::TooManyFailures,
@@ -61,7 +61,7 @@ pub struct Plane {
     /// How full the store may be; `None` does not look.
     pub(crate) watermarks: Option<Watermarks>,
     pub(crate) audit_retention: Duration,
-    pub(crate) errands: Errands,
+    pub(crate) jobs: Jobs,
     /// What is read for watchers.
     pub(crate) feed: Feed<Event>,
     pub(crate) node_reports: cluster::node::NodeReports,
@@ -121,7 +121,7 @@ pub enum PlaneError {
     Denied(#[from] crate::rules::access::Denied),
     /// What only a node could do was not done.
     #[error(transparent)]
-    Errand(#[from] ErrandError),
+    Job(#[from] JobError),
     /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -86,8 +86,8 @@ pub enum Change {
     Revocation(Revocation),
     /// What is known of an upstream has changed.
     Condition(Condition),
-    /// There is an errand with this id. Not part of what is stored.
-    Errand(String),
+    /// There is a job with this id. Not part of what is stored.
+    Job(String),
 }
 
 /// Sends events until the watcher goes, `stop` is cancelled, or the database fails (the last thing sent is the error).
@@ -98,7 +98,7 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let mut revisions = plane.store.revisions();
-    let (mut waiting, mut offers) = plane.errands.offers();
+    let (mut waiting, mut offers) = plane.jobs.offers();
     let mut have = resume_revision;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
@@ -112,7 +112,7 @@ pub async fn watch(
             return;
         }
         loop {
-            let offered: Vec<_> = waiting.drain(..).map(Change::Errand).collect();
+            let offered: Vec<_> = waiting.drain(..).map(Change::Job).collect();
             if !offered.is_empty()
                 && events.send(Ok(Arc::new(Event { revision: have, what: What::Changes(offered) }))).await.is_err()
             {
@@ -121,11 +121,11 @@ pub async fn watch(
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = events.closed() => return,
-                // Errands are beside the revisions: nothing else is new.
+                // Jobs are beside the revisions: nothing else is new.
                 offer = offers.recv() => match offer {
                     Ok(id) => waiting.push(id),
                     // So many at once that some were missed: those that still wait are all there is to know.
-                    Err(_) => (waiting, offers) = plane.errands.offers(),
+                    Err(_) => (waiting, offers) = plane.jobs.offers(),
                 },
                 // Either a change, or time for a sign of life: both mean to look.
                 _ = timeout(HEARTBEAT, revisions.changed()) => break,

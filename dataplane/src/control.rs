@@ -3,7 +3,7 @@
 //! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are
 //! remembered only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of
 //! counts is counted once. What any node learns of pull limits and pauses is known to all ([`Conditions`]). Protobuf types
-//! stay in `translate`, `errand` and `report`. Who may pull and what is served stay with the callers
+//! stay in `translate`, `job` and `report`. Who may pull and what is served stay with the callers
 //! and the control plane.
 
 mod client;
@@ -27,7 +27,7 @@ pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent
 pub use self::client::{ControlClient, InvalidNodeToken};
 pub use self::content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
 pub use self::error::ControlError;
-pub use self::jobs::{Check, CheckProgress, Errand, ErrandFailure, ErrandReport, Prefetch, PrefetchProgress};
+pub use self::jobs::{Check, CheckProgress, Job, JobFailure, JobReport, Prefetch, PrefetchProgress};
 pub use self::memory::conditions::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
 pub use self::memory::credentials::Credential;
 pub use self::reports::heartbeat::NodeReport;

@@ -31,7 +31,7 @@ use crate::{
         server::{Bounds, Server},
         trace::TraceLayer,
     },
-    jobs::Errands,
+    jobs::Jobs,
     maintenance::Maintenance,
     metrics::Metrics,
     node_id::NodeId,
@@ -99,7 +99,7 @@ pub struct Dataplane {
     control: Arc<ControlClient>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
-    errands: Arc<Errands>,
+    jobs: Arc<Jobs>,
     maintenance: Maintenance,
     scrub_rate: u64,
     metrics: Arc<Metrics>,
@@ -214,7 +214,7 @@ impl Dataplane {
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let prefetcher = puller.prefetcher();
-        let errands = Errands::new(Arc::clone(&control), prefetcher, upstream, maintenance.checker(), stopping.clone());
+        let jobs = Jobs::new(Arc::clone(&control), prefetcher, upstream, maintenance.checker(), stopping.clone());
         let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
         let reporter = Reporter {
             control: Arc::clone(&control),
@@ -231,7 +231,7 @@ impl Dataplane {
             control,
             store,
             fills,
-            errands,
+            jobs,
             maintenance,
             scrub_rate: config.scrub_rate,
             metrics,
@@ -262,7 +262,7 @@ impl Dataplane {
         tasks.spawn(async move { client.run(&registry_url, stop_client).await });
         tasks.spawn(self.reporter.run(control.clone()));
         tasks.spawn(self.readiness.clone().watch_store(Arc::clone(&self.store), Arc::clone(&self.metrics)));
-        tasks.spawn(Arc::clone(&self.errands).run());
+        tasks.spawn(Arc::clone(&self.jobs).run());
         self.maintenance.spawn(&tasks, Arc::clone(&self.fills), self.scrub_rate, &self.stopping);
         if let Some((port, cluster)) = self.peer_port {
             // Until the downloads have ended: other nodes follow them.

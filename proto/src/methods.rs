@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_call_that_hands_something_out_once_or_adds_up_is_never_repeated() {
-        for call in ["Watch", "ClaimGarbage", "ClaimErrand", "ReportErrand", "ClaimScrub"] {
+        for call in ["Watch", "ClaimGarbage", "ClaimJob", "ReportJob", "ClaimScrub"] {
             assert!(!method(&format!("/roadstead.node.v1.NodeService/{call}")).may_repeat(), "{call}");
         }
         for call in ["SignIn", "GetLinks", "RecordUsage", "RecordLink", "ReportTag", "AcquireFill"] {

@@ -8,7 +8,7 @@ use tracing::error;
 use super::refused_changes;
 use crate::{
     auth::password::PasswordError,
-    jobs::ErrandError,
+    jobs::JobError,
     rules::{
         access::{Action, Actor, Denied},
         violation::Violation,
@@ -25,7 +25,7 @@ pub fn from_plane(problem: PlaneError) -> Status {
         PlaneError::Precondition(message) => Status::failed_precondition(message),
         PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
         PlaneError::Denied(problem) => denied(problem),
-        PlaneError::Errand(problem) => errand(problem),
+        PlaneError::Job(problem) => job(problem),
         PlaneError::TooManyFailures(problem) => {
             let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
             Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
@@ -48,13 +48,13 @@ pub fn from_plane(problem: PlaneError) -> Status {
 }
 
 /// Why a node did not do what only a node can do.
-pub fn errand(problem: ErrandError) -> Status {
+pub fn job(problem: JobError) -> Status {
     let message = problem.to_string();
     match problem {
-        ErrandError::NoNode | ErrandError::Refused(_) => Status::failed_precondition(message),
-        ErrandError::Silent | ErrandError::Unavailable(_) => Status::unavailable(message),
-        ErrandError::NotFound(_) => Status::not_found(message),
-        ErrandError::Limit(_) | ErrandError::TooMany => Status::resource_exhausted(message),
+        JobError::NoNode | JobError::Refused(_) => Status::failed_precondition(message),
+        JobError::Silent | JobError::Unavailable(_) => Status::unavailable(message),
+        JobError::NotFound(_) => Status::not_found(message),
+        JobError::Limit(_) | JobError::TooMany => Status::resource_exhausted(message),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Errands and reports as they are written down for other replicas: JSON. What is to be done may hold a password and is
+//! Jobs and reports as they are written down for other replicas: JSON. What is to be done may hold a password and is
 //! sealed by whoever stores it.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::Errand;
+use super::Job;
 use crate::rules::cache::content::GroupRepository;
 
 #[derive(Deserialize, Serialize)]
@@ -15,63 +15,63 @@ enum Stored {
 }
 
 /// What to do, with all its secrets.
-pub fn write(errand: &Errand) -> Option<SecretString> {
-    let stored = match errand.clone() {
-        Errand::VerifyCredential { upstream, username, password } => {
+pub fn write(job: &Job) -> Option<SecretString> {
+    let stored = match job.clone() {
+        Job::VerifyCredential { upstream, username, password } => {
             Stored::VerifyCredential { upstream, username, password: password.expose_secret().to_owned() }
         }
-        Errand::Prefetch { place, reference, platforms } => Stored::Prefetch {
+        Job::Prefetch { place, reference, platforms } => Stored::Prefetch {
             group_id: place.group_id,
             upstream: place.upstream.to_string(),
             repository: place.repository.to_string(),
             reference,
             platforms,
         },
-        Errand::Check { group_id, deep } => Stored::Check { group_id, deep },
+        Job::Check { group_id, deep } => Stored::Check { group_id, deep },
     };
     serde_json::to_string(&stored).ok().map(Into::into)
 }
 
 /// What was written; `None` if another version wrote what this one does not know.
-pub fn read(text: &[u8]) -> Option<Errand> {
+pub fn read(text: &[u8]) -> Option<Job> {
     Some(match serde_json::from_slice(text).ok()? {
         Stored::VerifyCredential { upstream, username, password } => {
-            Errand::VerifyCredential { upstream, username, password: password.into() }
+            Job::VerifyCredential { upstream, username, password: password.into() }
         }
         Stored::Prefetch { group_id, upstream, repository, reference, platforms } => {
             let place =
                 GroupRepository { group_id, upstream: upstream.parse().ok()?, repository: repository.parse().ok()? };
-            Errand::Prefetch { place, reference, platforms }
+            Job::Prefetch { place, reference, platforms }
         }
-        Stored::Check { group_id, deep } => Errand::Check { group_id, deep },
+        Stored::Check { group_id, deep } => Job::Check { group_id, deep },
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::{CheckProgress, ErrandError, Progress, Report};
+    use crate::jobs::{CheckProgress, JobError, Progress, Report};
 
     #[test]
-    fn errands_and_reports_are_read_as_they_were_written() {
+    fn jobs_and_reports_are_read_as_they_were_written() {
         let place = GroupRepository {
             group_id: "g".into(),
             upstream: "docker.io".parse().unwrap(),
             repository: "library/alpine".parse().unwrap(),
         };
-        for errand in [
-            Errand::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "p\"w".into() },
-            Errand::Prefetch { place, reference: "3".into(), platforms: vec!["linux/arm64".into()] },
-            Errand::Check { group_id: "g".into(), deep: true },
+        for job in [
+            Job::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "p\"w".into() },
+            Job::Prefetch { place, reference: "3".into(), platforms: vec!["linux/arm64".into()] },
+            Job::Check { group_id: "g".into(), deep: true },
         ] {
-            let written = write(&errand).unwrap();
+            let written = write(&job).unwrap();
             let read = read(written.expose_secret().as_bytes()).unwrap();
             assert_eq!(write(&read).unwrap().expose_secret(), written.expose_secret());
         }
         assert!(read(b"{\"Unknown\":{}}").is_none());
         for report in [
             Report::Progress(Progress { digest: "sha256:x".into(), total_bytes: 1, ..Progress::default() }),
-            Report::Failed(ErrandError::Limit("later".into())),
+            Report::Failed(JobError::Limit("later".into())),
             Report::CredentialGood,
             Report::Checking(CheckProgress { checked: 2, ..CheckProgress::default() }),
         ] {

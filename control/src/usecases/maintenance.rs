@@ -45,7 +45,7 @@ impl Plane {
             self.repeat(&stop, poll, "look for changes", || self.look_for_changes()),
             self.follow_keys(&stop),
             self.repeat(&stop, poll, "write what nodes reported", || self.write_node_reports()),
-            self.repeat(&stop, poll, "look for errands", || self.exchange_errands()),
+            self.repeat(&stop, poll, "look for jobs", || self.exchange_jobs()),
             self.repeat(&stop, POLL, "look at quotas and at the store", || self.make_room()),
             self.repeat(&stop, UPKEEP, "do the upkeep", || self.keep_up_once()),
         );

@@ -2,9 +2,9 @@
 
 use roadstead_proto::{
     node::v1::{
-        CheckErrand, CheckProgress, ClaimErrandRequest, ClaimScrubRequest, DamagedContent, ListGroupContentsRequest,
-        ReportDamageRequest, ReportErrandRequest, StoredDamage, WatchRequest, claim_errand_response::Errand,
-        policy_change::Change, report_errand_request::Report, watch_response::Event,
+        CheckJob, CheckProgress, ClaimJobRequest, ClaimScrubRequest, DamagedContent, ListGroupContentsRequest,
+        ReportDamageRequest, ReportJobRequest, StoredDamage, WatchRequest, claim_job_response::Job,
+        policy_change::Change, report_job_request::Report, watch_response::Event,
     },
     v1::{CheckCacheRequest, CheckCacheResponse, DamageKind},
 };
@@ -26,21 +26,21 @@ async fn check(plane: &Plane, deep: bool, work: impl AsyncFnOnce(&mut Client)) -
     let mut told = plane.admin().cache.check_cache(request).await.unwrap().into_inner();
     let id = loop {
         if let Some(Event::Changes(changes)) = events.message().await.unwrap().unwrap().event
-            && let Some(Change::Errand(offer)) = changes.changes.into_iter().find_map(|change| change.change)
+            && let Some(Change::Job(offer)) = changes.changes.into_iter().find_map(|change| change.change)
         {
             break offer.id;
         }
     };
-    let claimed = node.node.claim_errand(ClaimErrandRequest { id: id.clone() }).await.unwrap().into_inner();
-    let Some(Errand::Check(CheckErrand { group_id, deep: asked })) = claimed.errand else { panic!("a check") };
+    let claimed = node.node.claim_job(ClaimJobRequest { id: id.clone() }).await.unwrap().into_inner();
+    let Some(Job::Check(CheckJob { group_id, deep: asked })) = claimed.job else { panic!("a check") };
     assert!(asked == deep && !group_id.is_empty());
     let mut messages = Vec::new();
     let progress = |checked| CheckProgress { total: 2, checked, read_bytes: checked * 10 };
-    let report = |report| ReportErrandRequest { id: id.clone(), report: Some(report) };
-    node.node.report_errand(report(Report::Checking(progress(1)))).await.unwrap();
+    let report = |report| ReportJobRequest { id: id.clone(), report: Some(report) };
+    node.node.report_job(report(Report::Checking(progress(1)))).await.unwrap();
     messages.push(told.message().await.unwrap().unwrap());
     work(&mut node).await;
-    node.node.report_errand(report(Report::Checked(progress(2)))).await.unwrap();
+    node.node.report_job(report(Report::Checked(progress(2)))).await.unwrap();
     while let Some(message) = told.message().await.unwrap() {
         messages.push(message);
     }

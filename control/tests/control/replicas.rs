@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 use roadstead_control::{Control, ControlConfig, SecretKey};
 use roadstead_proto::{
     node::v1::{
-        CredentialGood, PolicyChange, WatchRequest, policy_change::Change, report_errand_request::Report,
+        CredentialGood, PolicyChange, WatchRequest, policy_change::Change, report_job_request::Report,
         watch_response::Event,
     },
     v1::{GetImagePrefixRequest, GetUserRequest, PrefetchImageRequest, UpdateGroupRequest},
@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    errands::{FakeNode, progress, set, stored_username},
     harness::{Plane, config, private_postgres},
+    jobs::{FakeNode, progress, set, stored_username},
     sign_in::{claims, keys, sign_in},
 };
 
@@ -54,7 +54,7 @@ async fn a_change_at_one_replica_is_told_to_watchers_of_another_within_a_second(
 }
 
 #[tokio::test]
-async fn an_errand_asked_of_one_replica_is_done_by_a_node_of_another() {
+async fn a_job_asked_of_one_replica_is_done_by_a_node_of_another() {
     let (here, there) = two().await;
     let group = here.group("acme").await;
     let mut node = FakeNode::connect(&there).await;
@@ -66,16 +66,16 @@ async fn an_errand_asked_of_one_replica_is_done_by_a_node_of_another() {
     // What was to be done is unreadable in the database, and gone once it is done.
     let call = set(&here);
     let id = node.offered().await;
-    let sealed = private_postgres::query(&url(&here), "SELECT sealed || report FROM errands");
+    let sealed = private_postgres::query(&url(&here), "SELECT sealed || report FROM jobs");
     assert!(!sealed.is_empty() && !sealed.contains("hunter2") && !sealed.contains("docker.io"), "{sealed}");
     // Calls may go to any replica, whichever the node watches.
     let mut elsewhere = FakeNode::connect(&here).await;
-    let errand = elsewhere.claim(&id).await;
-    assert!(errand.is_ok() && node.claim(&id).await.is_err(), "one node does it");
+    let job = elsewhere.claim(&id).await;
+    assert!(job.is_ok() && node.claim(&id).await.is_err(), "one node does it");
     elsewhere.report(&id, Report::CredentialGood(CredentialGood {})).await.unwrap();
     call.await.unwrap().unwrap();
     let cleared = async {
-        while private_postgres::query(&url(&here), "SELECT count(*) FROM errands") != "0" {
+        while private_postgres::query(&url(&here), "SELECT count(*) FROM jobs") != "0" {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -83,7 +83,7 @@ async fn an_errand_asked_of_one_replica_is_done_by_a_node_of_another() {
 }
 
 #[tokio::test]
-async fn progress_is_seen_at_the_replica_that_waits_and_who_leaves_gives_the_errand_up() {
+async fn progress_is_seen_at_the_replica_that_waits_and_who_leaves_gives_the_job_up() {
     let (here, there) = two().await;
     here.group("acme").await;
     let mut node = FakeNode::connect(&there).await;

@@ -56,7 +56,7 @@ pub enum Granted {
 impl Permitted {
     /// What the control plane itself wants fetched: it has checked who may want that. What the group may have counts here
     /// as for every pull.
-    pub fn for_errand(policy: &PolicySnapshot, at: &RepositoryRef, reference: Reference) -> Result<Self, OciError> {
+    pub fn for_job(policy: &PolicySnapshot, at: &RepositoryRef, reference: Reference) -> Result<Self, OciError> {
         let gone = || OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, "there is no such group any more");
         let group = Arc::clone(policy.group_by_id(&at.group).ok_or_else(gone)?);
         let upstream = admit(&group, &at.upstream, &at.repository, policy)

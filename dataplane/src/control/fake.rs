@@ -60,8 +60,8 @@ pub(crate) struct Script {
     /// The same for reports on upstreams.
     pub(super) upstream_answers_lost: usize,
     /// What can be claimed.
-    pub(crate) errands: HashMap<String, pb::claim_errand_response::Errand>,
-    pub(crate) errand_reports: Vec<pb::ReportErrandRequest>,
+    pub(crate) jobs: HashMap<String, pb::claim_job_response::Job>,
+    pub(crate) job_reports: Vec<pb::ReportJobRequest>,
     pub(crate) node_reports: Vec<pb::ReportNodeRequest>,
     pub(crate) adopted: Vec<pb::AdoptContentsRequest>,
     pub(crate) damage_reports: Vec<pb::ReportDamageRequest>,
@@ -250,24 +250,21 @@ impl NodeService for Fake {
         })
     }
 
-    async fn claim_errand(
-        &self,
-        request: Request<pb::ClaimErrandRequest>,
-    ) -> Result<Response<pb::ClaimErrandResponse>, Status> {
-        let claimed = self.script(|script| script.errands.remove(&request.get_ref().id));
-        let errand = Some(claimed.ok_or_else(|| Status::not_found("no such errand"))?);
-        Ok(Response::new(pb::ClaimErrandResponse { errand }))
+    async fn claim_job(&self, request: Request<pb::ClaimJobRequest>) -> Result<Response<pb::ClaimJobResponse>, Status> {
+        let claimed = self.script(|script| script.jobs.remove(&request.get_ref().id));
+        let job = Some(claimed.ok_or_else(|| Status::not_found("no such job"))?);
+        Ok(Response::new(pb::ClaimJobResponse { job }))
     }
 
-    async fn report_errand(
+    async fn report_job(
         &self,
-        request: Request<pb::ReportErrandRequest>,
-    ) -> Result<Response<pb::ReportErrandResponse>, Status> {
+        request: Request<pb::ReportJobRequest>,
+    ) -> Result<Response<pb::ReportJobResponse>, Status> {
         if request.get_ref().id == "given up" {
             return Err(Status::not_found("nobody waits"));
         }
-        self.script(|script| script.errand_reports.push(request.into_inner()));
-        Ok(Response::new(pb::ReportErrandResponse {}))
+        self.script(|script| script.job_reports.push(request.into_inner()));
+        Ok(Response::new(pb::ReportJobResponse {}))
     }
 
     async fn get_revision(

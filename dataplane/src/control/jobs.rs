@@ -1,11 +1,11 @@
-//! Errands: what the control plane wants some node to do. It offers them to all nodes in the watch, and whoever claims one
+//! Jobs: what the control plane wants some node to do. It offers them to all nodes in the watch, and whoever claims one
 //! first has it.
 
 use std::sync::Arc;
 
 use roadstead_proto::{
     Reference, UpstreamHost,
-    node::v1::{self as pb, claim_errand_response::Errand as Claimed, report_errand_request::Report},
+    node::v1::{self as pb, claim_job_response::Job as Claimed, report_job_request::Report},
 };
 use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
@@ -31,14 +31,14 @@ impl Offers {
 
     pub(super) fn put(&self, id: String) {
         if self.sender.try_send(id).is_err() {
-            warn!("more errands are offered than this node looks at");
+            warn!("more jobs are offered than this node looks at");
         }
     }
 }
 
 /// What to do.
 #[derive(Debug)]
-pub enum Errand {
+pub enum Job {
     /// Try credentials.
     VerifyCredential {
         /// At this upstream.
@@ -98,9 +98,9 @@ pub struct PrefetchProgress {
     pub digest: String,
 }
 
-/// Why an errand failed.
+/// Why a job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrandFailure {
+pub enum JobFailure {
     /// Upstream, or the group's rules, refuse it.
     Refused,
     /// Upstream cannot be asked.
@@ -111,9 +111,9 @@ pub enum ErrandFailure {
     Limit,
 }
 
-/// What is told of an errand.
+/// What is told of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ErrandReport {
+pub enum JobReport {
     /// It goes on.
     Progress(PrefetchProgress),
     /// The image is here.
@@ -125,11 +125,11 @@ pub enum ErrandReport {
     /// The credentials were accepted.
     CredentialGood,
     /// It failed.
-    Failed(ErrandFailure, String),
+    Failed(JobFailure, String),
 }
 
 impl ControlClient {
-    /// The next errand that is offered to all nodes; to be claimed.
+    /// The next job that is offered to all nodes; to be claimed.
     pub async fn next_offer(&self) -> String {
         match self.offers.receiver.lock().await.recv().await {
             Some(id) => id,
@@ -138,59 +138,59 @@ impl ControlClient {
         }
     }
 
-    /// Takes an errand on; `None` if somebody else has it, or nobody wants it any more.
-    pub async fn claim_errand(&self, id: &str) -> Result<Option<Errand>, ControlError> {
-        const CALL: &str = "ClaimErrand";
-        let request = self.request(pb::ClaimErrandRequest { id: id.to_owned() });
-        let answer = match self.call(CALL, self.service.clone().claim_errand(request)).await {
+    /// Takes a job on; `None` if somebody else has it, or nobody wants it any more.
+    pub async fn claim_job(&self, id: &str) -> Result<Option<Job>, ControlError> {
+        const CALL: &str = "ClaimJob";
+        let request = self.request(pb::ClaimJobRequest { id: id.to_owned() });
+        let answer = match self.call(CALL, self.service.clone().claim_job(request)).await {
             Err(ControlError::NotFound { .. }) => return Ok(None),
             answer => answer?,
         };
-        errand(answer).map(Some).map_err(|problem| ControlError::BadAnswer { call: CALL, problem })
+        job(answer).map(Some).map_err(|problem| ControlError::BadAnswer { call: CALL, problem })
     }
 
-    /// Tells of an errand. False if nobody waits for it any more.
-    pub async fn report_errand(&self, id: &str, report: &ErrandReport) -> Result<bool, ControlError> {
-        let request = self.request(pb::ReportErrandRequest { id: id.to_owned(), report: Some(report_to_pb(report)) });
-        match self.call("ReportErrand", self.service.clone().report_errand(request)).await {
+    /// Tells of a job. False if nobody waits for it any more.
+    pub async fn report_job(&self, id: &str, report: &JobReport) -> Result<bool, ControlError> {
+        let request = self.request(pb::ReportJobRequest { id: id.to_owned(), report: Some(report_to_pb(report)) });
+        match self.call("ReportJob", self.service.clone().report_job(request)).await {
             Err(ControlError::NotFound { .. }) => Ok(false),
             answer => answer.map(|_| true),
         }
     }
 }
 
-fn errand(answer: pb::ClaimErrandResponse) -> Result<Errand, translate::Problem> {
-    match answer.errand.ok_or("there is no errand")? {
+fn job(answer: pb::ClaimJobResponse) -> Result<Job, translate::Problem> {
+    match answer.job.ok_or("there is no job")? {
         Claimed::VerifyCredential(pb::VerifyCredential { upstream, username, password }) => {
             let credential = Arc::new(Credential::new(username, SecretString::from(password)));
-            Ok(Errand::VerifyCredential { upstream: translate::host(&upstream)?, credential })
+            Ok(Job::VerifyCredential { upstream: translate::host(&upstream)?, credential })
         }
-        Claimed::Prefetch(pb::PrefetchErrand { repository, reference, platforms }) => {
+        Claimed::Prefetch(pb::PrefetchJob { repository, reference, platforms }) => {
             let repository = translate::repository(repository.ok_or("there is no repository")?)?;
             let reference = reference.parse().map_err(|error| format!("{reference:?}: {error}"))?;
-            Ok(Errand::Prefetch(Prefetch { repository, reference, platforms }))
+            Ok(Job::Prefetch(Prefetch { repository, reference, platforms }))
         }
-        Claimed::Check(pb::CheckErrand { group_id, deep }) => {
-            Ok(Errand::Check(Check { group: GroupId::from(group_id.as_str()), deep }))
+        Claimed::Check(pb::CheckJob { group_id, deep }) => {
+            Ok(Job::Check(Check { group: GroupId::from(group_id.as_str()), deep }))
         }
     }
 }
 
-fn report_to_pb(report: &ErrandReport) -> Report {
+fn report_to_pb(report: &JobReport) -> Report {
     match report {
-        ErrandReport::Progress(progress) => Report::Progress(progress_to_pb(progress)),
-        ErrandReport::Done(progress) => Report::Done(progress_to_pb(progress)),
-        ErrandReport::Checking(progress) => Report::Checking(check_to_pb(progress)),
-        ErrandReport::Checked(progress) => Report::Checked(check_to_pb(progress)),
-        ErrandReport::CredentialGood => Report::CredentialGood(pb::CredentialGood {}),
-        ErrandReport::Failed(reason, message) => {
+        JobReport::Progress(progress) => Report::Progress(progress_to_pb(progress)),
+        JobReport::Done(progress) => Report::Done(progress_to_pb(progress)),
+        JobReport::Checking(progress) => Report::Checking(check_to_pb(progress)),
+        JobReport::Checked(progress) => Report::Checked(check_to_pb(progress)),
+        JobReport::CredentialGood => Report::CredentialGood(pb::CredentialGood {}),
+        JobReport::Failed(reason, message) => {
             let reason = match reason {
-                ErrandFailure::Refused => pb::ErrandFailure::Refused,
-                ErrandFailure::Unavailable => pb::ErrandFailure::Unavailable,
-                ErrandFailure::NotFound => pb::ErrandFailure::NotFound,
-                ErrandFailure::Limit => pb::ErrandFailure::Limit,
+                JobFailure::Refused => pb::JobFailure::Refused,
+                JobFailure::Unavailable => pb::JobFailure::Unavailable,
+                JobFailure::NotFound => pb::JobFailure::NotFound,
+                JobFailure::Limit => pb::JobFailure::Limit,
             };
-            Report::Failed(pb::ErrandFailed { reason: reason.into(), message: message.clone() })
+            Report::Failed(pb::JobFailed { reason: reason.into(), message: message.clone() })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod conditions;
 mod doubt;
-mod errands;
+mod jobs;
 mod memory;
 mod policy;
 mod simulation;

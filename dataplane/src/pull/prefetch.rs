@@ -20,7 +20,7 @@ use super::{
     tag::TagFlow,
 };
 use crate::{
-    control::{ContentKind, ControlClient, ErrandFailure, Prefetch, PrefetchProgress, Reference as Referenced},
+    control::{ContentKind, ControlClient, JobFailure, Prefetch, PrefetchProgress, Reference as Referenced},
     respond::{Answer, Code, OciError},
     storage::StorageError,
 };
@@ -34,7 +34,7 @@ const MAX_DEPTH: usize = 4;
 #[derive(Debug)]
 pub struct PrefetchFailed {
     /// The kind of failure.
-    pub reason: ErrandFailure,
+    pub reason: JobFailure,
     /// For people.
     pub message: String,
 }
@@ -42,10 +42,10 @@ pub struct PrefetchFailed {
 impl From<OciError> for PrefetchFailed {
     fn from(error: OciError) -> Self {
         let reason = match error.status {
-            StatusCode::NOT_FOUND => ErrandFailure::NotFound,
-            StatusCode::TOO_MANY_REQUESTS => ErrandFailure::Limit,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrandFailure::Refused,
-            _ => ErrandFailure::Unavailable,
+            StatusCode::NOT_FOUND => JobFailure::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => JobFailure::Limit,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => JobFailure::Refused,
+            _ => JobFailure::Unavailable,
         };
         Self { reason, message: error.message }
     }
@@ -98,13 +98,13 @@ impl Prefetcher {
             let chosen = chosen(&children, &prefetch.platforms);
             if chosen.is_empty() && !children.is_empty() {
                 return Err(PrefetchFailed {
-                    reason: ErrandFailure::NotFound,
+                    reason: JobFailure::NotFound,
                     message: format!("{} lists none of the platforms {}", digest, prefetch.platforms.join(", ")),
                 });
             }
             if depth == MAX_DEPTH && !chosen.is_empty() {
                 let message = format!("{digest} is an index below {MAX_DEPTH} others");
-                return Err(PrefetchFailed { reason: ErrandFailure::Unavailable, message });
+                return Err(PrefetchFailed { reason: JobFailure::Unavailable, message });
             }
             for child in chosen.into_iter().filter(|child| seen.insert(child.digest)) {
                 self.may_spend(&pull, &child.digest).await?;
@@ -135,7 +135,7 @@ impl Prefetcher {
             return Ok(());
         }
         let message = format!("what is left of the pull limit of {} is kept for pulls", upstream.host);
-        Err(PrefetchFailed { reason: ErrandFailure::Limit, message })
+        Err(PrefetchFailed { reason: JobFailure::Limit, message })
     }
 
     /// Counts a manifest that is here now; what it refers to.
@@ -146,7 +146,7 @@ impl Prefetcher {
         reached: &Reached,
     ) -> Result<Vec<Referenced>, PrefetchFailed> {
         let lost = || PrefetchFailed {
-            reason: ErrandFailure::Unavailable,
+            reason: JobFailure::Unavailable,
             message: format!("{digest} was removed while it was being fetched"),
         };
         let blob = self.manifests.stored.open(digest).await?.ok_or_else(lost)?;
@@ -169,7 +169,7 @@ impl Prefetcher {
             let mut body = answer.into_body();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| PrefetchFailed {
-                    reason: ErrandFailure::Unavailable,
+                    reason: JobFailure::Unavailable,
                     message: format!("{}: {error}", blob.digest),
                 })?;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -195,16 +195,16 @@ fn checked(answer: &Answer) -> Result<Digest, PrefetchFailed> {
     if word(headers, "x-cache") == "stale" {
         return Err(match word(headers, "warning") {
             limit if limit.contains("limit") => {
-                failed(ErrandFailure::Limit, "the pull limit of upstream does not allow it now; what is cached stays")
+                failed(JobFailure::Limit, "the pull limit of upstream does not allow it now; what is cached stays")
             }
             frozen if frozen.contains("frozen") => {
-                failed(ErrandFailure::Refused, "the group is frozen; what is cached stays")
+                failed(JobFailure::Refused, "the group is frozen; what is cached stays")
             }
             gone if gone.contains("gone") => {
-                failed(ErrandFailure::NotFound, "upstream has the tag no more; what is cached stays")
+                failed(JobFailure::NotFound, "upstream has the tag no more; what is cached stays")
             }
             held if held.contains("cooling") => return digest_of(headers),
-            _ => failed(ErrandFailure::Unavailable, "upstream cannot be asked; what is cached stays"),
+            _ => failed(JobFailure::Unavailable, "upstream cannot be asked; what is cached stays"),
         });
     }
     digest_of(headers)

@@ -39,7 +39,7 @@ impl Wanted {
 
     /// What a prefetch wants, by the same rules as a client's pull.
     pub fn for_prefetch(policy: &PolicySnapshot, prefetch: &Prefetch) -> Result<Self, OciError> {
-        let permitted = Permitted::for_errand(policy, &prefetch.repository, prefetch.reference.clone())?;
+        let permitted = Permitted::for_job(policy, &prefetch.repository, prefetch.reference.clone())?;
         Ok(Self { is_prefetch: true, ..Self::new(permitted) })
     }
 

@@ -299,7 +299,7 @@ fn change(told: &Change) -> Result<v1::PolicyChange, Status> {
         Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host.clone()),
         Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
         Change::Condition(changed) => Told::Condition(job::condition(changed)),
-        Change::Errand(id) => Told::Errand(v1::ErrandOffer { id: id.clone() }),
+        Change::Job(id) => Told::Job(v1::JobOffer { id: id.clone() }),
         Change::Revocation(told) => Told::Revocation(revocation(told)),
     };
     Ok(v1::PolicyChange { change: Some(change) })

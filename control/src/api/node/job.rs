@@ -1,4 +1,4 @@
-//! Messages of `roadstead.node.v1` about upstreams and errands, to and from the plane's own words.
+//! Messages of `roadstead.node.v1` about upstreams and jobs, to and from the plane's own words.
 
 use roadstead_proto::{UpstreamHost, node::v1};
 use secrecy::ExposeSecret as _;
@@ -6,7 +6,7 @@ use tonic::Status;
 
 use crate::api::errors::{invalid_field, parse};
 use crate::{
-    jobs::{CheckProgress, Errand, ErrandError, Progress, Report},
+    jobs::{CheckProgress, Job, JobError, Progress, Report},
     rules::upstreams::{
         pull_limit::Condition,
         status::{Health, NodeView},
@@ -74,15 +74,15 @@ pub fn node_name(name: &str) -> String {
     words(name, MAX_WORD_CHARS)
 }
 
-pub fn errand(errand: Errand) -> v1::ClaimErrandResponse {
-    use v1::claim_errand_response::Errand as Told;
-    let told = match errand {
-        Errand::VerifyCredential { upstream, username, password } => Told::VerifyCredential(v1::VerifyCredential {
+pub fn job(job: Job) -> v1::ClaimJobResponse {
+    use v1::claim_job_response::Job as Told;
+    let told = match job {
+        Job::VerifyCredential { upstream, username, password } => Told::VerifyCredential(v1::VerifyCredential {
             upstream,
             username,
             password: password.expose_secret().to_owned(),
         }),
-        Errand::Prefetch { place, reference, platforms } => Told::Prefetch(v1::PrefetchErrand {
+        Job::Prefetch { place, reference, platforms } => Told::Prefetch(v1::PrefetchJob {
             repository: Some(v1::RepositoryRef {
                 group_id: place.group_id,
                 upstream: place.upstream.to_string(),
@@ -91,9 +91,9 @@ pub fn errand(errand: Errand) -> v1::ClaimErrandResponse {
             reference,
             platforms,
         }),
-        Errand::Check { group_id, deep } => Told::Check(v1::CheckErrand { group_id, deep }),
+        Job::Check { group_id, deep } => Told::Check(v1::CheckJob { group_id, deep }),
     };
-    v1::ClaimErrandResponse { errand: Some(told) }
+    v1::ClaimJobResponse { job: Some(told) }
 }
 
 fn progress(progress: v1::PrefetchProgress) -> Progress {
@@ -114,8 +114,8 @@ fn checked(progress: v1::CheckProgress) -> CheckProgress {
     }
 }
 
-pub fn errand_report(report: Option<v1::report_errand_request::Report>) -> Result<Report, Status> {
-    use v1::report_errand_request::Report as Told;
+pub fn job_report(report: Option<v1::report_job_request::Report>) -> Result<Report, Status> {
+    use v1::report_job_request::Report as Told;
     Ok(match report.ok_or_else(|| invalid_field("report", "required"))? {
         Told::Progress(told) => Report::Progress(progress(told)),
         Told::Done(told) => Report::Done(progress(told)),
@@ -125,10 +125,10 @@ pub fn errand_report(report: Option<v1::report_errand_request::Report>) -> Resul
         Told::Failed(failed) => {
             let message = words(&failed.message, MAX_MESSAGE_CHARS);
             Report::Failed(match failed.reason() {
-                v1::ErrandFailure::Refused => ErrandError::Refused(message),
-                v1::ErrandFailure::NotFound => ErrandError::NotFound(message),
-                v1::ErrandFailure::Limit => ErrandError::Limit(message),
-                v1::ErrandFailure::Unavailable | v1::ErrandFailure::Unspecified => ErrandError::Unavailable(message),
+                v1::JobFailure::Refused => JobError::Refused(message),
+                v1::JobFailure::NotFound => JobError::NotFound(message),
+                v1::JobFailure::Limit => JobError::Limit(message),
+                v1::JobFailure::Unavailable | v1::JobFailure::Unspecified => JobError::Unavailable(message),
             })
         }
     })

@@ -6,13 +6,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
     Tag, UpstreamHost,
     node::v1::{
-        AcquireFillRequest, AcquireFillResponse, AdoptContentsRequest, AdoptContentsResponse, ClaimErrandRequest,
-        ClaimErrandResponse, ClaimGarbageRequest, ClaimGarbageResponse, ClaimScrubRequest, ClaimScrubResponse,
+        AcquireFillRequest, AcquireFillResponse, AdoptContentsRequest, AdoptContentsResponse, ClaimGarbageRequest,
+        ClaimGarbageResponse, ClaimJobRequest, ClaimJobResponse, ClaimScrubRequest, ClaimScrubResponse,
         ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest,
         GetLinksResponse, GetRevisionRequest, GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse,
         RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
         ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse, ReportDamageRequest,
-        ReportDamageResponse, ReportErrandRequest, ReportErrandResponse, ReportNodeRequest, ReportNodeResponse,
+        ReportDamageResponse, ReportJobRequest, ReportJobResponse, ReportNodeRequest, ReportNodeResponse,
         ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest,
         ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
         node_service_server::NodeService, sign_in_response,
@@ -231,25 +231,19 @@ impl NodeService for Nodes {
         Ok(Response::new(ReportUpstreamsResponse {}))
     }
 
-    async fn claim_errand(
-        &self,
-        request: Request<ClaimErrandRequest>,
-    ) -> Result<Response<ClaimErrandResponse>, Status> {
+    async fn claim_job(&self, request: Request<ClaimJobRequest>) -> Result<Response<ClaimJobResponse>, Status> {
         let request = from_node(request)?;
-        let errand = self.plane.claim_errand(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
-        Ok(Response::new(job::errand(errand)))
+        let job = self.plane.claim_job(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
+        Ok(Response::new(job::job(job)))
     }
 
-    async fn report_errand(
-        &self,
-        request: Request<ReportErrandRequest>,
-    ) -> Result<Response<ReportErrandResponse>, Status> {
+    async fn report_job(&self, request: Request<ReportJobRequest>) -> Result<Response<ReportJobResponse>, Status> {
         let request = from_node(request)?;
-        let report = job::errand_report(request.report)?;
-        if !self.plane.report_errand(&request.id, report).await.map_err(from_plane)? {
+        let report = job::job_report(request.report)?;
+        if !self.plane.report_job(&request.id, report).await.map_err(from_plane)? {
             return Err(nobody_waits());
         }
-        Ok(Response::new(ReportErrandResponse {}))
+        Ok(Response::new(ReportJobResponse {}))
     }
 
     async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
@@ -328,7 +322,7 @@ impl NodeService for Nodes {
 }
 
 fn nobody_waits() -> Status {
-    Status::not_found("another node has this errand, or nobody waits for it any more: give it up")
+    Status::not_found("another node has this job, or nobody waits for it any more: give it up")
 }
 
 fn refusal(refused: &PullRefused) -> SignInRefused {

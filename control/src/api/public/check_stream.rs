@@ -24,7 +24,7 @@ pub type CheckStream = Pin<Box<dyn Stream<Item = Result<CheckCacheResponse, Stat
 pub fn stream(plane: Arc<Plane>, check: Check) -> CheckStream {
     let (sender, told) = mpsc::channel(1);
     tokio::spawn(async move {
-        // Ends at once when the caller is gone, and the errand with it.
+        // Ends at once when the caller is gone, and the job with it.
         tokio::select! {
             () = sender.closed() => {}
             () = tell(&plane, check, &sender) => {}
@@ -39,7 +39,7 @@ async fn tell(plane: &Plane, mut check: Check, sender: &mpsc::Sender<Result<Chec
         let (progress, done) = match check.waiting.next().await {
             Ok(Report::Checking(progress)) => (Ok(progress), false),
             Ok(Report::Checked(progress)) => (Ok(progress), true),
-            Ok(Report::Failed(error)) | Err(error) => (Err(errors::errand(error)), true),
+            Ok(Report::Failed(error)) | Err(error) => (Err(errors::job(error)), true),
             Ok(Report::Progress(_) | Report::Done(_) | Report::CredentialGood) => {
                 (Err(Status::internal("a node answered what was not asked")), true)
             }

@@ -9,16 +9,16 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 
 use crate::api::errors;
-use crate::jobs::{Progress, Report, Waiting};
+use crate::jobs::{JobHandle, Progress, Report};
 
 /// The stream.
 pub type PrefetchStream = Pin<Box<dyn Stream<Item = Result<PrefetchImageResponse, Status>> + Send>>;
 
-/// What the caller is told of an errand.
-pub fn stream(waiting: Waiting) -> PrefetchStream {
+/// What the caller is told of a job.
+pub fn stream(waiting: JobHandle) -> PrefetchStream {
     let (sender, told) = mpsc::channel(1);
     tokio::spawn(async move {
-        // Ends at once when the caller is gone, and the errand with it.
+        // Ends at once when the caller is gone, and the job with it.
         tokio::select! {
             () = sender.closed() => {}
             () = tell(waiting, &sender) => {}
@@ -27,12 +27,12 @@ pub fn stream(waiting: Waiting) -> PrefetchStream {
     Box::pin(ReceiverStream::new(told))
 }
 
-async fn tell(mut waiting: Waiting, sender: &mpsc::Sender<Result<PrefetchImageResponse, Status>>) {
+async fn tell(mut waiting: JobHandle, sender: &mpsc::Sender<Result<PrefetchImageResponse, Status>>) {
     loop {
         let (told, ended) = match waiting.next().await {
             Ok(Report::Progress(progress)) => (Ok(response(progress, false)), false),
             Ok(Report::Done(progress)) => (Ok(response(progress, true)), true),
-            Ok(Report::Failed(error)) | Err(error) => (Err(errors::errand(error)), true),
+            Ok(Report::Failed(error)) | Err(error) => (Err(errors::job(error)), true),
             Ok(Report::CredentialGood | Report::Checking(_) | Report::Checked(_)) => {
                 (Err(Status::internal("a node answered what was not asked")), true)
             }

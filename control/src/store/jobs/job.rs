@@ -1,4 +1,4 @@
-//! Errands that somebody waits for, sealed, and what nodes told of them. One node claims an errand; a report counts only
+//! Jobs that somebody waits for, sealed, and what nodes told of them. One node claims a job; a report counts only
 //! from then until the last one.
 
 use sqlx::{AnyConnection, Row as _};
@@ -12,7 +12,7 @@ const CLAIMED: &str = "claimed";
 /// The last report is there.
 const ENDED: &str = "ended";
 
-/// How an errand stands.
+/// How a job stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Its id.
@@ -27,9 +27,9 @@ pub struct Standing {
     pub kept_until_ms: i64,
 }
 
-/// Offers an errand.
+/// Offers a job.
 pub async fn insert(db: &mut AnyConnection, id: &str, sealed: &str, kept_until_ms: i64) -> StoreResult<()> {
-    sqlx::query("INSERT INTO errands (id, sealed, state, told, report, kept_until) VALUES ($1, $2, $3, 0, '', $4)")
+    sqlx::query("INSERT INTO jobs (id, sealed, state, told, report, kept_until) VALUES ($1, $2, $3, 0, '', $4)")
         .bind(id.to_owned())
         .bind(sealed.to_owned())
         .bind(OFFERED)
@@ -39,9 +39,9 @@ pub async fn insert(db: &mut AnyConnection, id: &str, sealed: &str, kept_until_m
     Ok(())
 }
 
-/// Gives an errand to the first who asks: what is to be done, sealed.
+/// Gives a job to the first who asks: what is to be done, sealed.
 pub async fn claim(db: &mut AnyConnection, id: &str) -> StoreResult<Option<String>> {
-    let row = sqlx::query("UPDATE errands SET state = $2 WHERE id = $1 AND state = $3 RETURNING sealed")
+    let row = sqlx::query("UPDATE jobs SET state = $2 WHERE id = $1 AND state = $3 RETURNING sealed")
         .bind(id.to_owned())
         .bind(CLAIMED)
         .bind(OFFERED)
@@ -53,7 +53,7 @@ pub async fn claim(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Strin
 /// Takes a report; answers how many there were with it, or `None` if nobody waits for any.
 pub async fn report(db: &mut AnyConnection, id: &str, report: &str, is_last: bool) -> StoreResult<Option<i64>> {
     let row = sqlx::query(
-        "UPDATE errands SET told = told + 1, report = $2, state = $3 WHERE id = $1 AND state = $4 RETURNING told",
+        "UPDATE jobs SET told = told + 1, report = $2, state = $3 WHERE id = $1 AND state = $4 RETURNING told",
     )
     .bind(id.to_owned())
     .bind(report.to_owned())
@@ -64,9 +64,9 @@ pub async fn report(db: &mut AnyConnection, id: &str, report: &str, is_last: boo
     row.map(|row| Ok(row.try_get(0)?)).transpose()
 }
 
-/// How all errands stand.
+/// How all jobs stand.
 pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Standing>> {
-    let rows = sqlx::query("SELECT id, state, told, report, kept_until FROM errands ORDER BY id").fetch_all(db).await?;
+    let rows = sqlx::query("SELECT id, state, told, report, kept_until FROM jobs ORDER BY id").fetch_all(db).await?;
     rows.iter()
         .map(|row| {
             Ok(Standing {
@@ -80,9 +80,9 @@ pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Standing>> {
         .collect()
 }
 
-/// Keeps an errand that somebody still waits for.
+/// Keeps a job that somebody still waits for.
 pub async fn keep(db: &mut AnyConnection, id: &str, kept_until_ms: i64) -> StoreResult<()> {
-    sqlx::query("UPDATE errands SET kept_until = $2 WHERE id = $1")
+    sqlx::query("UPDATE jobs SET kept_until = $2 WHERE id = $1")
         .bind(id.to_owned())
         .bind(kept_until_ms)
         .execute(db)
@@ -90,14 +90,14 @@ pub async fn keep(db: &mut AnyConnection, id: &str, kept_until_ms: i64) -> Store
     Ok(())
 }
 
-/// Gives an errand up, or clears one away that has ended.
+/// Gives a job up, or clears one away that has ended.
 pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
-    sqlx::query("DELETE FROM errands WHERE id = $1").bind(id.to_owned()).execute(db).await?;
+    sqlx::query("DELETE FROM jobs WHERE id = $1").bind(id.to_owned()).execute(db).await?;
     Ok(())
 }
 
 /// Gives up what nobody keeps any more: the replica that waited for it is gone.
 pub async fn prune(db: &mut AnyConnection, now_ms: i64) -> StoreResult<()> {
-    sqlx::query("DELETE FROM errands WHERE kept_until < $1").bind(now_ms).execute(db).await?;
+    sqlx::query("DELETE FROM jobs WHERE kept_until < $1").bind(now_ms).execute(db).await?;
     Ok(())
 }

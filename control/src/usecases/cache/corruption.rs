@@ -5,7 +5,7 @@ use roadstead_proto::{Digest, GroupPath};
 use super::garbage::{bounded, limited};
 use crate::usecases::{Plane, PlaneResult, group_at, group_with};
 use crate::{
-    jobs::{Errand, Waiting},
+    jobs::{Job, JobHandle},
     rules::{
         access::Actor,
         cache::corruption::{Damage, DamageKind, Noticed, Stored},
@@ -27,7 +27,7 @@ const KEEP_HEALED_MS: i64 = 30 * 24 * 3600 * 1000;
 /// A check of a group's content under way.
 pub struct Check {
     /// What the node tells.
-    pub waiting: Waiting,
+    pub waiting: JobHandle,
     /// The group.
     pub group_id: String,
     /// When it began: damage noticed since is its own.
@@ -92,7 +92,7 @@ impl Plane {
     pub async fn check_cache(&self, actor: &Actor, path: &GroupPath, deep: bool) -> PlaneResult<Check> {
         let group = group_at(&mut *self.store.read().await?, path).await?;
         let began_ms = self.clock.now_ms();
-        let waiting = self.post_errand(Errand::Check { group_id: group.id.clone(), deep }).await?;
+        let waiting = self.post_job(Job::Check { group_id: group.id.clone(), deep }).await?;
         let mut tx = self.store.write().await?;
         let subject = if deep { format!("{path} deep") } else { path.to_string() };
         audit::record(&mut tx, &actor.did("cache.check", subject).of_group(path), began_ms).await?;

@@ -1,55 +1,55 @@
-//! Errands between replicas: asked of one, done by a node that watches or calls another.
+//! Jobs between replicas: asked of one, done by a node that watches or calls another.
 //!
-//! Where the database is shared, it alone says who has an errand and what was told of it: it is written down, sealed, before
+//! Where the database is shared, it alone says who has a job and what was told of it: it is written down, sealed, before
 //! it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks for reports
-//! a few times a second, and keeps the errand for as long as somebody does. A file of SQLite's belongs to one process, which
+//! a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process, which
 //! needs to write nothing down.
 
 use secrecy::ExposeSecret as _;
 
 use crate::usecases::{Plane, PlaneError, PlaneResult};
 use crate::{
-    jobs::{Errand, Report, Waiting, stored},
+    jobs::{Job, JobHandle, Report, stored},
     store::{StoreError, jobs::job},
 };
 
-/// How long an errand outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.
+/// How long a job outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.
 const KEEP_MS: i64 = 150 * 1000;
 
 impl Plane {
-    /// Offers an errand to all nodes.
-    pub(crate) async fn post_errand(&self, errand: Errand) -> PlaneResult<Waiting> {
+    /// Offers a job to all nodes.
+    pub(crate) async fn post_job(&self, job: Job) -> PlaneResult<JobHandle> {
         if !self.store.is_shared() {
-            return Ok(self.errands.post(errand)?);
+            return Ok(self.jobs.post(job)?);
         }
-        let waiting = self.errands.expect()?;
-        let written = stored::write(&errand).ok_or_else(|| unreadable(waiting.id()))?;
+        let waiting = self.jobs.expect()?;
+        let written = stored::write(&job).ok_or_else(|| unreadable(waiting.id()))?;
         let sealed = self.sealer.seal(&purpose(waiting.id()), written.expose_secret().as_bytes())?;
         let mut tx = self.store.write().await?;
         job::insert(&mut tx, waiting.id(), &sealed, self.clock.now_ms() + KEEP_MS).await?;
         tx.commit().await?;
-        self.errands.offer(waiting.id());
+        self.jobs.offer(waiting.id());
         Ok(waiting)
     }
 
-    /// Gives an errand to the first node that asks; `None` if another has it or nobody waits for it any more.
-    pub async fn claim_errand(&self, id: &str) -> PlaneResult<Option<Errand>> {
+    /// Gives a job to the first node that asks; `None` if another has it or nobody waits for it any more.
+    pub async fn claim_job(&self, id: &str) -> PlaneResult<Option<Job>> {
         if !self.store.is_shared() {
-            return Ok(self.errands.claim(id));
+            return Ok(self.jobs.claim(id));
         }
         let mut tx = self.store.write().await?;
         let claimed = job::claim(&mut tx, id).await?;
         tx.commit().await?;
-        self.errands.claimed(id);
+        self.jobs.claimed(id);
         let Some(sealed) = claimed else { return Ok(None) };
         let written = self.sealer.open_sealed(&purpose(id), &sealed)?;
         stored::read(written.expose_secret()).map(Some).ok_or_else(|| unreadable(id))
     }
 
     /// Takes a report. False if nobody waits for it any more, or it has ended.
-    pub async fn report_errand(&self, id: &str, report: Report) -> PlaneResult<bool> {
+    pub async fn report_job(&self, id: &str, report: Report) -> PlaneResult<bool> {
         if !self.store.is_shared() {
-            return Ok(self.errands.report(id, report));
+            return Ok(self.jobs.report(id, report));
         }
         let text = serde_json::to_string(&report).map_err(|_| unreadable(id))?;
         let mut tx = self.store.write().await?;
@@ -57,36 +57,36 @@ impl Plane {
         tx.commit().await?;
         if let Some(told) = told {
             // Whoever waits here need not wait for the next look.
-            self.errands.told(id, told, report);
+            self.jobs.told(id, told, report);
         }
         Ok(told.is_some())
     }
 
-    /// Looks what other replicas offer and were told, and says which errands somebody here still waits for.
-    pub(crate) async fn exchange_errands(&self) -> PlaneResult<()> {
+    /// Looks what other replicas offer and were told, and says which jobs somebody here still waits for.
+    pub(crate) async fn exchange_jobs(&self) -> PlaneResult<()> {
         if !self.store.is_shared() {
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
         let all = job::all(&mut *self.store.read().await?).await?;
-        self.errands.offered(all.iter().filter(|errand| errand.is_offered).map(|errand| errand.id.as_str()));
+        self.jobs.offered(all.iter().filter(|job| job.is_offered).map(|job| job.id.as_str()));
         let (mut kept, mut gone) = (Vec::new(), false);
-        for errand in &all {
-            if self.errands.expects(&errand.id) {
-                if errand.told > 0 {
-                    let report = serde_json::from_str(&errand.report).map_err(|_| unreadable(&errand.id))?;
-                    self.errands.told(&errand.id, errand.told, report);
-                } else if !errand.is_offered {
-                    self.errands.claimed(&errand.id);
+        for job in &all {
+            if self.jobs.expects(&job.id) {
+                if job.told > 0 {
+                    let report = serde_json::from_str(&job.report).map_err(|_| unreadable(&job.id))?;
+                    self.jobs.told(&job.id, job.told, report);
+                } else if !job.is_offered {
+                    self.jobs.claimed(&job.id);
                 }
-                if errand.kept_until_ms < now_ms + KEEP_MS / 2 {
-                    kept.push(&errand.id);
+                if job.kept_until_ms < now_ms + KEEP_MS / 2 {
+                    kept.push(&job.id);
                 }
             } else {
-                gone |= errand.kept_until_ms < now_ms;
+                gone |= job.kept_until_ms < now_ms;
             }
         }
-        let given_up = self.errands.given_up();
+        let given_up = self.jobs.given_up();
         if kept.is_empty() && given_up.is_empty() && !gone {
             return Ok(());
         }
@@ -103,9 +103,9 @@ impl Plane {
 }
 
 fn purpose(id: &str) -> String {
-    format!("errand {id}")
+    format!("job {id}")
 }
 
 fn unreadable(id: &str) -> PlaneError {
-    PlaneError::Store(StoreError::Corrupt { what: "errand", value: id.to_owned() })
+    PlaneError::Store(StoreError::Corrupt { what: "job", value: id.to_owned() })
 }

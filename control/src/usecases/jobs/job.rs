@@ -1,11 +1,11 @@
-//! Errands that people ask for: trying credentials, and fetching an image ahead of pulls.
+//! Jobs that people ask for: trying credentials, and fetching an image ahead of pulls.
 
 use roadstead_proto::{GroupPath, ImageName, Reference, UpstreamHost};
 use secrecy::SecretString;
 
 use crate::usecases::{Plane, PlaneError, PlaneResult, cache::stats::place_of, group_at, tags::freshness::refused};
 use crate::{
-    jobs::{Errand, ErrandError, Waiting},
+    jobs::{Job, JobError, JobHandle},
     rules::{access::Actor, cache::content::GroupRepository, groups::group::Group},
     store::audit,
 };
@@ -23,27 +23,27 @@ impl Plane {
         username: &str,
         password: &SecretString,
     ) -> PlaneResult<()> {
-        let errand = Errand::VerifyCredential {
+        let job = Job::VerifyCredential {
             upstream: host.to_string(),
             username: username.to_owned(),
             password: password.clone(),
         };
         let hint = "; `--no-verify` stores them untried";
-        let ended = match self.post_errand(errand).await {
+        let ended = match self.post_job(job).await {
             Ok(waiting) => waiting.end().await,
-            Err(PlaneError::Errand(error)) => Err(error),
+            Err(PlaneError::Job(error)) => Err(error),
             Err(other) => return Err(other),
         };
         ended.map_err(|error| {
-            PlaneError::Errand(match error {
-                ErrandError::Refused(said) => ErrandError::Refused(format!("{host} refuses these credentials: {said}")),
-                ErrandError::Unavailable(said) | ErrandError::NotFound(said) | ErrandError::Limit(said) => {
-                    ErrandError::Unavailable(format!(
+            PlaneError::Job(match error {
+                JobError::Refused(said) => JobError::Refused(format!("{host} refuses these credentials: {said}")),
+                JobError::Unavailable(said) | JobError::NotFound(said) | JobError::Limit(said) => {
+                    JobError::Unavailable(format!(
                         "{host} cannot be asked whether these credentials are good: {said}{hint}"
                     ))
                 }
-                ErrandError::NoNode => ErrandError::Refused(format!("{}{hint}", ErrandError::NoNode)),
-                ErrandError::Silent | ErrandError::TooMany => ErrandError::Unavailable(format!("{error}{hint}")),
+                JobError::NoNode => JobError::Refused(format!("{}{hint}", JobError::NoNode)),
+                JobError::Silent | JobError::TooMany => JobError::Unavailable(format!("{error}{hint}")),
             })
         })
     }
@@ -56,7 +56,7 @@ impl Plane {
         image: &ImageName,
         reference: &Reference,
         platforms: Vec<String>,
-    ) -> PlaneResult<Waiting> {
+    ) -> PlaneResult<JobHandle> {
         check_platforms(&platforms)?;
         let group = group_at(&mut *self.store.read().await?, path).await?;
         let place = place_of(&group, image)?;
@@ -75,22 +75,22 @@ impl Plane {
         place: GroupRepository,
         reference: String,
         platforms: Vec<String>,
-    ) -> PlaneResult<Waiting> {
+    ) -> PlaneResult<JobHandle> {
         may_prefetch(group, &place)?;
         let state = self.upstream_state(&group.id, &place.upstream).await?;
         let host = &place.upstream;
         if let Some(seconds) = state.pause_seconds(self.clock.now_ms()) {
             let message = format!("{host} asked to be left alone for {seconds} more seconds; prefetch then");
-            return Err(PlaneError::Errand(ErrandError::Limit(message)));
+            return Err(PlaneError::Job(JobError::Limit(message)));
         }
         if state.below_reserve {
             let message = format!(
                 "what is left of the pull limit of {host} is kept for what people pull; see `upstream status`, and \
                  prefetch when it has been reset"
             );
-            return Err(PlaneError::Errand(ErrandError::Limit(message)));
+            return Err(PlaneError::Job(JobError::Limit(message)));
         }
-        self.post_errand(Errand::Prefetch { place, reference, platforms }).await
+        self.post_job(Job::Prefetch { place, reference, platforms }).await
     }
 }
 

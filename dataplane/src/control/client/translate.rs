@@ -138,7 +138,7 @@ pub(crate) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> 
         Change::Keys(set) => keys(set.keys),
         Change::Revocation(it) => Ok(revocation(it)),
         Change::Condition(_) => Err("a condition is no policy".into()),
-        Change::Errand(_) => Err("an errand is no policy".into()),
+        Change::Job(_) => Err("a job is no policy".into()),
     }
 }
 

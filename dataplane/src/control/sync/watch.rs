@@ -136,7 +136,7 @@ impl ControlClient {
                 let mut policy = PolicySnapshot::clone(&self.policy.load());
                 for change in changes.changes {
                     match change.change {
-                        Some(Change::Errand(pb::ErrandOffer { id })) => self.offers.put(id),
+                        Some(Change::Job(pb::JobOffer { id })) => self.offers.put(id),
                         Some(Change::Condition(told)) => self.conditions().learn(upstreams::condition(told)?),
                         _ => policy = policy.with(translate::change(change)?),
                     }

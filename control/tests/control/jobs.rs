@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use roadstead_proto::{
     node::v1::{
-        ClaimErrandRequest, CredentialGood, ErrandFailed, ErrandFailure, GetCredentialRequest, PrefetchProgress,
-        ReportErrandRequest, ReportUpstreamsRequest, UpstreamCondition, UpstreamReport, WatchRequest, WatchResponse,
-        claim_errand_response::Errand, policy_change::Change, report_errand_request::Report, watch_response::Event,
+        ClaimJobRequest, CredentialGood, GetCredentialRequest, JobFailed, JobFailure, PrefetchProgress,
+        ReportJobRequest, ReportUpstreamsRequest, UpstreamCondition, UpstreamReport, WatchRequest, WatchResponse,
+        claim_job_response::Job, policy_change::Change, report_job_request::Report, watch_response::Event,
     },
     v1::{
         CreatePrefetchScheduleRequest, DeletePrefetchScheduleRequest, ListPrefetchSchedulesRequest,
@@ -18,7 +18,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::harness::{Client, Plane, START_MS, digest};
 
-/// A node that watches and takes errands on.
+/// A node that watches and takes jobs on.
 pub struct FakeNode {
     pub client: Client,
     events: Streaming<WatchResponse>,
@@ -32,7 +32,7 @@ impl FakeNode {
         Self { client, events }
     }
 
-    /// The next errand that is offered.
+    /// The next job that is offered.
     pub async fn offered(&mut self) -> String {
         let offer = async {
             loop {
@@ -40,7 +40,7 @@ impl FakeNode {
                     continue;
                 };
                 for change in changes.changes {
-                    if let Some(Change::Errand(offer)) = change.change {
+                    if let Some(Change::Job(offer)) = change.change {
                         return offer.id;
                     }
                 }
@@ -49,27 +49,27 @@ impl FakeNode {
         timeout(Duration::from_secs(20), offer).await.unwrap()
     }
 
-    pub async fn claim(&mut self, id: &str) -> Result<Errand, Status> {
-        let answer = self.client.node.claim_errand(ClaimErrandRequest { id: id.into() }).await?;
-        Ok(answer.into_inner().errand.unwrap())
+    pub async fn claim(&mut self, id: &str) -> Result<Job, Status> {
+        let answer = self.client.node.claim_job(ClaimJobRequest { id: id.into() }).await?;
+        Ok(answer.into_inner().job.unwrap())
     }
 
     pub async fn report(&mut self, id: &str, report: Report) -> Result<(), Status> {
-        let request = ReportErrandRequest { id: id.into(), report: Some(report) };
-        self.client.node.report_errand(request).await.map(|_| ())
+        let request = ReportJobRequest { id: id.into(), report: Some(report) };
+        self.client.node.report_job(request).await.map(|_| ())
     }
 
-    /// Takes the next errand on, and ends it so.
-    pub async fn do_next(&mut self, report: Report) -> Errand {
+    /// Takes the next job on, and ends it so.
+    pub async fn do_next(&mut self, report: Report) -> Job {
         let id = self.offered().await;
-        let errand = self.claim(&id).await.unwrap();
+        let job = self.claim(&id).await.unwrap();
         self.report(&id, report).await.unwrap();
-        errand
+        job
     }
 }
 
-fn failed(reason: ErrandFailure, message: &str) -> Report {
-    Report::Failed(ErrandFailed { reason: reason.into(), message: message.into() })
+fn failed(reason: JobFailure, message: &str) -> Report {
+    Report::Failed(JobFailed { reason: reason.into(), message: message.into() })
 }
 
 pub fn progress(fetched_bytes: i64) -> PrefetchProgress {
@@ -102,8 +102,8 @@ async fn credentials_are_tried_by_a_node_and_stored_only_if_they_are_good() {
     let group = plane.group("acme").await;
     let mut node = FakeNode::connect(&plane).await;
     for (report, code, says) in [
-        (failed(ErrandFailure::Refused, "incorrect username or password"), Code::FailedPrecondition, "incorrect"),
-        (failed(ErrandFailure::Unavailable, "connect: refused"), Code::Unavailable, "--no-verify"),
+        (failed(JobFailure::Refused, "incorrect username or password"), Code::FailedPrecondition, "incorrect"),
+        (failed(JobFailure::Unavailable, "connect: refused"), Code::Unavailable, "--no-verify"),
     ] {
         let call = set(&plane);
         node.do_next(report).await;
@@ -114,8 +114,8 @@ async fn credentials_are_tried_by_a_node_and_stored_only_if_they_are_good() {
         assert_eq!(stored_username(&plane, &group.id).await, "");
     }
     let call = set(&plane);
-    let errand = node.do_next(Report::CredentialGood(CredentialGood {})).await;
-    let Errand::VerifyCredential(verify) = errand else { panic!() };
+    let job = node.do_next(Report::CredentialGood(CredentialGood {})).await;
+    let Job::VerifyCredential(verify) = job else { panic!() };
     assert_eq!((&*verify.upstream, &*verify.username, &*verify.password), ("docker.io", "me", "hunter2"));
     call.await.unwrap().unwrap();
     assert_eq!(stored_username(&plane, &group.id).await, "me");
@@ -142,15 +142,13 @@ async fn what_cannot_be_stored_is_not_tried() {
     assert!(status.code() == Code::FailedPrecondition && status.message().contains("group update"));
     // The next offer is of the next call: that one made none.
     let call = set(&plane);
-    let Errand::VerifyCredential(verify) = node.do_next(Report::CredentialGood(CredentialGood {})).await else {
-        panic!()
-    };
+    let Job::VerifyCredential(verify) = node.do_next(Report::CredentialGood(CredentialGood {})).await else { panic!() };
     assert_eq!(verify.upstream, "docker.io");
     call.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn one_node_gets_an_errand_and_all_are_offered_it() {
+async fn one_node_gets_a_job_and_all_are_offered_it() {
     let plane = Plane::start().await;
     plane.group("acme").await;
     let (mut first, mut second) = (FakeNode::connect(&plane).await, FakeNode::connect(&plane).await);
@@ -178,10 +176,10 @@ async fn a_prefetch_tells_how_far_it_is_until_it_is_done() {
     let mut node = FakeNode::connect(&plane).await;
     let mut told = plane.admin().cache.prefetch_image(prefetch("alpine:3.20")).await.unwrap().into_inner();
     let id = node.offered().await;
-    let Errand::Prefetch(errand) = node.claim(&id).await.unwrap() else { panic!() };
-    let place = errand.repository.unwrap();
+    let Job::Prefetch(job) = node.claim(&id).await.unwrap() else { panic!() };
+    let place = job.repository.unwrap();
     assert_eq!((place.group_id, &*place.upstream, &*place.repository), (group.id, "docker.io", "library/alpine"));
-    assert_eq!((&*errand.reference, errand.platforms), ("3.20", vec!["linux/amd64".to_owned()]));
+    assert_eq!((&*job.reference, job.platforms), ("3.20", vec!["linux/amd64".to_owned()]));
     node.report(&id, Report::Progress(progress(40))).await.unwrap();
     let step = told.message().await.unwrap().unwrap();
     assert_eq!((step.total_bytes, step.fetched_bytes, step.done), (100, 40, false));
@@ -218,10 +216,10 @@ async fn what_a_prefetch_fails_for_is_told_apart() {
     plane.group("acme").await;
     let mut node = FakeNode::connect(&plane).await;
     for (reason, code) in [
-        (ErrandFailure::NotFound, Code::NotFound),
-        (ErrandFailure::Refused, Code::FailedPrecondition),
-        (ErrandFailure::Unavailable, Code::Unavailable),
-        (ErrandFailure::Limit, Code::ResourceExhausted),
+        (JobFailure::NotFound, Code::NotFound),
+        (JobFailure::Refused, Code::FailedPrecondition),
+        (JobFailure::Unavailable, Code::Unavailable),
+        (JobFailure::Limit, Code::ResourceExhausted),
     ] {
         let mut told = plane.admin().cache.prefetch_image(prefetch("alpine")).await.unwrap().into_inner();
         node.do_next(failed(reason, "it is so")).await;
@@ -325,8 +323,8 @@ async fn a_schedule_runs_at_once_and_whenever_it_is_due_and_keeps_how_it_ended()
     let made = plane.admin().cache.create_prefetch_schedule(every_hour("alpine:3.20")).await.unwrap().into_inner();
     let made = made.schedule.unwrap();
     assert_eq!((&*made.image, made.last_run_at), ("docker.io/library/alpine:3.20", None));
-    let Errand::Prefetch(errand) = node.do_next(failed(ErrandFailure::NotFound, "no such tag")).await else { panic!() };
-    assert_eq!((&*errand.reference, errand.platforms), ("3.20", vec!["linux/amd64".to_owned()]));
+    let Job::Prefetch(job) = node.do_next(failed(JobFailure::NotFound, "no such tag")).await else { panic!() };
+    assert_eq!((&*job.reference, job.platforms), ("3.20", vec!["linux/amd64".to_owned()]));
     let ran = until(&plane, |schedule| schedule.last_error == "no such tag").await;
     assert_eq!(ran.last_run_at.unwrap().seconds, START_MS / 1000);
     plane.advance(3600);
