@@ -14,6 +14,7 @@ pub mod client;
 pub mod cluster;
 pub mod dns;
 pub mod engines;
+pub mod eventually;
 pub mod fleet;
 pub mod hub;
 pub mod image;

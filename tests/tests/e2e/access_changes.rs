@@ -12,6 +12,7 @@ use roadstead_tests::{
     api::{Api, PULL},
     client::{self, Answer, Client},
     cluster::{Cluster, ClusterOptions},
+    eventually::{eventually, within},
     hub::{AuthMode, Hub, HubOptions, Kind, When},
     image::Image,
     issuer::{Issuer, Signer},
@@ -47,11 +48,8 @@ impl Holder {
 
     /// The token from before is void in time, and there is no new one.
     async fn is_stopped(&self, what: &str, sign_in: u16) {
-        let since = Instant::now();
-        while self.pull().await.status != 401 {
-            assert!(since.elapsed() < REACHES_NODES, "{what}: still pulls after {:?}", since.elapsed());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let stopped = eventually(what, async || self.pull().await.status == 401);
+        within(REACHES_NODES, what, stopped).await;
         assert_eq!(self.client.sign_in("app").await.status.as_u16(), sign_in, "{what}");
     }
 }
@@ -86,11 +84,8 @@ async fn tokens_that_are_revoked_or_expire_stop_pulling_within_two_seconds() {
     let token = admin.deploy_for("acme", lifetime).await;
     let holder = Holder::new(&cluster, "acme", &token.username, &token.token).await;
     tokio::time::sleep(lifetime).await;
-    let since = Instant::now();
-    while holder.pull().await.status != 401 {
-        assert!(since.elapsed() < REACHES_NODES + Duration::from_secs(2), "{:?}", since.elapsed());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let expired = eventually("expired", async || holder.pull().await.status == 401);
+    within(REACHES_NODES + Duration::from_secs(2), "expired", expired).await;
     holder.client.sign_in("app").await.expect_error(401, "UNAUTHORIZED");
 }
 

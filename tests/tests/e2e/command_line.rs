@@ -1,15 +1,11 @@
 //! The executable: its first start, its admin commands, its exit codes.
 
-use std::{
-    fs,
-    net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    time::{Duration, Instant},
-};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
 use roadstead_tests::{
     client::Client,
     cluster::{Cluster, ClusterOptions},
+    eventually::{eventually, eventually_some},
     hub::{Kind, When},
     image::{Image, digest},
     process::{Finished, run_command},
@@ -20,15 +16,11 @@ use crate::open_pair;
 
 /// Waits until the log holds `text`: it is written when the server is ready, which others may notice first.
 async fn logged(cluster: &Cluster, text: &str) -> String {
-    let started = Instant::now();
-    loop {
+    eventually_some(async || {
         let log = cluster.log();
-        if log.contains(text) {
-            return log;
-        }
-        assert!(started.elapsed() < Duration::from_secs(10), "{text:?} is not in\n{log}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        if log.contains(text) { Ok(log) } else { Err(format!("{text:?} is not in\n{log}")) }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -230,11 +222,8 @@ async fn the_cache_is_listed_counted_and_purged() {
 
 /// Waits until the tag is served as this image: what is pinned is known at the node a moment later.
 async fn comes_to_serve(client: &Client, image: &Image) {
-    let started = Instant::now();
-    while client.manifest("app", "latest").await.expect(200).body != image.manifest {
-        assert!(started.elapsed() < Duration::from_secs(5), "the tag keeps meaning the other one");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_served = async || client.manifest("app", "latest").await.expect(200).body == image.manifest;
+    eventually("the tag is served as this image", is_served).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use roadstead_tests::{
     client,
     cluster::{Cluster, ClusterOptions},
+    eventually::eventually,
     hub::{Fault, Gate, Hub, Kind, When},
     image::{Image, random_bytes},
 };
@@ -171,12 +172,7 @@ async fn a_stop_lets_downloads_under_way_finish_and_takes_no_new_ones() {
     let mut response = client.open_blob("app", &wanted, &[]).await;
     let first = response.chunk().await.unwrap().unwrap();
     cluster.terminate();
-    let refused = async {
-        while TcpStream::connect(cluster.registry).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("new connections are refused");
+    eventually("new connections are refused", async || TcpStream::connect(cluster.registry).await.is_err()).await;
     gate.open();
     let rest = response.bytes().await.unwrap();
     assert_eq!([first, rest].concat(), blob);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use roadstead_tests::{
     client::{self, Client},
     cluster::{Cluster, ClusterOptions, DeployToken},
+    eventually::eventually,
     hub::{AuthMode, Hub, HubOptions},
     image::{Image, digest},
     link::{Link, Mode},
@@ -89,12 +90,8 @@ async fn cached_pulls_go_on_and_what_was_counted_meanwhile_arrives_afterwards() 
     within(Duration::from_secs(30), 200, async || afresh(&cluster, &stranger).sign_in("app").await).await;
     let confirmed = soon(200, async || afresh(&cluster, &stranger).manifest("app", "latest").await).await;
     assert_eq!(confirmed.cache(), "revalidated");
-    let started = Instant::now();
     // Before: manifest, config, layers at least once each; during the outage each of them twice more.
-    while hits(&cluster).await < 8 {
-        assert!(started.elapsed() < Duration::from_secs(30), "{} hits", hits(&cluster).await);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    eventually("all hits are counted", async || hits(&cluster).await >= 8).await;
 }
 
 #[tokio::test]
@@ -130,12 +127,9 @@ async fn a_node_that_starts_while_the_control_plane_is_away_serves_what_it_knew(
     command.args(["--node-token", node_token["token"].as_str().unwrap()]);
     command.arg("--data-dir").arg(cluster.data_dir().join("node"));
     let _node = Daemon::spawn(&mut command, &cluster.folder().join("dataplane.log"));
-    let started = Instant::now();
     let url = format!("http://{}/readyz", cluster.metrics);
-    while !client::http().get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        assert!(started.elapsed() < Duration::from_secs(20), "{}", cluster.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_ready = async || client::http().get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+    eventually("the node is ready", is_ready).await;
     // With the registry token that it has, and without one at all.
     pull(&client, &image).await;
     let anonymous = cluster.anonymous();

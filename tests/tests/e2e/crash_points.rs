@@ -2,18 +2,17 @@
 //! missing, nothing partial is visible, and what nobody needs is gone in the end. Takes an executable with the feature
 //! `failpoints`, as `tests/run` builds it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use roadstead_tests::{
     cluster::{Cluster, ClusterOptions},
+    eventually::eventually_some,
     hub::{AuthMode, Hub, HubOptions, Kind, When},
     image::random_bytes,
     store_files,
 };
 
-/// Longest for garbage to go: walk, grace, and the next round of collection, on a busy machine.
-const GONE_WITHIN: Duration = Duration::from_secs(90);
 /// Crashes tried at a time.
 const AT_ONCE: usize = 4;
 
@@ -77,19 +76,18 @@ impl Pair {
     /// Nothing partial is visible, ever; and in the end bytes stored are bytes linked.
     async fn settles(&self, point: &str) {
         assert_eq!(store_files::wrong(&self.store()), Vec::<String>::new(), "{point}");
-        let started = Instant::now();
-        loop {
+        eventually_some(async || {
             let stats = self.cluster.cli_json(&["cache", "stats", "default"]).await;
             let linked: u64 = stats["bytes"].as_u64().unwrap_or_else(|| panic!("{stats}"));
             let stored = store_files::bytes(&self.store());
             let staged = store_files::entries(&self.store().join("staging")).len();
             if linked == stored && staged == 0 {
-                return;
+                return Ok(());
             }
             let files = store_files::blobs(&self.store());
-            assert!(started.elapsed() < GONE_WITHIN, "{point}: {linked} bytes linked, {stored} stored: {files:?}");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+            Err(format!("{point}: {linked} bytes linked, {stored} stored: {files:?}"))
+        })
+        .await;
     }
 }
 

@@ -6,6 +6,7 @@ use http::Method;
 use roadstead_tests::{
     client::{Answer, Client},
     cluster::Cluster,
+    eventually::eventually_some,
     hub::{Hub, Kind, When},
     image::{Image, digest},
 };
@@ -27,15 +28,11 @@ async fn warm(settings: &[&str]) -> (Hub, Cluster, Client, Image) {
 
 /// Asks until the answer is as wanted, at most 10 s: settings reach nodes a moment later.
 async fn until(what: &str, ask: impl AsyncFn() -> Answer, wanted: impl Fn(&Answer) -> bool) -> Answer {
-    let started = std::time::Instant::now();
-    loop {
+    eventually_some(async || {
         let answer = ask().await;
-        if wanted(&answer) {
-            return answer;
-        }
-        assert!(started.elapsed() < Duration::from_secs(10), "not yet {what}: {answer:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if wanted(&answer) { Ok(answer) } else { Err(format!("not yet {what}: {answer:?}")) }
+    })
+    .await
 }
 
 #[track_caller]

@@ -1,19 +1,15 @@
 //! Damage in the store is found, listed, and healed by the next pull; what nobody knows of is linked again or goes.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use roadstead_tests::{
     cluster::{Cluster, ClusterOptions},
+    eventually::eventually,
     hub::{AuthMode, Hub, HubOptions, Kind, When},
     image::{Image, digest, random_bytes},
     small_disk::SmallDisk,
     store_files,
 };
-
-const WITHIN: Duration = Duration::from_secs(60);
 
 async fn start(arguments: &[&str]) -> (Hub, Cluster) {
     let hub = Hub::start_with(HubOptions { auth: AuthMode::Open, ..HubOptions::default() }).await;
@@ -29,14 +25,6 @@ fn spoil(cluster: &Cluster, digest: &str) {
     content[7] ^= 1;
     fs::remove_file(path).unwrap();
     fs::write(path, content).unwrap();
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < WITHIN, "not within {WITHIN:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 #[tokio::test]
@@ -84,7 +72,7 @@ async fn a_check_lists_what_is_missing_short_or_wrong_and_the_next_pull_heals_it
     }
     assert_eq!(hub.count(&When::get(Kind::Blob)), 7, "each once, and three again");
     // What the pulls noticed may be told while the next check runs.
-    until("a check finds nothing", async || {
+    eventually("a check finds nothing", async || {
         cluster.cli_json(&["cache", "check", "default", "--deep"]).await == serde_json::json!([])
     })
     .await;
@@ -104,7 +92,7 @@ async fn the_scrub_finds_wrong_bytes_that_nobody_asked_about() {
         ..ClusterOptions::default()
     };
     let (_folder, cluster) = (cluster, Cluster::start_bare(options).await);
-    until("the scrub has put it aside", async || {
+    eventually("the scrub has put it aside", async || {
         cluster.metric("roadstead_damaged_contents_total", &["kind=\"digest\""]).await >= 1.0
     })
     .await;
@@ -134,7 +122,7 @@ async fn a_lost_database_costs_links_and_no_bytes() {
     cluster.run_processes().await;
     cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url()]).await.ok();
     // After the walk: everything is known, as garbage of the future, and still linked by a HEAD.
-    until("the walk is through", async || cluster.log().contains("walked through the store")).await;
+    eventually("the walk is through", async || cluster.log().contains("walked through the store")).await;
     hub.forget_requests();
     let client = cluster.anonymous();
     assert_eq!(client.manifest("app", &image.digest()).await.expect(200).body, image.manifest);
@@ -157,7 +145,7 @@ async fn files_that_nobody_knows_of_go_after_the_grace() {
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(&hex), &stray).unwrap();
     cluster.run_processes().await;
-    until("the stray file is gone", async || !folder.join(&hex).exists()).await;
+    eventually("the stray file is gone", async || !folder.join(&hex).exists()).await;
     cluster.anonymous().blob_hit("app", &kept).await;
 }
 
@@ -197,8 +185,8 @@ async fn garbage_goes_from_a_full_disk_and_makes_room() {
     assert!(refused.status.is_server_error(), "{refused:?}");
     cluster.cli(&["cache", "purge", "default", "--digest", &old_digest]).await.ok();
     let store = disk.path().join("blobs");
-    until("the garbage is gone", async || store_files::blobs(&store).is_empty()).await;
-    until("there is room again", async || {
+    eventually("the garbage is gone", async || store_files::blobs(&store).is_empty()).await;
+    eventually("there is room again", async || {
         client.try_blob("app", &new_digest).await.is_ok_and(|answer| answer.status == 200)
     })
     .await;

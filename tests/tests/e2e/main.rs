@@ -54,11 +54,12 @@ mod two_processes;
 mod upstream_auth;
 mod usage;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roadstead_tests::{
     client::Answer,
     cluster::Cluster,
+    eventually::{self, eventually_some},
     hub::{AuthMode, Hub, HubOptions},
 };
 
@@ -75,13 +76,9 @@ async fn soon(status: u16, ask: impl AsyncFn() -> Answer) -> Answer {
 }
 
 async fn within(at_most: Duration, status: u16, ask: impl AsyncFn() -> Answer) -> Answer {
-    let started = Instant::now();
-    loop {
+    let asked = eventually_some(async || {
         let answer = ask().await;
-        if answer.status.as_u16() == status {
-            return answer;
-        }
-        assert!(started.elapsed() < at_most, "still {answer:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if answer.status.as_u16() == status { Ok(answer) } else { Err(format!("still {answer:?}")) }
+    });
+    eventually::within(at_most, format_args!("status {status}"), asked).await
 }

@@ -1,10 +1,9 @@
 //! Manifests: what a pull costs upstream, and what clients see.
 
-use std::time::Duration;
-
 use http::Method;
 use roadstead_tests::{
     cluster::Cluster,
+    eventually::eventually,
     hub::{Fault, Gate, Hub, Kind, When},
     image::{DOCKER_MANIFEST, Format, Image, ImageBuilder, Index, digest},
 };
@@ -161,9 +160,8 @@ async fn concurrent_pulls_of_a_warm_tag_share_one_head() {
     hub.fault(latest.clone(), Fault::HoldAnswer(gate.clone()));
     let pulls = futures_util::future::join_all((0..10).map(|_| client.manifest("app", "latest")));
     let (answers, ()) = tokio::join!(pulls, async {
-        while cluster.metric("roadstead_requests_in_flight", &[]).await < 10.0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let in_flight = async || cluster.metric("roadstead_requests_in_flight", &[]).await;
+        eventually("ten requests are under way", async || in_flight().await >= 10.0).await;
         // Who came in before these has got as far as they have: to upstream.
         for _ in 0..5 {
             client.manifest("app", "other").await.expect(200);

@@ -72,14 +72,7 @@ async fn ready_takes_a_writable_store_and_live_does_not() {
     let away = cluster.folder().join("away");
     fs::rename(&blobs, &away).unwrap();
     fs::write(&blobs, "a file where the store's folder was").unwrap();
-    let mut answer = cluster.metrics_port("/readyz").await;
-    for _ in 0..100 {
-        if answer.status.as_u16() == 503 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        answer = cluster.metrics_port("/readyz").await;
-    }
+    let answer = crate::within(Duration::from_secs(60), 503, async || cluster.metrics_port("/readyz").await).await;
     assert!(!answer.expect(503).body.is_empty(), "it says why");
     cluster.metrics_port("/livez").await.expect(200);
 }

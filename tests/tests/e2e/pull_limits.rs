@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use roadstead_tests::{
     client::{self, Client},
     cluster::{Cluster, ClusterOptions},
+    eventually::{eventually, eventually_some},
     hub::{AuthMode, Fault, Hub, HubOptions, Kind, When},
     image::Image,
     ports::free_address,
@@ -18,15 +19,12 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// The one status of `upstream status`, once it is as wanted.
 async fn status(cluster: &Cluster, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let started = std::time::Instant::now();
-    loop {
+    eventually_some(async || {
         let listed = cluster.cli_json(&["upstream", "status"]).await;
-        if let Some(found) = listed.as_array().unwrap().iter().find(|status| wanted(status)) {
-            return found.clone();
-        }
-        assert!(started.elapsed() < SOON, "not yet {what}: {listed}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        let found = listed.as_array().unwrap().iter().find(|status| wanted(status));
+        found.cloned().ok_or_else(|| format!("not yet {what}: {listed}"))
+    })
+    .await
 }
 
 /// Numbers of 64 bits are texts in JSON made of protobuf; small ones may be either.
@@ -65,11 +63,8 @@ async fn what_is_left_is_known_and_the_reserve_is_kept_for_what_is_not_cached() 
     assert!(refused.contains("limit"), "{refused}");
     // A smaller reserve lets the tag be fetched.
     cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url(), "--reserve", "1%"]).await.ok();
-    let started = std::time::Instant::now();
-    while client.manifest("app", "latest").await.expect(200).body == old.manifest {
-        assert!(started.elapsed() < SOON, "still the old one:\n{}", hub.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_fetched = async || client.manifest("app", "latest").await.expect(200).body != old.manifest;
+    eventually("the tag is fetched again", is_fetched).await;
 }
 
 /// One more node of a cluster.

@@ -11,6 +11,7 @@ use roadstead_tests::{
     client::{self, Client},
     cluster::{Cluster, ClusterOptions},
     engines::{DockerEngine, Podman, skopeo},
+    eventually::eventually,
     hub::{Fault, Gate, Hub, Kind, When},
     image::{Format, ImageBuilder, random_bytes},
     link::{Link, Mode},
@@ -61,13 +62,8 @@ impl Stage {
     /// Waits until the bucket holds a blob.
     async fn stored(&self, wanted: &str) {
         let path = path(wanted);
-        for _ in 0..200 {
-            if self.seaweed.objects("blobs").await.contains(&path) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{path} is not in the bucket: {:?}", self.seaweed.objects("blobs").await);
+        let is_there = async || self.seaweed.objects("blobs").await.contains(&path);
+        eventually(format_args!("{path} is in the bucket"), is_there).await;
     }
 }
 
@@ -104,15 +100,6 @@ async fn what_is_fetched_is_in_the_bucket_and_what_is_hot_costs_it_nothing() {
         assert_eq!(requests(&cluster, "get").await, asked, "{size}");
     }
     assert!(requests(&cluster, "put_part").await >= 3.0, "the large one went up in parts");
-}
-
-/// Polls for what comes about by itself.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]
@@ -256,7 +243,7 @@ async fn parts_go_up_while_the_blob_arrives_and_nothing_is_visible_before_its_di
     stage.hub.fault(When::get(Kind::Blob), Fault::Gated(gate.clone()));
     let (reading, id) = (client(&cluster).await, wanted.clone());
     let reading = tokio::spawn(async move { reading.try_blob("app", &id).await.map(|answer| answer.body) });
-    until("parts go up before the last byte is there", async || requests(&cluster, "put_part").await >= 2.0).await;
+    eventually("parts go up before the last byte is there", async || requests(&cluster, "put_part").await >= 2.0).await;
     assert_eq!(stage.seaweed.uploads("blobs").await, 1);
     assert!(!stage.seaweed.objects("blobs").await.contains(&path(&wanted)));
 
@@ -267,13 +254,13 @@ async fn parts_go_up_while_the_blob_arrives_and_nothing_is_visible_before_its_di
     stage.hub.clear_faults();
     gate.open();
     cluster.run_processes().await;
-    until("a stale upload is aborted", async || stage.seaweed.uploads("blobs").await == 0).await;
+    eventually("a stale upload is aborted", async || stage.seaweed.uploads("blobs").await == 0).await;
     assert!(!stage.seaweed.objects("blobs").await.contains(&path(&wanted)));
 
     // Wrong bytes: all parts are up when that shows.
     stage.hub.fault(When::get(Kind::Blob), Fault::Corrupt(LARGE as u64 - 1));
     assert!(reader.try_blob("app", &wanted).await.is_err(), "a client never gets the last byte of what is wrong");
-    until("an upload of wrong bytes is aborted", async || stage.seaweed.uploads("blobs").await == 0).await;
+    eventually("an upload of wrong bytes is aborted", async || stage.seaweed.uploads("blobs").await == 0).await;
     assert!(!stage.seaweed.objects("blobs").await.contains(&path(&wanted)));
     stage.hub.clear_faults();
     assert!(reader.blob("app", &wanted).await.expect(200).body == blob);
@@ -306,7 +293,7 @@ async fn a_bucket_in_trouble_fails_what_needs_it_soon_and_clearly_and_nothing_el
         // All nodes have the same bucket: to take them all out of the balancer would help nobody.
         assert_eq!(cluster.metrics_port("/readyz").await.status, 200, "{mode:?}");
         stage.link.set(Mode::Pass).await;
-        until("it recovers by itself", async || {
+        eventually("it recovers by itself", async || {
             reader.try_blob("app", &cold).await.is_ok_and(|answer| answer.status == 200 && answer.body == cold_blob)
         })
         .await;

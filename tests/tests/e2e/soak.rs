@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use roadstead_tests::{
     cluster::{Cluster, ClusterOptions},
+    eventually::eventually_some,
     hub::{AuthMode, Hub, HubOptions},
     image::{Format, Image, ImageBuilder, digest, random_bytes},
     store_files,
@@ -21,8 +22,6 @@ use tokio::task::JoinSet;
 
 /// How long, unless the environment says.
 const SECONDS: u64 = 120;
-/// Longest for garbage to go at the end.
-const SETTLES_WITHIN: Duration = Duration::from_secs(90);
 const PULLERS: u64 = 4;
 
 /// Small numbers without a pattern, the same in every run.
@@ -179,15 +178,11 @@ async fn nothing_is_lost_and_nothing_is_left_over_after_everything_at_once() {
     let check = soak.cluster.cli_json(&["cache", "check", "default", "--deep"]).await;
     assert_eq!(check, serde_json::json!([]), "everything linked is stored, byte by byte");
     // Zero leaked: bytes stored come to be bytes linked, and nothing is put aside or half-arrived.
-    let started = Instant::now();
-    loop {
+    eventually_some(async || {
         let (linked, stored) = (soak.stats_bytes().await, store_files::bytes(&store));
-        if linked == stored {
-            break;
-        }
-        assert!(started.elapsed() < SETTLES_WITHIN, "{stored} bytes stored, {linked} linked");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+        if linked == stored { Ok(()) } else { Err(format!("{stored} bytes stored, {linked} linked")) }
+    })
+    .await;
     for folder in ["staging", "quarantine"] {
         assert_eq!(store_files::entries(&store.join(folder)).len(), 0, "{folder}");
     }

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use roadstead_tests::{
     cluster::{Cluster, executable},
+    eventually::eventually,
     hub::Hub,
     image::random_bytes,
     link::{Link, Mode},
@@ -70,13 +71,8 @@ async fn begin(seaweed: &Seaweed, link: &Link, from: &str, staging: &std::path::
     command.args(["store", "copy", "--from", from, "--to", "s3://blobs/moved", "--staging"]).arg(staging);
     command.envs(Seaweed::environment(&format!("http://{}", link.address()))).kill_on_drop(true);
     let child = command.spawn().unwrap();
-    for _ in 0..600 {
-        if seaweed.uploads("blobs").await > 0 {
-            return child;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("nothing went up");
+    eventually("an upload has begun", async || seaweed.uploads("blobs").await > 0).await;
+    child
 }
 
 #[tokio::test]

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use roadstead_tests::{
     cluster::Cluster,
+    eventually::eventually,
     image::{Format, ImageBuilder},
 };
-use tokio::time::{Instant, sleep};
 
 use crate::open_pair;
-
-/// Longer than a node takes to report.
-const REPORTED: Duration = Duration::from_secs(20);
 
 /// Hits and misses of the default group.
 async fn pulls(cluster: &Cluster) -> i64 {
@@ -46,11 +43,7 @@ async fn a_crash_loses_at_most_what_was_counted_since_the_last_report() {
     for _ in 0..3 {
         client.manifest("app", "1").await.expect(200);
     }
-    let started = Instant::now();
-    while pulls(&cluster).await < 3 {
-        assert!(started.elapsed() < REPORTED, "not reported in time");
-        sleep(Duration::from_millis(200)).await;
-    }
+    eventually("three pulls are reported", async || pulls(&cluster).await >= 3).await;
     client.manifest("app", "1").await.expect(200);
     cluster.kill();
     cluster.run_processes().await;

@@ -1,11 +1,12 @@
 //! One download in the whole cluster, whoever asks and whoever dies.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use roadstead_tests::{
     client::{self, Client},
+    eventually::{eventually, eventually_some},
     fleet::{Fleet, Purpose},
     hub::{Fault, Gate, Hub, Kind, When},
     image::random_bytes,
@@ -36,9 +37,8 @@ async fn read_to(response: &mut reqwest::Response, body: &mut Vec<u8>, bytes: us
 
 /// Downloads a blob as clients do that are not discouraged: what breaks off goes on from where it was, anywhere.
 async fn insist(client: &Client, wanted: &str) -> Vec<u8> {
-    let (mut body, started) = (Vec::new(), Instant::now());
-    loop {
-        assert!(started.elapsed() < Duration::from_secs(60), "gave up after {} bytes", body.len());
+    let mut body = Vec::new();
+    eventually_some(async || {
         let range = format!("bytes={}-", body.len());
         let request = client.request(http::Method::GET, "app", &format!("blobs/{wanted}")).await;
         if let Ok(mut response) = request.header("range", range).send().await
@@ -48,11 +48,10 @@ async fn insist(client: &Client, wanted: &str) -> Vec<u8> {
                 body.extend(chunk);
             }
         }
-        if body.len() >= BLOB_BYTES {
-            return body;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if body.len() >= BLOB_BYTES { Ok(()) } else { Err(format!("{} bytes", body.len())) }
+    })
+    .await;
+    body
 }
 
 /// Somebody who is signed in already, by a connection of their own.
@@ -74,12 +73,8 @@ async fn one_upload(hub: &Hub, fleet: &Fleet) {
         join_all((0..fleet.nodes.len()).map(|node| async move { signed_in(&node_url(fleet, node)).await })).await;
     let answers = join_all(clients.iter().map(|client| client.blob("app", &wanted))).await;
     assert!(answers.into_iter().all(|answer| answer.expect(200).body == blob));
-    let started = Instant::now();
     let is_kept = |log: String| log.lines().any(|line| line.contains("blob cached") && line.contains(&wanted));
-    while !fleet.nodes.iter().all(|node| is_kept(node.log())) {
-        assert!(started.elapsed() < Duration::from_secs(30), "{}", fleet.logs());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually("every node has cached the blob", async || fleet.nodes.iter().all(|node| is_kept(node.log()))).await;
     let mut uploads = 0.0;
     for node in &fleet.nodes {
         uploads += node.metric("roadstead_store_requests_total", &["operation=\"begin_upload\""]).await;

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use roadstead_tests::{
     client::{self, Client, metric},
     cluster::{Cluster, ClusterOptions, DeployToken},
+    eventually::eventually,
     hub::{AuthMode, Hub, HubOptions},
     link::Link,
     ports::free_address,
@@ -125,24 +126,14 @@ pub(super) async fn owner(nodes: &[Node]) -> usize {
 /// Waits until other nodes have asked a node for something, so many times.
 pub(super) async fn until_asked(nodes: &[Node], connections: usize) {
     let asked = || nodes.iter().map(|node| node.link.connections()).sum::<usize>();
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        while asked() < connections {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "{} connections between nodes", asked());
+    eventually(format_args!("{connections} connections between nodes"), async || asked() >= connections).await;
 }
 
 /// Waits until so many requests are under way at all nodes together.
 pub(super) async fn in_flight(nodes: &[Node], requests: f64) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            let counts = nodes.iter().map(|node| metric(node.metrics, "roadstead_requests_in_flight", &[]));
-            if join_all(counts).await.iter().sum::<f64>() >= requests {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "fewer than {requests} requests are under way");
+    eventually(format_args!("{requests} requests are under way"), async || {
+        let counts = nodes.iter().map(|node| metric(node.metrics, "roadstead_requests_in_flight", &[]));
+        join_all(counts).await.iter().sum::<f64>() >= requests
+    })
+    .await;
 }
