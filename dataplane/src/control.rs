@@ -1,19 +1,29 @@
-//! The node's side of `NodeService`: what the control plane told it, and what it asks.
+//! The node's side of the contract with the control plane: what it was told, and what it asks.
 //!
 //! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are
 //! remembered only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of
-//! counts is counted once. What any node learns of pull limits and pauses is known to all ([`Conditions`]). Protobuf types
-//! stay in `translate`, `job` and `report`. Who may pull and what is served stay with the callers
-//! and the control plane.
+//! counts is counted once. What any node learns of pull limits and pauses is known to all ([`Conditions`]). Who may pull
+//! and what is served stay with the callers and the control plane.
+//!
+//! From the ground up: [`policy`] and [`liveness`] are what was told and when, `client` makes the calls (gRPC and protobuf
+//! stay there), [`memory`] remembers answers, [`answers`] are remembered or asked for, `sync` keeps up, `reports` tells.
+//! [`Control`] puts them together.
 
+pub mod answers;
 mod client;
+mod connect;
 mod content;
+mod credential;
 mod error;
+mod facade;
 mod jobs;
+pub mod liveness;
 mod lookup;
 pub mod memory;
-pub mod reports;
-pub mod sync;
+pub mod policy;
+mod reports;
+mod staleness;
+mod sync;
 mod tag;
 
 #[cfg(test)]
@@ -21,19 +31,26 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
+pub use self::answers::{credentials::Credentials, links::Links, tags::Tags};
+pub use self::client::condition::{Account, PullLimit, UpstreamCondition, UpstreamState};
+pub use self::client::job::{Check, CheckProgress, Job, JobFailure, JobReport, Prefetch, PrefetchProgress};
 pub use self::client::lease::{FillQuestion, FillTurn, FollowFill};
+pub use self::client::node_report::NodeReport;
 pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
 pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
-pub use self::client::{ControlClient, InvalidNodeToken};
+pub use self::client::{InvalidNodeToken, NodeClient, NodeIdentity};
+pub use self::connect::Control;
+pub use self::connect::Control as ControlClient;
 pub use self::content::{ContentKind, Link, Recorded, Reference, RepositoryRef};
+pub use self::credential::Credential;
 pub use self::error::ControlError;
-pub use self::jobs::{Check, CheckProgress, Job, JobFailure, JobReport, Prefetch, PrefetchProgress};
-pub use self::memory::conditions::{Account, Conditions, PullLimit, UpstreamCondition, UpstreamState};
-pub use self::memory::credentials::Credential;
-pub use self::reports::heartbeat::NodeReport;
-pub use self::reports::usage::Pull;
-pub use self::sync::policy::{
-    GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
+pub use self::jobs::Offers;
+pub use self::liveness::ControlLiveness;
+pub use self::memory::conditions::Conditions;
+pub use self::policy::{
+    GroupId, GroupPolicy, Policy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
 };
-pub use self::sync::staleness::Behind;
+pub use self::reports::usage::{Pull, UsageCounter};
+pub use self::sync::ensure_synced::OutOfSync as Behind;
+pub use self::sync::ensure_synced::{OutOfSync, SyncGuard};
 pub use self::tag::{RefusalReason, Refused, ServeManifest, StaleReason, TagOutcome, TagResolution, TagVerdict};

@@ -41,7 +41,7 @@ impl Reporter {
     /// Reports until `stop`, and once more then: by that time nothing must be served any more.
     pub async fn run(self, stop: CancellationToken) {
         let started_at = SystemTime::now();
-        let mut applied = self.control.applied_revision();
+        let mut applied = self.control.policy.applied_revision();
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = async || {
@@ -67,6 +67,7 @@ impl Reporter {
     fn report(&self, started_at: SystemTime, stopping: bool) -> NodeReport {
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
         NodeReport {
+            applied_revision: *self.control.policy.applied_revision().borrow(),
             started_at,
             max_control_outage_seconds: self.max_control_outage.as_secs(),
             fills: gauge(self.metrics.fills.get()),
@@ -85,7 +86,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::fake::{Fake, Told, changes, group, snapshot};
+    use crate::control::fake::{Fake, FakeWatch, changes, group, snapshot};
     use prometheus_client::registry::Registry;
     use roadstead_proto::node::v1::policy_change::Change;
     use tokio::sync::mpsc;
@@ -94,7 +95,7 @@ mod tests {
     async fn an_applied_change_is_reported_at_once_and_a_stop_last() {
         let fake = Fake::default();
         let (events, told) = mpsc::unbounded_channel();
-        fake.script(|script| script.watches.push_back(Told::Live(told)));
+        fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
         let control = fake.client();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);

@@ -20,7 +20,7 @@ use crate::{
         ensure_synced::SettleLayer,
     },
     config::{DataplaneConfig, StorageUrl},
-    control::{ControlClient, InvalidNodeToken, sync::liveness_metric},
+    control::{Control, InvalidNodeToken, NodeIdentity, liveness},
     fill::{
         Cluster, Fills,
         peer_client::{PeerClient, PeerSetupError},
@@ -96,7 +96,7 @@ pub struct Dataplane {
     /// The port for other nodes, if there is one, and the leases that go with it.
     peer_port: Option<(Server, Arc<Cluster>)>,
     readiness: Readiness,
-    control: Arc<ControlClient>,
+    control: Arc<Control>,
     store: Arc<dyn BlobStore>,
     fills: Arc<Fills>,
     jobs: Arc<Jobs>,
@@ -130,9 +130,9 @@ impl Dataplane {
                 Arc::new(ObjectBlobStore::open(&settings, StorageMetrics::register(registry)).await?)
             }
         };
-        let control = ControlClient::new(replicas, &node_token, &config.node_name, NodeId::open(&config.data_dir)?)?;
-        control.restore(&config.data_dir);
-        liveness_metric::register(&control, registry);
+        let node = NodeIdentity { name: config.node_name.clone(), id: NodeId::open(&config.data_dir)? };
+        let control = Control::connect(replicas, &node_token, node, Some(config.data_dir.clone()))?;
+        liveness::metric::register(&control.liveness, registry);
         let conditions = Arc::clone(control.conditions());
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
@@ -291,7 +291,7 @@ impl Dataplane {
 async fn meet(
     config: &PeerConfig,
     has_tls: bool,
-    control: &Arc<ControlClient>,
+    control: &Arc<Control>,
 ) -> Result<(TcpListener, Arc<Cluster>), StartError> {
     let failed = |source| StartError::PeerListen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::{
         access::Read,
-        control::fake::{Fake, Told, changes, group, snapshot},
+        control::fake::{Fake, FakeWatch, changes, group, snapshot},
         route::Route,
     };
 
@@ -93,7 +93,7 @@ mod tests {
         let fake = Fake::default();
         let (events, told) = mpsc::unbounded_channel();
         fake.script(|script| {
-            script.watches.push_back(Told::Live(told));
+            script.watches.push_back(FakeWatch::Live(told));
             script.revision = Some(9);
         });
         let client = fake.client();

@@ -24,10 +24,10 @@ use tower::service_fn;
 
 use crate::node_id::NodeId;
 
-use super::ControlClient;
+use super::{Control, NodeIdentity};
 
 /// What a watch tells.
-pub(crate) enum Told {
+pub(crate) enum FakeWatch {
     /// Events, and then nothing more.
     Events(Vec<pb::WatchResponse>),
     /// Events, and then the end.
@@ -41,7 +41,7 @@ pub(crate) enum Told {
 /// What the fake was asked, and what it is to answer.
 #[derive(Default)]
 pub(crate) struct Script {
-    pub(crate) watches: VecDeque<Told>,
+    pub(crate) watches: VecDeque<FakeWatch>,
     pub(crate) resumed_from: Vec<i64>,
     pub(crate) registry_urls: Vec<String>,
     pub(crate) authorizations: Vec<String>,
@@ -75,14 +75,10 @@ pub(crate) struct Fake(pub(crate) Arc<Mutex<Script>>);
 
 impl Fake {
     /// A client of the fake.
-    pub(crate) fn client(&self) -> Arc<ControlClient> {
-        ControlClient::new(
-            self.channel(),
-            &"rs_node_x".into(),
-            "node-1",
-            NodeId::open(tempfile::tempdir().unwrap().path()).unwrap(),
-        )
-        .unwrap()
+    pub(crate) fn client(&self) -> Arc<Control> {
+        let id = NodeId::open(tempfile::tempdir().unwrap().path()).unwrap();
+        let node = NodeIdentity { name: "node-1".to_owned(), id };
+        Control::connect(self.channel(), &"rs_node_x".into(), node, None).unwrap()
     }
 
     /// A connection to the fake.
@@ -158,11 +154,11 @@ impl NodeService for Fake {
             script.authorizations.push(authorization.unwrap_or_default().to_owned());
             script.watches.pop_front()
         });
-        let events: Events = match told.unwrap_or_else(|| Told::Refusal(Status::unavailable("nothing more"))) {
-            Told::Events(events) => Box::pin(stream::iter(events).map(Ok).chain(stream::pending())),
-            Told::Ends(events) => Box::pin(stream::iter(events).map(Ok)),
-            Told::Live(events) => Box::pin(UnboundedReceiverStream::new(events).map(Ok)),
-            Told::Refusal(status) => return Err(status),
+        let events: Events = match told.unwrap_or_else(|| FakeWatch::Refusal(Status::unavailable("nothing more"))) {
+            FakeWatch::Events(events) => Box::pin(stream::iter(events).map(Ok).chain(stream::pending())),
+            FakeWatch::Ends(events) => Box::pin(stream::iter(events).map(Ok)),
+            FakeWatch::Live(events) => Box::pin(UnboundedReceiverStream::new(events).map(Ok)),
+            FakeWatch::Refusal(status) => return Err(status),
         };
         Ok(Response::new(events))
     }

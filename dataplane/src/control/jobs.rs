@@ -1,218 +1,37 @@
-//! Jobs: what the control plane wants some node to do. It offers them to all nodes in the watch, and whoever claims one
-//! first has it.
+//! Offers of jobs: what the control plane wants some node to do. Whoever claims one first has it.
 
-use std::sync::Arc;
-
-use roadstead_proto::{
-    Reference, UpstreamHost,
-    node::v1::{self as pb, claim_job_response::Job as Claimed, report_job_request::Report},
-};
-use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
 use tracing::warn;
-
-use super::{ControlClient, ControlError, Credential, GroupId, RepositoryRef};
-use crate::control::client::translate;
 
 /// Offers kept until they are looked at. More at a time are left to other nodes, or to a later offer.
 const MAX_OFFERS: usize = 256;
 
 /// Offers that came with the watch.
-pub(super) struct Offers {
+pub struct Offers {
     sender: mpsc::Sender<String>,
     receiver: Mutex<mpsc::Receiver<String>>,
 }
 
-impl Offers {
-    pub(super) fn new() -> Self {
+impl Default for Offers {
+    fn default() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_OFFERS);
         Self { sender, receiver: Mutex::new(receiver) }
     }
-
-    pub(super) fn put(&self, id: String) {
-        if self.sender.try_send(id).is_err() {
-            warn!("more jobs are offered than this node looks at");
-        }
-    }
 }
 
-/// What to do.
-#[derive(Debug)]
-pub enum Job {
-    /// Try credentials.
-    VerifyCredential {
-        /// At this upstream.
-        upstream: UpstreamHost,
-        /// These.
-        credential: Arc<Credential>,
-    },
-    /// Fetch an image into the cache.
-    Prefetch(Prefetch),
-    /// Look whether a group's content is in the store.
-    Check(Check),
-}
-
-/// Whose content to look at.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// The group.
-    pub group: GroupId,
-    /// Read and hash all bytes.
-    pub deep: bool,
-}
-
-/// How far a check is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CheckProgress {
-    /// Contents to be checked.
-    pub total: u64,
-    /// Contents checked.
-    pub checked: u64,
-    /// Bytes read.
-    pub read_bytes: u64,
-}
-
-/// Which image to fetch.
-#[derive(Clone, Debug)]
-pub struct Prefetch {
-    /// Where it is.
-    pub repository: RepositoryRef,
-    /// Tag or digest.
-    pub reference: Reference,
-    /// Only these platforms of an index; all if there are none.
-    pub platforms: Vec<String>,
-}
-
-/// How far a prefetch is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PrefetchProgress {
-    /// Bytes of the image, so far as they are known.
-    pub total_bytes: u64,
-    /// Of those, here now.
-    pub cached_bytes: u64,
-    /// Of those, fetched by this prefetch.
-    pub fetched_bytes: u64,
-    /// Manifests and blobs that are here now.
-    pub objects: u64,
-    /// What the reference means; empty until that is known.
-    pub digest: String,
-}
-
-/// Why a job failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobFailure {
-    /// Upstream, or the group's rules, refuse it.
-    Refused,
-    /// Upstream cannot be asked.
-    Unavailable,
-    /// There is no such image.
-    NotFound,
-    /// The pull limit does not allow it now.
-    Limit,
-}
-
-/// What is told of a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobReport {
-    /// It goes on.
-    Progress(PrefetchProgress),
-    /// The image is here.
-    Done(PrefetchProgress),
-    /// A check goes on.
-    Checking(CheckProgress),
-    /// A check is through.
-    Checked(CheckProgress),
-    /// The credentials were accepted.
-    CredentialGood,
-    /// It failed.
-    Failed(JobFailure, String),
-}
-
-impl ControlClient {
+impl Offers {
     /// The next job that is offered to all nodes; to be claimed.
-    pub async fn next_offer(&self) -> String {
-        match self.offers.receiver.lock().await.recv().await {
+    pub async fn next(&self) -> String {
+        match self.receiver.lock().await.recv().await {
             Some(id) => id,
             // The sender lives as long as `self`.
             None => std::future::pending().await,
         }
     }
 
-    /// Takes a job on; `None` if somebody else has it, or nobody wants it any more.
-    pub async fn claim_job(&self, id: &str) -> Result<Option<Job>, ControlError> {
-        const CALL: &str = "ClaimJob";
-        let request = self.request(pb::ClaimJobRequest { id: id.to_owned() });
-        let answer = match self.call(CALL, self.service.clone().claim_job(request)).await {
-            Err(ControlError::NotFound { .. }) => return Ok(None),
-            answer => answer?,
-        };
-        job(answer).map(Some).map_err(|problem| ControlError::BadAnswer { call: CALL, problem })
-    }
-
-    /// Tells of a job. False if nobody waits for it any more.
-    pub async fn report_job(&self, id: &str, report: &JobReport) -> Result<bool, ControlError> {
-        let request = self.request(pb::ReportJobRequest { id: id.to_owned(), report: Some(report_to_pb(report)) });
-        match self.call("ReportJob", self.service.clone().report_job(request)).await {
-            Err(ControlError::NotFound { .. }) => Ok(false),
-            answer => answer.map(|_| true),
+    pub(crate) fn put(&self, id: String) {
+        if self.sender.try_send(id).is_err() {
+            warn!("more jobs are offered than this node looks at");
         }
-    }
-}
-
-fn job(answer: pb::ClaimJobResponse) -> Result<Job, translate::Problem> {
-    match answer.job.ok_or("there is no job")? {
-        Claimed::VerifyCredential(pb::VerifyCredential { upstream, username, password }) => {
-            let credential = Arc::new(Credential::new(username, SecretString::from(password)));
-            Ok(Job::VerifyCredential { upstream: translate::host(&upstream)?, credential })
-        }
-        Claimed::Prefetch(pb::PrefetchJob { repository, reference, platforms }) => {
-            let repository = translate::repository(repository.ok_or("there is no repository")?)?;
-            let reference = reference.parse().map_err(|error| format!("{reference:?}: {error}"))?;
-            Ok(Job::Prefetch(Prefetch { repository, reference, platforms }))
-        }
-        Claimed::Check(pb::CheckJob { group_id, deep }) => {
-            Ok(Job::Check(Check { group: GroupId::from(group_id.as_str()), deep }))
-        }
-    }
-}
-
-fn report_to_pb(report: &JobReport) -> Report {
-    match report {
-        JobReport::Progress(progress) => Report::Progress(progress_to_pb(progress)),
-        JobReport::Done(progress) => Report::Done(progress_to_pb(progress)),
-        JobReport::Checking(progress) => Report::Checking(check_to_pb(progress)),
-        JobReport::Checked(progress) => Report::Checked(check_to_pb(progress)),
-        JobReport::CredentialGood => Report::CredentialGood(pb::CredentialGood {}),
-        JobReport::Failed(reason, message) => {
-            let reason = match reason {
-                JobFailure::Refused => pb::JobFailure::Refused,
-                JobFailure::Unavailable => pb::JobFailure::Unavailable,
-                JobFailure::NotFound => pb::JobFailure::NotFound,
-                JobFailure::Limit => pb::JobFailure::Limit,
-            };
-            Report::Failed(pb::JobFailed { reason: reason.into(), message: message.clone() })
-        }
-    }
-}
-
-fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn check_to_pb(progress: &CheckProgress) -> pb::CheckProgress {
-    pb::CheckProgress {
-        total: number(progress.total),
-        checked: number(progress.checked),
-        read_bytes: number(progress.read_bytes),
-    }
-}
-
-fn progress_to_pb(progress: &PrefetchProgress) -> pb::PrefetchProgress {
-    pb::PrefetchProgress {
-        total_bytes: number(progress.total_bytes),
-        cached_bytes: number(progress.cached_bytes),
-        fetched_bytes: number(progress.fetched_bytes),
-        objects: number(progress.objects),
-        digest: progress.digest.clone(),
     }
 }

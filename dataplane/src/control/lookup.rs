@@ -1,4 +1,4 @@
-//! One digest of one repository as one group sees it: the key of what is remembered and counted.
+//! A digest of a repository as one group sees it: the key of what is remembered and counted.
 
 use quick_cache::Equivalent;
 use roadstead_proto::Digest;
@@ -9,7 +9,7 @@ use super::RepositoryRef;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ContentKey {
     /// Where.
-    pub(super) at: RepositoryRef,
+    pub(super) repository: RepositoryRef,
     /// What.
     pub(super) digest: Digest,
 }
@@ -18,19 +18,19 @@ pub(crate) struct ContentKey {
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct ContentKeyRef<'a> {
     /// Where.
-    pub(super) at: &'a RepositoryRef,
+    pub(super) repository: &'a RepositoryRef,
     /// What.
     pub(super) digest: &'a Digest,
 }
 
 impl ContentKeyRef<'_> {
     pub(super) fn to_owned(self) -> ContentKey {
-        ContentKey { at: self.at.clone(), digest: *self.digest }
+        ContentKey { repository: self.repository.clone(), digest: *self.digest }
     }
 }
 
 impl Equivalent<ContentKey> for ContentKeyRef<'_> {
     fn equivalent(&self, key: &ContentKey) -> bool {
-        *self.digest == key.digest && *self.at == key.at
+        *self.digest == key.digest && *self.repository == key.repository
     }
 }

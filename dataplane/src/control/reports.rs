@@ -1,5 +1,4 @@
-//! Reports to the control plane: heartbeats, usage, and what was learnt about upstreams.
+//! Reports to the control plane: pulls, and what was learnt about upstreams.
 
-pub mod heartbeat;
 pub mod upstreams;
 pub mod usage;

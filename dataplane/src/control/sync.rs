@@ -1,8 +1,5 @@
-//! Keeping up with the control plane: the watch, the policy it tells, and how stale that may be.
+//! Keeping up with the control plane: following the watch, catching up after a silence, and what outlives a restart.
 
-pub mod liveness;
-pub mod liveness_metric;
-pub mod policy;
+pub mod ensure_synced;
 pub mod saved;
-pub mod staleness;
 pub mod watch;

@@ -1,6 +1,9 @@
 //! What to do about a pull by tag. The rules are the control plane's; these are its answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use roadstead_proto::Digest;
 
@@ -42,6 +45,29 @@ pub struct ServeManifest {
     pub age: Duration,
     /// Set where the tag could not be checked.
     pub stale: Option<StaleReason>,
+}
+
+/// What came along with an answer about a tag, to be remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct Brought {
+    /// The group's links to what the manifest refers to.
+    pub(crate) referenced: Vec<Arc<Link>>,
+    /// The group's link epoch at which all of it was read.
+    pub(crate) link_epoch: i64,
+    /// How long the tag may be served without the control plane's word.
+    pub(crate) good_for: Duration,
+}
+
+/// What a tag resolved to when the control plane last said so.
+#[derive(Clone, Debug)]
+pub(crate) struct Remembered {
+    pub(crate) manifest: Arc<Link>,
+    /// The group's link epoch then.
+    pub(crate) link_epoch: i64,
+    /// When upstream confirmed it.
+    pub(crate) confirmed_at: SystemTime,
+    /// Until when it may be served without the control plane's word.
+    pub(crate) good_until: SystemTime,
 }
 
 /// Why a tag is served that could not be checked.

@@ -1,11 +1,10 @@
 //! The client against a control plane that does as told. Time is paused: it passes when nothing else can happen.
 
 mod conditions;
-mod doubt;
 mod jobs;
 mod memory;
-mod policy;
 mod simulation;
+mod staleness;
 mod usage;
 mod watch;
 
@@ -15,13 +14,13 @@ use roadstead_proto::{Algorithm, Digest};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{ControlClient, RepositoryRef};
+use super::{Control, RepositoryRef};
 
 /// Where the client says that it is reached.
 const REGISTRY_URL: &str = "https://images.example";
 
 /// Runs a client until the token is cancelled.
-fn run(client: &Arc<ControlClient>) -> (CancellationToken, JoinHandle<()>) {
+fn run(client: &Arc<Control>) -> (CancellationToken, JoinHandle<()>) {
     let (client, stop) = (Arc::clone(client), CancellationToken::new());
     let stopped = stop.clone();
     (stop, tokio::spawn(async move { client.run(REGISTRY_URL, stopped).await }))
@@ -34,7 +33,7 @@ async fn until(mut is_true: impl FnMut() -> bool) {
     }
 }
 
-fn at(group: &str) -> RepositoryRef {
+fn repository(group: &str) -> RepositoryRef {
     RepositoryRef {
         group: group.into(),
         upstream: "docker.io".parse().unwrap(),

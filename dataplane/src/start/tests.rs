@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::control::fake::{Fake, Told, changes, group, snapshot};
+use crate::control::fake::{Fake, FakeWatch, changes, group, snapshot};
 
 const ACCESS_TO: &str = "acme/dependency_proxy/containers/app";
 
@@ -20,7 +20,7 @@ const ACCESS_TO: &str = "acme/dependency_proxy/containers/app";
 struct Node {
     fake: Fake,
     tell: mpsc::UnboundedSender<pb::WatchResponse>,
-    control: Arc<ControlClient>,
+    control: Arc<Control>,
     address: SocketAddr,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -50,7 +50,7 @@ impl Node {
         };
         let fake = Fake::default();
         let (tell, told) = mpsc::unbounded_channel();
-        fake.script(|script| script.watches.push_back(Told::Live(told)));
+        fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
         let mut first = snapshot(1, vec![group("g1", "acme", 1, 1), group("g2", "other", 1, 1)]);
         if let Some(Event::Snapshot(snapshot)) = &mut first.event {
             snapshot.groups[0].anonymous_pull = false;
@@ -62,7 +62,7 @@ impl Node {
         let node = Dataplane::bind(config, fake.channel(), token, &mut Registry::default()).await.unwrap();
         let (control, address, stop) = (Arc::clone(&node.control), node.local_addr(), CancellationToken::new());
         tokio::spawn(node.serve(stop.clone()));
-        control.wait_for_snapshot().await;
+        control.policy.wait_for_snapshot().await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { fake, tell, control, address, http, stop, _folder: folder }
     }
@@ -91,7 +91,7 @@ impl Node {
 
     async fn told(&self, revision: i64, change: Change) {
         self.tell.send(changes(revision, vec![change])).unwrap();
-        while self.control.policy().revision() < revision {
+        while self.control.policy.current().revision() < revision {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -349,6 +349,6 @@ async fn a_client_that_writes_the_port_is_challenged_alike_and_its_tokens_are_go
         let (status, ..) = node.ask(&path, &[host(name), ("authorization", token.clone())]).await;
         assert_eq!(status, 503, "{name}");
     }
-    node.control.wait_for_snapshot().await;
+    node.control.policy.wait_for_snapshot().await;
     assert_eq!(node.fake.script(|script| script.registry_urls.clone()), ["https://images.example"]);
 }

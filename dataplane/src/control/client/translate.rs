@@ -1,4 +1,4 @@
-//! Between protobuf and the node's own types. Nothing else in the data plane sees protobuf.
+//! Between protobuf and the node's own types.
 
 use std::{
     sync::Arc,
@@ -13,7 +13,7 @@ use url::Url;
 use crate::control::{
     ContentKind, GroupPolicy, Link, PolicyChange, Reference, RefusalReason, Refused, RegistryToken, RepositoryRef,
     Revocation, ServeManifest, SignIn, SignInRefusal, SignInRefused, SignInResult, StaleReason, TagOutcome,
-    UpstreamPolicy, VerifyingKey, reports::usage::Batch,
+    UpstreamPolicy, VerifyingKey, tag::Brought,
 };
 
 /// A message that makes no sense, and why.
@@ -173,32 +173,23 @@ pub(crate) fn reference_to_pb(reference: &Reference) -> pb::Reference {
     }
 }
 
-pub(crate) fn repository_to_pb(at: &RepositoryRef) -> pb::RepositoryRef {
+pub(crate) fn repository_to_pb(repository: &RepositoryRef) -> pb::RepositoryRef {
     pb::RepositoryRef {
-        group_id: at.group.to_string(),
-        upstream: at.upstream.to_string(),
-        repository: at.repository.to_string(),
+        group_id: repository.group.to_string(),
+        upstream: repository.upstream.to_string(),
+        repository: repository.repository.to_string(),
     }
 }
 
-pub(crate) fn repository(at: pb::RepositoryRef) -> Result<RepositoryRef, Problem> {
+pub(crate) fn repository(repository: pb::RepositoryRef) -> Result<RepositoryRef, Problem> {
     Ok(RepositoryRef {
-        group: at.group_id.as_str().into(),
-        upstream: host(&at.upstream)?,
-        repository: at.repository.parse().map_err(|error| format!("{error}"))?,
+        group: repository.group_id.as_str().into(),
+        upstream: host(&repository.upstream)?,
+        repository: repository.repository.parse().map_err(|error| format!("{error}"))?,
     })
 }
 
-/// A manifest to serve, the links that came with it, and the epoch they were read at.
-pub(crate) struct Served {
-    pub(crate) manifest: ServeManifest,
-    pub(crate) referenced: Vec<Arc<Link>>,
-    pub(crate) link_epoch: i64,
-    /// For how long it may be served without the control plane's word.
-    pub(crate) unconfirmed: Duration,
-}
-
-pub(crate) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
+pub(crate) fn serve(serve: pb::ServeManifest) -> Result<(ServeManifest, Brought), Problem> {
     let stale = match serve.stale() {
         pb::StaleReason::Unspecified => None,
         pb::StaleReason::UpstreamUnavailable => Some(StaleReason::UpstreamUnavailable),
@@ -212,9 +203,9 @@ pub(crate) fn serve(serve: pb::ServeManifest) -> Result<Served, Problem> {
     let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
     let referenced = links(serve.referenced)?;
-    let unconfirmed = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
-    let manifest = ServeManifest { manifest, age, stale };
-    Ok(Served { manifest, referenced, link_epoch: serve.link_epoch, unconfirmed })
+    let good_for = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
+    let brought = Brought { referenced, link_epoch: serve.link_epoch, good_for };
+    Ok((ServeManifest { manifest, age, stale }, brought))
 }
 
 pub(crate) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {
@@ -280,15 +271,4 @@ pub(crate) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Pr
     };
     let retry_after = wait(refused.retry_after_seconds);
     Ok(SignInResult::Refused(SignInRefused { reason, message: refused.message, retry_after }))
-}
-
-pub(crate) fn batch_to_pb(batch: &Batch) -> pb::RecordUsageRequest {
-    let usage = batch.usage.iter().map(|usage| pb::Usage {
-        repository: Some(repository_to_pb(&usage.key.at)),
-        digest: usage.key.digest.to_string(),
-        hits: i64::try_from(usage.hits).unwrap_or(i64::MAX),
-        misses: i64::try_from(usage.misses).unwrap_or(i64::MAX),
-        last_pulled_at_ms: milliseconds(usage.last_pulled_at),
-    });
-    pb::RecordUsageRequest { batch_id: batch.id.to_string(), usage: usage.collect() }
 }

@@ -7,91 +7,20 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use roadstead_proto::UpstreamHost;
 use tokio::sync::Notify;
 
-use crate::control::{GroupId, UpstreamPolicy};
+use crate::control::{
+    client::condition::{Account, PullLimit, UpstreamCondition, UpstreamReport, UpstreamState},
+    policy::{GroupId, UpstreamPolicy},
+};
 
 /// Most accounts remembered; beyond that, those are forgotten of which there is nothing to tell.
 const MAX_ACCOUNTS: usize = 10_000;
 /// Most sources remembered for an account: an upstream names them as it likes.
 const MAX_SOURCES: usize = 16;
-/// How long a limit that names no window is believed. Docker Hub's window.
-const USUAL_WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
-
-/// Whose requests an upstream counts together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Account {
-    /// The upstream.
-    pub upstream: UpstreamHost,
-    /// User name of the credentials; empty for none.
-    pub username: String,
-}
-
-/// A pull limit, as upstream told it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullLimit {
-    /// Pulls in a window.
-    pub limit: u64,
-    /// Pulls left.
-    pub remaining: u64,
-    /// The window, where it was told.
-    pub window: Option<Duration>,
-    /// When it was told.
-    pub seen_at: SystemTime,
-}
-
-impl PullLimit {
-    /// Whether fewer than `percent` of the pulls are left, as far as that is known now.
-    fn is_below(&self, percent: u8, now: SystemTime) -> bool {
-        let age = now.duration_since(self.seen_at).unwrap_or_default();
-        age < self.window.unwrap_or(USUAL_WINDOW)
-            && self.remaining.saturating_mul(100) < self.limit.saturating_mul(percent.into())
-    }
-}
-
-/// What is known of an account, for one source that upstream counts for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamCondition {
-    /// Whose it is.
-    pub account: Account,
-    /// Whom upstream counts for: an address, or an account of its own; empty where it does not say.
-    pub source: String,
-    /// Nothing is to be fetched until then.
-    pub paused_until: Option<SystemTime>,
-    /// The limit.
-    pub limit: Option<PullLimit>,
-}
-
-/// Whether an upstream answers this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamState {
-    /// Nothing is known.
-    #[default]
-    Unknown,
-    /// It answers.
-    Good,
-    /// Some requests fail.
-    Failing,
-    /// It failed repeatedly and is left alone but for a probe now and then.
-    Open,
-}
-
-/// What this node has learnt since it last told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UpstreamReport {
-    pub(crate) condition: UpstreamCondition,
-    pub(crate) state: UpstreamState,
-    /// Kind of the last failure; empty if there was none.
-    pub(crate) last_error: &'static str,
-    pub(crate) last_failed_at: Option<SystemTime>,
-    pub(crate) last_answered_at: Option<SystemTime>,
-    pub(crate) spent: Vec<(GroupId, u64)>,
-}
-
 /// What is known of one account.
 #[derive(Default)]
 struct Known {

@@ -1,23 +1,36 @@
 //! Counting pulls without waiting, and telling the control plane in batches that count once.
 
 use std::{
+    collections::VecDeque,
     hash::BuildHasher,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use quick_cache::Equivalent;
 use roadstead_proto::Digest;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::control::{
-    RepositoryRef,
-    lookup::{ContentKey, ContentKeyRef},
+    ControlError, RepositoryRef,
+    client::{
+        NodeClient,
+        usage::{Batch, Usage},
+    },
+    lookup::ContentKeyRef,
 };
+
+/// How often usage is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the last report may take at a stop.
+const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
 
 /// Locks that counting is spread over.
 const SHARDS: usize = 16;
@@ -35,37 +48,23 @@ pub enum Pull {
     Miss,
 }
 
-/// Pulls of one content.
-#[derive(Clone, Debug)]
-pub(crate) struct Usage {
-    pub(crate) key: ContentKey,
-    pub(crate) hits: u64,
-    pub(crate) misses: u64,
-    pub(crate) last_pulled_at: SystemTime,
-}
-
-/// Counts under one id, which stays the same however often they are sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) id: Uuid,
-    pub(crate) usage: Vec<Usage>,
-}
-
 /// Counts pulls. Memory is bounded: counts of the same content add up until they are taken.
-pub(crate) struct UsageCounter {
+pub struct UsageCounter {
     hasher: DefaultHashBuilder,
     shards: [Mutex<HashTable<Usage>>; SHARDS],
     uncounted: AtomicU64,
 }
 
-impl UsageCounter {
-    pub(crate) fn new() -> Self {
+impl Default for UsageCounter {
+    fn default() -> Self {
         Self { hasher: DefaultHashBuilder::default(), shards: Default::default(), uncounted: AtomicU64::new(0) }
     }
+}
 
-    /// Counts one pull. Takes a lock for no longer than an addition.
-    pub(crate) fn record(&self, at: &RepositoryRef, digest: &Digest, pull: Pull) {
-        let key = ContentKeyRef { at, digest };
+impl UsageCounter {
+    /// Counts one pull. Never waits for the control plane, and takes a lock for no longer than an addition.
+    pub fn record(&self, repository: &RepositoryRef, digest: &Digest, pull: Pull) {
+        let key = ContentKeyRef { repository, digest };
         let hash = self.hasher.hash_one(key);
         let now = SystemTime::now();
         // Other bits than those that the table uses for itself.
@@ -109,54 +108,63 @@ impl UsageCounter {
     }
 }
 
+/// Tells the control plane what was counted.
+pub(crate) struct UsageReports {
+    pub(crate) client: Arc<NodeClient>,
+    pub(crate) counter: Arc<UsageCounter>,
+}
+
+impl UsageReports {
+    /// Reports until `stop`, and once more then. If it is dropped, pulls that were not reported are lost.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        let mut pending = VecDeque::new();
+        let mut ticks = interval(REPORT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.report(&mut pending).await;
+        }
+        let last = async {
+            // What could not be sent before goes first; then what was counted meanwhile.
+            self.report(&mut pending).await;
+            if pending.is_empty() {
+                self.report(&mut pending).await;
+            }
+        };
+        let in_time = timeout(LAST_REPORT_TIME, last).await.is_ok();
+        if !in_time || !pending.is_empty() {
+            warn!(lost_batches = pending.len(), "usage could not be reported before the stop");
+        }
+    }
+
+    /// Sends what is pending, or else what was counted. What cannot be sent now stays pending under its id, and
+    /// nothing new is taken before it is sent: that bounds memory.
+    async fn report(&self, pending: &mut VecDeque<Batch>) {
+        if pending.is_empty() {
+            pending.extend(self.counter.take());
+        }
+        let uncounted = self.counter.take_uncounted();
+        if uncounted > 0 {
+            warn!(pulls = uncounted, "too many different contents at once: pulls were not counted");
+        }
+        while let Some(batch) = pending.front() {
+            match self.client.record_usage(batch).await {
+                Ok(()) => {}
+                Err(error @ (ControlError::Refused { .. } | ControlError::NotFound { .. })) => {
+                    warn!(%error, entries = batch.usage.len(), "a usage report is refused and dropped");
+                }
+                Err(error) => {
+                    debug!(%error, "usage cannot be reported now");
+                    return;
+                }
+            }
+            pending.pop_front();
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use roadstead_proto::Algorithm;
-
-    use super::*;
-
-    fn at(group: &str) -> RepositoryRef {
-        RepositoryRef {
-            group: group.into(),
-            upstream: "docker.io".parse().unwrap(),
-            repository: "library/alpine".parse().unwrap(),
-        }
-    }
-
-    #[test]
-    fn pulls_of_the_same_content_add_up() {
-        let counter = UsageCounter::new();
-        let digest = Digest::of(Algorithm::Sha256, b"a");
-        counter.record(&at("g1"), &digest, Pull::Miss);
-        counter.record(&at("g1"), &digest, Pull::Hit);
-        counter.record(&at("g1"), &digest, Pull::Hit);
-        counter.record(&at("g2"), &digest, Pull::Hit);
-        let mut counts: Vec<_> = counter
-            .take()
-            .into_iter()
-            .flat_map(|batch| batch.usage)
-            .map(|usage| (usage.key.at.group.to_string(), usage.hits, usage.misses))
-            .collect();
-        counts.sort();
-        assert_eq!(counts, [("g1".to_owned(), 2, 1), ("g2".to_owned(), 1, 0)]);
-        assert!(counter.take().is_empty());
-    }
-
-    #[test]
-    fn memory_and_batches_are_bounded() {
-        let counter = UsageCounter::new();
-        let total = MAX_COUNTED + 20_000;
-        for i in 0..total {
-            counter.record(&at("g1"), &Digest::of(Algorithm::Sha256, &i.to_be_bytes()), Pull::Hit);
-        }
-        let batches = counter.take();
-        let counted: usize = batches.iter().map(|batch| batch.usage.len()).sum();
-        assert!(batches.iter().all(|batch| batch.usage.len() <= MAX_BATCH));
-        assert!(counted <= MAX_COUNTED && counted > MAX_COUNTED / 2);
-        assert_eq!(counter.take_uncounted(), (total - counted) as u64);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What outlives the node's process: the last snapshot, links and meanings of tags, so that a node which starts while the control
+//! What outlives the node's process: the last snapshot, links and what tags resolved to, so that a node which starts while the control
 //! plane is away serves what it served before.
 //!
 //! Guarantees: a file is replaced whole or not at all, is read by its owner only, and is ignored if it is damaged, of another version
@@ -13,19 +13,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use prost::Message;
-use roadstead_proto::{Algorithm, Digest, node::v1 as pb};
+use roadstead_proto::{Algorithm, Digest};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::control::{
-    ControlClient, GroupPolicy, PolicySnapshot, UpstreamPolicy, client::translate, memory::tags::Meaning,
+use crate::{
+    control::{
+        client::saved as wire,
+        liveness::ControlLiveness,
+        memory::{links::LinkMemory, tags::TagMemory},
+        policy::Policy,
+    },
+    node_id::NodeId,
 };
 
 /// The last snapshot, in the data folder.
 const SNAPSHOT: &str = "snapshot";
-/// Links and meanings of tags, in the data folder.
+/// Links and what tags resolved to, in the data folder.
 const REMEMBERED: &str = "remembered";
 /// First word of both files, and their version.
 const MAGIC: &str = "roadstead-saved-1";
@@ -45,199 +50,105 @@ struct Kept {
     memory: Option<Digest>,
 }
 
-impl ControlClient {
-    /// Takes what an earlier process of this node kept in `folder`, and keeps what is known there from now on.
-    pub fn restore(&self, folder: &Path) {
-        if self.folder.set(folder.to_owned()).is_err() {
-            return;
-        }
-        let Some(saved) = read::<pb::SavedPolicy>(&folder.join(SNAPSHOT)) else { return };
-        let Some(policy) = saved.policy.filter(|_| saved.node_id == self.node_id.as_str()) else { return };
-        let (revision, heard_at) = (policy.revision, translate::time(saved.heard_at_ms));
-        let mut restored = PolicySnapshot::default();
-        for part in translate::snapshot(policy) {
-            match part {
-                Ok(change) => restored = restored.with(change),
-                Err(problem) => warn!(problem, "left out of the snapshot on disk"),
-            }
-        }
-        self.policy.store(Arc::new(restored.as_of(revision, heard_at)));
-        self.contact.heard_before(heard_at);
-        let (links, tags) = self.restore_memory(folder);
-        // Whatever happened meanwhile, however short that was.
-        self.doubt.raise();
-        self.has_snapshot.send_replace(true);
-        let silent_seconds = self.last_contact().as_secs();
+/// Keeps what a restart without the control plane needs.
+pub(crate) struct Saved {
+    pub(crate) folder: PathBuf,
+    pub(crate) node: NodeId,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) liveness: Arc<ControlLiveness>,
+    pub(crate) links: Arc<LinkMemory>,
+    pub(crate) tags: Arc<TagMemory>,
+}
+
+impl Saved {
+    /// Takes what an earlier process of this node saved; false if there is nothing to take.
+    pub(crate) fn restore(&self) -> bool {
+        let Some(saved) = read(&self.folder.join(SNAPSHOT)) else { return false };
+        let left_out = |problem| warn!(problem, "left out of the snapshot on disk");
+        let Some(saved) = wire::read_policy(&saved, &self.node, left_out) else { return false };
+        let revision = saved.policy.revision();
+        self.policy.restore(saved.policy);
+        self.liveness.heard_before(saved.heard_at);
+        let (links, tags) = self.restore_memory();
         info!(
             revision,
-            links, tags, silent_seconds, "serving by what was known at the last stop until the control plane answers"
+            links,
+            tags,
+            silent_seconds = self.liveness.silent_for().as_secs(),
+            "serving by what was known at the last stop until the control plane answers"
         );
+        true
     }
 
-    fn restore_memory(&self, folder: &Path) -> (usize, usize) {
-        let Some(saved) = read::<pb::SavedMemory>(&folder.join(REMEMBERED)) else { return (0, 0) };
-        if saved.node_id != self.node_id.as_str() {
-            return (0, 0);
+    fn restore_memory(&self) -> (usize, usize) {
+        let Some(memory) = read(&self.folder.join(REMEMBERED)) else { return (0, 0) };
+        let Some((links, tags)) = wire::read_memory(&memory, &self.node) else { return (0, 0) };
+        let counts = (links.len(), tags.len());
+        for (key, (link_epoch, link)) in links {
+            self.links.put(&key.repository, [link], link_epoch);
         }
-        let policy = self.policy.load();
-        let epoch = |at: &crate::control::RepositoryRef| policy.group_by_id(&at.group).map(|group| group.link_epoch);
-        let (mut links, mut tags) = (0, 0);
-        for saved in saved.links {
-            let (Some(at), Some(link)) = (saved.repository, saved.link) else { continue };
-            let (Ok(at), Ok(link)) = (translate::repository(at), translate::link(link)) else { continue };
-            if let Some(epoch) = epoch(&at) {
-                self.links.put(&at, link, saved.link_epoch, epoch);
-                links += 1;
-            }
+        for ((repository, tag), remembered) in tags {
+            self.tags.put(&repository, &tag, remembered);
         }
-        for saved in saved.tags {
-            let (Some(at), Some(link)) = (saved.repository, saved.manifest) else { continue };
-            let (Ok(at), Ok(manifest)) = (translate::repository(at), translate::link(link)) else { continue };
-            let (Ok(tag), Some(epoch)) = (saved.tag.parse(), epoch(&at)) else { continue };
-            let confirmed_at = translate::time(saved.confirmed_at_ms);
-            let good_until = translate::time(saved.good_until_ms);
-            let meaning = Meaning { manifest, link_epoch: saved.link_epoch, confirmed_at, good_until };
-            self.tags.put(&at, &tag, meaning, epoch);
-            tags += 1;
-        }
-        (links, tags)
+        counts
     }
 
     /// Keeps what is known, soon after it changed and at the stop.
-    pub(crate) async fn keep_saved(&self, stop: &CancellationToken) {
-        let Some(folder) = self.folder.get().cloned() else { return };
+    pub(crate) async fn keep(&self, stop: &CancellationToken) {
         let mut kept = Kept::default();
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.save(&folder, &mut kept, false).await;
+            self.save(&mut kept, false).await;
         }
-        self.save(&folder, &mut kept, true).await;
+        self.save(&mut kept, true).await;
     }
 
-    async fn save(&self, folder: &Path, kept: &mut Kept, is_last: bool) {
-        if !self.has_snapshot() {
+    async fn save(&self, kept: &mut Kept, is_last: bool) {
+        if !self.policy.has_snapshot() {
             return;
         }
         let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);
-        let policy = self.policy();
+        let policy = self.policy.current();
         if is_last || policy.revision() != kept.revision || is_due(kept.policy_at, LAST_WORD_EVERY) {
-            let heard_at = SystemTime::now().checked_sub(self.last_contact()).unwrap_or(SystemTime::UNIX_EPOCH);
-            let saved = pb::SavedPolicy {
-                node_id: self.node_id.to_string(),
-                heard_at_ms: translate::milliseconds(heard_at),
-                policy: Some(policy_to_pb(&policy)),
-            };
-            write(folder.join(SNAPSHOT), saved.encode_to_vec()).await;
+            let heard_at = SystemTime::now().checked_sub(self.liveness.silent_for()).unwrap_or(SystemTime::UNIX_EPOCH);
+            write(self.folder.join(SNAPSHOT), wire::policy_to_bytes(&self.node, heard_at, &policy)).await;
             (kept.revision, kept.policy_at) = (policy.revision(), Some(Instant::now()));
         }
         if is_last || is_due(kept.memory_at, MEMORY_EVERY) {
-            let memory = self.memory_to_pb().encode_to_vec();
+            let memory = wire::memory_to_bytes(&self.node, self.links.all(), self.tags.all());
             let digest = Digest::of(Algorithm::Sha256, &memory);
             if kept.memory != Some(digest) {
-                write(folder.join(REMEMBERED), memory).await;
+                write(self.folder.join(REMEMBERED), memory).await;
             }
             (kept.memory, kept.memory_at) = (Some(digest), Some(Instant::now()));
         }
     }
-
-    fn memory_to_pb(&self) -> pb::SavedMemory {
-        let links = self.links.all().into_iter().map(|(key, (link_epoch, link))| pb::SavedLink {
-            repository: Some(translate::repository_to_pb(&key.at)),
-            link: Some(translate::link_to_pb(&link)),
-            link_epoch,
-        });
-        let tags = self.tags.all().into_iter().map(|((at, tag), meaning)| pb::SavedTag {
-            repository: Some(translate::repository_to_pb(&at)),
-            tag: tag.to_string(),
-            manifest: Some(translate::link_to_pb(&meaning.manifest)),
-            link_epoch: meaning.link_epoch,
-            confirmed_at_ms: translate::milliseconds(meaning.confirmed_at),
-            good_until_ms: translate::milliseconds(meaning.good_until),
-        });
-        pb::SavedMemory { node_id: self.node_id.to_string(), links: links.collect(), tags: tags.collect() }
-    }
 }
 
-fn policy_to_pb(policy: &PolicySnapshot) -> pb::PolicySnapshot {
-    pb::PolicySnapshot {
-        revision: policy.revision(),
-        groups: policy.groups().map(|group| group_to_pb(group)).collect(),
-        upstreams: policy.upstreams().map(|upstream| upstream_to_pb(upstream)).collect(),
-        keys: policy
-            .keys()
-            .map(|key| pb::PublicKey {
-                id: key.id.clone(),
-                ed25519: key.ed25519.to_vec(),
-                not_after_ms: key.not_after.map_or(0, translate::milliseconds),
-            })
-            .collect(),
-        revocations: policy
-            .revocations()
-            .map(|revocation| pb::Revocation {
-                token_id: revocation.id,
-                forget_after_ms: translate::milliseconds(revocation.forget_after),
-                user_epoch: revocation.before_epoch.unwrap_or_default(),
-            })
-            .collect(),
-        conditions: Vec::new(),
-    }
-}
-
-fn group_to_pb(group: &GroupPolicy) -> pb::GroupPolicy {
-    let texts = |all: &[roadstead_proto::ImagePattern]| all.iter().map(ToString::to_string).collect();
-    pb::GroupPolicy {
-        id: group.id.to_string(),
-        path: group.path.to_string(),
-        enabled: group.enabled,
-        anonymous_pull: group.anonymous_pull,
-        upstreams: group.upstreams.iter().map(ToString::to_string).collect(),
-        link_epoch: group.link_epoch,
-        credential_epoch: group.credential_epoch,
-        frozen: group.frozen,
-        access_epoch: group.access_epoch,
-        old_paths: group.old_paths.iter().map(ToString::to_string).collect(),
-        allowed_images: texts(&group.allowed_images),
-        denied_images: texts(&group.denied_images),
-    }
-}
-
-fn upstream_to_pb(upstream: &UpstreamPolicy) -> pb::UpstreamPolicy {
-    pb::UpstreamPolicy {
-        host: upstream.host.to_string(),
-        url: upstream.url.to_string(),
-        token_hosts: upstream.token_hosts.clone(),
-        ca_pem: upstream.ca_pem.clone(),
-        redirect_hosts: upstream.redirect_hosts.clone(),
-        reserve_percent: upstream.reserve_percent.into(),
-    }
-}
-
-/// What a file holds; `None`, with a line in the log, if it is not to be used.
-fn read<M: Message + Default>(path: &Path) -> Option<M> {
+/// Returns what a file holds; `None`, with a line in the log, if it is not to be used.
+fn read(path: &Path) -> Option<Vec<u8>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            warn!(path = %path.display(), %error, "what was kept cannot be read");
+            warn!(path = %path.display(), %error, "what was saved cannot be read");
             return None;
         }
     };
-    let message = open(&bytes);
-    if message.is_none() {
-        warn!(path = %path.display(), "what was kept is damaged or of another version; ignored");
+    let body = open(&bytes).map(<[u8]>::to_vec);
+    if body.is_none() {
+        warn!(path = %path.display(), "what was saved is damaged or of another version; ignored");
     }
-    message
+    body
 }
 
-/// `MAGIC DIGEST\n`, then the message.
-fn open<M: Message + Default>(bytes: &[u8]) -> Option<M> {
+/// `MAGIC DIGEST\n`, then the body.
+fn open(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (magic, digest) = std::str::from_utf8(&bytes[..end]).ok()?.split_once(' ')?;
     let body = &bytes[end + 1..];
-    (magic == MAGIC && digest == Digest::of(Algorithm::Sha256, body).to_string())
-        .then(|| M::decode(body).ok())
-        .flatten()
+    (magic == MAGIC && digest == Digest::of(Algorithm::Sha256, body).to_string()).then_some(body)
 }
 
 fn seal(body: &[u8]) -> Vec<u8> {
@@ -246,7 +157,7 @@ fn seal(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Replaces a file. What cannot be kept is only logged: it matters to a node that starts while the control plane is away.
+/// Replaces a file. What cannot be kept is only logged: it matters to a node that starts while the control plane is unavailable.
 async fn write(path: PathBuf, body: Vec<u8>) {
     let shown = path.display().to_string();
     let written = tokio::task::spawn_blocking(move || replace(&path, &seal(&body))).await;

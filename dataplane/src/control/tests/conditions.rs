@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     super::{
         Account, PullLimit, UpstreamPolicy, UpstreamState,
-        fake::{Fake, Told, changes, snapshot},
+        fake::{Fake, FakeWatch, changes, snapshot},
     },
     run, until,
 };
@@ -63,7 +63,7 @@ async fn what_is_learnt_is_told_in_batches_that_are_repeated_until_they_are_take
     fake.script(|script| script.upstream_answers_lost = 2);
     let client = fake.client();
     let _running = run(&client);
-    let conditions = client.conditions();
+    let conditions = &client.conditions;
     conditions.note_spent(&account("ci"), &"g1".into());
     conditions.note_spent(&account("ci"), &"g1".into());
     conditions.note_limit(&account("ci"), "192.0.2.1", limit(76), 10);
@@ -87,7 +87,7 @@ async fn a_pause_and_a_dwindling_limit_and_an_open_circuit_are_told_at_once() {
     let client = fake.client();
     let _running = run(&client);
     sleep(Duration::from_secs(1)).await;
-    let conditions = client.conditions();
+    let conditions = &client.conditions;
     let started = Instant::now();
     conditions.note_pause(&account("a"), SystemTime::now() + Duration::from_secs(60));
     until(|| told(&fake).len() == 1).await;
@@ -109,7 +109,7 @@ async fn what_was_learnt_last_is_told_at_the_stop() {
     let client = fake.client();
     let (stop, running) = run(&client);
     sleep(Duration::from_millis(10)).await;
-    client.conditions().note_spent(&account("ci"), &"g1".into());
+    client.conditions.note_spent(&account("ci"), &"g1".into());
     stop.cancel();
     running.await.unwrap();
     assert_eq!(told(&fake).len(), 1);
@@ -139,17 +139,17 @@ async fn what_other_nodes_learnt_counts_here_and_old_news_do_not() {
         Change::Condition(condition("plenty", 1, now - Duration::from_secs(1), 0)),
         Change::Condition(condition("old", 0, now - Duration::from_secs(61), 0)),
     ];
-    fake.script(|script| script.watches.push_back(Told::Events(vec![first, changes(8, later)])));
+    fake.script(|script| script.watches.push_back(FakeWatch::Events(vec![first, changes(8, later)])));
     let client = fake.client();
     let _running = run(&client);
-    until(|| client.policy().revision() == 8).await;
-    let is_short = |username: &str| client.conditions().is_short(&policy(10), username);
+    until(|| client.policy.current().revision() == 8).await;
+    let is_short = |username: &str| client.conditions.is_short(&policy(10), username);
     let short = ["low", "plenty", "paused", "old", "unheard of"].map(is_short);
     assert_eq!(short, [true, false, true, false, false]);
-    assert!(!client.conditions().is_short(&policy(0), "low"), "nothing is to be kept");
-    let paused_until = client.conditions().paused_until(&account("paused"), now).unwrap();
+    assert!(!client.conditions.is_short(&policy(0), "low"), "nothing is to be kept");
+    let paused_until = client.conditions.paused_until(&account("paused"), now).unwrap();
     assert_eq!(milliseconds(paused_until), milliseconds(soon));
-    assert_eq!(client.conditions().paused_until(&account("paused"), soon), None);
+    assert_eq!(client.conditions.paused_until(&account("paused"), soon), None);
     sleep(Duration::from_secs(20)).await;
     assert!(told_nothing(&fake), "what was told is not told back: {:?}", super::conditions::told(&fake));
 }

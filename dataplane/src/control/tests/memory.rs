@@ -10,33 +10,28 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{
-        ContentKind, ControlClient, Link, Recorded, TagOutcome, TagResolution,
-        fake::{Fake, Told, changes, group, snapshot},
+        ContentKind, Control, Link, Recorded, TagOutcome, TagResolution,
+        fake::{Fake, FakeWatch, changes, group, snapshot},
     },
-    at, digest, run, until,
+    digest, repository, run, until,
 };
 
 /// A fake that has told a group with link and credential epoch 5, and a client that knows it.
-async fn told() -> (Fake, Arc<ControlClient>, mpsc::UnboundedSender<pb::WatchResponse>) {
+async fn told() -> (Fake, Arc<Control>, mpsc::UnboundedSender<pb::WatchResponse>) {
     let fake = Fake::default();
     let (tell, told) = mpsc::unbounded_channel();
-    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
     let client = fake.client();
     run(&client);
     tell.send(snapshot(1, vec![group("g1", "acme", 5, 5)])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     (fake, client, tell)
 }
 
-async fn move_epochs(
-    client: &ControlClient,
-    tell: &mpsc::UnboundedSender<pb::WatchResponse>,
-    links: i64,
-    credentials: i64,
-) {
-    let revision = client.policy().revision() + 1;
+async fn move_epochs(client: &Control, tell: &mpsc::UnboundedSender<pb::WatchResponse>, links: i64, credentials: i64) {
+    let revision = client.policy.current().revision() + 1;
     tell.send(changes(revision, vec![Change::Group(group("g1", "acme", links, credentials))])).unwrap();
-    until(|| client.policy().revision() == revision).await;
+    until(|| client.policy.current().revision() == revision).await;
 }
 
 fn link(digest: &Digest, kind: pb::ContentKind) -> pb::Link {
@@ -53,27 +48,31 @@ async fn links_are_asked_for_once_and_bring_what_the_manifest_refers_to() {
         link_epoch: 5,
     };
     fake.script(|script| script.links = answer);
-    let found = client.link(&at("g1"), &manifest).await.unwrap().unwrap();
+    let found = client.links.get(&repository("g1"), &manifest).await.unwrap().unwrap();
     assert_eq!((found.kind, found.size_bytes, found.media_type.as_str()), (ContentKind::Manifest, 3, "a/b"));
-    assert!(client.link(&at("g1"), &manifest).await.unwrap().is_some());
-    assert!(client.link(&at("g1"), &layer).await.unwrap().is_some());
-    assert!(client.remembered_link(&at("g2"), &layer).is_none());
+    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().is_some());
+    assert!(client.links.get(&repository("g1"), &layer).await.unwrap().is_some());
+    assert!(client.links.remembered(&repository("g2"), &layer).is_none());
     assert_eq!(fake.script(|script| script.links_asked), 1);
     move_epochs(&client, &tell, 6, 5).await;
-    assert!(client.remembered_link(&at("g1"), &manifest).is_none(), "links were removed");
+    assert!(client.links.remembered(&repository("g1"), &manifest).is_none(), "links were removed");
     // The answer is still of epoch 5: it is told, but not remembered.
-    assert!(client.link(&at("g1"), &manifest).await.unwrap().is_some());
-    assert!(client.remembered_link(&at("g1"), &manifest).is_none());
+    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().is_some());
+    assert!(client.links.remembered(&repository("g1"), &manifest).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn that_there_is_no_link_is_not_remembered() {
     let (fake, client, _tell) = told().await;
-    assert!(client.link(&at("g1"), &digest("a")).await.unwrap().is_none());
-    assert!(client.link(&at("g1"), &digest("a")).await.unwrap().is_none());
+    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().is_none());
+    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().is_none());
     assert_eq!(fake.script(|script| script.links_asked), 2);
     fake.script(|script| script.links.link = Some(link(&digest("b"), pb::ContentKind::Blob)));
-    assert_eq!(client.link(&at("g1"), &digest("a")).await.unwrap_err().kind(), "bad_answer", "another digest");
+    assert_eq!(
+        client.links.get(&repository("g1"), &digest("a")).await.unwrap_err().kind(),
+        "bad_answer",
+        "another digest"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,18 +88,18 @@ async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references
     };
     fake.script(|script| script.serve = Some(serve));
     let tag = "latest".parse().unwrap();
-    let TagResolution::Serve(served) = client.resolve_tag(&at("g1"), &tag).await.unwrap() else { panic!() };
+    let TagResolution::Serve(served) = client.tags.resolve(&repository("g1"), &tag).await.unwrap() else { panic!() };
     assert_eq!((served.manifest.digest, served.age.as_secs()), (digest("m"), 60));
-    assert!(client.remembered_link(&at("g1"), &digest("m")).is_some());
-    assert!(client.remembered_link(&at("g1"), &digest("l")).is_some());
+    assert!(client.links.remembered(&repository("g1"), &digest("m")).is_some());
+    assert!(client.links.remembered(&repository("g1"), &digest("l")).is_some());
     let new = Link { digest: digest("n"), kind: ContentKind::Manifest, size_bytes: 1, media_type: String::new() };
-    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::BeingDeleted);
-    assert!(client.remembered_link(&at("g1"), &new.digest).is_none());
+    assert_eq!(client.links.record(&repository("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::BeingDeleted);
+    assert!(client.links.remembered(&repository("g1"), &new.digest).is_none());
     fake.script(|script| {
         script.recorded = pb::RecordLinkResponse { recorded: true, link_epoch: 5, ..Default::default() }
     });
-    assert_eq!(client.record_link(&at("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::Recorded);
-    assert!(client.remembered_link(&at("g1"), &new.digest).is_some());
+    assert_eq!(client.links.record(&repository("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::Recorded);
+    assert!(client.links.remembered(&repository("g1"), &new.digest).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,17 +112,17 @@ async fn credentials_are_asked_for_once_per_epoch() {
     };
     let (group, hub) = ("g1".into(), "docker.io".parse().unwrap());
     fake.script(|script| script.credential = credential("a", 5));
-    let first = client.credential(&group, &hub).await.unwrap().unwrap();
-    client.credential(&group, &hub).await.unwrap();
+    let first = client.credentials.get(&group, &hub).await.unwrap().unwrap();
+    client.credentials.get(&group, &hub).await.unwrap();
     assert_eq!(fake.script(|script| script.credentials_asked), 1);
     move_epochs(&client, &tell, 5, 6).await;
     fake.script(|script| script.credential = credential("b", 6));
-    let second = client.credential(&group, &hub).await.unwrap().unwrap();
+    let second = client.credentials.get(&group, &hub).await.unwrap().unwrap();
     assert_ne!(first.id(), second.id());
     move_epochs(&client, &tell, 5, 7).await;
     fake.script(|script| script.credential = pb::GetCredentialResponse { credential_epoch: 7, ..Default::default() });
-    assert!(client.credential(&group, &hub).await.unwrap().is_none());
-    assert!(client.credential(&group, &hub).await.unwrap().is_none());
+    assert!(client.credentials.get(&group, &hub).await.unwrap().is_none());
+    assert!(client.credentials.get(&group, &hub).await.unwrap().is_none());
     assert_eq!(fake.script(|script| script.credentials_asked), 3);
 }
 
@@ -131,9 +130,9 @@ async fn credentials_are_asked_for_once_per_epoch() {
 async fn failures_are_told_apart() {
     let (_fake, client, _tell) = told().await;
     let tag = "latest".parse().unwrap();
-    let hangs = client.report_tag(&at("g1"), &tag, TagOutcome::NotFound).await.unwrap_err();
+    let hangs = client.tags.report(&repository("g1"), &tag, TagOutcome::NotFound).await.unwrap_err();
     assert_eq!((hangs.kind(), hangs.retryable()), ("timeout", true));
-    assert_eq!(client.resolve_tag(&at("g1"), &tag).await.unwrap_err().kind(), "bad_answer", "no decision");
-    assert_eq!(client.claim_garbage("store", 10, false).await.unwrap_err().kind(), "bad_answer", "no digest");
-    assert_eq!(client.confirm_garbage("claim", &[]).await.unwrap_err().kind(), "node_refused");
+    assert_eq!(client.tags.resolve(&repository("g1"), &tag).await.unwrap_err().kind(), "bad_answer", "no decision");
+    assert_eq!(client.client.claim_garbage("store", 10, false).await.unwrap_err().kind(), "bad_answer", "no digest");
+    assert_eq!(client.client.confirm_garbage("claim", &[]).await.unwrap_err().kind(), "node_refused");
 }

@@ -1,7 +1,7 @@
 //! The watch under simulated trouble: three nodes and two replicas on a network whose messages are delayed, held and dropped, with
 //! replicas that crash and come back, while groups change and are purged. Each seed is one history.
 //!
-//! Real: the node's whole client (watch, replicas, contact, doubt), tonic and HTTP/2, with the keep-alive of the executable. Simulated: time, the
+//! Real: the node's whole client (watch, replicas, liveness, staleness), tonic and HTTP/2, with the keep-alive of the executable. Simulated: time, the
 //! network, and the control plane ([`replica`]): its watch tells a change log in memory, as the real one tells its database's, because SQLite
 //! brings threads, which no seed orders. The real one is held to the same rules by `control/tests` and the end-to-end chaos tests.
 //!
@@ -61,7 +61,7 @@ fn mend(sim: &mut turmoil::Sim<'_>) {
     }
 }
 
-/// Plays the history of a seed; tells what went wrong, if anything did, and how often nodes were in doubt.
+/// Plays the history of a seed; tells what went wrong, if anything did, and how often nodes had to check.
 fn play(seed: u64) -> Result<usize, String> {
     seeded::begin(Some(seed));
     let mut sim = turmoil::Builder::new()
@@ -101,7 +101,7 @@ fn play(seed: u64) -> Result<usize, String> {
     if !seen.have_all(NODES.len(), last) {
         return Err(format!("not all nodes came to revision {last} in time: {:?}", seen.revisions));
     }
-    Ok(seen.doubts)
+    Ok(seen.checks)
 }
 
 #[test]
@@ -111,13 +111,13 @@ fn whatever_happens_on_the_network_nodes_know_what_was_at_their_revision_and_com
         Some(seed) => seed..seed + 1,
         None => 0..number("ROADSTEAD_SEEDS").unwrap_or(SEEDS),
     };
-    let mut doubts = 0;
+    let mut checks = 0;
     for seed in seeds {
         match play(seed) {
-            Ok(times) => doubts += times,
+            Ok(times) => checks += times,
             Err(problem) => panic!("ROADSTEAD_SEED={seed}: {problem}"),
         }
     }
     seeded::begin(None);
-    assert!(doubts > 0, "nothing was disturbed");
+    assert!(checks > 0, "nothing was disturbed");
 }

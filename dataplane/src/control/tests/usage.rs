@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     super::{Pull, fake::Fake},
-    at, digest, run, until,
+    digest, repository, run, until,
 };
 
 #[tokio::test(start_paused = true)]
@@ -15,10 +15,10 @@ async fn a_report_is_repeated_under_its_id_until_it_is_taken() {
     fake.script(|script| script.usage_answers_lost = 2);
     let client = fake.client();
     let _running = run(&client);
-    client.record_usage(&at("g1"), &digest("a"), Pull::Miss);
-    client.record_usage(&at("g1"), &digest("a"), Pull::Hit);
+    client.usage.record(&repository("g1"), &digest("a"), Pull::Miss);
+    client.usage.record(&repository("g1"), &digest("a"), Pull::Hit);
     until(|| fake.script(|script| !script.usage.is_empty())).await;
-    client.record_usage(&at("g1"), &digest("a"), Pull::Hit);
+    client.usage.record(&repository("g1"), &digest("a"), Pull::Hit);
     sleep(Duration::from_secs(60)).await;
     let reports = fake.script(|script| script.usage.clone());
     assert_eq!(reports.len(), 4);
@@ -35,9 +35,9 @@ async fn what_was_counted_last_is_reported_at_the_stop() {
     fake.script(|script| script.usage_answers_lost = 1);
     let client = fake.client();
     let (stop, running) = run(&client);
-    client.record_usage(&at("g1"), &digest("a"), Pull::Hit);
+    client.usage.record(&repository("g1"), &digest("a"), Pull::Hit);
     until(|| fake.script(|script| !script.usage.is_empty())).await;
-    client.record_usage(&at("g1"), &digest("b"), Pull::Hit);
+    client.usage.record(&repository("g1"), &digest("b"), Pull::Hit);
     stop.cancel();
     running.await.unwrap();
     let digests: Vec<_> =

@@ -10,7 +10,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    super::fake::{Fake, Told, changes, group, snapshot},
+    super::fake::{Fake, FakeWatch, changes, group, snapshot},
     REGISTRY_URL, run, until,
 };
 
@@ -18,14 +18,14 @@ use super::{
 async fn a_snapshot_and_changes_make_the_policy() {
     let fake = Fake::default();
     let (tell, told) = mpsc::unbounded_channel();
-    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
     let client = fake.client();
-    assert!(!client.has_snapshot());
+    assert!(!client.policy.has_snapshot());
     let _running = run(&client);
     tell.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
-    client.wait_for_snapshot().await;
-    let policy = client.policy();
-    assert_eq!((policy.revision(), client.has_snapshot()), (7, true));
+    client.policy.wait_for_snapshot().await;
+    let policy = client.policy.current();
+    assert_eq!((policy.revision(), client.policy.has_snapshot()), (7, true));
     assert_eq!(policy.group(&"acme".parse().unwrap()).unwrap().id.as_str(), "g1");
     assert!(policy.key("k1").is_some() && policy.upstream(&"docker.io".parse().unwrap()).is_some());
     assert_eq!(fake.script(|script| script.authorizations.clone()), ["Bearer rs_node_x"]);
@@ -33,8 +33,8 @@ async fn a_snapshot_and_changes_make_the_policy() {
     let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after_ms: i64::MAX, user_epoch: 0 };
     let renamed = Change::Group(group("g1", "umbrella", 2, 1));
     tell.send(changes(9, vec![renamed, Change::Revocation(revoked)])).unwrap();
-    until(|| client.policy().revision() == 9).await;
-    let policy = client.policy();
+    until(|| client.policy.current().revision() == 9).await;
+    let policy = client.policy.current();
     assert!(policy.group(&"acme".parse().unwrap()).is_none() && policy.is_revoked("t1", 0));
     assert_eq!(policy.group(&"umbrella".parse().unwrap()).unwrap().link_epoch, 2);
 }
@@ -44,32 +44,32 @@ async fn a_lost_watch_is_resumed_from_the_revision_that_is_known() {
     let fake = Fake::default();
     let later = changes(8, vec![Change::DeletedGroupId("g1".to_owned())]);
     fake.script(|script| {
-        script.watches.push_back(Told::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)])]));
-        script.watches.push_back(Told::Events(vec![later]));
+        script.watches.push_back(FakeWatch::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)])]));
+        script.watches.push_back(FakeWatch::Events(vec![later]));
     });
     let client = fake.client();
     let _running = run(&client);
-    until(|| client.policy().revision() == 8).await;
+    until(|| client.policy.current().revision() == 8).await;
     assert_eq!(fake.script(|script| script.resumed_from.clone()), [0, 7]);
-    assert!(client.policy().group(&"acme".parse().unwrap()).is_none());
+    assert!(client.policy.current().group(&"acme".parse().unwrap()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_control_plane_that_is_away_is_asked_less_and_less_often_and_what_is_known_stays() {
     let fake = Fake::default();
-    fake.script(|script| script.watches.push_back(Told::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)])])));
+    fake.script(|script| script.watches.push_back(FakeWatch::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)])])));
     let client = fake.client();
     let _running = run(&client);
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     sleep(Duration::from_secs(60)).await;
     let attempts = fake.script(|script| script.resumed_from.len());
     // At least one in five seconds; at most five in the first second and one in two and a half thereafter.
     assert!((12..=32).contains(&attempts), "{attempts}");
-    assert!(client.policy().group(&"acme".parse().unwrap()).is_some());
-    assert!(client.last_contact() >= Duration::from_secs(59), "{:?}", client.last_contact());
-    fake.script(|script| script.watches.push_back(Told::Events(vec![snapshot(8, vec![])])));
-    timeout(Duration::from_secs(6), until(|| client.policy().revision() == 8)).await.unwrap();
-    assert!(client.last_contact() < Duration::from_secs(1));
+    assert!(client.policy.current().group(&"acme".parse().unwrap()).is_some());
+    assert!(client.liveness.silent_for() >= Duration::from_secs(59), "{:?}", client.liveness.silent_for());
+    fake.script(|script| script.watches.push_back(FakeWatch::Events(vec![snapshot(8, vec![])])));
+    timeout(Duration::from_secs(6), until(|| client.policy.current().revision() == 8)).await.unwrap();
+    assert!(client.liveness.silent_for() < Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,20 +77,20 @@ async fn a_silent_watch_is_opened_anew_and_heartbeats_keep_it() {
     let fake = Fake::default();
     let (tell, told) = mpsc::unbounded_channel();
     fake.script(|script| {
-        script.watches.push_back(Told::Live(told));
-        script.watches.push_back(Told::Events(vec![snapshot(8, vec![])]));
+        script.watches.push_back(FakeWatch::Live(told));
+        script.watches.push_back(FakeWatch::Events(vec![snapshot(8, vec![])]));
     });
     let client = fake.client();
     let _running = run(&client);
     tell.send(snapshot(7, vec![])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     for _ in 0..10 {
         sleep(Duration::from_secs(5)).await;
         tell.send(pb::WatchResponse { revision: 7, event: Some(Event::Heartbeat(pb::Heartbeat {})) }).unwrap();
     }
-    assert_eq!(client.policy().revision(), 7);
+    assert_eq!(client.policy.current().revision(), 7);
     let silent_since = Instant::now();
-    until(|| client.policy().revision() == 8).await;
+    until(|| client.policy.current().revision() == 8).await;
     assert!((12..14).contains(&silent_since.elapsed().as_secs()));
 }
 
@@ -99,27 +99,30 @@ async fn a_change_that_makes_no_sense_is_answered_by_asking_for_everything() {
     let fake = Fake::default();
     let nonsense = changes(8, vec![Change::Group(group("g1", "//", 2, 1))]);
     fake.script(|script| {
-        script.watches.push_back(Told::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)]), nonsense]));
+        script.watches.push_back(FakeWatch::Ends(vec![snapshot(7, vec![group("g1", "acme", 1, 1)]), nonsense]));
         // One group that is not understood costs that group only.
         script
             .watches
-            .push_back(Told::Events(vec![snapshot(9, vec![group("g1", "//", 2, 1), group("g2", "b", 1, 1)])]));
+            .push_back(FakeWatch::Events(vec![snapshot(9, vec![group("g1", "//", 2, 1), group("g2", "b", 1, 1)])]));
     });
     let client = fake.client();
     let _running = run(&client);
-    until(|| client.policy().revision() == 9).await;
+    until(|| client.policy.current().revision() == 9).await;
     assert_eq!(fake.script(|script| script.resumed_from.clone()), [0, 0]);
-    assert!(client.policy().group_by_id(&"g1".into()).is_none() && client.policy().group_by_id(&"g2".into()).is_some());
+    assert!(
+        client.policy.current().group_by_id(&"g1".into()).is_none()
+            && client.policy.current().group_by_id(&"g2".into()).is_some()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_node_keeps_trying() {
     let fake = Fake::default();
     fake.script(|script| {
-        script.watches.push_back(Told::Refusal(Status::permission_denied("no node")));
-        script.watches.push_back(Told::Events(vec![snapshot(1, vec![])]));
+        script.watches.push_back(FakeWatch::Refusal(Status::permission_denied("no node")));
+        script.watches.push_back(FakeWatch::Events(vec![snapshot(1, vec![])]));
     });
     let client = fake.client();
     let _running = run(&client);
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
 }

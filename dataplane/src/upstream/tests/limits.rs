@@ -159,6 +159,6 @@ async fn limits_are_read_from_every_answer_of_upstream_and_of_nobody_else() {
     check(5, "a token service's failure");
     blob(&client, &target).await.unwrap();
     assert_eq!(cdn.seen().len(), 1);
-    // Told without a source: that of another one is as good.
+    // FakeWatch without a source: that of another one is as good.
     check(4, "a redirect, whose target does not count");
 }

@@ -1,15 +1,18 @@
 use std::os::unix::fs::PermissionsExt;
 
+use roadstead_proto::node::v1 as pb;
+
 use super::*;
 use crate::{
     control::{
-        ContentKind, Link, Pull, RepositoryRef, StaleReason,
-        fake::{Fake, Told, group, snapshot},
+        ContentKind, Control, Link, NodeIdentity, Pull, RepositoryRef, StaleReason,
+        client::translate,
+        fake::{Fake, FakeWatch, group, snapshot},
     },
     node_id::NodeId,
 };
 
-fn at() -> RepositoryRef {
+fn repository() -> RepositoryRef {
     RepositoryRef {
         group: "g1".into(),
         upstream: "docker.io".parse().unwrap(),
@@ -17,11 +20,9 @@ fn at() -> RepositoryRef {
     }
 }
 
-fn client(fake: &Fake, folder: &Path) -> Arc<ControlClient> {
-    let client =
-        ControlClient::new(fake.channel(), &"rs_node_x".into(), "node-1", NodeId::open(folder).unwrap()).unwrap();
-    client.restore(folder);
-    client
+fn client(fake: &Fake, folder: &Path) -> Arc<Control> {
+    let node = NodeIdentity { name: "node-1".to_owned(), id: NodeId::open(folder).unwrap() };
+    Control::connect(fake.channel(), &"rs_node_x".into(), node, Some(folder.to_owned())).unwrap()
 }
 
 /// A node that heard a snapshot, was told a tag, and stopped.
@@ -31,7 +32,7 @@ async fn lived(folder: &Path) -> Link {
     if let Some(pb::watch_response::Event::Snapshot(snapshot)) = &mut told.event {
         snapshot.revocations.push(pb::Revocation {
             token_id: "t-revoked".to_owned(),
-            forget_after_ms: translate::milliseconds(SystemTime::now() + Duration::from_secs(600)),
+            forget_after_ms: i64::MAX,
             user_epoch: 0,
         });
     }
@@ -42,7 +43,7 @@ async fn lived(folder: &Path) -> Link {
         media_type: "x/y".to_owned(),
     };
     fake.script(|script| {
-        script.watches.push_back(Told::Events(vec![told]));
+        script.watches.push_back(FakeWatch::Events(vec![told]));
         script.serve = Some(pb::ServeManifest {
             manifest: Some(translate::link_to_pb(&link)),
             link_epoch: 3,
@@ -53,9 +54,9 @@ async fn lived(folder: &Path) -> Link {
     let (client, stop) = (client(&fake, folder), CancellationToken::new());
     let (running, stopping) = (Arc::clone(&client), stop.clone());
     let run = tokio::spawn(async move { running.run("", stopping).await });
-    client.wait_for_snapshot().await;
-    client.resolve_tag(&at(), &"latest".parse().unwrap()).await.unwrap();
-    client.record_usage(&at(), &link.digest, Pull::Hit);
+    client.policy.wait_for_snapshot().await;
+    client.tags.resolve(&repository(), &"latest".parse().unwrap()).await.unwrap();
+    client.usage.record(&repository(), &link.digest, Pull::Hit);
     stop.cancel();
     run.await.unwrap();
     link
@@ -72,15 +73,15 @@ async fn what_was_known_is_known_after_a_restart_without_the_control_plane() {
         assert!(!String::from_utf8_lossy(&text).contains("rs_node_x"), "{file} holds the node's token");
     }
     let client = client(&Fake::default(), folder.path());
-    let policy = client.policy();
-    assert_eq!((client.has_snapshot(), policy.revision()), (true, 7));
+    let policy = client.policy.current();
+    assert_eq!((client.policy.has_snapshot(), policy.revision()), (true, 7));
     assert!(policy.key("k1").is_some() && policy.is_revoked("t-revoked", 0));
     assert!(policy.group(&"acme".parse().unwrap()).is_some_and(|group| group.anonymous_pull));
     assert!(policy.upstream(&"docker.io".parse().unwrap()).is_some());
-    assert_eq!(client.remembered_link(&at(), &link.digest).as_deref(), Some(&link));
-    let served = client.remembered_tag(&at(), &"latest".parse().unwrap()).unwrap().unwrap();
+    assert_eq!(client.links.remembered(&repository(), &link.digest).as_deref(), Some(&link));
+    let served = client.tags.remembered(&repository(), &"latest".parse().unwrap()).unwrap().unwrap();
     assert_eq!((&*served.manifest, served.stale), (&link, Some(StaleReason::ControlUnavailable)));
-    assert!(client.last_contact() < Duration::from_secs(60));
+    assert!(client.liveness.silent_for() < Duration::from_secs(60));
 }
 
 #[tokio::test]
@@ -106,11 +107,11 @@ async fn a_restored_node_asks_for_everything_anew() {
     let folder = tempfile::tempdir().unwrap();
     lived(folder.path()).await;
     let fake = Fake::default();
-    fake.script(|script| script.watches.push_back(Told::Events(vec![snapshot(9, vec![])])));
+    fake.script(|script| script.watches.push_back(FakeWatch::Events(vec![snapshot(9, vec![])])));
     let (client, stop) = (client(&fake, folder.path()), CancellationToken::new());
     let (running, stopping) = (Arc::clone(&client), stop.clone());
     let run = tokio::spawn(async move { running.run("", stopping).await });
-    while client.policy().revision() != 9 {
+    while client.policy.current().revision() != 9 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(fake.script(|script| script.resumed_from.clone()), [0]);

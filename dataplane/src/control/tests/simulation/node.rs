@@ -14,7 +14,7 @@ use super::{
     replica::{Changes, GROUPS, PORT, id},
 };
 use crate::{
-    control::{ControlClient, PolicySnapshot, sync::staleness::QUIET},
+    control::{Control, NodeIdentity, PolicySnapshot, staleness::QUIET},
     node_id::NodeId,
     random,
 };
@@ -32,7 +32,7 @@ pub(super) struct Seen {
     /// The revision of each.
     pub(super) revisions: HashMap<&'static str, i64>,
     /// How often a pull had to ask first.
-    pub(super) doubts: usize,
+    pub(super) checks: usize,
     wrong: Option<String>,
 }
 
@@ -78,20 +78,21 @@ fn replicas() -> ControlReplicas {
 /// Runs a node, and pulls by it.
 pub(super) async fn follow(node: &'static str, changes: Changes, seen: Rc<RefCell<Seen>>) -> turmoil::Result {
     let folder = tempfile::tempdir()?;
-    let client = ControlClient::new(replicas(), &"rs_node_x".into(), node, NodeId::open(folder.path())?)?;
+    let identity = NodeIdentity { name: node.to_owned(), id: NodeId::open(folder.path())? };
+    let client = Control::connect(replicas(), &"rs_node_x".into(), identity, None)?;
     let run = client.run("", CancellationToken::new());
     let pull = async {
-        client.wait_for_snapshot().await;
+        client.policy.wait_for_snapshot().await;
         loop {
             let old =
                 changes.revision_at(turmoil::sim_elapsed().unwrap_or_default().saturating_sub(QUIET + ON_THE_WAY));
-            let asked = client.is_in_doubt();
-            let settled = client.settle().await;
-            let policy = client.policy();
+            let asked = client.sync.may_be_stale();
+            let synced = client.sync.ensure_synced().await;
+            let policy = client.policy.current();
             seen.borrow_mut().look(node, &policy, &changes);
-            seen.borrow_mut().doubts += usize::from(asked);
+            seen.borrow_mut().checks += usize::from(asked);
             // Who is refused is served nothing; in an outage that is known what is remembered holds.
-            if settled.is_ok() && policy.revision() < old && !client.knows_of_outage() {
+            if synced.is_ok() && policy.revision() < old && !client.staleness().is_outage() {
                 let revision = policy.revision();
                 seen.borrow_mut().wrong =
                     Some(format!("{node} pulled by memory of revision {revision}, long after {old}"));

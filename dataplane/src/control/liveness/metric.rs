@@ -1,4 +1,4 @@
-//! How long ago the control plane was last heard, for whoever watches the node.
+//! Shows how long ago the control plane was last heard.
 
 use std::{
     fmt,
@@ -12,9 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::control::ControlClient;
+use super::ControlLiveness;
 
-struct LastHeard(Weak<ControlClient>);
+struct LastHeard(Weak<ControlLiveness>);
 
 impl fmt::Debug for LastHeard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,15 +22,15 @@ impl fmt::Debug for LastHeard {
     }
 }
 
-/// Lets the registry show it whenever it is asked. Keeps nothing alive.
-pub fn register(control: &Arc<ControlClient>, metrics: &mut Registry) {
-    metrics.register_collector(Box::new(LastHeard(Arc::downgrade(control))));
+/// Registers the metric, which is computed whenever it is read. Keeps nothing alive.
+pub fn register(liveness: &Arc<ControlLiveness>, metrics: &mut Registry) {
+    metrics.register_collector(Box::new(LastHeard(Arc::downgrade(liveness))));
 }
 
 impl Collector for LastHeard {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(control) = self.0.upgrade() else { return Ok(()) };
-        let gauge = ConstGauge::new(control.last_contact().as_secs_f64());
+        let Some(liveness) = self.0.upgrade() else { return Ok(()) };
+        let gauge = ConstGauge::new(liveness.silent_for().as_secs_f64());
         let help = "Seconds since the last word of the control plane, or since the start";
         let metric =
             encoder.encode_descriptor("roadstead_control_last_heard_seconds", help, None, gauge.metric_type())?;

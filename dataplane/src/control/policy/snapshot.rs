@@ -150,6 +150,17 @@ pub struct PolicySnapshot {
 }
 
 impl PolicySnapshot {
+    /// Returns what is known after all these changes; those that make no sense are given to `left_out`.
+    pub(crate) fn of<P>(changes: Vec<Result<PolicyChange, P>>, left_out: impl Fn(P)) -> Self {
+        changes.into_iter().fold(Self::default(), |policy, change| match change {
+            Ok(change) => policy.with(change),
+            Err(problem) => {
+                left_out(problem);
+                policy
+            }
+        })
+    }
+
     /// The revision that this is the state of; 0 before the first word from the control plane.
     pub const fn revision(&self) -> i64 {
         self.revision
@@ -276,3 +287,6 @@ impl PolicySnapshot {
         gone.old_paths.iter().for_each(|path| forget(&mut self.groups_by_old_path, path));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{
-    Behind,
-    fake::{Fake, Told, changes, group, snapshot},
+    OutOfSync,
+    fake::{Fake, FakeWatch, changes, group, snapshot},
 };
 
 #[tokio::test(start_paused = true)]
@@ -16,7 +16,7 @@ async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_m
     let fake = Fake::default();
     let (events, told) = mpsc::unbounded_channel();
     fake.script(|script| {
-        script.watches.push_back(Told::Live(told));
+        script.watches.push_back(FakeWatch::Live(told));
         script.revision = Some(9);
     });
     let client = fake.client();
@@ -26,35 +26,35 @@ async fn a_node_that_was_out_of_touch_applies_what_it_missed_before_it_goes_by_m
         async move { client.run("", stop).await }
     });
     events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!client.is_in_doubt(), "a heartbeat is not late yet");
+    assert!(!client.sync.may_be_stale(), "a heartbeat is not late yet");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(client.is_in_doubt());
+    assert!(client.sync.may_be_stale());
     let settled = tokio::spawn({
         let client = Arc::clone(&client);
-        async move { client.settle().await }
+        async move { client.sync.ensure_synced().await }
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!settled.is_finished(), "revision 9 is not here yet");
     events.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
     settled.await.unwrap().unwrap();
-    assert_eq!(client.policy().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
-    assert!(!client.is_in_doubt());
+    assert_eq!(client.policy.current().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
+    assert!(!client.sync.may_be_stale());
     // A word after a silence says nothing about what else is on its way.
     tokio::time::sleep(Duration::from_secs(10)).await;
     events.send(changes(9, vec![])).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(client.is_in_doubt());
-    client.settle().await.unwrap();
-    assert!(!client.is_in_doubt());
+    assert!(client.sync.may_be_stale());
+    client.sync.ensure_synced().await.unwrap();
+    assert!(!client.sync.may_be_stale());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_waited_for_once_and_then_memory_holds_until_the_control_plane_is_back() {
     let fake = Fake::default();
     let (events, told) = mpsc::unbounded_channel();
-    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
     let client = fake.client();
     let stop = CancellationToken::new();
     tokio::spawn({
@@ -62,17 +62,17 @@ async fn an_outage_is_waited_for_once_and_then_memory_holds_until_the_control_pl
         async move { client.run("", stop).await }
     });
     events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let begun = Instant::now();
-    client.settle().await.unwrap();
+    client.sync.ensure_synced().await.unwrap();
     assert!(begun.elapsed() <= Duration::from_secs(2));
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(!client.is_in_doubt());
+    assert!(!client.sync.may_be_stale());
     assert_eq!(fake.script(|script| script.revisions_asked), 1);
     events.send(changes(8, vec![])).unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(client.is_in_doubt(), "it is back, and may have missed something");
+    assert!(client.sync.may_be_stale(), "it is back, and may have missed something");
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,8 +81,8 @@ async fn a_node_that_knows_that_it_is_behind_says_so_until_it_has_caught_up() {
     let (events, told) = mpsc::unbounded_channel();
     let (again, told_again) = mpsc::unbounded_channel();
     fake.script(|script| {
-        script.watches.push_back(Told::Live(told));
-        script.watches.push_back(Told::Live(told_again));
+        script.watches.push_back(FakeWatch::Live(told));
+        script.watches.push_back(FakeWatch::Live(told_again));
         script.revision = Some(9);
     });
     let client = fake.client();
@@ -92,23 +92,23 @@ async fn a_node_that_knows_that_it_is_behind_says_so_until_it_has_caught_up() {
         async move { client.run("", stop).await }
     });
     events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     for _ in 0..2 {
-        assert_eq!(client.settle().await, Err(Behind));
-        assert!(client.is_in_doubt());
+        assert_eq!(client.sync.ensure_synced().await, Err(OutOfSync));
+        assert!(client.sync.may_be_stale());
     }
     // The watch that told nothing was given up for another.
     again.send(changes(9, vec![Change::Group(group("g1", "acme", 9, 1))])).unwrap();
-    client.settle().await.unwrap();
-    assert_eq!(client.policy().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
+    client.sync.ensure_synced().await.unwrap();
+    assert_eq!(client.policy.current().group_by_id(&"g1".into()).unwrap().link_epoch, 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_over_as_soon_as_any_call_is_answered() {
     let fake = Fake::default();
     let (events, told) = mpsc::unbounded_channel();
-    fake.script(|script| script.watches.push_back(Told::Live(told)));
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
     let client = fake.client();
     let stop = CancellationToken::new();
     tokio::spawn({
@@ -116,16 +116,16 @@ async fn an_outage_is_over_as_soon_as_any_call_is_answered() {
         async move { client.run("", stop).await }
     });
     events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
-    client.wait_for_snapshot().await;
+    client.policy.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
-    client.settle().await.unwrap();
-    assert!(!client.is_in_doubt(), "an outage: memory holds");
-    client.doubt.answered();
-    assert!(client.is_in_doubt(), "somebody is there, and may know more");
+    client.sync.ensure_synced().await.unwrap();
+    assert!(!client.sync.may_be_stale(), "an outage: memory holds");
+    client.staleness().answered();
+    assert!(client.sync.may_be_stale(), "somebody is there, and may know more");
     // Nothing was missed; that holds for as long as a heartbeat may take.
     fake.script(|script| script.revision = Some(7));
-    client.settle().await.unwrap();
-    assert!(!client.is_in_doubt());
+    client.sync.ensure_synced().await.unwrap();
+    assert!(!client.sync.may_be_stale());
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(client.is_in_doubt(), "the watch is still silent");
+    assert!(client.sync.may_be_stale(), "the watch is still silent");
 }

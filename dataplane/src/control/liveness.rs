@@ -1,4 +1,6 @@
-//! When the control plane was last heard, and what time it is for what only it could say.
+//! When the control plane was last heard, and by which time expiry is judged while it is unavailable.
+
+pub(crate) mod metric;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -7,11 +9,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long the watch must have been silent before the control plane counts as away. It says something every 2.5 s.
+/// How long the watch must have been silent before the control plane counts as unavailable. It says something every 2.5 s.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// The last word of the watch, and whether calls fail.
-pub(crate) struct Contact {
+pub struct ControlLiveness {
     started: Instant,
     /// Milliseconds from `started` to the last word; less than 0 if that was before.
     heard_ms: AtomicI64,
@@ -21,8 +23,8 @@ pub(crate) struct Contact {
     troubled: AtomicBool,
 }
 
-impl Contact {
-    pub(crate) fn new() -> Self {
+impl Default for ControlLiveness {
+    fn default() -> Self {
         Self {
             started: Instant::now(),
             heard_ms: AtomicI64::new(0),
@@ -30,7 +32,9 @@ impl Contact {
             troubled: AtomicBool::new(false),
         }
     }
+}
 
+impl ControlLiveness {
     fn now_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -69,8 +73,8 @@ impl Contact {
         self.troubled.load(Ordering::Relaxed)
     }
 
-    /// Time since the watch's last word.
-    pub(crate) fn silent_for(&self) -> Duration {
+    /// Returns the time since the watch's last word, or since the start if there was none.
+    pub fn silent_for(&self) -> Duration {
         self.since(&self.heard_ms)
     }
 
@@ -79,51 +83,19 @@ impl Contact {
         self.heard_ms.load(Ordering::Relaxed).cast_unsigned()
     }
 
-    /// For how long the watch has been silent although calls are answered: this node lags.
-    pub(crate) fn lag(&self) -> Option<Duration> {
+    /// Returns how long the watch has been silent although calls are answered: by so much this node is behind.
+    pub fn lag(&self) -> Option<Duration> {
         let silent = self.silent_for();
         (silent > AWAY_AFTER && self.since(&self.answered_ms) < AWAY_AFTER).then_some(silent)
     }
 
-    /// The time by which it is judged whether what the control plane issued has expired: now, and while it is away the time of
-    /// its last word, since nobody could have it issued anew.
-    pub(crate) fn judged_at(&self) -> SystemTime {
+    /// Returns the time by which the expiry of what the control plane issued is judged: now, and while the control plane is
+    /// unavailable the time of its last word, since nothing can be issued anew.
+    pub fn judged_at(&self) -> SystemTime {
         let (now, silent) = (SystemTime::now(), self.silent_for());
         if silent > AWAY_AFTER { now.checked_sub(silent).unwrap_or(now) } else { now }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn time_stands_still_for_tokens_while_the_control_plane_is_away_and_only_then() {
-        let contact = Contact::new();
-        let behind =
-            |contact: &Contact| SystemTime::now().duration_since(contact.judged_at()).unwrap_or_default().as_secs();
-        contact.heard();
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(behind(&contact), 0);
-        tokio::time::advance(Duration::from_secs(291)).await;
-        assert!((299..=300).contains(&behind(&contact)));
-        assert_eq!(contact.lag(), None, "nothing is heard at all");
-        contact.answered();
-        assert_eq!(contact.lag(), Some(Duration::from_secs(300)));
-        contact.heard();
-        assert_eq!((behind(&contact), contact.lag()), (0, None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_an_earlier_process_heard_counts_from_then() {
-        let contact = Contact::new();
-        contact.heard_before(SystemTime::now() - Duration::from_secs(600));
-        assert_eq!(
-            (contact.silent_for().as_secs(), contact.lag()),
-            (600, None),
-            "nothing answers yet: no lag, an outage"
-        );
-        contact.heard_before(SystemTime::now() + Duration::from_secs(60));
-        assert_eq!(contact.silent_for().as_secs(), 0, "the clock was set back");
-    }
-}
+mod tests;

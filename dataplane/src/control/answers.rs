@@ -1,0 +1,5 @@
+//! What the control plane says of links, tags and credentials: remembered, or asked for and then remembered.
+
+pub mod credentials;
+pub mod links;
+pub mod tags;

@@ -1,0 +1,38 @@
+//! Answers about links.
+
+use std::{sync::Arc, time::Duration};
+
+use roadstead_proto::{Digest, node::v1 as pb};
+
+use super::translate::{self, Problem};
+use crate::control::{Link, Recorded, tag::Brought};
+
+/// What the control plane says of a group's right to a digest.
+#[derive(Debug)]
+pub(crate) struct LinksAnswer {
+    /// The link, if the group has one.
+    pub(crate) link: Option<Arc<Link>>,
+    /// For a manifest, the links to what it refers to.
+    pub(crate) referenced: Vec<Arc<Link>>,
+    /// The group's link epoch at which all of it was read.
+    pub(crate) link_epoch: i64,
+}
+
+pub(super) fn read_links(asked: &Digest, answer: pb::GetLinksResponse) -> Result<LinksAnswer, Problem> {
+    let link = answer.link.map(translate::link).transpose()?;
+    if link.as_ref().is_some_and(|link| link.digest != *asked) {
+        return Err(format!("{asked} was asked for"));
+    }
+    Ok(LinksAnswer { link, referenced: translate::links(answer.referenced)?, link_epoch: answer.link_epoch })
+}
+
+pub(super) fn read_recorded(answer: pb::RecordLinkResponse) -> Result<(Recorded, Brought), Problem> {
+    let recorded = match (answer.outdated, answer.recorded) {
+        (true, _) => Recorded::Outdated,
+        (false, false) => Recorded::BeingDeleted,
+        (false, true) => Recorded::Recorded,
+    };
+    let good_for = Duration::from_secs(u64::try_from(answer.unconfirmed_seconds).unwrap_or_default());
+    let referenced = translate::links(answer.referenced)?;
+    Ok((recorded, Brought { referenced, link_epoch: answer.link_epoch, good_for }))
+}

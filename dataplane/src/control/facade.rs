@@ -1,0 +1,152 @@
+//! The whole of [`Control`] under the names it had before its parts were taken separately; goes away with the last caller.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use roadstead_proto::{Digest, Tag, UpstreamHost};
+
+use super::{
+    ClaimedGarbage, Conditions, Control, ControlError, Credential, Damage, FillQuestion, FillTurn, GroupId, Job,
+    JobReport, Link, NodeReport, OutOfSync, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef,
+    ServeManifest, SignIn, SignInResult, StoredContent, TagOutcome, TagResolution, TagVerdict,
+};
+use crate::node_id::NodeId;
+
+#[allow(missing_docs)]
+impl Control {
+    pub fn policy(&self) -> Arc<PolicySnapshot> {
+        self.policy.current()
+    }
+    pub fn node_id(&self) -> &NodeId {
+        &self.client.node().id
+    }
+    pub const fn conditions(&self) -> &Arc<Conditions> {
+        &self.conditions
+    }
+    pub fn has_snapshot(&self) -> bool {
+        self.policy.has_snapshot()
+    }
+    pub async fn wait_for_snapshot(&self) {
+        self.policy.wait_for_snapshot().await;
+    }
+    pub fn last_contact(&self) -> Duration {
+        self.liveness.silent_for()
+    }
+    pub fn judged_at(&self) -> SystemTime {
+        self.liveness.judged_at()
+    }
+    pub fn lag(&self) -> Option<Duration> {
+        self.liveness.lag()
+    }
+    pub async fn sign_in(&self, sign_in: SignIn, has_another_way: bool) -> Result<SignInResult, ControlError> {
+        self.client.sign_in(sign_in, has_another_way).await
+    }
+    pub fn remembered_link(&self, repository: &RepositoryRef, digest: &Digest) -> Option<Arc<Link>> {
+        self.links.remembered(repository, digest)
+    }
+    pub async fn link(&self, repository: &RepositoryRef, digest: &Digest) -> Result<Option<Arc<Link>>, ControlError> {
+        self.links.get(repository, digest).await
+    }
+    pub async fn record_link(
+        &self,
+        repository: &RepositoryRef,
+        link: &Link,
+        references: &[Reference],
+        tag: Option<&Tag>,
+        proven_at: i64,
+    ) -> Result<Recorded, ControlError> {
+        self.links.record(repository, link, references, tag, proven_at).await
+    }
+    pub fn remembered_credential(&self, group: &GroupId, upstream: &UpstreamHost) -> Option<Option<Arc<Credential>>> {
+        self.credentials.remembered(group, upstream)
+    }
+    pub async fn credential(
+        &self,
+        group: &GroupId,
+        upstream: &UpstreamHost,
+    ) -> Result<Option<Arc<Credential>>, ControlError> {
+        self.credentials.get(group, upstream).await
+    }
+    pub fn record_usage(&self, repository: &RepositoryRef, digest: &Digest, pull: Pull) {
+        self.usage.record(repository, digest, pull);
+    }
+    pub fn is_in_doubt(&self) -> bool {
+        self.sync.may_be_stale()
+    }
+    pub async fn settle(&self) -> Result<(), OutOfSync> {
+        self.sync.ensure_synced().await
+    }
+    pub async fn resolve_tag(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
+        self.tags.resolve(repository, tag).await
+    }
+    pub async fn report_tag(
+        &self,
+        repository: &RepositoryRef,
+        tag: &Tag,
+        outcome: TagOutcome,
+    ) -> Result<TagVerdict, ControlError> {
+        self.tags.report(repository, tag, outcome).await
+    }
+    pub fn remembered_tag(&self, repository: &RepositoryRef, tag: &Tag) -> Option<Result<ServeManifest, Refused>> {
+        self.tags.remembered(repository, tag)
+    }
+    pub async fn claim_garbage(
+        &self,
+        store_id: &str,
+        limit: u16,
+        void_earlier: bool,
+    ) -> Result<ClaimedGarbage, ControlError> {
+        self.client.claim_garbage(store_id, limit, void_earlier).await
+    }
+    pub async fn confirm_garbage(&self, claim_id: &str, digests: &[Digest]) -> Result<(), ControlError> {
+        self.client.confirm_garbage(claim_id, digests).await
+    }
+    pub async fn adopt_contents(
+        &self,
+        store_id: &str,
+        found: impl IntoIterator<Item = StoredContent>,
+    ) -> Result<(u64, Vec<Digest>), ControlError> {
+        self.client.adopt_contents(store_id, found).await
+    }
+    pub async fn report_damage(
+        &self,
+        store_id: &str,
+        damages: &[Damage],
+        healed: &[Digest],
+    ) -> Result<Vec<Digest>, ControlError> {
+        self.client.report_damage(store_id, damages, healed).await
+    }
+    pub async fn claim_scrub(&self, store_id: &str, limit: u16) -> Result<Vec<StoredContent>, ControlError> {
+        self.client.claim_scrub(store_id, limit).await
+    }
+    pub async fn group_contents(
+        &self,
+        group: &GroupId,
+        after: Option<&Digest>,
+    ) -> Result<(Vec<StoredContent>, u64), ControlError> {
+        self.client.group_contents(group, after).await
+    }
+    pub async fn acquire_fill(&self, question: FillQuestion<'_>) -> Result<FillTurn, ControlError> {
+        self.client.acquire_fill(question).await
+    }
+    pub async fn renew_fills(&self, held: &[(Digest, i64)]) -> Result<Vec<Digest>, ControlError> {
+        self.client.renew_fills(held).await
+    }
+    pub async fn release_fill(&self, digest: &Digest, epoch: i64) -> Result<(), ControlError> {
+        self.client.release_fill(digest, epoch).await
+    }
+    pub async fn next_offer(&self) -> String {
+        self.offers.next().await
+    }
+    pub async fn claim_job(&self, id: &str) -> Result<Option<Job>, ControlError> {
+        self.client.claim_job(id).await
+    }
+    pub async fn report_job(&self, id: &str, report: &JobReport) -> Result<bool, ControlError> {
+        self.client.report_job(id, report).await
+    }
+    pub async fn report_node(&self, report: NodeReport) -> Result<(), ControlError> {
+        self.client.report_node(report).await
+    }
+}

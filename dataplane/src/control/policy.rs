@@ -1,0 +1,67 @@
+//! What the control plane told last: the policy that every request is judged by.
+
+mod snapshot;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+pub use self::snapshot::{
+    GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
+};
+
+/// The current [`PolicySnapshot`]: whole, immutable, and read without waiting.
+pub struct Policy {
+    snapshot: ArcSwap<PolicySnapshot>,
+    has_snapshot: watch::Sender<bool>,
+    /// The revision that the watch told last, announced once it is in place.
+    applied: watch::Sender<i64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { snapshot: ArcSwap::default(), has_snapshot: watch::Sender::new(false), applied: watch::Sender::new(0) }
+    }
+}
+
+impl Policy {
+    /// Returns the current snapshot, to keep; it is empty before the control plane said anything.
+    pub fn current(&self) -> Arc<PolicySnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Returns the current snapshot, for a short look.
+    pub(crate) fn load(&self) -> Guard<Arc<PolicySnapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Whether there is a snapshot: the control plane's, or the one of an earlier process.
+    pub fn has_snapshot(&self) -> bool {
+        *self.has_snapshot.borrow()
+    }
+
+    /// Waits until there is a snapshot.
+    pub async fn wait_for_snapshot(&self) {
+        // The sender lives as long as `self`: this cannot fail.
+        let _ = self.has_snapshot.subscribe().wait_for(|has| *has).await;
+    }
+
+    /// Follows the revision that this node serves by; changes with each that it applies.
+    pub fn applied_revision(&self) -> watch::Receiver<i64> {
+        self.applied.subscribe()
+    }
+
+    /// Serves by `snapshot` from now on, which the watch has told.
+    pub(crate) fn apply(&self, snapshot: PolicySnapshot) {
+        let revision = snapshot.revision();
+        self.restore(snapshot);
+        self.applied.send_replace(revision);
+    }
+
+    /// Serves by the snapshot of an earlier process until the watch tells another.
+    pub(crate) fn restore(&self, snapshot: PolicySnapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.has_snapshot.send_replace(true);
+    }
+}
