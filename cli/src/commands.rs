@@ -1,4 +1,4 @@
-//! The commands, one a file.
+//! The commands, one file each.
 
 pub mod audit;
 pub mod backup;
@@ -16,10 +16,7 @@ pub mod oidc;
 mod password;
 mod registry;
 pub mod serve;
-mod spelling;
 pub mod store;
 pub mod token;
 pub mod upstream;
 pub mod user;
-
-pub use spelling::{bytes, duration};

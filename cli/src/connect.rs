@@ -22,7 +22,6 @@ use crate::{failure::Failure, output::Format};
 
 pub use control_at::ControlAt;
 use credential::Credential;
-pub use pages::{all_pages, first_pages};
 
 /// How long to wait for an answer; the longest calls, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 //! (0 done, 1 refused or failed, 2 wrong usage).
 
 mod args;
+mod banner;
 mod commands;
 mod connect;
 mod embedded;
@@ -12,12 +13,12 @@ mod output;
 mod process;
 mod settings;
 mod telemetry;
-mod welcome;
+mod value_parsers;
 
 use std::process::ExitCode;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use failure::Failure;
 
 /// In static builds: the allocator of musl serves one thread at a time.
@@ -55,7 +56,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Audit(audit) => block_on(audit.run()),
         Command::Backup(backup) => block_on(backup.run()),
         Command::Store(store) => block_on(store.run()),
-        Command::Completions(completions) => completions.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
     }
 }
 

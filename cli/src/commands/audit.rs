@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use roadstead_proto::v1::{AuditEvent, AuditOutcome, ListEventsRequest, audit_service_client::AuditServiceClient};
+use roadstead_proto::v1::{AuditEvent, AuditOutcome, ListEventsRequest};
 
-use super::spelling::moment;
 use crate::{
-    connect::{AdminFlags, CallError, Session, first_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Format, Table, human},
+    value_parsers::time,
 };
 
 /// Read what was changed by whom, and which sign-ins were refused
@@ -39,10 +39,10 @@ struct List {
     #[arg(long, value_name = "PATH")]
     group: Option<String>,
     /// Only those since then: how long ago (24h, 7d), or a time in UTC (2026-11-22T21:30:00Z, 2026-11-22)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<SystemTime>,
     /// Only those before then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<SystemTime>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -59,7 +59,6 @@ impl AuditCommand {
 
 impl List {
     async fn run(self, session: &Session) -> Result<(), CallError> {
-        let mut audit = AuditServiceClient::new(session.channel());
         let request = ListEventsRequest {
             group_path: self.group.unwrap_or_default(),
             since: self.since.map(Into::into),
@@ -67,7 +66,7 @@ impl List {
             ..Default::default()
         };
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let (events, is_cut) = first_pages(request, limit, async |page| audit.list_events(page).await).await?;
+        let (events, is_cut) = session.first_items(request, limit).await?;
         session.output.list(&events, "No events.", table)?;
         if is_cut && session.output == Format::Table {
             eprintln!("There are older events; --limit shows more.");

@@ -22,11 +22,11 @@ use self::{
     stats::Stats,
     tag::{History, Pin, Unpin},
 };
-use super::spelling::{duration, to_proto};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Format, print},
+    value_parsers::{duration, to_proto},
 };
 
 /// Look into a group's cache, purge it, pin its tags, fetch ahead of pulls
@@ -124,10 +124,10 @@ impl Action {
         let mut cache = CacheServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::List(list) => list.run(cache, output).await?,
-            Self::Images(images) => images.run(cache, output).await?,
-            Self::Tags(tags) => tags.run(cache, output).await?,
-            Self::Blobs(blobs) => blobs.run(cache, output).await?,
+            Self::List(list) => list.run(session).await?,
+            Self::Images(images) => images.run(session).await?,
+            Self::Tags(tags) => tags.run(session).await?,
+            Self::Blobs(blobs) => blobs.run(session).await?,
             Self::Stats(stats) => stats.run(cache, output).await?,
             Self::Purge(purge) => {
                 let request = PurgeCacheRequest::from(purge);
@@ -151,7 +151,7 @@ impl Action {
             Self::Unpin(unpin) => unpin.run(cache, output).await?,
             Self::Check(check) => check.run(cache, output).await?,
             Self::Prefetch(prefetch) => prefetch.run(cache, output).await?,
-            Self::Schedule(schedule) => schedule.run(cache, output).await?,
+            Self::Schedule(schedule) => schedule.run(session).await?,
         }
         Ok(())
     }

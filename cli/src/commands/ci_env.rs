@@ -12,14 +12,12 @@ use roadstead_proto::{
 use url::Url;
 
 use self::format::{CiFormat, Variables};
-use super::{
-    registry::{image_prefix, registry_url},
-    spelling::{duration, to_proto},
-};
+use super::registry::image_prefix;
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{self, Format},
+    value_parsers::{base_url, duration, to_proto},
 };
 
 /// Print the CI_DEPENDENCY_PROXY_* variables, with a fresh job token
@@ -54,7 +52,7 @@ pub struct CiEnv {
     #[arg(long, env = "CI_JOB_URL", default_value = "ci-env")]
     name: String,
     /// Where the registry is, as jobs reach it [default: as its nodes told the control plane]
-    #[arg(long, value_name = "URL", value_parser = registry_url)]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     registry: Option<Url>,
     #[command(flatten)]
     admin: AdminFlags,

@@ -1,8 +1,6 @@
 //! `roadstead completions`: completion scripts for shells.
 
-use clap::CommandFactory;
-
-use crate::{args::Cli, failure::Failure, output};
+use crate::{failure::Failure, output};
 
 /// Shells that the contract promises.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -24,8 +22,8 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Prints the script.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Prints the script for a command line.
+    pub fn run(self, mut command_line: clap::Command) -> Result<(), Failure> {
         use clap_complete::Shell as Generator;
         let generator = match self.shell {
             Shell::Bash => Generator::Bash,
@@ -33,7 +31,7 @@ impl Completions {
             Shell::Fish => Generator::Fish,
         };
         let mut script = Vec::new();
-        clap_complete::generate(generator, &mut Cli::command(), "roadstead", &mut script);
+        clap_complete::generate(generator, &mut command_line, "roadstead", &mut script);
         output::print(&String::from_utf8_lossy(&script))
     }
 }

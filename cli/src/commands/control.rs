@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    banner,
     failure::Failure,
     listener,
     metrics::{self, Readiness},
     output, process,
     settings::{ControlFlags, ControlSettings},
-    welcome,
 };
 
 /// Serves until a signal.
@@ -29,7 +29,7 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
     };
     let (control, first) = opened.map_err(|error| Failure::of(error.is_usage(), error))?;
     if let Some(token) = &first.admin_token {
-        output::print(&welcome::admin_token(token, &first.admin_token_file))?;
+        output::print(&banner::admin_token(token, &first.admin_token_file))?;
     }
     let control_listener = listener::bind("--control-listen", settings.control_listen).await?;
     let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
@@ -38,7 +38,7 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
 
     let readiness = readiness(&control, &stop);
     let greeting = format!("Roadstead's control plane serves gRPC on {address}, metrics on {metrics_address}.");
-    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), greeting));
+    tokio::spawn(banner::once_ready(Arc::clone(&readiness), greeting));
 
     let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
+    banner::{self, Listening},
     failure::Failure,
     listener,
     metrics::{self, Readiness},
     process,
     settings::{DataplaneFlags, DataplaneSettings},
-    welcome::{self, Listening},
 };
 
 /// How long a connection to a replica may take: another is asked then, within the time that a call has.
@@ -51,7 +51,7 @@ async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(
         dataplane: &settings.dataplane,
     };
     let readiness = readiness(&node, &stop);
-    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), listening.short()));
+    tokio::spawn(banner::once_ready(Arc::clone(&readiness), listening.short()));
 
     let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);

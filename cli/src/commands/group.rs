@@ -17,7 +17,7 @@ use self::{
 };
 use super::confirm;
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::human,
 };
@@ -98,9 +98,7 @@ impl Action {
                 output.answer(&answer, || details(answer.group.as_ref()))?;
             }
             Self::List => {
-                let items =
-                    all_pages(ListGroupsRequest::default(), async |page| groups.list_groups(page).await).await?;
-                output.list(&items, "No groups.", table)?;
+                session.print_list(ListGroupsRequest::default(), "No groups.", |items, _| table(items)).await?;
             }
             Self::Update(update) => {
                 let answer = groups.update_group(update.request()?).await?.into_inner();

@@ -8,11 +8,11 @@ use roadstead_proto::v1::{
     member_service_client::MemberServiceClient,
 };
 
-use super::spelling::{Role, role as role_name};
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Details, Table, human},
+    value_parsers::{Role, role_name},
 };
 
 /// Give users roles in groups
@@ -79,8 +79,7 @@ impl Action {
             }
             Self::List { path } => {
                 let request = ListMembersRequest { group_path: path, ..Default::default() };
-                let items = all_pages(request, async |page| members.list_members(page).await).await?;
-                output.list(&items, "No members.", |members| table(members, SystemTime::now()))?;
+                session.print_list(request, "No members.", table).await?;
             }
             Self::Remove { path, user } => {
                 let request = RemoveMemberRequest { group_path: path.clone(), user: user.clone() };

@@ -9,11 +9,12 @@ use roadstead_proto::{GroupPath, UpstreamHost};
 use url::Url;
 
 use self::client::{Client, File, Mirror};
-use super::registry::{image_prefix, is_loopback, registry_url};
+use super::registry::{image_prefix, is_loopback};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{self, Format},
+    value_parsers::base_url,
 };
 
 /// Print the file that makes a client pull through a group without changing image names
@@ -33,7 +34,7 @@ pub struct MirrorConfig {
     #[arg(long = "for", value_enum, value_name = "CLIENT")]
     client: Client,
     /// Where the registry is, as the client reaches it [default: as its nodes told the control plane]
-    #[arg(long, value_name = "URL", value_parser = registry_url)]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     registry: Option<Url>,
     /// Whose images are pulled through the group
     #[arg(long, value_name = "HOST", default_value = "docker.io")]
@@ -60,7 +61,7 @@ impl MirrorConfig {
 
     async fn ask(&self, session: &Session) -> Result<(), CallError> {
         let told = image_prefix(session, &self.path, None).await?.registry_url;
-        let url = registry_url(&told).map_err(|error| {
+        let url = base_url(&told).map_err(|error| {
             Failure::failed(format_args!("the registry's URL, {told}, is not usable: {error}; give --registry URL"))
         })?;
         Ok(self.print(&url)?)

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use roadstead_proto::v1::{ListNodesRequest, Node, NodeState, cluster_service_client::ClusterServiceClient};
+use roadstead_proto::v1::{ListNodesRequest, Node, NodeState};
 
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Table, human},
 };
@@ -39,14 +39,10 @@ impl NodeCommand {
 
 impl Action {
     async fn run(self, session: &Session) -> Result<(), CallError> {
-        let mut cluster = ClusterServiceClient::new(session.channel());
         match self {
             Self::List => {
                 let request = ListNodesRequest::default();
-                let nodes = all_pages(request, async |page| cluster.list_nodes(page).await).await?;
-                session
-                    .output
-                    .list(&nodes, "No node was heard of in the last day.", |nodes| table(nodes, SystemTime::now()))?;
+                session.print_list(request, "No node was heard of in the last day.", table).await?;
             }
         }
         Ok(())

@@ -8,11 +8,11 @@ use roadstead_proto::v1::{
     OidcIssuer, OidcTrust, RemoveIssuerRequest, oidc_service_client::OidcServiceClient,
 };
 
-use super::spelling::claim;
 use crate::{
-    connect::{AdminChannel, AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
-    output::{Details, Format, Table, human},
+    output::{Details, Table, human},
+    value_parsers::claim,
 };
 
 /// Let CI jobs pull without secrets, by the ID tokens of their CI system
@@ -108,16 +108,17 @@ impl OidcCommand {
 
 impl Action {
     async fn run(self, session: &Session) -> Result<(), CallError> {
-        let oidc = OidcServiceClient::new(session.channel());
         match self {
-            Self::Issuer(issuer) => issuer.run(oidc, session.output).await,
-            Self::Trust(trust) => trust.run(oidc, session.output).await,
+            Self::Issuer(issuer) => issuer.run(session).await,
+            Self::Trust(trust) => trust.run(session).await,
         }
     }
 }
 
 impl Issuer {
-    async fn run(self, mut oidc: OidcServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    async fn run(self, session: &Session) -> Result<(), CallError> {
+        let mut oidc = OidcServiceClient::new(session.channel());
+        let output = session.output;
         match self {
             Self::Add { url } => {
                 let answer = oidc.add_issuer(AddIssuerRequest { url }).await?.into_inner();
@@ -129,9 +130,7 @@ impl Issuer {
                 })?;
             }
             Self::List => {
-                let items =
-                    all_pages(ListIssuersRequest::default(), async |page| oidc.list_issuers(page).await).await?;
-                output.list(&items, "No issuers.", |issuers| issuer_table(issuers, SystemTime::now()))?;
+                session.print_list(ListIssuersRequest::default(), "No issuers.", issuer_table).await?;
             }
             Self::Remove { url } => {
                 let answer = oidc.remove_issuer(RemoveIssuerRequest { url: url.clone() }).await?.into_inner();
@@ -143,7 +142,9 @@ impl Issuer {
 }
 
 impl Trust {
-    async fn run(self, mut oidc: OidcServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    async fn run(self, session: &Session) -> Result<(), CallError> {
+        let mut oidc = OidcServiceClient::new(session.channel());
+        let output = session.output;
         match self {
             Self::Add { path, issuer, audience, claims } => {
                 let request = CreateTrustRequest { group_path: path, issuer, audience, claims };
@@ -152,8 +153,7 @@ impl Trust {
             }
             Self::List { path } => {
                 let request = ListTrustsRequest { group_path: path, ..Default::default() };
-                let items = all_pages(request, async |page| oidc.list_trusts(page).await).await?;
-                output.list(&items, "No trusts.", |trusts| trust_table(trusts, SystemTime::now()))?;
+                session.print_list(request, "No trusts.", trust_table).await?;
             }
             Self::Delete { id } => {
                 let answer = oidc.delete_trust(DeleteTrustRequest { id: id.clone() }).await?.into_inner();

@@ -18,18 +18,6 @@ const DEFAULT_CONTROL_PORT: u16 = 7071;
 /// The port that clients assume where a name has none.
 const HTTPS_PORT: u16 = 443;
 
-/// Reads `--registry URL`.
-pub fn registry_url(text: &str) -> Result<Url, String> {
-    let expected = "expected https://HOST[:PORT] or http://HOST[:PORT]";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {expected}"))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && bare && anonymous {
-        return Ok(url);
-    }
-    Err(expected.to_owned())
-}
-
 /// How a group's images are named: as `registry` has it, otherwise as the nodes told.
 pub async fn image_prefix(
     session: &Session,

@@ -9,13 +9,13 @@ use tracing::{error, info};
 
 use super::dataplane::cannot_start;
 use crate::{
+    banner::{self, Listening},
     embedded,
     failure::Failure,
     listener,
     metrics::{self, Readiness},
     output, process,
     settings::{ServeFlags, ServeSettings},
-    welcome::{self, Listening},
 };
 
 /// Serves until a signal.
@@ -32,7 +32,7 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     };
     let (control, first) = opened.map_err(|error| Failure::of(error.is_usage(), error))?;
     if let Some(token) = &first.admin_token {
-        output::print(&welcome::admin_token(token, &first.admin_token_file))?;
+        output::print(&banner::admin_token(token, &first.admin_token_file))?;
     }
     // The node drains with the control plane still there, and the metrics port outlives both.
     let control_stop = CancellationToken::new();
@@ -52,7 +52,7 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     };
     let readiness = readiness(&control, &node, &stop);
     let greeting = if first.is_first { listening.first() } else { listening.short() };
-    tokio::spawn(welcome::once_ready(Arc::clone(&readiness), greeting));
+    tokio::spawn(banner::once_ready(Arc::clone(&readiness), greeting));
 
     let control_port =
         tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), control_stop.clone()));

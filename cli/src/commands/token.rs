@@ -11,14 +11,12 @@ use roadstead_proto::v1::{
 };
 
 use self::create::Create;
-use super::{
-    password,
-    spelling::{duration, role as role_name, to_proto},
-};
+use super::password;
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Details, Table, human},
+    value_parsers::{duration, role_name, to_proto},
 };
 
 /// Create, list and revoke tokens
@@ -98,8 +96,7 @@ impl Action {
             Self::List { group, user } => {
                 let (group_path, user) = (group.unwrap_or_default(), user.unwrap_or_default());
                 let request = ListTokensRequest { group_path, user, ..Default::default() };
-                let items = all_pages(request, async |page| tokens.list_tokens(page).await).await?;
-                output.list(&items, "No tokens.", |tokens| table(tokens, SystemTime::now()))?;
+                session.print_list(request, "No tokens.", table).await?;
             }
             Self::Revoke { id } => {
                 let answer = tokens.revoke_token(RevokeTokenRequest { id: id.clone() }).await?.into_inner();

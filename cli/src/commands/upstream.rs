@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use self::set::{Set, details, table};
 use super::password;
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
 };
 
@@ -100,10 +100,7 @@ impl Action {
                 output.answer(&answer, || details(answer.upstream.as_ref()))?;
             }
             Self::List => {
-                let items =
-                    all_pages(ListUpstreamsRequest::default(), async |page| upstreams.list_upstreams(page).await)
-                        .await?;
-                output.list(&items, "No upstreams.", |upstreams| table(upstreams, SystemTime::now()))?;
+                session.print_list(ListUpstreamsRequest::default(), "No upstreams.", table).await?;
             }
             Self::Delete { host } => {
                 let request = DeleteUpstreamRequest { host: host.clone() };

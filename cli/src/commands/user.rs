@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::{confirm, password};
 use crate::{
-    connect::{AdminFlags, CallError, Session, all_pages},
+    connect::{AdminFlags, CallError, Session},
     failure::Failure,
     output::{Details, Table, human},
 };
@@ -128,8 +128,7 @@ impl Action {
                 output.answer(&answer, || details(answer.user.as_ref()))?;
             }
             Self::List => {
-                let items = all_pages(ListUsersRequest::default(), async |page| users.list_users(page).await).await?;
-                output.list(&items, "No users.", |users| table(users, SystemTime::now()))?;
+                session.print_list(ListUsersRequest::default(), "No users.", table).await?;
             }
             Self::Update(Update { name, etag, changes }) => {
                 let password = if changes.password_stdin || changes.ask_password {

@@ -7,14 +7,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use url::Url;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, value_parsers::base_url};
 
 /// What every client of the control plane takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControlAt {
     /// Where the control plane is; several replicas are separated by commas, and any that answers will do
     #[arg(long, global = true, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
-    #[arg(value_parser = control_url, value_delimiter = ',', help_heading = "Connection and output")]
+    #[arg(value_parser = base_url, value_delimiter = ',', help_heading = "Connection and output")]
     control: Vec<Url>,
 
     /// Certificates to trust at the control plane instead of the system's, a PEM file; for https
@@ -113,20 +113,3 @@ fn pem(flag: &str, path: &PathBuf, check: impl Fn(&[u8]) -> Result<(), String>) 
 fn first_certificate(pem: &[u8]) -> Result<(), String> {
     CertificateDer::from_pem_slice(pem).map(drop).map_err(|error| error.to_string())
 }
-
-/// Reads one URL of `--control`.
-fn control_url(text: &str) -> Result<Url, String> {
-    let hint = "expected http://HOST:PORT or https://HOST:PORT";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {hint}"))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(hint.to_owned());
-    }
-    if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("a path, query or credentials have no place here; {hint}"));
-    }
-    Ok(url)
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,8 @@
-//! Following lists from page to page.
+//! Lists: following them from page to page, and printing them.
 
+use std::time::SystemTime;
+
+use prost::Name;
 use roadstead_proto::v1::{
     AuditEvent, Blob, CachedImage, CachedTag, Group, ListBlobsRequest, ListBlobsResponse, ListEventsRequest,
     ListEventsResponse, ListGroupsRequest, ListGroupsResponse, ListImagesRequest, ListImagesResponse,
@@ -8,35 +11,48 @@ use roadstead_proto::v1::{
     ListPrefetchSchedulesResponse, ListTagsRequest, ListTagsResponse, ListTokensRequest, ListTokensResponse,
     ListTrustsRequest, ListTrustsResponse, ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest,
     ListUsersResponse, Manifest, Member, Node, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, User,
+    audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
+    cluster_service_client::ClusterServiceClient, group_service_client::GroupServiceClient,
+    member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
+    token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{Response, Status};
 
-/// Items asked for in one page.
+use super::{AdminChannel, CallError, Session};
+use crate::output::Table;
+
+/// Items in one page.
 const PAGE_SIZE: usize = 200;
 
 /// A request for one page of a list.
 pub trait Listing: Clone {
-    /// Its answer.
+    /// The answer.
     type Page;
-    /// What the list has.
-    type Item;
+    /// An item of the list.
+    type Item: Name;
 
-    /// The same request for the page that `token` names, and at most `size` items.
+    /// Returns the same request for at most `size` items of the page that `token` names.
     fn page(self, size: i32, token: String) -> Self;
-    /// The items of an answer, and the name of the next page: empty after the last.
+    /// Fetches the page.
+    fn call(self, channel: AdminChannel) -> impl Future<Output = Result<Response<Self::Page>, Status>>;
+    /// Returns the items of an answer, and the token of the next page, which is empty after the last.
     fn items(page: Self::Page) -> (Vec<Self::Item>, String);
 }
 
 macro_rules! listings {
-    ($($request:ident => $page:ident { $items:ident: $item:ident },)*) => {$(
+    ($($request:ident => $client:ident::$call:ident => $page:ident { $items:ident: $item:ident },)*) => {$(
         impl Listing for $request {
             type Page = $page;
             type Item = $item;
 
             fn page(self, page_size: i32, page_token: String) -> Self {
-                // A request that has nothing but its page is given whole.
-                #[allow(clippy::needless_update, reason = "requests differ in what else they have")]
+                #[allow(clippy::needless_update, reason = "some requests have no other field")]
                 Self { page_size, page_token, ..self }
+            }
+
+            async fn call(self, channel: AdminChannel) -> Result<Response<$page>, Status> {
+                $client::new(channel).$call(self).await
             }
 
             fn items(page: $page) -> (Vec<$item>, String) {
@@ -47,32 +63,42 @@ macro_rules! listings {
 }
 
 listings! {
-    ListEventsRequest => ListEventsResponse { events: AuditEvent },
-    ListBlobsRequest => ListBlobsResponse { blobs: Blob },
-    ListGroupsRequest => ListGroupsResponse { groups: Group },
-    ListImagesRequest => ListImagesResponse { images: CachedImage },
-    ListIssuersRequest => ListIssuersResponse { issuers: OidcIssuer },
-    ListManifestsRequest => ListManifestsResponse { manifests: Manifest },
-    ListMembersRequest => ListMembersResponse { members: Member },
-    ListNodesRequest => ListNodesResponse { nodes: Node },
-    ListPrefetchSchedulesRequest => ListPrefetchSchedulesResponse { schedules: PrefetchSchedule },
-    ListTagsRequest => ListTagsResponse { tags: CachedTag },
-    ListTokensRequest => ListTokensResponse { tokens: Token },
-    ListTrustsRequest => ListTrustsResponse { trusts: OidcTrust },
-    ListUpstreamsRequest => ListUpstreamsResponse { upstreams: Upstream },
-    ListUsersRequest => ListUsersResponse { users: User },
+    ListEventsRequest => AuditServiceClient::list_events => ListEventsResponse { events: AuditEvent },
+    ListBlobsRequest => CacheServiceClient::list_blobs => ListBlobsResponse { blobs: Blob },
+    ListGroupsRequest => GroupServiceClient::list_groups => ListGroupsResponse { groups: Group },
+    ListImagesRequest => CacheServiceClient::list_images => ListImagesResponse { images: CachedImage },
+    ListIssuersRequest => OidcServiceClient::list_issuers => ListIssuersResponse { issuers: OidcIssuer },
+    ListManifestsRequest => CacheServiceClient::list_manifests => ListManifestsResponse { manifests: Manifest },
+    ListMembersRequest => MemberServiceClient::list_members => ListMembersResponse { members: Member },
+    ListNodesRequest => ClusterServiceClient::list_nodes => ListNodesResponse { nodes: Node },
+    ListPrefetchSchedulesRequest => CacheServiceClient::list_prefetch_schedules => ListPrefetchSchedulesResponse { schedules: PrefetchSchedule },
+    ListTagsRequest => CacheServiceClient::list_tags => ListTagsResponse { tags: CachedTag },
+    ListTokensRequest => TokenServiceClient::list_tokens => ListTokensResponse { tokens: Token },
+    ListTrustsRequest => OidcServiceClient::list_trusts => ListTrustsResponse { trusts: OidcTrust },
+    ListUpstreamsRequest => UpstreamServiceClient::list_upstreams => ListUpstreamsResponse { upstreams: Upstream },
+    ListUsersRequest => UserServiceClient::list_users => ListUsersResponse { users: User },
 }
 
-/// Follows a list to its last page. `call` asks for one page.
-pub async fn all_pages<L: Listing>(
-    request: L,
-    call: impl AsyncFnMut(L) -> Result<Response<L::Page>, Status>,
-) -> Result<Vec<L::Item>, Status> {
-    Ok(first_pages(request, usize::MAX, call).await?.0)
+impl Session {
+    /// Prints all pages of a list as one; `empty` tells people that the list is empty.
+    pub async fn print_list<L: Listing>(
+        &self,
+        request: L,
+        empty: &str,
+        table: impl FnOnce(&[L::Item], SystemTime) -> Table,
+    ) -> Result<(), CallError> {
+        let (items, _) = self.first_items(request, usize::MAX).await?;
+        Ok(self.output.list(&items, empty, |items| table(items, SystemTime::now()))?)
+    }
+
+    /// Fetches the first `limit` items of a list; `true` if there are more.
+    pub async fn first_items<L: Listing>(&self, request: L, limit: usize) -> Result<(Vec<L::Item>, bool), Status> {
+        first_pages(request, limit, async |page| page.call(self.channel()).await).await
+    }
 }
 
-/// Follows a list until there are `limit` items; tells whether there are more.
-pub async fn first_pages<L: Listing>(
+/// Follows a list from page to page until there are `limit` items; `true` if there are more. `call` fetches a page.
+async fn first_pages<L: Listing>(
     request: L,
     limit: usize,
     mut call: impl AsyncFnMut(L) -> Result<Response<L::Page>, Status>,

@@ -1,4 +1,4 @@
-//! The flags that say what stored secrets are sealed with.
+//! Settings of the key that encrypts stored secrets.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use clap::Args;
 use roadstead_control::SecretKey;
 use secrecy::SecretString;
 
-/// Flags for the sealing key: the servers' and the backup's.
+/// Flags of the secret key, for servers and backups.
 #[derive(Debug, Args)]
 pub struct SecretKeyFlags {
-    /// The key that stored secrets are sealed with, 32 bytes as base64; all replicas need the same [default:
-    /// DIR/secret.key, which a server makes at its first start]
+    /// File with the key that encrypts stored secrets, 32 bytes as base64; all replicas need the same [default:
+    /// DIR/secret.key, which a server's first start creates]
     #[arg(long, env = "ROADSTEAD_SECRET_KEY_FILE", value_name = "FILE")]
     secret_key_file: Option<PathBuf>,
-    /// That key itself, best given by the environment: arguments can be read by everybody on the machine
+    /// The key itself; prefer the environment variable: others on the machine can read arguments
     #[arg(long, env = "ROADSTEAD_SECRET_KEY", hide_env_values = true, value_name = "BASE64")]
     #[arg(conflicts_with = "secret_key_file")]
     secret_key: Option<SecretString>,

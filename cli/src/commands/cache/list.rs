@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, ValueEnum};
 use roadstead_proto::v1::{
     Blob, CacheSort, CachedImage, CachedTag, ListBlobsRequest, ListImagesRequest, ListManifestsRequest,
-    ListTagsRequest, Manifest, cache_service_client::CacheServiceClient,
+    ListTagsRequest, Manifest,
 };
 
 use super::content::short_digest;
 use crate::{
-    commands::spelling::{duration, to_proto},
-    connect::{AdminChannel, CallError, all_pages},
-    output::{Format, Table, human},
+    connect::{CallError, Session},
+    output::{Table, human},
+    value_parsers::{duration, to_proto},
 };
 
 /// What is said if a list is empty.
@@ -142,7 +142,7 @@ pub struct Blobs {
 
 impl List {
     /// Prints the list.
-    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    pub async fn run(self, session: &Session) -> Result<(), CallError> {
         let request = ListManifestsRequest {
             group_path: self.path,
             image: self.image.unwrap_or_default(),
@@ -152,14 +152,13 @@ impl List {
             sort: self.sort.into(),
             ..Default::default()
         };
-        let items = all_pages(request, async |page| cache.list_manifests(page).await).await?;
-        Ok(output.list(&items, NOTHING, |items| manifests(items, self.no_trunc, SystemTime::now()))?)
+        session.print_list(request, NOTHING, |items, now| manifests(items, self.no_trunc, now)).await
     }
 }
 
 impl Images {
     /// Prints the list.
-    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    pub async fn run(self, session: &Session) -> Result<(), CallError> {
         let request = ListImagesRequest {
             group_path: self.path,
             name_contains: self.name.unwrap_or_default(),
@@ -167,14 +166,13 @@ impl Images {
             sort: self.sort.into(),
             ..Default::default()
         };
-        let items = all_pages(request, async |page| cache.list_images(page).await).await?;
-        Ok(output.list(&items, NOTHING, |items| images(items, SystemTime::now()))?)
+        session.print_list(request, NOTHING, images).await
     }
 }
 
 impl Tags {
     /// Prints the list.
-    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    pub async fn run(self, session: &Session) -> Result<(), CallError> {
         let request = ListTagsRequest {
             group_path: self.path,
             image: self.image.unwrap_or_default(),
@@ -182,14 +180,13 @@ impl Tags {
             sort: self.sort.into(),
             ..Default::default()
         };
-        let items = all_pages(request, async |page| cache.list_tags(page).await).await?;
-        Ok(output.list(&items, NOTHING, |items| tags(items, self.no_trunc, SystemTime::now()))?)
+        session.print_list(request, NOTHING, |items, now| tags(items, self.no_trunc, now)).await
     }
 }
 
 impl Blobs {
     /// Prints the list.
-    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    pub async fn run(self, session: &Session) -> Result<(), CallError> {
         let request = ListBlobsRequest {
             group_path: self.path,
             image: self.image.unwrap_or_default(),
@@ -198,8 +195,7 @@ impl Blobs {
             sort: self.sort.into(),
             ..Default::default()
         };
-        let items = all_pages(request, async |page| cache.list_blobs(page).await).await?;
-        Ok(output.list(&items, NOTHING, |items| blobs(items, self.no_trunc, SystemTime::now()))?)
+        session.print_list(request, NOTHING, |items, now| blobs(items, self.no_trunc, now)).await
     }
 }
 

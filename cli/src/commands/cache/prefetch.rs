@@ -15,10 +15,10 @@ use roadstead_proto::v1::{
 
 use super::schedule;
 use crate::{
-    commands::spelling::{duration, to_proto},
     connect::{AdminChannel, CallError},
     failure::Failure,
     output::{Details, Format, human},
+    value_parsers::{duration, to_proto},
 };
 
 /// How often to say a line where there is no terminal.

@@ -9,8 +9,8 @@ use roadstead_proto::v1::{
 };
 
 use crate::{
-    connect::{AdminChannel, CallError, all_pages},
-    output::{Details, Format, Table, human},
+    connect::{CallError, Session},
+    output::{Details, Table, human},
 };
 
 /// List and delete schedules of prefetches; `cache prefetch --every` makes them
@@ -41,17 +41,17 @@ enum Action {
 
 impl ScheduleCommand {
     /// Calls the control plane and prints its answer.
-    pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
+    pub async fn run(self, session: &Session) -> Result<(), CallError> {
         match self.action {
             Action::List { path } => {
                 let request = ListPrefetchSchedulesRequest { group_path: path, ..Default::default() };
-                let items = all_pages(request, async |page| cache.list_prefetch_schedules(page).await).await?;
-                output.list(&items, "No schedules.", |schedules| table(schedules, SystemTime::now()))?;
+                session.print_list(request, "No schedules.", table).await?;
             }
             Action::Delete { id } => {
                 let request = DeletePrefetchScheduleRequest { id: id.clone() };
+                let mut cache = CacheServiceClient::new(session.channel());
                 let answer = cache.delete_prefetch_schedule(request).await?.into_inner();
-                output.done(&answer, format_args!("Deleted schedule {id}."))?;
+                session.output.done(&answer, format_args!("Deleted schedule {id}."))?;
             }
         }
         Ok(())

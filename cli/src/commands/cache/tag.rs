@@ -12,10 +12,10 @@ use roadstead_proto::{
 
 use super::content::short_digest;
 use crate::{
-    commands::spelling::{ImageTag, image_tag},
     connect::{AdminChannel, CallError},
     failure::Failure,
     output::{Format, Table, human},
+    value_parsers::{ImageTag, image_tag},
 };
 
 /// List the digests that a tag has had, newest first

@@ -15,10 +15,10 @@ use super::{
     show::{details, rules},
 };
 use crate::{
-    commands::spelling::{duration, duration_or_off, to_proto},
     connect::{AdminChannel, CallError},
     failure::Failure,
     output::Format,
+    value_parsers::{duration, duration_or_off, to_proto},
 };
 
 /// How often to begin anew while others change the group.

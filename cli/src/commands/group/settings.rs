@@ -9,8 +9,8 @@ use roadstead_proto::v1::{
 };
 
 use crate::{
-    commands::spelling::{duration, duration_or_off, retention, size_or_off, to_proto},
     failure::Failure,
+    value_parsers::{duration, duration_or_off, retention, size_or_off, to_proto},
 };
 
 /// Create a group

@@ -13,13 +13,11 @@ use roadstead_proto::{
 use url::Url;
 
 use crate::{
-    commands::{
-        registry,
-        spelling::{Role, duration, to_proto},
-    },
+    commands::registry,
     connect::{AdminChannel, CallError, Session},
     failure::Failure,
     output::{Details, Format, human},
+    value_parsers::{Role, duration, to_proto},
 };
 
 /// Create a token; its secret is shown this once

@@ -6,9 +6,9 @@ use clap::Args;
 use roadstead_proto::v1::{SetUpstreamRequest, Upstream};
 
 use crate::{
-    commands::spelling::percent,
     failure::Failure,
     output::{Details, Table, human},
+    value_parsers::percent,
 };
 
 /// Add an upstream, or replace all its settings

@@ -1,6 +1,9 @@
 //! Settings as a table: what is refused and how, and what the defaults come to.
 
+use std::{path::Path, time::Duration};
+
 use clap::Parser;
+use roadstead_dataplane::StorageUrl;
 
 use super::*;
 use crate::args::{Cli, Command};
@@ -40,7 +43,7 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --storage s3://bucket?x=y", "--storage s3://bucket?x=y: a bucket's URL is a name and at most a prefix"),
         ("serve --storage s3://key:secret@bucket", "--storage (with credentials): a bucket's URL is a name"),
         ("serve --storage s3://b --s3-endpoint 127.0.0.1:9", "--s3-endpoint 127.0.0.1:9: "),
-        ("serve --storage s3://b --s3-endpoint ftp://h", "--s3-endpoint ftp://h: expected http://HOST[:PORT]"),
+        ("serve --storage s3://b --s3-endpoint ftp://h", "--s3-endpoint ftp://h: expected https://HOST[:PORT]"),
         ("serve --s3-endpoint http://h", "--s3-endpoint http://h: needs --storage s3://BUCKET[/PREFIX]"),
         ("serve --redirect-blobs", "--redirect-blobs true: needs --storage s3://…"),
         ("serve --storage file://relative", "--storage file://relative: a file URL needs an absolute path"),
@@ -77,9 +80,9 @@ fn a_bad_setting_is_refused_by_flag_and_value() {
         ("serve --peer-listen 127.0.0.1:7070", "--peer-listen 127.0.0.1:7070: already taken by --listen"),
         (
             "serve --peer-listen 127.0.0.1:1 --peer-url http://u:p@h",
-            "--peer-url (with credentials): expected http://HOST",
+            "--peer-url (with credentials): expected https://HOST",
         ),
-        ("serve --peer-listen 127.0.0.1:1 --peer-url http://h/x", "--peer-url http://h/x: expected http://HOST"),
+        ("serve --peer-listen 127.0.0.1:1 --peer-url http://h/x", "--peer-url http://h/x: expected https://HOST"),
         ("serve --peer-listen 127.0.0.1:1 --peer-ca-file /no/ca", "--peer-ca-file /no/ca: No such file"),
         ("serve --log roadstead=loud", "--log roadstead=loud: "),
         ("serve --node-name=", "--node-name : must have 1 to 255"),

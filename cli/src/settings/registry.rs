@@ -1,0 +1,155 @@
+//! Settings of a data-plane node.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use ipnet::IpNet;
+use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, upstream::UpstreamTimeouts};
+use roadstead_proto::GroupPath;
+
+use super::{
+    peers::PeerFlags,
+    refuse::{LONGEST, at_least_a_second, bad, base_url, positive, within},
+    storage::StorageFlags,
+};
+use crate::{
+    failure::Failure,
+    value_parsers::{address, duration, mirror_host, network},
+};
+
+/// Flags of the data plane.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct RegistryFlags {
+    /// Address to serve registry traffic on
+    #[arg(long, env = "ROADSTEAD_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    #[arg(value_parser = address)]
+    pub listen: SocketAddr,
+    /// TLS certificate chain for registry traffic, a PEM file; needs --tls-key
+    #[arg(long, env = "ROADSTEAD_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, a PEM file
+    #[arg(long, env = "ROADSTEAD_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// URL of the registry in the auth challenge [default: the request's own scheme and Host]
+    #[arg(long, env = "ROADSTEAD_EXTERNAL_URL", value_name = "URL")]
+    external_url: Option<String>,
+    /// Reverse proxy (address or CIDR network) whose X-Forwarded-For is trusted; may be repeated
+    #[arg(long, env = "ROADSTEAD_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
+    #[command(flatten)]
+    mirrors: MirrorFlags,
+    /// Allow groups to serve pulls without sign-in [default: only while listening on loopback]
+    #[arg(long, env = "ROADSTEAD_ALLOW_ANONYMOUS_PULLS", value_name = "true|false")]
+    allow_anonymous_pulls: Option<bool>,
+    /// Name of this node at the control plane [default: the host name]
+    #[arg(long, env = "ROADSTEAD_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+    #[command(flatten)]
+    timeouts: TimeoutFlags,
+    #[command(flatten)]
+    storage: StorageFlags,
+    #[command(flatten)]
+    peers: PeerFlags,
+}
+
+/// Flags for image names without a group.
+#[derive(Debug, Args)]
+struct MirrorFlags {
+    /// Serve names without a group (`/v2/library/alpine/…`), as Docker Engine's registry-mirrors requests them, from this group
+    #[arg(long, env = "ROADSTEAD_MIRROR_GROUP", value_name = "PATH")]
+    mirror_group: Option<GroupPath>,
+    /// Serve such names from this group if the request is to this host name (HOST or HOST:PORT); may be repeated
+    #[arg(long, env = "ROADSTEAD_MIRROR_HOST", value_name = "HOST=PATH", value_delimiter = ',')]
+    #[arg(value_parser = mirror_host)]
+    mirror_host: Vec<(String, GroupPath)>,
+}
+
+/// Flags for time limits.
+#[derive(Debug, Args)]
+struct TimeoutFlags {
+    /// Longest wait of a stopping server for downloads in progress
+    #[arg(long, env = "ROADSTEAD_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    drain_timeout: Duration,
+    /// Longest time that pulls are served while the control plane is unreachable
+    #[arg(long, env = "ROADSTEAD_MAX_CONTROL_OUTAGE", default_value = "15m", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    max_control_outage: Duration,
+    /// Timeout for a connection to an upstream
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_CONNECT_TIMEOUT", default_value = "3s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    upstream_connect_timeout: Duration,
+    /// Timeout for the first byte of an upstream's answer
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_FIRST_BYTE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    upstream_first_byte_timeout: Duration,
+    /// Timeout for a pause within an upstream's answer
+    #[arg(long, env = "ROADSTEAD_UPSTREAM_IDLE_TIMEOUT", default_value = "15s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    upstream_idle_timeout: Duration,
+    /// Longest wait of a cached tag for its upstream; after that the tag is served unconfirmed
+    #[arg(long, env = "ROADSTEAD_REVALIDATE_TIMEOUT", default_value = "2s", value_name = "DURATION")]
+    #[arg(value_parser = duration)]
+    revalidate_timeout: Duration,
+}
+
+impl RegistryFlags {
+    pub(super) fn peer_listener(&self) -> Option<(&'static str, SocketAddr)> {
+        Some(("--peer-listen", self.peers.peer_listen?))
+    }
+
+    pub(super) fn check(self, data_dir: PathBuf) -> Result<DataplaneConfig, Failure> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(ServerTls::load(&cert, &key).map_err(Failure::usage)?),
+            (Some(cert), None) => return Err(bad("--tls-cert", cert.display(), "needs --tls-key too")),
+            (None, Some(key)) => return Err(bad("--tls-key", key.display(), "needs --tls-cert too")),
+        };
+        let external_url = self.external_url.as_deref().map(|url| base_url("--external-url", url)).transpose()?;
+        let timeouts = self.timeouts;
+        Ok(DataplaneConfig {
+            listen: self.listen,
+            peers: self.peers.check()?,
+            tls,
+            external_url,
+            trusted_proxies: self.trusted_proxy,
+            mirrors: Mirrors::new(self.mirrors.mirror_group, self.mirrors.mirror_host),
+            storage: self.storage.url(&data_dir)?,
+            node_cache_bytes: self.storage.node_cache,
+            redirect_blobs: self.storage.redirect_blobs,
+            scrub_rate: self.storage.scrub_rate,
+            allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),
+            drain_timeout: within("--drain-timeout", timeouts.drain_timeout, Duration::ZERO, LONGEST)?,
+            max_control_outage: at_least_a_second("--max-control-outage", timeouts.max_control_outage)?,
+            revalidate_timeout: positive("--revalidate-timeout", timeouts.revalidate_timeout)?,
+            upstream: timeouts.upstream()?,
+            data_dir,
+            node_name: node_name(self.node_name)?,
+            ..DataplaneConfig::default()
+        })
+    }
+}
+
+impl TimeoutFlags {
+    fn upstream(&self) -> Result<UpstreamTimeouts, Failure> {
+        Ok(UpstreamTimeouts {
+            connect: positive("--upstream-connect-timeout", self.upstream_connect_timeout)?,
+            first_byte: positive("--upstream-first-byte-timeout", self.upstream_first_byte_timeout)?,
+            body_idle: positive("--upstream-idle-timeout", self.upstream_idle_timeout)?,
+            ..UpstreamTimeouts::default()
+        })
+    }
+}
+
+/// Returns the node's name: 1 to 255 characters without control characters, as protocol and log take it.
+fn node_name(given: Option<String>) -> Result<String, Failure> {
+    let Some(name) = given else {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        return Ok(if host.is_empty() { DataplaneConfig::default().node_name } else { host });
+    };
+    if (1..=255).contains(&name.chars().count()) && !name.contains(char::is_control) {
+        return Ok(name);
+    }
+    Err(bad("--node-name", name.escape_debug(), "must have 1 to 255 printable characters"))
+}
