@@ -1,4 +1,4 @@
-//! The command line as a whole: what `roadstead --help` shows.
+//! The command line as a whole, which `roadstead --help` shows.
 
 use clap::{Parser, Subcommand};
 
@@ -13,8 +13,8 @@ use crate::{
 
 /// A pull-through cache for container images
 ///
-/// Clients pull HOST/GROUP/dependency_proxy/containers/IMAGE; what was pulled once is served from here, and upstream
-/// registries are asked as little as correctness allows.
+/// Clients pull HOST/GROUP/dependency_proxy/containers/IMAGE. Content that was pulled once is served from the cache, with as few
+/// requests to upstream registries as correctness allows.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -29,7 +29,7 @@ use crate::{
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }

@@ -1,5 +1,5 @@
-//! What a server says on stdout when it starts: where it listens, and at the very first start how to begin.
-//! Logs go to stderr; programs read those, people this.
+//! The banner that a server prints on stdout when it is ready: its addresses, and after the first start the first steps. Logs go
+//! to stderr.
 
 use std::{fmt::Write, net::SocketAddr, path::Path, time::Duration};
 
@@ -11,59 +11,59 @@ use url::Url;
 
 use crate::{metrics::Readiness, output};
 
-/// How often to look whether the server is ready.
+/// Interval of the readiness checks.
 const POLL: Duration = Duration::from_millis(20);
-/// After how long to say that it is not.
+/// Time after which a server that is not ready logs the reason.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The group that a first start makes.
+/// The group that a first start creates.
 const DEFAULT_GROUP: &str = "default";
 
-/// The administrator's token, said once: it is made at a first start where none was given.
+/// Returns the message with the administrator's token, which a first start creates if none was given.
 pub fn admin_token(token: &SecretString, file: &Path) -> String {
     format!(
-        "The administrator's token, made now and shown only this once. It is kept in {}, where admin\n\
-         commands on this machine find it.\n\n    {}\n\n",
+        "The administrator's token, created now and shown only once. Admin commands on this machine read it from\n\
+         {}.\n\n    {}\n\n",
         file.display(),
         token.expose_secret()
     )
 }
 
-/// Where a server with a registry listens, as bound.
+/// The bound addresses of a server with a registry.
 pub struct Listening<'a> {
-    /// Registry traffic.
+    /// Address of registry traffic.
     pub registry: SocketAddr,
-    /// gRPC, if this process serves it.
+    /// Address of the control port, if this process serves it.
     pub control: Option<SocketAddr>,
-    /// Metrics and probes.
+    /// Address of metrics and probes.
     pub metrics: SocketAddr,
-    /// The node's settings.
+    /// Settings of the node.
     pub dataplane: &'a DataplaneConfig,
 }
 
 impl Listening<'_> {
-    /// One line, for every start but the first.
+    /// Returns one line, for every start but the first.
     pub fn short(&self) -> String {
         let control = self.control.map(|address| format!("control plane on {address}, ")).unwrap_or_default();
         format!("Roadstead serves the registry on {}, {control}metrics on {}.", self.registry_url(), self.metrics)
     }
 
-    /// For a first start: where it listens, and the first pull.
+    /// Returns the addresses and the first pull, for a first start.
     pub fn first(&self) -> String {
         let mut text = format!("Roadstead {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
         let _ = writeln!(text, "  registry        {}", self.registry_url());
         if let Some(control) = self.control {
-            let _ = writeln!(text, "  control plane   http://{control}   (gRPC; `roadstead group list` asks it)");
+            let _ = writeln!(text, "  control plane   http://{control}   (gRPC; try `roadstead group list`)");
         }
         let _ = writeln!(text, "  metrics         http://{}/metrics\n", self.metrics);
         let image = format!("{}/{DEFAULT_GROUP}/dependency_proxy/containers/alpine:latest", self.registry_host());
         if self.dataplane.allow_anonymous_pulls {
-            let _ = writeln!(text, "Pull through it:\n\n  docker pull {image}");
+            let _ = writeln!(text, "Try a pull:\n\n  docker pull {image}");
         } else {
             let host = self.registry_host();
             let _ = writeln!(
                 text,
-                "Anonymous pulls are off (--allow-anonymous-pulls). Make a token, sign in with it, pull:\n\n  \
+                "Anonymous pulls are off (--allow-anonymous-pulls). Create a token, sign in with it, and pull:\n\n  \
                  roadstead token create --group {DEFAULT_GROUP} --name first\n  docker login {host}\n  docker pull {image}"
             );
         }
@@ -81,7 +81,7 @@ impl Listening<'_> {
         }
     }
 
-    /// What image names begin with: the external URL's host, or an address that works from this machine.
+    /// Returns the host of image names: the external URL's, or an address that works on this machine.
     fn registry_host(&self) -> String {
         if let Some(host) = self.dataplane.external_url.as_ref().and_then(host_with_port) {
             return host;
@@ -94,7 +94,7 @@ impl Listening<'_> {
     }
 }
 
-/// Prints `text` once the server can serve; what keeps it from that is logged.
+/// Prints `text` when the server is ready; logs the reason if that takes long.
 pub async fn once_ready(readiness: Readiness, text: String) {
     let mut waited = Duration::ZERO;
     while let Err(reason) = readiness().await {
@@ -105,7 +105,7 @@ pub async fn once_ready(readiness: Readiness, text: String) {
         sleep(POLL).await;
     }
     if let Err(failure) = output::print(&text) {
-        warn!(%failure, "nobody reads what the server says at its start");
+        warn!(%failure, "cannot print the banner");
     }
 }
 

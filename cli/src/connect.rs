@@ -1,5 +1,4 @@
-//! How admin commands reach the control plane: its address, the API token, and what its refusals mean for the person
-//! who typed the command.
+//! The connection of admin commands to the control plane: its address, the API token, and explanations of failed calls.
 
 mod control_at;
 mod credential;
@@ -23,28 +22,28 @@ use crate::{failure::Failure, output::Format};
 pub use control_at::ControlAt;
 use credential::Credential;
 
-/// How long to wait for an answer; the longest calls, purges and deletions of large groups, take seconds.
+/// Timeout of a call; the longest ones, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a replica may take to answer a question before another is asked, too.
+/// Time after which a call that may be repeated goes to another replica too.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What every admin command takes.
+/// Flags of every admin command.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AdminFlags {
     #[command(flatten)]
     control: ControlAt,
 
-    /// API token; without it ROADSTEAD_ADMIN_TOKEN or the file DIR/admin-token is used
+    /// API token [default: ROADSTEAD_ADMIN_TOKEN, or the file DIR/admin-token]
     #[arg(long, global = true, env = "ROADSTEAD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(help_heading = "Connection and output")]
     token: Option<SecretString>,
 
-    /// The server's folder, where its first start left the administrator's token
+    /// Data folder of a server on this machine, which contains the administrator's token
     #[arg(long, global = true, env = "ROADSTEAD_DATA_DIR", default_value = "./roadstead-data", value_name = "DIR")]
     #[arg(help_heading = "Connection and output")]
     data_dir: PathBuf,
 
-    /// How to print
+    /// Format of the output
     #[arg(
         long,
         short,
@@ -58,27 +57,27 @@ pub struct AdminFlags {
     pub output: Format,
 }
 
-/// A connection to the control plane, with a credential.
+/// A connection to the control plane with a credential.
 pub struct Session {
-    /// Where it leads.
+    /// URL of the control plane.
     pub control: Url,
-    /// How to print answers.
+    /// Format of answers.
     pub output: Format,
     channel: ControlReplicas,
     header: Authorization,
     credential: Credential,
 }
 
-/// What the generated clients run over.
+/// The channel of the generated clients.
 pub type AdminChannel = InterceptedService<ControlReplicas, Authorization>;
 
 impl AdminFlags {
-    /// Runs what a command does at the control plane, with the API token, and says what a refused call means.
+    /// Runs the calls of a command with the API token, and explains a failed call.
     pub async fn call(&self, command: impl AsyncFnOnce(&Session) -> Result<(), CallError>) -> Result<(), Failure> {
         self.call_with(Credential::Token(token::find(self.token.as_ref(), &self.data_dir)?), command).await
     }
 
-    /// The same as a person who signs in with a password.
+    /// Runs the calls of a command as a user who signs in with a password.
     pub async fn call_as(
         &self,
         user: &str,
@@ -88,7 +87,7 @@ impl AdminFlags {
         self.call_with(Credential::Password { user: user.to_owned(), password }, command).await
     }
 
-    /// The connection is made with the first call.
+    /// Runs the calls of a command. The first call connects.
     async fn call_with(
         &self,
         credential: Credential,
@@ -112,18 +111,18 @@ impl AdminFlags {
 }
 
 impl Session {
-    /// The channel for a client.
+    /// Returns the channel for a client.
     pub fn channel(&self) -> AdminChannel {
         InterceptedService::new(self.channel.clone(), self.header.clone())
     }
 }
 
-/// Why a command that calls the control plane stopped.
+/// The error of a command that calls the control plane.
 #[derive(Debug)]
 pub enum CallError {
-    /// The call failed, here or there.
+    /// A call failed, locally or at the control plane.
     Refused(Status),
-    /// Something else did.
+    /// Something else failed.
     Failed(Failure),
 }
 

@@ -1,5 +1,5 @@
-//! The control plane within the same process: a gRPC channel over in-memory pipes, so that the embedded mode speaks the
-//! same contract as a node on another machine. Every (re)connect makes a new pipe with its own served end.
+//! The channel to a control plane in the same process: gRPC over in-memory pipes, so that the embedded mode uses the same
+//! contract as a node on another machine. Every connection has a new pipe.
 
 use std::io;
 
@@ -11,12 +11,12 @@ use tower::service_fn;
 
 use crate::listener;
 
-/// What a pipe holds in each direction, in bytes.
+/// Capacity of a pipe in each direction, in bytes.
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// A channel to `router`. After `stop` calls under way finish and new ones fail.
+/// Returns a channel to `router`. After `stop`, calls in progress finish and new ones fail.
 pub fn channel(router: Router, stop: CancellationToken) -> Channel {
-    // The name is only for logs: nothing is resolved or dialled.
+    // The name appears only in logs; nothing resolves it.
     Endpoint::from_static("http://control.embedded").connect_with_connector_lazy(service_fn(move |_: Uri| {
         let (router, stop) = (router.clone(), stop.clone());
         async move {

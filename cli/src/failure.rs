@@ -1,8 +1,8 @@
-//! Why a command ends without having done what was asked, and the exit code that says so.
+//! The error that ends a command, and its exit code.
 
 use std::{fmt, process::ExitCode};
 
-/// What to tell the person at the terminal, with the exit code of the contract.
+/// A message for the terminal, with an exit code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     code: u8,
@@ -10,22 +10,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Refused or failed: exit code 1.
+    /// Returns a refusal or a failure: exit code 1.
     pub fn failed(message: impl fmt::Display) -> Self {
         Self { code: 1, message: message.to_string() }
     }
 
-    /// Wrong usage, a bad setting among them: exit code 2.
+    /// Returns wrong usage, which includes bad settings: exit code 2.
     pub fn usage(message: impl fmt::Display) -> Self {
         Self { code: 2, message: message.to_string() }
     }
 
-    /// Wrong usage or a failure, as the callee tells them apart.
+    /// Returns wrong usage or a failure.
     pub fn of(is_usage: bool, message: impl fmt::Display) -> Self {
         if is_usage { Self::usage(message) } else { Self::failed(message) }
     }
 
-    /// Writes the message to stderr, as clap writes its own errors.
+    /// Writes the message to stderr in the form of clap's errors.
     pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.message);
         ExitCode::from(self.code)

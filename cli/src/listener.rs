@@ -1,6 +1,7 @@
-//! Serving axum routers: the control port, the metrics port, and connections within the process.
-//! Bounds connections, request heads and silence; a stop lets calls under way finish for a while. Requests that come over
-//! a port carry the peer's address as [`ConnectInfo`], so that audit and limits know whom they see.
+//! A server for axum routers: the control port, the metrics port, and connections within the process.
+//!
+//! It bounds connections, request heads and idle time. A stop gives calls in progress some time to finish. Requests over a port
+//! carry the peer's address as [`ConnectInfo`], for audit and limits.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -27,27 +28,27 @@ use tracing::{debug, info, warn};
 
 use crate::failure::Failure;
 
-/// Most connections at a time to one port; more wait to be accepted.
+/// Maximum number of connections to one port; others wait to be accepted.
 const MAX_CONNECTIONS: usize = 2048;
-/// Most calls at a time on one HTTP/2 connection. A busy node's calls share one connection.
+/// Maximum number of concurrent calls on one HTTP/2 connection. A busy node's calls share one connection.
 const MAX_STREAMS: u32 = 2000;
 /// Largest head of a request, in bytes.
 const MAX_HEAD_BYTES: u32 = 32 * 1024;
-/// How long a connection may take to begin, and to send a request's head.
+/// Timeout for the start of a connection, and for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often, and then how long, a silent HTTP/2 connection is asked whether it is still there.
+/// Interval and timeout of keep-alive pings on a silent HTTP/2 connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long calls under way may take when a stop is asked for. Streams that never end are cut off then.
+/// Time for calls in progress to finish after a stop; endless streams are cut off then.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long to wait when the system has no more file descriptors, or the like.
+/// Pause after a failed accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds a port; `flag` is what named it.
+/// Binds the port that `flag` names.
 pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| cannot_bind(flag, address, &error))
 }
 
-/// Says that a port cannot be had, and what to do.
+/// Explains a port that cannot be bound, with the next step.
 pub fn cannot_bind(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let next = match error.kind() {
         io::ErrorKind::AddrInUse => "; is another server running? Stop it, or choose another address",
@@ -56,7 +57,7 @@ pub fn cannot_bind(flag: &str, address: SocketAddr, error: &io::Error) -> Failur
     Failure::failed(format_args!("{flag} {address}: {error}{next}"))
 }
 
-/// Serves a port until `stop`; with TLS if there is a certificate.
+/// Serves a port until `stop`, with TLS if there is a certificate.
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, stop: CancellationToken) {
     let tls = tls.map(TlsAcceptor::from);
     let graceful = GracefulShutdown::new();
@@ -69,16 +70,16 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router
         let Some((place, socket, peer)) = accepted else { continue };
         let (watcher, router, tls) = (graceful.watcher(), router.clone(), tls.clone());
         tokio::spawn(async move {
-            // Protocol detection has no time limit of its own.
+            // Protocol detection has no timeout of its own.
             if matches!(timeout(HEAD_TIMEOUT, socket.peek(&mut [0])).await, Ok(Ok(1))) {
                 match tls {
-                    None => serve_until_told(socket, router, peer, watcher).await,
+                    None => serve_until_stopped(socket, router, peer, watcher).await,
                     Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(socket)).await {
-                        Ok(Ok(socket)) => serve_until_told(socket, router, peer, watcher).await,
+                        Ok(Ok(socket)) => serve_until_stopped(socket, router, peer, watcher).await,
                         Ok(Err(error)) => {
-                            info!(%peer, %error, "a client of the control port could not be spoken to by TLS")
+                            info!(%peer, %error, "a TLS handshake on the control port failed")
                         }
-                        Err(_) => debug!(%peer, "the TLS handshake took too long"),
+                        Err(_) => debug!(%peer, "a TLS handshake timed out"),
                     },
                 }
             }
@@ -87,12 +88,12 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router
     }
     drop(listener);
     if timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        debug!("calls under way were cut off");
+        debug!("calls in progress were cut off");
     }
 }
 
-/// Serves one connection until it ends or, when `watcher`'s port stops, its calls under way have.
-async fn serve_until_told(
+/// Serves one connection until it ends or, after its port stops, until its calls in progress have ended.
+async fn serve_until_stopped(
     io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
     peer: SocketAddr,
@@ -108,7 +109,7 @@ async fn serve_until_told(
     }
 }
 
-/// Serves one connection until it ends or, after `stop`, its calls under way have.
+/// Serves one connection until it ends or, after `stop`, until its calls in progress have ended.
 pub async fn serve_one(
     io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
@@ -135,7 +136,7 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((socket, peer)) => {
-            // Small answers must not wait for more to come. Fails only where the peer is gone already.
+            // Small answers must not wait for more data. Fails only if the peer has gone already.
             let _ = socket.set_nodelay(true);
             Some((place, socket, peer))
         }

@@ -21,15 +21,15 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 
-/// In static builds: the allocator of musl serves one thread at a time.
+/// Allocator of static builds; musl's own serves one thread at a time.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before anything can ask for TLS. Fails only if one was installed before, and then that one serves.
+    // Before anything uses TLS. Fails only if a provider is installed already, which then serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Reads the variable FAILPOINTS, for as long as this lives.
+    // Failpoints from the variable FAILPOINTS are active while this lives.
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
     match run(Cli::parse().command) {
@@ -60,7 +60,7 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// One thread does for a command that makes a few calls.
+/// Runs a command on one thread, which is enough for a few calls.
 fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?.block_on(command)

@@ -1,5 +1,5 @@
-//! The metrics port: `/metrics` (OpenMetrics text), `/livez` and `/readyz`. The planes register their own metrics; what
-//! is the process's is here.
+//! The metrics port: `/metrics` (OpenMetrics text), `/livez` and `/readyz`. The planes register their own metrics; this module
+//! has those of the process.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -17,13 +17,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What `/metrics` answers with.
+/// Content type of `/metrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Says whether the process can serve, or why not.
+/// A check that passes if the process can serve, and otherwise fails with the reason.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
-/// A registry with what is known of the process itself.
+/// Returns a registry with the metrics of the process.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -32,7 +32,7 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// The metrics port's pages.
+/// Returns the pages of the metrics port.
 pub fn router(registry: Arc<Registry>, readiness: Readiness) -> Router {
     Router::new()
         .route("/metrics", get(metrics).with_state(registry))
@@ -57,7 +57,7 @@ async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     }
 }
 
-/// What the kernel says of this process, read at each scrape; nothing where `/proc` is not to be had.
+/// Metrics of this process from the kernel, read at each scrape. They need `/proc`.
 #[derive(Debug)]
 struct Process;
 
@@ -72,12 +72,12 @@ impl Collector for Process {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let files = std::fs::read_dir("/proc/self/fd").ok().and_then(|files| i64::try_from(files.count()).ok());
         gauge("process_resident_memory_bytes", "Memory in RAM, mapped files included", kib(&status, "VmRSS:"))?;
-        gauge("process_anonymous_memory_bytes", "Memory in RAM that is no mapped file", kib(&status, "RssAnon:"))?;
+        gauge("process_anonymous_memory_bytes", "Memory in RAM without mapped files", kib(&status, "RssAnon:"))?;
         gauge("process_open_fds", "Open file descriptors", files)
     }
 }
 
-/// A line of `/proc/self/status`, in bytes.
+/// Returns the value of a line of `/proc/self/status`, in bytes.
 fn kib(status: &str, name: &str) -> Option<i64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)

@@ -1,9 +1,10 @@
-//! What commands print: data on stdout, as a table for people or as JSON for programs; talk on stderr.
+//! Output of commands: data on stdout, as a table for people or as JSON for programs; messages on stderr.
 //!
-//! JSON is the RPC's own answer: proto field names, fields with default values included, 64-bit integers as numbers.
+//! JSON is the RPC's answer, with proto field names, fields with default values, and 64-bit integers as numbers.
 
 pub mod human;
 mod json;
+mod progress;
 mod table;
 
 use std::{
@@ -15,19 +16,20 @@ use prost::Name;
 
 use crate::failure::Failure;
 
+pub use progress::Progress;
 pub use table::{Details, Table, plain};
 
-/// How to print.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Aligned columns for people.
+    /// Aligned columns for people
     Table,
-    /// The RPC's own answer; a list command prints the array of its items.
+    /// The RPC's answer; a list command prints the array of its items
     Json,
 }
 
 impl Format {
-    /// Prints one answer; `people` is what it looks like outside JSON.
+    /// Prints one answer, for people as `people` returns it.
     pub fn answer<M: Name>(self, answer: &M, people: impl FnOnce() -> Details) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::answer(answer)?),
@@ -35,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Prints an answer that leaves people nothing to read but that it is done; they are told so on stderr.
+    /// Prints the answer of a call that has no result for people, who get the message `people` on stderr.
     pub fn done<M: Name>(self, answer: &M, people: impl fmt::Display) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::answer(answer)?),
@@ -46,7 +48,7 @@ impl Format {
         }
     }
 
-    /// Prints a list; `none` tells people (on stderr) that there is nothing in it.
+    /// Prints a list; `none` tells people on stderr that it is empty.
     pub fn list<M: Name>(self, items: &[M], none: &str, people: impl FnOnce(&[M]) -> Table) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::items(items)?),
@@ -59,7 +61,7 @@ impl Format {
     }
 }
 
-/// Writes to stdout. A reader that has seen enough (`| head`) is no error.
+/// Writes to stdout. A reader that closes the pipe early (`| head`) does not cause an error.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };

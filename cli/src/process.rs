@@ -1,4 +1,4 @@
-//! A server's process: its folder, file descriptors, runtime, telemetry, and the signals that stop it.
+//! The process of a server: its data folder, file descriptors, runtime, telemetry, and the signals that stop it.
 
 use std::{io, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
@@ -9,10 +9,10 @@ use tracing::{debug, info, warn};
 
 use crate::{failure::Failure, settings::ProcessSettings, telemetry::Telemetry};
 
-/// How long tasks that ignore the stop may hold up the end of the process.
+/// Longest time that tasks which ignore the stop delay the end of the process.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs a server to its end. `server` gets the token that the first signal cancels.
+/// Runs a server to its end. The first signal cancels the token that `server` gets.
 pub fn run<F>(settings: &ProcessSettings, server: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
@@ -31,7 +31,7 @@ where
     result
 }
 
-/// Creates the folder, for its owner only. One that is there keeps its mode.
+/// Creates the folder with mode 0700. An existing folder keeps its mode.
 fn create_data_dir(path: &Path) -> Result<(), Failure> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -40,7 +40,7 @@ fn create_data_dir(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format_args!("--data-dir {}: {error}", path.display())))
 }
 
-/// Every download holds two sockets and a file: as many as the system lets us have.
+/// Raises the limit of open files as far as the system allows: every download uses two sockets and a file.
 fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

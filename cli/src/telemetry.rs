@@ -1,7 +1,7 @@
-//! Logs and traces of servers: text or JSON lines on stderr; spans by OTLP where the `OTEL_*` variables ask for it.
+//! Logs and traces of servers: text or JSON lines on stderr, and spans by OTLP if the `OTEL_*` variables name an endpoint.
 //!
-//! Guarantees: W3C trace context is propagated whether or not spans are exported, and spans that have ended are sent
-//! before [`Telemetry::shutdown`] returns. Which spans and fields there are is for the planes to say.
+//! W3C trace context is propagated with and without export, and ended spans are sent before [`Telemetry::shutdown`] returns. The
+//! planes define the spans and their fields.
 
 use std::io::{IsTerminal, stderr};
 
@@ -22,21 +22,21 @@ use crate::{
     settings::{LogFormat, ProcessSettings},
 };
 
-/// Where spans come from that are exported; the exporter's own connections would otherwise trace themselves.
+/// Crates whose spans are exported; the exporter's own connections would otherwise trace themselves.
 const TRACED: [&str; 3] = ["roadstead", "roadstead_control", "roadstead_dataplane"];
 
-/// Logs and traces as set up; holds the exporter.
+/// The set-up logs and traces, with the exporter.
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Sets up logs and traces for the whole process. To be called once, within a Tokio runtime: gRPC export runs on it.
+    /// Sets up logs and traces for the whole process. Call it once, within a Tokio runtime: gRPC export runs on it.
     pub fn start(settings: &ProcessSettings) -> Result<Self, Failure> {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         let filter = EnvFilter::try_new(&settings.log)
             .map_err(|error| Failure::usage(format_args!("--log {}: {error}", settings.log)))?;
-        let provider = if export_is_asked_for(|name| std::env::var(name).ok()) { Some(provider()?) } else { None };
+        let provider = if is_export_enabled(|name| std::env::var(name).ok()) { Some(provider()?) } else { None };
         let traces = provider.as_ref().map(|provider| traces(provider.tracer("roadstead")));
         tracing_subscriber::registry()
             .with(traces)
@@ -46,7 +46,7 @@ impl Telemetry {
         Ok(Self { provider })
     }
 
-    /// Sends what has not been sent. The runtime must still be there.
+    /// Sends the remaining spans. The runtime must still run.
     pub fn shutdown(self) {
         if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
             tracing::warn!(%error, "some spans were not exported");
@@ -54,15 +54,15 @@ impl Telemetry {
     }
 }
 
-/// Whether the environment names a place to send spans to.
-fn export_is_asked_for(variable: impl Fn(&str) -> Option<String>) -> bool {
+/// True if the environment names an endpoint for spans.
+fn is_export_enabled(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
     let is = |name: &str, word: &str| variable(name).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
     let disabled = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
     !disabled && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 }
 
-/// Endpoint, protocol, headers, time limits, sampler and resource attributes are read from `OTEL_*` by the library.
+/// Returns the provider. The library reads endpoint, protocol, headers, timeouts, sampler and resource attributes from `OTEL_*`.
 fn provider() -> Result<SdkTracerProvider, Failure> {
     let exporter = SpanExporter::builder()
         .build()
@@ -74,7 +74,7 @@ fn provider() -> Result<SdkTracerProvider, Failure> {
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
 }
 
-/// Spans are exported down to debug level, whatever is logged; events only where they are worth a log line.
+/// Returns the layer that exports spans, down to debug level whatever the log level is.
 fn traces<S: Subscriber + for<'span> LookupSpan<'span>>(tracer: SdkTracer) -> impl Layer<S> {
     tracing_opentelemetry::layer()
         .with_tracer(tracer)

@@ -1,5 +1,5 @@
-//! The executable without a server: usage, exit codes, where output goes.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
+//! The executable without a server: usage, exit codes, stdout and stderr.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing helper ends its test")]
 
 mod harness;
 
@@ -89,7 +89,7 @@ fn without_a_token_the_error_says_where_one_may_come_from() {
     let dir = tempfile::tempdir().unwrap();
     let done = run(roadstead().current_dir(&dir).args(["group", "list"]), "");
     assert_eq!(done.code, Some(1), "{done:?}");
-    assert!(done.stderr.starts_with("error: no API token: give --token or set ROADSTEAD_TOKEN"), "{done:?}");
+    assert!(done.stderr.starts_with("error: no API token: give --token, set ROADSTEAD_TOKEN"), "{done:?}");
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn a_mirror_s_file_needs_no_server_where_the_registry_is_given() {
     let line = "mirror-config acme --for containerd --registry https://proxy.example:8443";
     let done = run_line(line);
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
-    assert!(done.stdout.starts_with("# To be installed as /etc/containerd/certs.d/docker.io/hosts.toml\n"), "{done:?}");
+    assert!(done.stdout.starts_with("# Install as /etc/containerd/certs.d/docker.io/hosts.toml\n"), "{done:?}");
     assert!(done.stdout.contains("\n\nserver = \"https://registry-1.docker.io\"\n"), "{done:?}");
     let json = run_line(&format!("{line} -o json")).json();
     assert!(json["content"].as_str().unwrap().starts_with("server = ") && json["needs"].is_array(), "{json}");
 
-    // JSON files know no comments: what else is needed goes to stderr.
+    // JSON has no comments, so the other steps go to stderr.
     let docker = run_line("mirror-config acme --for docker --registry http://127.0.0.1:7070");
     assert_eq!(docker.stdout, "{\n  \"registry-mirrors\": [\"http://127.0.0.1:7070\"]\n}\n");
     assert!(docker.stderr.contains("--mirror-group acme") && docker.stderr.contains("Only this machine"), "{docker:?}");

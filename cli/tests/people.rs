@@ -1,5 +1,5 @@
-//! Groups' rules, people, trust and what CI gets, by admin commands against a server.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
+//! Admin commands against a server: groups' rules, people, trusts, CI variables.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing helper ends its test")]
 
 mod harness;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use harness::{Admin, Server, roadstead, run, serve};
 use serde_json::{Value, json};
 
-/// What a list shows of each item's field.
+/// Returns the field of each item of a list.
 fn each(list: &Value, field: &str) -> Vec<Value> {
     list.as_array().expect("a list").iter().map(|item| item[field].clone()).collect()
 }

@@ -1,5 +1,5 @@
 //! Servers and admin commands together: first start, every command's answer, refusals, stops.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing helper ends its test")]
 
 mod harness;
 
@@ -275,7 +275,7 @@ fn a_second_signal_stops_at_once() {
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
 }
 
-/// What `/readyz` says once it does not say that all is well.
+/// Returns the first answer of `/readyz` that is not 200.
 fn eventually_not_ready(server: &Server) -> (String, String) {
     loop {
         let answer = get(server.addresses[2], "/readyz");

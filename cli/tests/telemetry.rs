@@ -1,5 +1,5 @@
 //! Spans arrive at an OTLP receiver, by gRPC and by HTTP, and logs keep to their format.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that cannot go on ends its test")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing helper ends its test")]
 
 mod harness;
 

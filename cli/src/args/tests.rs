@@ -2,7 +2,7 @@ use clap::CommandFactory;
 
 use super::*;
 
-/// Every command that does something, with its whole name.
+/// Returns every command without subcommands, with its whole name.
 fn leaves(command: &clap::Command, name: String) -> Vec<(String, clap::Command)> {
     if !command.has_subcommands() {
         return vec![(name, command.clone())];

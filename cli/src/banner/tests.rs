@@ -11,8 +11,8 @@ fn a_first_start_says_where_it_listens_and_the_exact_pull() {
     let text = listening(&config, "127.0.0.1:7070").first();
     let expected = format!(
         "Roadstead {} is ready.\n\n  registry        http://127.0.0.1:7070\n  \
-         control plane   http://127.0.0.1:7071   (gRPC; `roadstead group list` asks it)\n  \
-         metrics         http://127.0.0.1:7072/metrics\n\nPull through it:\n\n  \
+         control plane   http://127.0.0.1:7071   (gRPC; try `roadstead group list`)\n  \
+         metrics         http://127.0.0.1:7072/metrics\n\nTry a pull:\n\n  \
          docker pull 127.0.0.1:7070/default/dependency_proxy/containers/alpine:latest\n",
         env!("CARGO_PKG_VERSION")
     );

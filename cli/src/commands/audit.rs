@@ -1,4 +1,4 @@
-//! `roadstead audit`: who changed what, and which sign-ins were refused.
+//! `roadstead audit`: changes with their authors, and refused sign-ins.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use crate::{
     value_parsers::time,
 };
 
-/// Read what was changed by whom, and which sign-ins were refused
+/// Read the audit: changes with their authors, and refused sign-ins
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead audit list --since 24h
@@ -35,16 +35,16 @@ enum Action {
   roadstead audit list --since 24h
   roadstead audit list --group acme --limit 20")]
 struct List {
-    /// Only those of this group and its subgroups [default: all, which takes an administrator]
+    /// Only events of this group and its subgroups [default: all events; for administrators]
     #[arg(long, value_name = "PATH")]
     group: Option<String>,
-    /// Only those since then: how long ago (24h, 7d), or a time in UTC (2026-11-22T21:30:00Z, 2026-11-22)
+    /// Only events since this time: a time span before now (24h, 7d), or a time in UTC (2026-11-22T21:30:00Z, 2026-11-22)
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<SystemTime>,
-    /// Only those before then
+    /// Only events before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<SystemTime>,
-    /// At most so many
+    /// Maximum number of events
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
 }
@@ -86,7 +86,7 @@ fn outcome(event: &AuditEvent) -> String {
 }
 
 fn table(events: &[AuditEvent]) -> Table {
-    Table::new(["TIME", "WHO", "FROM", "WHAT", "ON", "GROUP", "OUTCOME", "DETAIL"], events, |event| {
+    Table::new(["TIME", "ACTOR", "ADDRESS", "ACTION", "SUBJECT", "GROUP", "OUTCOME", "DETAIL"], events, |event| {
         [
             human::absolute(event.at.as_ref(), "-"),
             event.actor.clone(),

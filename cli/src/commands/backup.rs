@@ -1,4 +1,4 @@
-//! `roadstead backup`: the control plane's database and keys, of one moment, into a folder.
+//! `roadstead backup`: copies the control plane's database and keys, as of one moment, to a folder.
 
 use std::path::PathBuf;
 
@@ -8,24 +8,24 @@ use secrecy::SecretString;
 
 use crate::{failure::Failure, output, settings::SecretKeyFlags};
 
-/// Back up the control plane: database and keys, while it runs
+/// Back up the control plane's database and keys while it runs
 ///
-/// Runs where the server's files are; asks no server. Blobs are not part of it: what is in the store is used again, and what is
-/// not is fetched again.
+/// Run it on the server's machine: it reads the files, and calls no server. The backup has no blobs; nodes use those in the store
+/// and fetch others again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead backup /var/backups/roadstead-2026-11-23 --data-dir /var/lib/roadstead
   roadstead backup backup-1 --database-url postgres://roadstead@db/roadstead --secret-key-file /etc/roadstead/secret.key
 
-To restore SQLite: copy what is in the folder into an empty data folder (mode 0700) and start the server with it. To restore
+To restore SQLite: copy the folder's files to an empty data folder (mode 0700) and start the server with it. To restore
 PostgreSQL: pg_restore --clean --if-exists --dbname URL FOLDER/control.dump, and give the servers FOLDER/secret.key.")]
 pub struct Backup {
-    /// The folder to make; must not be there
+    /// Folder to create; it must not exist
     folder: PathBuf,
-    /// The server's data folder
+    /// Data folder of the server
     #[arg(long, env = "ROADSTEAD_DATA_DIR", default_value = "./roadstead-data", value_name = "DIR")]
     data_dir: PathBuf,
-    /// The server's database [default: sqlite://DIR/control.db]
+    /// Database of the server [default: sqlite://DIR/control.db]
     #[arg(long, env = "ROADSTEAD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<SecretString>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Makes the backup and names its files.
+    /// Makes the backup and prints the names of its files.
     pub async fn run(self) -> Result<(), Failure> {
         let source = BackupSource {
             data_dir: self.data_dir,

@@ -1,4 +1,4 @@
-//! `roadstead cache`: what a group has cached, purging it, what its tags mean, and fetching ahead of pulls.
+//! `roadstead cache`: lists a group's cached content, purges it, pins tags and prefetches images.
 
 mod check;
 mod content;
@@ -29,7 +29,7 @@ use crate::{
     value_parsers::{duration, to_proto},
 };
 
-/// Look into a group's cache, purge it, pin its tags, fetch ahead of pulls
+/// List a group's cached content, purge it, pin tags, prefetch images
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache images acme --sort size
@@ -58,12 +58,12 @@ enum Action {
     Blobs(Blobs),
     Stats(Stats),
     Purge(Purge),
-    /// Apply the group's retention and quota now, or see what they would take
+    /// Apply the group's retention and quota now, or list what they would remove
     #[command(after_help = "Example:\n  roadstead cache retention acme --dry-run")]
     Retention {
         /// Path of the group
         path: String,
-        /// Show what would go, and remove nothing
+        /// List what would be removed, and remove nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -75,10 +75,10 @@ enum Action {
     Schedule(ScheduleCommand),
 }
 
-/// Remove cached content from a group, or from all groups: all of it, or what fits every filter given
+/// Remove cached content from a group, or from all groups: content that matches every given filter, or all of it
 ///
-/// Once this is done no node serves what went. Nodes that could not be reached are named: they refuse it as soon as they are
-/// back, and serve nothing once they have been without the control plane for too long.
+/// When the command returns, no node serves the removed content. The answer names nodes that could not be reached: they refuse
+/// the content once they are back, and refuse everything after --max-control-outage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache purge acme --older-than 30d --dry-run
@@ -89,25 +89,25 @@ struct Purge {
     /// Path of the group
     #[arg(required_unless_present = "all_groups", conflicts_with = "all_groups")]
     path: Option<String>,
-    /// Purge all groups; for administrators, and service tokens that are for all groups
+    /// Purge all groups; for administrators and service tokens of all groups
     #[arg(long)]
     all_groups: bool,
     /// Only this image
     #[arg(long)]
     image: Option<String>,
-    /// Only what came from this upstream
+    /// Only content from this upstream
     #[arg(long, value_name = "HOST")]
     upstream: Option<String>,
-    /// Only what this tag of the image means now
+    /// Only the manifest that this tag of the image resolves to now
     #[arg(long, requires = "image")]
     tag: Option<String>,
     /// Only the manifest or blob with this digest
     #[arg(long)]
     digest: Option<String>,
-    /// Only what was last pulled longer ago than this, for example 30d
+    /// Only content whose last pull is longer ago than this, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Option<Duration>,
-    /// Count, and remove nothing
+    /// Count the content, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! `roadstead ci-env`: the variables by which CI jobs pull through a group, named as GitLab's dependency proxy has them.
+//! `roadstead ci-env`: variables for CI jobs that pull through a group, with the names of GitLab's Dependency Proxy.
 
 mod format;
 
@@ -22,19 +22,19 @@ use crate::{
 
 /// Print the CI_DEPENDENCY_PROXY_* variables, with a fresh job token
 ///
-/// CI_DEPENDENCY_PROXY_SERVER, _USER and _PASSWORD are what `docker login` takes. CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX begins
-/// image names of the top-level group, CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX those of PATH. The password is a job token
-/// for PATH and its subgroups: to pull by the top-level group's prefix, give its path.
+/// `docker login` takes CI_DEPENDENCY_PROXY_SERVER, _USER and _PASSWORD. CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX is the image prefix
+/// of the top-level group, CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX that of PATH. The password is a job token for PATH and its
+/// subgroups; to pull by the prefix of the top-level group, give its path.
 ///
-/// To be called with an API token that has the scope `api` and may change the group (--token, ROADSTEAD_TOKEN). Without
-/// such a secret in CI at all, let the group trust the CI system's ID tokens: `roadstead oidc trust add`.
+/// The command needs an API token with the scope `api` that may change the group (--token, ROADSTEAD_TOKEN). To keep CI free of
+/// secrets, let the group trust the CI system's ID tokens instead: `roadstead oidc trust add`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(roadstead ci-env acme)\"
   echo \"$CI_DEPENDENCY_PROXY_PASSWORD\" | docker login -u \"$CI_DEPENDENCY_PROXY_USER\" --password-stdin \"$CI_DEPENDENCY_PROXY_SERVER\"
   docker pull \"$CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX/alpine:latest\"
 
-  roadstead ci-env acme --format github >> \"$GITHUB_ENV\"     # later steps have the variables; the mask goes to stderr
+  roadstead ci-env acme --format github >> \"$GITHUB_ENV\"     # variables for later steps; the mask goes to stderr
 
   roadstead ci-env acme --format dotenv > proxy.env          # GitLab: artifacts: {reports: {dotenv: proxy.env}}, for later jobs
   roadstead ci-env acme --format gitlab > proxy.yml          # GitLab: variables of a child pipeline: trigger: {include:
@@ -42,16 +42,16 @@ use crate::{
 pub struct CiEnv {
     /// Path of the group
     path: GroupPath,
-    /// For whom
+    /// Format of the output
     #[arg(long, value_enum, default_value = "shell")]
     format: CiFormat,
-    /// How long the password works: 1m to 2h [default: 15m]
+    /// Lifetime of the password: 1m to 2h [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires_in: Option<Duration>,
-    /// What it is for, a job's URL or number; the audit shows it
+    /// Name of the token in the audit, for example the job's URL
     #[arg(long, env = "CI_JOB_URL", default_value = "ci-env")]
     name: String,
-    /// Where the registry is, as jobs reach it [default: as its nodes told the control plane]
+    /// URL of the registry as jobs reach it [default: the one that nodes report]
     #[arg(long, value_name = "URL", value_parser = base_url)]
     registry: Option<Url>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ impl CiEnv {
     }
 
     async fn print(&self, session: &Session) -> Result<(), CallError> {
-        // First what needs no token, so that none is made in vain.
+        // Before the token is created, so that a failure leaves none behind.
         let prefix = image_prefix(session, &self.path, self.registry.as_ref()).await?;
         let request = CreateJobTokenRequest {
             group_path: self.path.to_string(),

@@ -2,7 +2,7 @@
 
 use crate::{failure::Failure, output};
 
-/// Shells that the contract promises.
+/// Supported shells.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Shell {
     Bash,
@@ -17,7 +17,7 @@ enum Shell {
   roadstead completions zsh > ~/.zfunc/_roadstead
   roadstead completions fish > ~/.config/fish/completions/roadstead.fish")]
 pub struct Completions {
-    /// For which shell
+    /// Shell to print the script for
     shell: Shell,
 }
 

@@ -1,17 +1,17 @@
-//! Asking before what cannot be undone.
+//! Questions before steps that cannot be undone.
 
 use std::io::{BufRead, IsTerminal};
 
 use crate::failure::Failure;
 
-/// Asks on a terminal unless `--yes` was given; refuses where nobody can be asked.
+/// Asks on a terminal unless `--yes` was given; fails if stdin is not a terminal.
 pub fn deletion(yes: bool, what: &str) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if yes {
         return Ok(());
     }
     if !stdin.is_terminal() {
-        return Err(Failure::usage(format_args!("deleting {what} needs --yes where nobody can be asked")));
+        return Err(Failure::usage(format_args!("deleting {what} needs --yes when stdin is not a terminal")));
     }
     eprint!("Delete {what}? [y/N] ");
     let mut answer = String::new();

@@ -15,7 +15,7 @@ use crate::{
     settings::{ControlFlags, ControlSettings},
 };
 
-/// Serves until a signal.
+/// Runs the server until a signal.
 pub fn run(flags: ControlFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
     process::run(&settings.process.clone(), |stop| serve(settings, stop))
@@ -23,7 +23,7 @@ pub fn run(flags: ControlFlags) -> Result<(), Failure> {
 
 async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(), Failure> {
     let mut registry = metrics::registry();
-    // The database may keep a start waiting.
+    // The start may wait for the database.
     let Some(opened) = stop.run_until_cancelled(Control::open(settings.control, &mut registry)).await else {
         return Ok(());
     };

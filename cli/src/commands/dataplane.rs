@@ -1,4 +1,4 @@
-//! `roadstead dataplane`: one data-plane node, with the control plane elsewhere.
+//! `roadstead dataplane`: one data-plane node, with the control plane in another process.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,21 +16,21 @@ use crate::{
     settings::{DataplaneFlags, DataplaneSettings},
 };
 
-/// How long a connection to a replica may take: another is asked then, within the time that a call has.
+/// Timeout for a connection to a replica; the call then goes to another replica within its own time limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a silent replica is asked whether it is still there.
+/// Interval of keep-alive pings to a silent replica.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How long it may take to say so.
+/// Timeout for the answer to a keep-alive ping.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
-/// Serves until a signal.
+/// Runs the server until a signal.
 pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
     process::run(&settings.process.clone(), |stop| serve(settings, stop))
 }
 
 async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(), Failure> {
-    // Connects with the first call, and again whenever it has to: a node starts without its control plane, too.
+    // Connects with the first call, and reconnects when needed: a node can start without its control plane.
     let replicas = ControlReplicas::new(settings.control_at.channels(|endpoint| {
         endpoint
             .connect_timeout(CONNECT_TIMEOUT)
@@ -63,7 +63,7 @@ async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(
     Ok(())
 }
 
-/// What kept a node from starting.
+/// Explains why a node cannot start.
 pub(super) fn cannot_start(listen: SocketAddr, error: &StartError) -> Failure {
     match error {
         StartError::Listen { source, .. } => listener::cannot_bind("--listen", listen, source),

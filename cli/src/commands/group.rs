@@ -52,14 +52,14 @@ enum Action {
     #[command(after_help = "Example:\n  roadstead group list -o json")]
     List,
     Update(Box<Update>),
-    /// Give a group another path; its subgroups move with it
+    /// Move a group to another path, with its subgroups
     ///
-    /// The cache stays, and pulls by the old path go on until another group takes it.
+    /// The cache stays. Pulls by the old path still work until another group takes that path.
     #[command(after_help = "Example:\n  roadstead group rename acme acme-corp")]
     Rename {
         /// Path of the group
         path: String,
-        /// The path that it gets
+        /// New path of the group
         new_path: String,
     },
     Rule(RuleCommand),
@@ -68,7 +68,7 @@ enum Action {
     Delete {
         /// Path of the group
         path: String,
-        /// Do not ask
+        /// Delete without asking
         #[arg(long, short)]
         yes: bool,
     },

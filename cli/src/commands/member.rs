@@ -1,4 +1,4 @@
-//! `roadstead member`: who belongs to which group, and as what.
+//! `roadstead member`: members of groups and their roles.
 
 use std::time::SystemTime;
 
@@ -15,10 +15,10 @@ use crate::{
     value_parsers::{Role, role_name},
 };
 
-/// Give users roles in groups
+/// Manage the roles of users in groups
 ///
-/// A role holds in the group and in its subgroups: guests pull, maintainers change settings, tokens and cache, owners
-/// change members and delete the group.
+/// A role applies to the group and its subgroups: guests pull, maintainers change settings, tokens and cache, owners change
+/// members and delete the group.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead member add acme alice --role maintainer
@@ -33,24 +33,24 @@ pub struct MemberCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a user a member of a group, or change the role that the user has there
+    /// Add a user to a group, or change the user's role there
     #[command(after_help = "Example:\n  roadstead member add acme alice --role maintainer")]
     Add {
         /// Path of the group
         path: String,
         /// Name of the user
         user: String,
-        /// What the user may do there
+        /// Role of the user in the group
         #[arg(long, value_enum)]
         role: Role,
     },
-    /// List a group's members and those it has from the groups above it
+    /// List a group's members, including those it inherits
     #[command(after_help = "Example:\n  roadstead member list acme")]
     List {
         /// Path of the group
         path: String,
     },
-    /// Remove a user from a group; a role from a group above stays
+    /// Remove a user from a group; an inherited role stays
     #[command(after_help = "Example:\n  roadstead member remove acme alice")]
     Remove {
         /// Path of the group

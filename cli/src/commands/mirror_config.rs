@@ -1,4 +1,4 @@
-//! `roadstead mirror-config`: the files by which clients pull through a group without naming it.
+//! `roadstead mirror-config`: configuration files for clients that pull through a group without naming it.
 
 mod client;
 
@@ -17,10 +17,10 @@ use crate::{
     value_parsers::base_url,
 };
 
-/// Print the file that makes a client pull through a group without changing image names
+/// Print the configuration file for a client that pulls through a group without changing image names
 ///
-/// The file goes to stdout; where to install it, and what else is needed, stands in its comments, or on stderr where the format
-/// knows none.
+/// The file goes to stdout. Its comments say where to install it and what else to set up; for a format without comments this goes
+/// to stderr.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead mirror-config acme --for containerd > /etc/containerd/certs.d/docker.io/hosts.toml
@@ -30,13 +30,13 @@ use crate::{
 pub struct MirrorConfig {
     /// Path of the group
     path: GroupPath,
-    /// For which client
+    /// Client to configure
     #[arg(long = "for", value_enum, value_name = "CLIENT")]
     client: Client,
-    /// Where the registry is, as the client reaches it [default: as its nodes told the control plane]
+    /// URL of the registry as the client reaches it [default: the one that nodes report]
     #[arg(long, value_name = "URL", value_parser = base_url)]
     registry: Option<Url>,
-    /// Whose images are pulled through the group
+    /// Registry to mirror
     #[arg(long, value_name = "HOST", default_value = "docker.io")]
     upstream: UpstreamHost,
     #[command(flatten)]
@@ -44,16 +44,16 @@ pub struct MirrorConfig {
 }
 
 impl MirrorConfig {
-    /// Asks the control plane where the registry is, unless it is given, and prints the file.
+    /// Prints the file, with the registry's URL from `--registry` or from the control plane.
     pub async fn run(self) -> Result<(), Failure> {
         if self.client == Client::Docker && self.upstream.as_str() != "docker.io" {
             return Err(Failure::usage(format_args!(
-                "--upstream {}: Docker Engine knows mirrors of docker.io only; pull by the group's own prefix instead",
+                "--upstream {}: Docker Engine has mirrors for docker.io only; pull by the group's own prefix instead",
                 self.upstream
             )));
         }
         match &self.registry {
-            // Nothing to ask: works without a token, too.
+            // No call: this works without a token.
             Some(url) => self.print(url),
             None => self.admin.call(async |session| self.ask(session).await).await,
         }
@@ -62,7 +62,7 @@ impl MirrorConfig {
     async fn ask(&self, session: &Session) -> Result<(), CallError> {
         let told = image_prefix(session, &self.path, None).await?.registry_url;
         let url = base_url(&told).map_err(|error| {
-            Failure::failed(format_args!("the registry's URL, {told}, is not usable: {error}; give --registry URL"))
+            Failure::failed(format_args!("the registry's URL {told} is not usable: {error}; give --registry URL"))
         })?;
         Ok(self.print(&url)?)
     }
@@ -71,7 +71,9 @@ impl MirrorConfig {
         let file = self.client.file(&Mirror { registry, group: &self.path, upstream: &self.upstream });
         if is_loopback(registry) {
             let url = registry.as_str().trim_end_matches('/');
-            eprintln!("Only this machine reaches {url}; for others, give --registry URL as they reach it.");
+            eprintln!(
+                "Only this machine reaches {url}; for other machines, give --registry with the URL that they reach."
+            );
         }
         match self.admin.output {
             Format::Json => {
@@ -89,7 +91,7 @@ impl MirrorConfig {
 }
 
 fn comments(file: &File) -> String {
-    let mut text = format!("# To be installed as {}\n", file.install_as);
+    let mut text = format!("# Install as {}\n", file.install_as);
     for need in &file.needs {
         let _ = writeln!(text, "# - {need}");
     }

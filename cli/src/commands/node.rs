@@ -1,4 +1,4 @@
-//! `roadstead node`: the data-plane nodes there are.
+//! `roadstead node`: the data-plane nodes.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use crate::{
     output::{Table, human},
 };
 
-/// Look at the data-plane nodes
+/// List the data-plane nodes
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead node list
@@ -25,7 +25,7 @@ pub struct NodeCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the nodes that were heard of in the last day, and how they are
+    /// List the nodes that reported in the last day, with their state
     #[command(after_help = "Example:\n  roadstead node list")]
     List,
 }
@@ -42,21 +42,21 @@ impl Action {
         match self {
             Self::List => {
                 let request = ListNodesRequest::default();
-                session.print_list(request, "No node was heard of in the last day.", table).await?;
+                session.print_list(request, "No node reported in the last day.", table).await?;
             }
         }
         Ok(())
     }
 }
 
-/// One line a node.
+/// Returns a table with a row for each node.
 fn table(nodes: &[Node], now: SystemTime) -> Table {
     let header = [
         "NAME",
         "STATE",
         "VERSION",
         "SINCE",
-        "LAST HEARD",
+        "LAST REPORT",
         "REVISION",
         "FILLS",
         "SERVED",
@@ -92,7 +92,7 @@ fn state(node: &Node) -> &'static str {
     }
 }
 
-/// What the node serves by, and how much it has missed.
+/// Returns the revision that the node has applied, and the number of revisions it lacks.
 fn revision(node: &Node) -> String {
     match (node.applied_revision, node.revisions_behind) {
         (0, _) => "none yet".to_owned(),

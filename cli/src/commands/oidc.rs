@@ -1,4 +1,4 @@
-//! `roadstead oidc`: CI systems whose ID tokens are taken as sign-in.
+//! `roadstead oidc`: sign-in by the ID tokens of CI systems.
 
 use std::time::SystemTime;
 
@@ -15,10 +15,10 @@ use crate::{
     value_parsers::claim,
 };
 
-/// Let CI jobs pull without secrets, by the ID tokens of their CI system
+/// Let CI jobs pull with the ID tokens of their CI system, without stored secrets
 ///
-/// An administrator allows an issuer, once; a group then trusts its tokens, as far as their audience and claims fit. Jobs sign
-/// in with user `oidc` and the ID token as the password.
+/// An administrator allows an issuer once. A group then trusts its tokens if their audience and claims match. Jobs sign in as user
+/// `oidc` with the ID token as the password.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead oidc issuer add https://gitlab.example.com
@@ -34,7 +34,7 @@ pub struct OidcCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Allow issuers: keys are fetched from nowhere else
+    /// Allow issuers of ID tokens
     #[command(subcommand)]
     Issuer(Issuer),
     /// Let groups trust an issuer's tokens
@@ -49,16 +49,16 @@ enum Issuer {
   roadstead oidc issuer add https://gitlab.example.com
   roadstead oidc issuer add https://token.actions.githubusercontent.com")]
     Add {
-        /// The issuer, exactly as its tokens name it in `iss`
+        /// URL of the issuer, exactly as in the claim `iss` of its tokens
         url: String,
     },
-    /// List the issuers that are allowed
+    /// List the allowed issuers
     #[command(after_help = "Example:\n  roadstead oidc issuer list")]
     List,
-    /// Forget an issuer, and every group's trust in it
+    /// Remove an issuer, and every group's trust in it
     #[command(after_help = "Example:\n  roadstead oidc issuer remove https://gitlab.example.com")]
     Remove {
-        /// The issuer's URL
+        /// URL of the issuer
         url: String,
     },
 }
@@ -74,27 +74,26 @@ enum Trust {
     Add {
         /// Path of the group
         path: String,
-        /// URL of an issuer that is allowed
+        /// URL of an allowed issuer
         #[arg(long, value_name = "URL")]
         issuer: String,
-        /// What a token must name in `aud`
+        /// Required value of the claim `aud`
         #[arg(long)]
         audience: String,
-        /// A claim that a token must carry, with a pattern of its value (`*` stands for any characters); repeat for more,
-        /// all must fit
+        /// Required claim, with a pattern for its value (`*` stands for any characters); may be repeated, and all must match
         #[arg(long = "claim", value_name = "CLAIM=PATTERN", value_parser = claim, required = true)]
         claims: Vec<ClaimRule>,
     },
-    /// List what a group trusts
+    /// List a group's trusts
     #[command(after_help = "Example:\n  roadstead oidc trust list acme")]
     List {
         /// Path of the group
         path: String,
     },
-    /// End a trust
+    /// Delete a trust
     #[command(after_help = "Example:\n  roadstead oidc trust delete 01920c3e-0000-7000-8000-000000000000")]
     Delete {
-        /// The trust's id (see `oidc trust list`)
+        /// Id of the trust (see `oidc trust list`)
         id: String,
     },
 }
@@ -134,7 +133,7 @@ impl Issuer {
             }
             Self::Remove { url } => {
                 let answer = oidc.remove_issuer(RemoveIssuerRequest { url: url.clone() }).await?.into_inner();
-                output.done(&answer, format_args!("Forgot issuer {url} and every group's trust in it."))?;
+                output.done(&answer, format_args!("Removed issuer {url} and every group's trust in it."))?;
             }
         }
         Ok(())
@@ -157,7 +156,7 @@ impl Trust {
             }
             Self::Delete { id } => {
                 let answer = oidc.delete_trust(DeleteTrustRequest { id: id.clone() }).await?.into_inner();
-                output.done(&answer, format_args!("Ended trust {id}."))?;
+                output.done(&answer, format_args!("Deleted trust {id}."))?;
             }
         }
         Ok(())

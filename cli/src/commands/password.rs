@@ -1,5 +1,5 @@
-//! Where a password comes from: stdin, or a question on the terminal that does not show the answer. Never the command
-//! line, which other users of the machine can read.
+//! Passwords, read from stdin or asked for on the terminal without echo. No flag takes one, because other users of the machine
+//! can read command lines.
 
 use std::io::{IsTerminal, Read};
 
@@ -7,15 +7,15 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::failure::Failure;
 
-/// Most bytes that a password may have; the control plane takes no more either.
+/// Longest password, in bytes; the control plane has the same limit.
 const MAX_PASSWORD_BYTES: u64 = 4096;
 
-/// A password that exists: from stdin where `--password-stdin` was given, otherwise asked for.
+/// Reads an existing password from stdin if `--password-stdin` was given, otherwise asks for it.
 pub fn existing(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
     if from_stdin { read(std::io::stdin().lock()) } else { ask(&format!("Password of {of}: ")) }
 }
 
-/// A new password: asked for twice, so that a slip of the finger locks nobody out.
+/// Reads a new password; on a terminal asks twice, so that a typing error locks nobody out.
 pub fn new(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
     let first = existing(from_stdin, of)?;
     if !from_stdin && ask("Once more: ")?.expose_secret() != first.expose_secret() {
@@ -26,14 +26,14 @@ pub fn new(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
 
 fn ask(question: &str) -> Result<SecretString, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("the password is missing: give --password-stdin where nobody can be asked"));
+        return Err(Failure::usage("the password is missing: give --password-stdin when stdin is not a terminal"));
     }
     let unreadable = |error| Failure::failed(format_args!("cannot read the password from the terminal: {error}"));
     let password = rpassword::prompt_password(question).map_err(unreadable)?;
     if password.is_empty() { Err(Failure::failed("no password was given")) } else { Ok(password.into()) }
 }
 
-/// Reads a secret to the end of its source, without the line's end.
+/// Reads a secret to the end of the input, without the final line break.
 fn read(input: impl Read) -> Result<SecretString, Failure> {
     let mut text = String::new();
     let unreadable = |error| Failure::failed(format_args!("cannot read the password from stdin: {error}"));

@@ -1,5 +1,4 @@
-//! Where the registry is, and how images of a group are named there: as the control plane has it from its nodes, as
-//! `--registry` says, or guessed for a hint.
+//! The registry's address and the image prefix of a group: from the control plane, from `--registry`, or guessed for a hint.
 
 use roadstead_proto::{
     GroupPath, PROXY_INFIX,
@@ -13,12 +12,12 @@ use crate::{
     failure::Failure,
 };
 
-/// The control plane's port unless somebody chose another.
+/// Default port of the control plane.
 const DEFAULT_CONTROL_PORT: u16 = 7071;
-/// The port that clients assume where a name has none.
+/// Port that clients assume for a name without one.
 const HTTPS_PORT: u16 = 443;
 
-/// How a group's images are named: as `registry` has it, otherwise as the nodes told.
+/// Returns the prefix of a group's images at `registry`, or at the registry that nodes report.
 pub async fn image_prefix(
     session: &Session,
     group: &GroupPath,
@@ -32,13 +31,13 @@ pub async fn image_prefix(
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) if status.code() == Code::FailedPrecondition => {
             let said = crate::output::plain(status.message()).into_owned();
-            Err(Failure::failed(format_args!("{said}; or say where the registry is, with --registry URL")).into())
+            Err(Failure::failed(format_args!("{said}; or give its URL with --registry")).into())
         }
         Err(status) => Err(status.into()),
     }
 }
 
-/// The same as the control plane would say of this registry.
+/// Returns the prefix that the control plane would return for this registry.
 fn prefix_at(registry: &Url, group: &GroupPath) -> GetImagePrefixResponse {
     let host = registry.host_str().unwrap_or_default();
     let server = match registry.port_or_known_default() {
@@ -54,7 +53,7 @@ fn prefix_at(registry: &Url, group: &GroupPath) -> GetImagePrefixResponse {
     }
 }
 
-/// The registry's address as far as it can be guessed: where the control plane is where `serve` puts it, so is that.
+/// Guesses the registry's address: if the control plane has the default address of `serve`, so has the registry.
 pub fn guess(control: &Url) -> &'static str {
     if is_loopback(control) && control.port() == Some(DEFAULT_CONTROL_PORT) {
         "127.0.0.1:7070"
@@ -63,7 +62,7 @@ pub fn guess(control: &Url) -> &'static str {
     }
 }
 
-/// Whether only this machine can reach it.
+/// True if only this machine can reach the URL.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

@@ -18,7 +18,7 @@ use crate::{
     settings::{ServeFlags, ServeSettings},
 };
 
-/// Serves until a signal.
+/// Runs the server until a signal.
 pub fn run(flags: ServeFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
     process::run(&settings.process.clone(), |stop| serve(settings, stop))
@@ -26,7 +26,7 @@ pub fn run(flags: ServeFlags) -> Result<(), Failure> {
 
 async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), Failure> {
     let mut registry = metrics::registry();
-    // The database may keep a start waiting.
+    // The start may wait for the database.
     let Some(opened) = stop.run_until_cancelled(Control::open(settings.control, &mut registry)).await else {
         return Ok(());
     };
@@ -34,7 +34,7 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     if let Some(token) = &first.admin_token {
         output::print(&banner::admin_token(token, &first.admin_token_file))?;
     }
-    // The node drains with the control plane still there, and the metrics port outlives both.
+    // The node drains while the control plane still runs, and the metrics port stops last.
     let control_stop = CancellationToken::new();
     let metrics_stop = CancellationToken::new();
     let channel = embedded::channel(control.router(), control_stop.clone());
@@ -81,7 +81,8 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     result
 }
 
-/// Ready: the database answers, the node has a snapshot and a store to write to, and nobody asked for a stop.
+/// Returns a check that passes if the database answers, the node has a snapshot and a writable store, and the process is not
+/// stopping.
 fn readiness(control: &Control, node: &Dataplane, stop: &CancellationToken) -> Readiness {
     let (control, node, stop) = (control.clone(), node.readiness(), stop.clone());
     Arc::new(move || {

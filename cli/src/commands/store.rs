@@ -1,15 +1,13 @@
-//! `roadstead store`: the blob store as a whole.
+//! `roadstead store`: operations on a whole blob store.
 
 use std::{
     fs,
-    io::IsTerminal as _,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_dataplane::{CopyProgress, Count, StoreCopy};
 use rustix::process::geteuid;
 use tokio::{
@@ -19,16 +17,14 @@ use tokio::{
 
 use crate::{
     failure::Failure,
-    output::{self, human},
+    output::{self, Progress, human},
     settings::storage_url,
 };
 
-/// How often the bar moves.
+/// Interval at which the progress bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
-/// How often a line is written where there is no terminal for a bar.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Move the blob store
+/// Copy the blob store
 #[derive(Debug, Args)]
 pub struct StoreCommand {
     #[command(subcommand)]
@@ -42,34 +38,34 @@ enum Action {
 
 /// Copy all blobs of one store to another
 ///
-/// Can be broken off and run again: what is there already is left alone. Every blob is hashed on its way; damaged ones are named and
-/// left out. Copy while the nodes run, stop them, copy once more (which is quick), and start them with the new --storage.
+/// The copy can be interrupted and run again: it skips blobs that the target has. It hashes every blob, and names and skips corrupt
+/// ones. Copy while the nodes run, stop them, copy once more (which is quick), and start them with the new --storage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead store copy --from file:///var/lib/roadstead/blobs --to s3://bucket/roadstead
   roadstead store copy --from s3://bucket/roadstead --to file:///srv/blobs --jobs 8
 
-Credentials for object stores come from the environment (AWS_ACCESS_KEY_ID, …). Exit code 1 if a blob was left out.")]
+Credentials for object stores come from the environment (AWS_ACCESS_KEY_ID, …). The exit code is 1 if a blob was skipped as corrupt.")]
 struct CopyFlags {
-    /// The store to read: file:///ABSOLUTE/PATH, s3://BUCKET[/PREFIX], gs://… or az://…
+    /// Store to read: file:///ABSOLUTE/PATH, s3://BUCKET[/PREFIX], gs://… or az://…
     #[arg(long, value_name = "URL")]
     from: String,
-    /// The store to write; a folder must not be in use by a node
+    /// Store to write; a folder must not be in use by a node
     #[arg(long, value_name = "URL")]
     to: String,
-    /// Where S3 is, if it is not Amazon's
+    /// Endpoint of an S3 store other than Amazon's
     #[arg(long, env = "ROADSTEAD_S3_ENDPOINT", value_name = "URL")]
     s3_endpoint: Option<String>,
-    /// Blobs copied at a time
+    /// Number of blobs copied at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "N")]
     jobs: u16,
-    /// A folder with room for that many blobs on their way to an object store [default: the system's for temporary files]
+    /// Folder with room for that many blobs on their way to an object store [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     staging: Option<PathBuf>,
 }
 
 impl StoreCommand {
-    /// Does it.
+    /// Runs the command.
     pub async fn run(self) -> Result<(), Failure> {
         match self.action {
             Action::Copy(flags) => flags.run().await,
@@ -88,8 +84,8 @@ impl CopyFlags {
         let copy = StoreCopy { from, to, staging, jobs: self.jobs.into() };
         let mut stop = Stop::listen()?;
         let progress = CopyProgress::default();
-        let bar = Bar::new();
-        let left_out = |digest: &roadstead_proto::Digest, why: &str| bar.say(&format!("left out {digest}: {why}"));
+        let bar = Progress::of_bytes("");
+        let left_out = |digest: &roadstead_proto::Digest, why: &str| bar.message(&format!("skipped {digest}: {why}"));
         let done = {
             let work = copy.run(&progress, &left_out);
             let mut work = std::pin::pin!(work);
@@ -98,31 +94,29 @@ impl CopyFlags {
                 tokio::select! {
                     done = &mut work => break Some(done),
                     () = stop.asked() => break None,
-                    _ = ticks.tick() => bar.show(&progress),
+                    _ = ticks.tick() => show(&bar, &progress),
                 }
             }
         };
-        bar.finish();
+        drop(bar);
         copy.settle().await;
         let summary = format!(
-            "copied {}, there already {}, left out {}",
-            told(&progress.copied),
-            told(&progress.skipped),
-            told(&progress.damaged)
+            "copied {}, already present {}, skipped as corrupt {}",
+            describe(&progress.copied),
+            describe(&progress.skipped),
+            describe(&progress.damaged)
         );
         match done {
-            None => Err(Failure::failed(format_args!("broken off; {summary}; run it again to go on"))),
-            Some(Err(error)) => Err(Failure::failed(format_args!("{error}; {summary}; run it again to go on"))),
-            Some(Ok(())) if progress.damaged.get().0 > 0 => {
-                Err(Failure::failed(format_args!("not all was copied: {summary}")))
-            }
+            None => Err(Failure::failed(format_args!("interrupted; {summary}; run it again to continue"))),
+            Some(Err(error)) => Err(Failure::failed(format_args!("{error}; {summary}; run it again to continue"))),
+            Some(Ok(())) if progress.damaged.get().0 > 0 => Err(Failure::failed(format_args!("incomplete: {summary}"))),
             Some(Ok(())) => output::print(&format!("{summary}\n")),
         }
     }
 }
 
-/// The folder in which blobs for `to` are staged: the same one for each run, so that a run cleans up after the last, and
-/// nobody else's, whoever may write beside it.
+/// Returns the folder in which blobs for `to` are staged. Each run uses the same one and cleans up after the last; it fails if
+/// others can write there.
 fn staging_for(base: PathBuf, to: &str) -> Result<PathBuf, Failure> {
     let name = roadstead_proto::Digest::of(roadstead_proto::Algorithm::Sha256, to.as_bytes()).hex();
     let folder = base.join(format!("roadstead-copy-{}", &name[..16]));
@@ -130,12 +124,12 @@ fn staging_for(base: PathBuf, to: &str) -> Result<PathBuf, Failure> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| refused(&error))?;
     let found = fs::symlink_metadata(&folder).map_err(|error| refused(&error))?;
     if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
-        return Err(refused(&"others can write there; name another folder with --staging"));
+        return Err(refused(&"others can write to it; name another folder with --staging"));
     }
     Ok(folder)
 }
 
-/// The signals that break a copy off.
+/// The signals that interrupt a copy.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -155,50 +149,14 @@ impl Stop {
     }
 }
 
-fn told(count: &Count) -> String {
+fn show(bar: &Progress, progress: &CopyProgress) {
+    let done = progress.copied.get().1 + progress.skipped.get().1 + progress.damaged.get().1;
+    let line = || format!("copied {} of {}", describe(&progress.copied), describe(&progress.total));
+    bar.show(done, progress.total.get().1, line);
+}
+
+fn describe(count: &Count) -> String {
     let (blobs, bytes) = count.get();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     format!("{} ({})", human::count(number(blobs), "blob"), human::size(number(bytes)))
-}
-
-/// A progress bar on a terminal, a line now and then elsewhere.
-struct Bar {
-    bar: Option<ProgressBar>,
-    next_line: std::cell::Cell<Instant>,
-}
-
-impl Bar {
-    fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("[{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-            bar
-        });
-        Self { bar, next_line: std::cell::Cell::new(Instant::now() + LINE_EVERY) }
-    }
-
-    fn show(&self, progress: &CopyProgress) {
-        let done = progress.copied.get().1 + progress.skipped.get().1 + progress.damaged.get().1;
-        if let Some(bar) = &self.bar {
-            bar.set_length(progress.total.get().1);
-            bar.set_position(done);
-        } else if Instant::now() >= self.next_line.get() {
-            self.next_line.set(Instant::now() + LINE_EVERY);
-            eprintln!("copied {} of {}", told(&progress.copied), told(&progress.total));
-        }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! `roadstead token`: credentials of people, groups, CI jobs, services and nodes.
+//! `roadstead token`: tokens of people, groups, CI jobs, services and nodes.
 
 mod create;
 
@@ -38,33 +38,33 @@ pub struct TokenCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Create(Create),
-    /// Create a job token: it pulls from one group and its subgroups, for minutes
+    /// Create a job token, which pulls from one group and its subgroups for minutes
     #[command(after_help = "Example:
   roadstead token create-job acme --expires-in 15m --name https://ci.example/jobs/17")]
     CreateJob {
         /// Path of the group
         path: String,
-        /// How long it works: 1m to 2h [default: 15m]
+        /// Lifetime: 1m to 2h [default: 15m]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires_in: Option<Duration>,
-        /// What it is for, a job's URL or number; the audit shows it
+        /// Name of the token in the audit, for example the job's URL
         #[arg(long, default_value = "")]
         name: String,
     },
     /// List tokens, without their secrets
     #[command(after_help = "Example:\n  roadstead token list --group acme")]
     List {
-        /// Only this group's
+        /// Only tokens of this group
         #[arg(long, value_name = "PATH", conflicts_with = "user")]
         group: Option<String>,
-        /// Only this person's
+        /// Only tokens of this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Revoke a token: it stops working at once
+    /// Revoke a token; it stops working within seconds
     #[command(after_help = "Example:\n  roadstead token revoke 01920c3e-0000-7000-8000-000000000000")]
     Revoke {
-        /// The token's id (see `token list`)
+        /// Id of the token (see `token list`)
         id: String,
     },
 }
@@ -115,7 +115,7 @@ fn job_details(answer: &CreateJobTokenResponse) -> Details {
         .with("Expires", human::absolute(answer.expires_at.as_ref(), "never"))
 }
 
-/// The kind, with its role where it has one.
+/// Returns the kind of a token, with its role if it has one.
 fn kind(token: &Token) -> String {
     let kind = match token.kind() {
         TokenKind::Admin => "admin",

@@ -1,4 +1,4 @@
-//! `roadstead upstream`: registries to pull from, groups' credentials for them, and how they are doing.
+//! `roadstead upstream`: registries to pull from, groups' credentials for them, and their health.
 
 mod set;
 mod status;
@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Set upstream registries, sign groups in to them, and see how they are doing
+/// Manage upstream registries and groups' credentials for them, and show their health
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead upstream set ghcr.io --url https://ghcr.io
@@ -40,19 +40,19 @@ enum Action {
     /// List upstreams
     #[command(after_help = "Example:\n  roadstead upstream list")]
     List,
-    /// Remove an upstream and the credentials groups have for it
+    /// Delete an upstream and all groups' credentials for it
     #[command(after_help = "Example:\n  roadstead upstream delete ghcr.io")]
     Delete {
-        /// The upstream's host
+        /// Host of the upstream
         host: String,
     },
-    /// Store a group's credentials for an upstream, encrypted, once they were tried there
+    /// Try a group's credentials at an upstream and store them, encrypted
     #[command(after_help = "Example:
   roadstead upstream login acme docker.io --username bot --password-stdin < password.txt")]
     Login {
         /// Path of the group
         path: String,
-        /// The upstream's host
+        /// Host of the upstream
         host: String,
         /// User name at the upstream
         #[arg(long, short)]
@@ -60,24 +60,24 @@ enum Action {
         /// Read the password or access token from stdin [default: ask for it on the terminal]
         #[arg(long)]
         password_stdin: bool,
-        /// Store them without trying them
+        /// Store the credentials without trying them
         #[arg(long)]
         no_verify: bool,
     },
-    /// Forget a group's credentials for an upstream
+    /// Delete a group's credentials for an upstream
     #[command(after_help = "Example:\n  roadstead upstream logout acme docker.io")]
     Logout {
         /// Path of the group
         path: String,
-        /// The upstream's host
+        /// Host of the upstream
         host: String,
     },
-    /// Show health and pull limits of upstreams, by credentials, and which groups spent what
+    /// Show health and pull limits of upstreams for each set of credentials, and the pulls of each group
     #[command(after_help = "Examples:
   roadstead upstream status
   roadstead upstream status --group acme -o json")]
     Status {
-        /// Only what this group uses [default: all, which takes an administrator]
+        /// Only upstreams and credentials of this group [default: all; for administrators]
         #[arg(long, value_name = "PATH")]
         group: Option<String>,
     },
@@ -122,12 +122,12 @@ impl Action {
             Self::Logout { path, host } => {
                 let request = DeleteCredentialRequest { group_path: path.clone(), host: host.clone() };
                 let answer = upstreams.delete_credential(request).await?.into_inner();
-                output.done(&answer, format_args!("Group {path} has no credentials for {host} any more."))?;
+                output.done(&answer, format_args!("Deleted the credentials of group {path} for {host}."))?;
             }
             Self::Status { group } => {
                 let request = ListUpstreamStatusesRequest { group_path: group.unwrap_or_default() };
                 let answer = upstreams.list_upstream_statuses(request).await?.into_inner();
-                output.list(&answer.statuses, "Nothing is known of any upstream yet: none was asked.", |statuses| {
+                output.list(&answer.statuses, "No upstream has been contacted yet.", |statuses| {
                     status::table(statuses, SystemTime::now())
                 })?;
             }
@@ -139,6 +139,6 @@ impl Action {
 fn stored(credential: Option<&UpstreamCredential>, untried: bool) -> String {
     let Some(UpstreamCredential { group_path, host, username, .. }) = credential else { return "Stored.".to_owned() };
     let tried =
-        if untried { "The password was stored, not tried." } else { "The password was tried there and stored." };
+        if untried { "The credentials were stored without a try." } else { "The credentials work and were stored." };
     format!("Group {group_path} pulls from {host} as {username}. {tried}")
 }

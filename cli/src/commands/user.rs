@@ -1,4 +1,4 @@
-//! `roadstead user`: people who sign in.
+//! `roadstead user`: users, who sign in with a password.
 
 use std::time::SystemTime;
 
@@ -18,8 +18,8 @@ use crate::{
 
 /// Create, change and delete users
 ///
-/// A password is read from stdin with --password-stdin and asked for on a terminal; there is no flag that takes it, since
-/// others on the machine can read command lines.
+/// A password is read from stdin with --password-stdin, or asked for on the terminal. No flag takes one, because others on the
+/// machine can read command lines.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead user create alice
@@ -36,15 +36,15 @@ pub struct UserCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a user; the password is asked for unless it comes on stdin
+    /// Create a user; asks for the password unless it comes on stdin
     #[command(after_help = "Example:\n  roadstead user create alice --password-stdin < password.txt")]
     Create {
-        /// What the person signs in with
+        /// Name to sign in with
         name: String,
         /// Read the password (at least 12 characters) from stdin
         #[arg(long)]
         password_stdin: bool,
-        /// May do everything on the control plane
+        /// Make the user an administrator, who may do everything
         #[arg(long = "admin")]
         is_admin: bool,
     },
@@ -58,18 +58,18 @@ enum Action {
     #[command(after_help = "Example:\n  roadstead user list")]
     List,
     Update(Update),
-    /// Delete a user with memberships and tokens
+    /// Delete a user with all memberships and tokens
     #[command(after_help = "Example:\n  roadstead user delete alice --yes")]
     Delete {
         /// Name of the user
         name: String,
-        /// Do not ask
+        /// Delete without asking
         #[arg(long, short)]
         yes: bool,
     },
 }
 
-/// Change a user; what is not given stays
+/// Change a user; settings that are not given stay
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead user update alice --password-stdin < password.txt
@@ -78,7 +78,7 @@ enum Action {
 struct Update {
     /// Name of the user
     name: String,
-    /// Refuse the update unless the user still has this etag (see `user get`)
+    /// Fail unless the user still has this etag (see `user get`)
     #[arg(long)]
     etag: Option<String>,
     #[command(flatten)]
@@ -94,10 +94,10 @@ struct Changes {
     /// Ask for a new password on the terminal
     #[arg(long, conflicts_with = "password_stdin")]
     ask_password: bool,
-    /// Whether the user may do everything on the control plane
+    /// Make the user an administrator, or an ordinary user
     #[arg(long = "admin", value_name = "true|false")]
     is_admin: Option<bool>,
-    /// Whether every sign-in of the user is refused, with password and with tokens
+    /// Refuse every sign-in of the user, with password and tokens
     #[arg(long, value_name = "true|false")]
     disabled: Option<bool>,
 }
@@ -106,7 +106,7 @@ impl UserCommand {
     /// Calls the control plane and prints its answer.
     pub async fn run(self) -> Result<(), Failure> {
         if let Action::Delete { name, yes } = &self.action {
-            confirm::deletion(*yes, &format!("user {name} with memberships and tokens"))?;
+            confirm::deletion(*yes, &format!("user {name} with all memberships and tokens"))?;
         }
         self.admin.call(async |session| self.action.run(session).await).await
     }

@@ -1,4 +1,4 @@
-//! Where the control plane is: its replicas, and the certificates of both sides.
+//! The addresses of the control plane's replicas, and the certificates of both sides.
 
 use std::{error::Error, fs, path::PathBuf};
 
@@ -9,20 +9,20 @@ use url::Url;
 
 use crate::{failure::Failure, value_parsers::base_url};
 
-/// What every client of the control plane takes.
+/// Flags of every client of the control plane.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControlAt {
-    /// Where the control plane is; several replicas are separated by commas, and any that answers will do
+    /// URL of the control plane; several replicas are separated by commas, and calls go to any of them
     #[arg(long, global = true, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
     #[arg(value_parser = base_url, value_delimiter = ',', help_heading = "Connection and output")]
     control: Vec<Url>,
 
-    /// Certificates to trust at the control plane instead of the system's, a PEM file; for https
+    /// CA certificates to trust at the control plane instead of the system's, a PEM file; needs https
     #[arg(long, global = true, env = "ROADSTEAD_CONTROL_CA_FILE", value_name = "FILE")]
     #[arg(help_heading = "Connection and output")]
     control_ca_file: Option<PathBuf>,
 
-    /// Certificate chain to show to a control plane that wants one, a PEM file; needs --control-client-key
+    /// Client certificate chain for a control plane that requires one, a PEM file; needs --control-client-key
     #[arg(long, global = true, env = "ROADSTEAD_CONTROL_CLIENT_CERT", value_name = "FILE")]
     #[arg(help_heading = "Connection and output")]
     control_client_cert: Option<PathBuf>,
@@ -34,18 +34,19 @@ pub struct ControlAt {
 }
 
 impl ControlAt {
-    /// The first replica's address, for hints.
+    /// Returns the first replica's URL, for hints.
     pub fn first(&self) -> Result<&Url, Failure> {
         self.control.first().ok_or_else(|| Failure::usage("--control: at least one URL is needed"))
     }
 
-    /// All addresses, for messages.
+    /// Returns all URLs, for messages.
     pub fn shown(&self) -> String {
         let shown: Vec<_> = self.control.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
         shown.join(", ")
     }
 
-    /// A channel to each replica, connected with its first call and again whenever it has to be; checks the certificates.
+    /// Returns a channel to each replica; fails on unusable certificates. A channel connects with its first call, and reconnects
+    /// when needed.
     pub fn channels(&self, tune: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>, Failure> {
         let tls = self.tls()?;
         self.first()?;
@@ -75,7 +76,7 @@ impl ControlAt {
             && (self.control_ca_file.is_some() || self.control_client_cert.is_some())
         {
             return Err(Failure::usage(format_args!(
-                "--control {plain}: certificates were given, but http uses none; write https://"
+                "--control {plain}: http does not use the given certificates; write https://"
             )));
         }
         Ok(match (&self.control_client_cert, &self.control_client_key) {
@@ -102,7 +103,7 @@ impl ControlAt {
     }
 }
 
-/// A PEM file that holds what it should.
+/// Reads a PEM file and checks its content.
 fn pem(flag: &str, path: &PathBuf, check: impl Fn(&[u8]) -> Result<(), String>) -> Result<Vec<u8>, Failure> {
     let wrong = |why: String| Failure::usage(format_args!("{flag} {}: {why}", path.display()));
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! With what an admin command signs in.
+//! The credential of an admin command.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use tonic::metadata::{Ascii, MetadataValue};
 use super::token::Found;
 use crate::failure::Failure;
 
-/// An API token, or a person's password. Shows where it came from, never what it is.
+/// An API token, or a user's password. Displays its source, never its value.
 pub enum Credential {
-    /// The usual way.
+    /// The usual credential.
     Token(Found),
-    /// How people make their first token.
+    /// The credential for a user's first token.
     Password { user: String, password: SecretString },
 }
 
 impl Credential {
-    /// The value of `authorization`.
+    /// Returns the value of the header `authorization`.
     pub fn header(&self) -> Result<MetadataValue<Ascii>, Failure> {
         let value = match self {
             Self::Token(found) => format!("Bearer {}", found.secret.expose_secret()),
@@ -26,17 +26,17 @@ impl Credential {
                 format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret())))
             }
         };
-        let mut header: MetadataValue<Ascii> = value
-            .parse()
-            .map_err(|_| Failure::usage(format_args!("{self} is not one: it has characters that no token has")))?;
+        let mut header: MetadataValue<Ascii> = value.parse().map_err(|_| {
+            Failure::usage(format_args!("{self} is not a valid token: it has characters that tokens do not have"))
+        })?;
         header.set_sensitive(true);
         Ok(header)
     }
 
-    /// What to do when it is not accepted.
+    /// Returns the next step after the control plane did not accept it.
     pub fn next_step(&self) -> &'static str {
         match self {
-            Self::Token(_) => "give a good one with --token",
+            Self::Token(_) => "give a valid one with --token",
             Self::Password { .. } => "check both",
         }
     }

@@ -1,4 +1,4 @@
-//! What a failed call means, in one line with the next step.
+//! Explanations of failed calls, in one line with the next step.
 
 use std::error::Error;
 
@@ -22,8 +22,8 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
             (_, None) => format!("talking to the control plane at {control} failed: {cause}"),
         };
     }
-    if is_no_grpc(status) {
-        return format!("what answers at {control} is no control plane; is --control right?");
+    if is_not_grpc(status) {
+        return format!("{control} is not a Roadstead control plane; is --control right?");
     }
     match status.code() {
         Code::Unauthenticated => {
@@ -33,12 +33,14 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
         Code::PermissionDenied => format!("{said}; {credential} may not do this"),
         Code::InvalidArgument => format!("{said}{}", violations(status)),
         Code::DeadlineExceeded | Code::Cancelled => {
-            format!("the control plane at {control} did not answer in time; whether it did what was asked is unknown")
+            format!(
+                "the control plane at {control} did not answer in time; it is unknown whether it carried out the command"
+            )
         }
         Code::Unimplemented => {
             let said = if said.is_empty() { said.into_owned() } else { format!(" ({said})") };
             format!(
-                "what answers at {control} does not know this command{said}; is it the control plane (--control), and of this version?"
+                "{control} does not know this command{said}; is it the control plane (--control), and of the same version?"
             )
         }
         Code::Aborted if !said.contains("again") => format!("{said}; read it again and retry"),
@@ -50,13 +52,13 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
     }
 }
 
-/// What to try where the two sides' ideas of TLS do not fit, by what it says then.
+/// Returns the next step after a failed TLS handshake, by the words of the error.
 fn tls_hint(control: &str, cause: &str) -> Option<&'static str> {
     let says = |signs: &[&str]| signs.iter().any(|sign| cause.contains(sign));
     if says(&["invalid peer certificate"]) {
         Some("is its certificate's issuer in --control-ca-file, and the name in the URL in the certificate?")
     } else if says(&["CertificateRequired", "HandshakeFailure"]) {
-        Some("it wants a certificate: --control-client-cert and --control-client-key")
+        Some("it requires a client certificate: give --control-client-cert and --control-client-key")
     } else if says(&["UnknownCA", "DecryptError", "BadCertificate"]) {
         Some("it does not accept the certificate of --control-client-cert")
     } else if says(&["InvalidContentType"]) {
@@ -66,14 +68,16 @@ fn tls_hint(control: &str, cause: &str) -> Option<&'static str> {
     {
         Some("if it has a certificate, write https://")
     } else if control.starts_with("https://") && says(&["connection reset", "closed", "broken pipe"]) {
-        // Why it closes the connection may get lost on the way.
-        Some("if it wants a certificate, show one that it accepts: --control-client-cert and --control-client-key")
+        // Its reason for closing the connection may get lost.
+        Some(
+            "if it requires a client certificate, give one that it accepts: --control-client-cert and --control-client-key",
+        )
     } else {
         None
     }
 }
 
-/// The innermost cause, where the status was made on our side of the wire and not by the server.
+/// Returns the innermost cause of a status that was created locally and not by the server.
 fn local_cause(status: &Status) -> Option<String> {
     let mut cause = status.source()?;
     while let Some(deeper) = cause.source() {
@@ -82,12 +86,12 @@ fn local_cause(status: &Status) -> Option<String> {
     Some(cause.to_string())
 }
 
-/// Whether something else than gRPC answered, the registry's or the metrics port for example. tonic has no type for it.
-fn is_no_grpc(status: &Status) -> bool {
+/// True if the answer was not gRPC, for example from the registry port or the metrics port. tonic has no type for this.
+fn is_not_grpc(status: &Status) -> bool {
     ["protocol error", "grpc-status header missing"].iter().any(|sign| status.message().starts_with(sign))
 }
 
-/// The fields that are wrong, except where the message has said it already.
+/// Lists the invalid fields that the message does not name already.
 fn violations(status: &Status) -> String {
     let Some(details) = status.get_details_bad_request() else { return String::new() };
     let mut text = String::new();

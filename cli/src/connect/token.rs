@@ -1,4 +1,4 @@
-//! Where an admin command's API token comes from.
+//! The sources of an admin command's API token.
 
 use std::{fs, io, path::Path};
 
@@ -6,19 +6,19 @@ use secrecy::SecretString;
 
 use crate::failure::Failure;
 
-/// The variable that names the administrator's token to servers, and is good for clients on the same machine.
+/// Variable with the administrator's token, for servers and for clients on the same machine.
 const ADMIN_TOKEN_VARIABLE: &str = "ROADSTEAD_ADMIN_TOKEN";
-/// The file that a server's first start writes.
+/// File that a server's first start writes.
 const ADMIN_TOKEN_FILE: &str = "admin-token";
 
-/// A token and where it was found, for errors.
+/// A token and its source, for errors.
 #[derive(Debug)]
 pub struct Found {
     pub secret: SecretString,
     pub source: String,
 }
 
-/// `--token` (or its variable), else `ROADSTEAD_ADMIN_TOKEN`, else the file in the server's folder.
+/// Returns the token from `--token` (or its variable), else from `ROADSTEAD_ADMIN_TOKEN`, else from the file in the server's folder.
 pub fn find(given: Option<&SecretString>, data_dir: &Path) -> Result<Found, Failure> {
     let variable = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
     choose(given, variable, data_dir)
@@ -40,8 +40,8 @@ fn choose(given: Option<&SecretString>, variable: Option<String>, data_dir: &Pat
         }
         Ok(_) => Err(Failure::failed(format_args!("{} is empty; give a token with --token", file.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::failed(format_args!(
-            "no API token: give --token or set ROADSTEAD_TOKEN or {ADMIN_TOKEN_VARIABLE}, or point --data-dir at the \
-             server's folder (there is no {})",
+            "no API token: give --token, set ROADSTEAD_TOKEN or {ADMIN_TOKEN_VARIABLE}, or give the server's folder as --data-dir ({} does \
+             not exist)",
             file.display()
         ))),
         Err(error) => Err(Failure::failed(format_args!(

@@ -1,4 +1,4 @@
-//! Sizes, times and durations for people. The clock is handed in, so that tests are tables.
+//! Sizes, times and durations for people. The clock is an argument, so tests are tables.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/// "1023 B", "1.5 KiB", "12 GiB": three digits at most.
+/// Formats a size with at most three digits above bytes: "1023 B", "1.5 KiB", "12 GiB".
 pub fn size(bytes: i64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -23,7 +23,7 @@ pub fn size(bytes: i64) -> String {
     if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
-/// "just now", "5 minutes ago", "in 30 days"; `absent` where there is no time.
+/// Formats a time relative to now: "just now", "5 minutes ago", "in 30 days"; returns `absent` without a time.
 pub fn relative(time: Option<&Timestamp>, now: SystemTime, absent: &str) -> String {
     let Some(seconds) = time.map(|time| time.seconds) else { return absent.to_owned() };
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
@@ -42,7 +42,7 @@ pub fn relative(time: Option<&Timestamp>, now: SystemTime, absent: &str) -> Stri
     }
 }
 
-/// "2026-11-22T21:30:00Z"; `absent` where there is no time.
+/// Formats a time in UTC: "2026-11-22T21:30:00Z"; returns `absent` without a time.
 pub fn absolute(time: Option<&Timestamp>, absent: &str) -> String {
     let Some(time) = time else { return absent.to_owned() };
     u64::try_from(time.seconds)
@@ -51,7 +51,7 @@ pub fn absolute(time: Option<&Timestamp>, absent: &str) -> String {
         .map_or_else(|| absent.to_owned(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// "90d", "1h 30m": as `--max-age` and its like are given; `none` for nothing or zero.
+/// Formats a duration as flags take it: "90d", "1h 30m"; returns `none` for zero or no duration.
 pub fn duration(duration: Option<&prost_types::Duration>, none: &str) -> String {
     let duration = duration.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default();
     let seconds = duration.as_secs();
@@ -67,22 +67,22 @@ pub fn duration(duration: Option<&prost_types::Duration>, none: &str) -> String 
     if parts.is_empty() { none.to_owned() } else { parts.join(" ") }
 }
 
-/// "yes" or "no".
+/// Returns "yes" or "no".
 pub fn yes_no(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
-/// The text, or "-" where there is none.
+/// Returns the text, or "-" for an empty one.
 pub fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-/// "1 tag", "2 tags".
+/// Formats a count with its noun: "1 tag", "2 tags".
 pub fn count(number: i64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// What a number of hits is of all requests: "93%", or "-" where there were none.
+/// Formats the share of hits in all requests: "93%", or "-" without requests.
 pub fn share(hits: i64, misses: i64) -> String {
     let all = hits.saturating_add(misses);
     if all <= 0 { "-".to_owned() } else { format!("{:.0}%", hits as f64 * 100.0 / all as f64) }

@@ -1,4 +1,4 @@
-//! Messages as JSON, through their descriptors: whatever the contract gains is printed without a change here.
+//! Messages as JSON, by their descriptors, so that new fields of the contract need no change here.
 
 use std::{fmt, sync::OnceLock};
 
@@ -15,7 +15,7 @@ fn pool() -> Result<&'static DescriptorPool, Failure> {
         .map_err(|error| Failure::failed(format_args!("cannot read the built-in descriptors: {error}")))
 }
 
-/// A message on its way into JSON, its fields in the order of the contract.
+/// A message to serialize, with its fields in the order of the contract.
 struct Json(DynamicMessage);
 
 impl Serialize for Json {
@@ -38,12 +38,12 @@ fn json<M: Name>(message: &M) -> Result<Json, Failure> {
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map(Json).map_err(unprintable::<M>)
 }
 
-/// One answer, pretty-printed.
+/// Returns an answer as pretty-printed JSON.
 pub fn answer<M: Name>(message: &M) -> Result<String, Failure> {
     serde_json::to_string_pretty(&json(message)?).map_err(unprintable::<M>)
 }
 
-/// The array of a list's items, pretty-printed.
+/// Returns a list's items as a pretty-printed JSON array.
 pub fn items<M: Name>(items: &[M]) -> Result<String, Failure> {
     let items = items.iter().map(json).collect::<Result<Vec<_>, _>>()?;
     serde_json::to_string_pretty(&items).map_err(unprintable::<M>)

@@ -1,17 +1,18 @@
-//! Aligned columns, and aligned names with values. Cells come from servers: control characters are made visible.
+//! Tables of aligned columns, and names with aligned values. Control characters in cells are escaped, because cells come from
+//! servers.
 
 use std::{borrow::Cow, fmt};
 
 const GAP: &str = "   ";
 
-/// Rows under a header.
+/// A table: rows under a header.
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these column titles and one row an item.
+    /// Returns a table with these column titles and a row for each item.
     pub fn new<const N: usize, T>(
         header: [&'static str; N],
         items: &[T],
@@ -39,7 +40,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Names with values, one a line.
+/// Names with values, one per line.
 #[derive(Default)]
 pub struct Details(Vec<(&'static str, String)>);
 
@@ -62,7 +63,7 @@ impl fmt::Display for Details {
     }
 }
 
-/// The text with its control characters escaped: no answer moves a terminal's cursor or starts a new line.
+/// Escapes control characters, so that no answer moves a terminal's cursor or starts a new line.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);

@@ -1,4 +1,4 @@
-//! The certificate of the control port, and whose certificates its clients must show.
+//! TLS of the control port: its certificate, and the CAs of client certificates.
 
 use std::{fmt::Display, path::Path, sync::Arc};
 
@@ -10,7 +10,7 @@ use rustls::{
 
 use crate::failure::Failure;
 
-/// Reads and checks the files. Read once: new certificates are taken at the next start.
+/// Loads and checks the files. New certificates take effect at the next start.
 pub fn load(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, Failure> {
     let certificates = certificates("--control-tls-cert", cert)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--control-tls-key", key, error))?;
@@ -35,7 +35,7 @@ pub fn load(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<Ser
 fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let found: Vec<_> =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| wrong(flag, path, error))?;
-    if found.is_empty() { Err(wrong(flag, path, "there is no certificate in it")) } else { Ok(found) }
+    if found.is_empty() { Err(wrong(flag, path, "the file contains no certificate")) } else { Ok(found) }
 }
 
 fn wrong(flag: &str, path: &Path, why: impl Display) -> Failure {

@@ -11,6 +11,6 @@ fn spans_are_exported_only_where_the_environment_says_so() {
         (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h"), ("OTEL_TRACES_EXPORTER", "none")], false),
     ] {
         let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
-        assert_eq!(export_is_asked_for(variable), asked, "{variables:?}");
+        assert_eq!(is_export_enabled(variable), asked, "{variables:?}");
     }
 }

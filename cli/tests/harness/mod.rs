@@ -1,6 +1,6 @@
-//! Runs the executable as people do: commands to their end, servers until dropped.
+//! Runs the executable as people do: commands to their end, servers until they are dropped.
 #![allow(dead_code, reason = "every test program uses a part of it")]
-#![allow(clippy::expect_used, reason = "a harness that cannot go on ends its test")]
+#![allow(clippy::expect_used, reason = "a failing harness ends its test")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take before a test gives up on it.
+/// Longest time that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A command that came to its end.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Done {
     pub code: Option<i32>,
@@ -24,14 +24,14 @@ pub struct Done {
 }
 
 impl Done {
-    /// The answer on stdout; nothing but JSON may be there.
+    /// Parses stdout as JSON.
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-/// The executable, with none of the settings that the tests' own environment may have.
+/// Returns the executable, without settings from the environment of the tests.
 pub fn roadstead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
     for (name, _) in std::env::vars_os() {
@@ -43,7 +43,7 @@ pub fn roadstead() -> Command {
     command
 }
 
-/// Runs a command to its end, with `input` on stdin. One that does not end is killed, and has no exit code.
+/// Runs a command to its end, with `input` on stdin. A command that does not end is killed and has no exit code.
 pub fn run(command: &mut Command, input: &str) -> Done {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -63,18 +63,18 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String
     thread::spawn(move || std::io::read_to_string(pipe.expect("piped")).expect("UTF-8"))
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     child: Child,
     greeting: Receiver<String>,
-    /// What it has said on stdout, up to where it told its addresses.
+    /// Its stdout, up to its addresses.
     pub said: String,
-    /// Where it listens, in the order in which it says so.
+    /// Its addresses, in the order of its banner.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl Server {
-    /// Starts a server and waits until it has told `addresses` addresses on stdout.
+    /// Starts a server and waits until it has printed `addresses` addresses.
     pub fn start(command: &mut Command, addresses: usize) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -101,7 +101,7 @@ impl Server {
         rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
-    /// Waits for the end; gives the exit code.
+    /// Waits for the end and returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -124,7 +124,7 @@ impl Drop for Server {
     }
 }
 
-/// `roadstead serve` in a folder, on ports of the system's choice: registry, control, metrics.
+/// Returns `roadstead serve` in a folder, on free ports for registry, control and metrics.
 pub fn serve(data_dir: &Path) -> Command {
     let mut command = roadstead();
     command.args(["serve", "--listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0"]);

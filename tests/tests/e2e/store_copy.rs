@@ -40,9 +40,9 @@ async fn a_store_moves_to_a_bucket_and_back_and_every_run_goes_on_where_the_last
     let (folder, bucket) = (format!("file://{}", blobs.display()), "s3://blobs/moved");
     // The node goes on using the folder.
     let said = copy(&seaweed, &folder, bucket).await.ok();
-    assert!(said.contains("copied 3 blobs") && said.contains("there already 0 blobs"), "{said}");
+    assert!(said.contains("copied 3 blobs") && said.contains("already present 0 blobs"), "{said}");
     let said = copy(&seaweed, &folder, bucket).await.ok();
-    assert!(said.contains("copied 0 blobs") && said.contains("there already 3 blobs"), "{said}");
+    assert!(said.contains("copied 0 blobs") && said.contains("already present 3 blobs"), "{said}");
 
     let back = tempfile::tempdir().unwrap();
     let target = format!("file://{}", back.path().join("blobs").display());
@@ -56,11 +56,11 @@ async fn a_store_moves_to_a_bucket_and_back_and_every_run_goes_on_where_the_last
         assert!(copied == fs::read(file(&blobs, digest)).unwrap(), "{digest}");
     }
 
-    // What is damaged is named, left out, and told by the exit code.
+    // Corrupt blobs are named and skipped, and the exit code tells.
     fs::write(file(&back.path().join("blobs"), &wanted[0]), "x?").unwrap();
     let said = copy(&seaweed, &target, "s3://blobs/again").await;
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.stderr.contains(&wanted[0]) && said.stderr.contains("left out 1 blob"), "{said:?}");
+    assert!(said.stderr.contains(&wanted[0]) && said.stderr.contains("skipped as corrupt 1 blob"), "{said:?}");
     let refused = copy(&seaweed, &target, &folder).await.failed();
     assert!(refused.contains("in use by another node"), "{refused}");
 }

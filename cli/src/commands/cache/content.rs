@@ -1,4 +1,4 @@
-//! What a purge took, and digests, as people read them.
+//! Results of purges, and digests, for people.
 
 use std::time::SystemTime;
 
@@ -6,10 +6,10 @@ use roadstead_proto::v1::{PurgeCacheResponse, UnreachedNode};
 
 use crate::output::{Details, human};
 
-/// Characters of a digest's hash that lists show, as Docker does.
+/// Characters of a digest's hash in lists, as in Docker's.
 const SHORT_HASH: usize = 12;
 
-/// The digest with as much of its hash as lists show.
+/// Returns the digest with its hash shortened for lists.
 pub fn short_digest(digest: &str) -> String {
     match digest.split_once(':') {
         Some((algorithm, hash)) => format!("{algorithm}:{}", hash.chars().take(SHORT_HASH).collect::<String>()),
@@ -17,7 +17,7 @@ pub fn short_digest(digest: &str) -> String {
     }
 }
 
-/// What a purge removed, or would.
+/// Describes the content that a purge removed, or would remove.
 pub fn purged(answer: &PurgeCacheResponse, dry_run: bool, all_groups: bool) -> Details {
     let what = format!(
         "{}, {}, {}: {}{}",
@@ -30,7 +30,7 @@ pub fn purged(answer: &PurgeCacheResponse, dry_run: bool, all_groups: bool) -> D
     Details::default().with(if dry_run { "Would remove" } else { "Removed" }, what)
 }
 
-/// What it means that nodes could not be reached; `None` if all were.
+/// Returns a warning about the nodes that a purge could not reach; `None` if it reached all.
 pub fn unreached(nodes: &[UnreachedNode], now: SystemTime) -> Option<String> {
     if nodes.is_empty() {
         return None;
@@ -42,8 +42,7 @@ pub fn unreached(nodes: &[UnreachedNode], now: SystemTime) -> Option<String> {
         })
         .collect();
     Some(format!(
-        "warning: {} could not be reached and may go on serving what was removed until back, or until without the control \
-         plane for longer than --max-control-outage: {}",
+        "warning: {} could not be reached, and may serve the removed content until it is back or --max-control-outage has passed: {}",
         human::count(i64::try_from(nodes.len()).unwrap_or(i64::MAX), "node"),
         list.join(", ")
     ))

@@ -1,4 +1,4 @@
-//! `roadstead cache list|images|tags|blobs`: what a group has cached, filtered and in several orders.
+//! `roadstead cache list|images|tags|blobs`: lists a group's cached content, filtered and sorted.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::{
     value_parsers::{duration, to_proto},
 };
 
-/// What is said if a list is empty.
+/// Message for an empty list.
 const NOTHING: &str = "Nothing cached.";
 
 /// The order of a list.
@@ -24,11 +24,11 @@ enum Sort {
     /// By name
     #[default]
     Name,
-    /// The largest first
+    /// Largest first
     Size,
-    /// The last pulled first; what was never pulled comes last
+    /// Last pulled first, and content that was never pulled at the end
     LastPulled,
-    /// The most often pulled first
+    /// Most often pulled first
     Pulls,
 }
 
@@ -57,16 +57,16 @@ pub struct List {
     /// Only this image: alpine, docker.io/library/alpine
     #[arg(long)]
     image: Option<String>,
-    /// Only what came from this upstream
+    /// Only content from this upstream
     #[arg(long, value_name = "HOST")]
     upstream: Option<String>,
-    /// Only what is for this platform: linux/amd64
+    /// Only content for this platform: linux/amd64
     #[arg(long)]
     platform: Option<String>,
-    /// Only what was last pulled longer ago than this, for example 30d
+    /// Only content whose last pull is longer ago than this, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Option<Duration>,
-    /// The order
+    /// Order of the list
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
     /// Show digests in full
@@ -74,7 +74,7 @@ pub struct List {
     no_trunc: bool,
 }
 
-/// List the images that a group has cached
+/// List a group's cached images
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache images acme --sort size
@@ -82,18 +82,18 @@ pub struct List {
 pub struct Images {
     /// Path of the group
     path: String,
-    /// Only images whose names hold this text
+    /// Only images with this text in their names
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Only what came from this upstream
+    /// Only content from this upstream
     #[arg(long, value_name = "HOST")]
     upstream: Option<String>,
-    /// The order
+    /// Order of the list
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
 }
 
-/// List the tags that a group has cached
+/// List a group's cached tags
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache tags acme --image alpine
@@ -104,10 +104,10 @@ pub struct Tags {
     /// Only this image
     #[arg(long)]
     image: Option<String>,
-    /// Only tags that this pattern fits; * stands for any characters
+    /// Only tags that match this pattern; * stands for any characters
     #[arg(long, value_name = "PATTERN")]
     tag: Option<String>,
-    /// The order; by size means that of the image
+    /// Order of the list; by size means the size of the image
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
     /// Show digests in full
@@ -126,13 +126,13 @@ pub struct Blobs {
     /// Only this image
     #[arg(long)]
     image: Option<String>,
-    /// Only what came from this upstream
+    /// Only content from this upstream
     #[arg(long, value_name = "HOST")]
     upstream: Option<String>,
-    /// Only what was last pulled longer ago than this, for example 30d
+    /// Only content whose last pull is longer ago than this, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Option<Duration>,
-    /// The order
+    /// Order of the list
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
     /// Show digests in full
@@ -199,7 +199,7 @@ impl Blobs {
     }
 }
 
-/// What people call a media type; unknown ones stay as they are.
+/// Returns the common name of a media type; unknown ones stay as they are.
 fn kind(media_type: &str) -> &str {
     match media_type {
         "application/vnd.oci.image.index.v1+json" => "OCI index",

@@ -1,4 +1,4 @@
-//! What retention took, or would take, as people read it.
+//! Results of retention, for people.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use roadstead_proto::v1::{ApplyRetentionResponse, Eviction, EvictionReason};
 use super::content::short_digest;
 use crate::output::{Details, Table, human};
 
-/// How much it was.
+/// Sums up the removed content.
 pub fn summary(answer: &ApplyRetentionResponse, dry_run: bool) -> Details {
     let what = format!("{}: {}", human::count(answer.manifests, "manifest"), human::size(answer.bytes));
     Details::default()
@@ -15,9 +15,9 @@ pub fn summary(answer: &ApplyRetentionResponse, dry_run: bool) -> Details {
         .with(if dry_run { "Would be left" } else { "Left" }, human::size(answer.bytes_left))
 }
 
-/// One line an image.
+/// Returns a table with a row for each removed image.
 pub fn table(evictions: &[Eviction], now: SystemTime) -> Table {
-    Table::new(["IMAGE", "TAGS", "DIGEST", "SIZE", "LAST PULLED", "WHY"], evictions, |gone| {
+    Table::new(["IMAGE", "TAGS", "DIGEST", "SIZE", "LAST PULLED", "REASON"], evictions, |gone| {
         [
             gone.image.clone(),
             human::or_dash(&gone.tags.join(",")),

@@ -1,4 +1,4 @@
-//! `roadstead cache schedule`: what is prefetched again and again.
+//! `roadstead cache schedule`: schedules of prefetches.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::{
     output::{Details, Table, human},
 };
 
-/// List and delete schedules of prefetches; `cache prefetch --every` makes them
+/// List and delete schedules of prefetches; `cache prefetch --every` creates them
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache schedule list acme
@@ -31,10 +31,10 @@ enum Action {
         /// Path of the group
         path: String,
     },
-    /// End a schedule; what is cached stays
+    /// Delete a schedule; cached content stays
     #[command(after_help = "Example:\n  roadstead cache schedule delete 01920c3e-0000-7000-8000-000000000000")]
     Delete {
-        /// The schedule's id (see `cache schedule list`)
+        /// Id of the schedule (see `cache schedule list`)
         id: String,
     },
 }
@@ -70,7 +70,7 @@ fn last_result(schedule: &PrefetchSchedule) -> String {
     }
 }
 
-/// A schedule as it was made.
+/// Describes a new schedule.
 pub fn details(schedule: Option<&PrefetchSchedule>) -> Details {
     let Some(schedule) = schedule else { return Details::default() };
     Details::default()

@@ -1,4 +1,4 @@
-//! `roadstead cache stats`: what a group has cached in figures, and its hits and misses day by day.
+//! `roadstead cache stats`: figures of a group's cache, and its hits and misses day by day.
 
 use clap::Args;
 use roadstead_proto::v1::{
@@ -10,12 +10,12 @@ use crate::{
     output::{self, Details, Format, Table, human},
 };
 
-/// Days that people are shown if they do not say how many.
+/// Days that are shown without `--days`.
 const DAYS: u16 = 7;
 
-/// Show a group's figures, and its hits and misses of the last days (UTC)
+/// Show figures of a group's cache, and its hits and misses of the last days (UTC)
 ///
-/// With -o json the figures are an object; if --days is given, the days instead, as an array.
+/// With -o json the figures are an object; with --days too, the days are an array instead.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache stats acme --days 30
@@ -24,7 +24,7 @@ const DAYS: u16 = 7;
 pub struct Stats {
     /// Path of the group
     path: String,
-    /// How many days back, today among them [default: 7]
+    /// Number of days, today included [default: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=366))]
     days: Option<u16>,
 }

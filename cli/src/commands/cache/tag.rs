@@ -1,4 +1,4 @@
-//! `roadstead cache history|pin|unpin`: what a tag has meant, and holding it to one of that.
+//! `roadstead cache history|pin|unpin`: the digests that a tag resolved to, and pinning it to one.
 
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ use crate::{
     value_parsers::{ImageTag, image_tag},
 };
 
-/// List the digests that a tag has had, newest first
+/// List the digests that a tag has resolved to, newest first
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache history acme alpine:3.20
@@ -26,7 +26,7 @@ use crate::{
 pub struct History {
     /// Path of the group
     path: String,
-    /// The image and its tag: alpine:3.20, ghcr.io/org/app:latest
+    /// Image and tag: alpine:3.20, ghcr.io/org/app:latest
     #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
     tag: ImageTag,
     /// Show digests in full
@@ -34,33 +34,33 @@ pub struct History {
     no_trunc: bool,
 }
 
-/// Fix a tag to a digest: it is served as that, and upstream is not asked
+/// Pin a tag to a digest: the tag resolves to it without a request to upstream
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead cache pin acme alpine:3.20 sha256:…          # one that `cache history --no-trunc` shows, or any other
-  roadstead cache pin acme alpine:3.20 --previous        # back to what it was before")]
+  roadstead cache pin acme alpine:3.20 sha256:…          # from `cache history --no-trunc`, or any other
+  roadstead cache pin acme alpine:3.20 --previous        # roll back")]
 pub struct Pin {
     /// Path of the group
     path: String,
-    /// The image and its tag
+    /// Image and tag
     #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
     tag: ImageTag,
-    /// What the tag is to mean
+    /// Digest to pin the tag to
     #[arg(required_unless_present = "previous", conflicts_with = "previous")]
     digest: Option<Digest>,
-    /// What the tag meant before it meant what it is served as now
+    /// Pin the tag to the digest before the one that is served now
     #[arg(long)]
     previous: bool,
 }
 
-/// Let a tag follow upstream again
+/// Unpin a tag: it follows upstream again
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   roadstead cache unpin acme alpine:3.20")]
 pub struct Unpin {
     /// Path of the group
     path: String,
-    /// The image and its tag
+    /// Image and tag
     #[arg(value_name = "IMAGE:TAG", value_parser = image_tag)]
     tag: ImageTag,
 }
@@ -68,7 +68,7 @@ pub struct Unpin {
 impl History {
     pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
         let sightings = sightings(&mut cache, &self.path, &self.tag).await?;
-        let none = format!("Group {} has not seen {} yet.", self.path, self.tag);
+        let none = format!("Group {} has no history of {}.", self.path, self.tag);
         Ok(output.list(&sightings, &none, |sightings| table(sightings, self.no_trunc, SystemTime::now()))?)
     }
 }
@@ -80,14 +80,14 @@ impl Pin {
             Some(digest) => digest.to_string(),
             None => previous(&sightings(&mut cache, &path, &tag).await?).map(str::to_owned).ok_or_else(|| {
                 Failure::failed(format_args!(
-                    "{tag} has meant nothing else in group {path} before; see `roadstead cache history {path} {tag}`"
+                    "{tag} has no earlier digest in group {path}; see `roadstead cache history {path} {tag}`"
                 ))
             })?,
         };
         let ImageTag { image, tag: name } = tag.clone();
         let request = PinTagRequest { group_path: path.clone(), image, tag: name, digest: digest.clone() };
         let answer = cache.pin_tag(request).await?.into_inner();
-        Ok(output.done(&answer, format_args!("Group {path} serves {tag} as {digest} until it is unpinned."))?)
+        Ok(output.done(&answer, format_args!("Pinned {tag} to {digest} in group {path}."))?)
     }
 }
 
@@ -97,7 +97,7 @@ impl Unpin {
         let ImageTag { image, tag: name } = tag.clone();
         let request = UnpinTagRequest { group_path: path.clone(), image, tag: name };
         let answer = cache.unpin_tag(request).await?.into_inner();
-        Ok(output.done(&answer, format_args!("In group {path} {tag} follows upstream again."))?)
+        Ok(output.done(&answer, format_args!("Unpinned {tag} in group {path}; it follows upstream again."))?)
     }
 }
 
@@ -111,7 +111,7 @@ async fn sightings(
     Ok(cache.list_tag_history(request).await?.into_inner().sightings)
 }
 
-/// What came before what is served now; the newest where nothing is served.
+/// Returns the digest before the one that is served now, or the newest if none is served.
 fn previous(newest_first: &[TagSighting]) -> Option<&str> {
     let older = newest_first.iter().position(|sighting| sighting.served).map_or(0, |served| served + 1);
     newest_first.get(older).map(|sighting| sighting.digest.as_str())

@@ -1,4 +1,4 @@
-//! CI variables as shells and CI systems read them.
+//! Formats of CI variables for shells and CI systems.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use roadstead_proto::v1::{CreateJobTokenResponse, GetImagePrefixResponse};
 
 use crate::failure::Failure;
 
-/// The variable that is a secret.
+/// Name of the secret variable.
 const PASSWORD: &str = "CI_DEPENDENCY_PROXY_PASSWORD";
 
-/// Who reads the variables.
+/// Format of the variables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum CiFormat {
     /// Lines for `eval` in a POSIX shell
@@ -23,11 +23,11 @@ pub enum CiFormat {
     Github,
 }
 
-/// Names and values, none of which has a control character: they end no line early.
+/// Names and values. No value has a control character, so none ends its line early.
 pub struct Variables([(&'static str, String); 5]);
 
 impl Variables {
-    /// The variables; an answer that could smuggle in others is refused.
+    /// Returns the variables; fails if a value could smuggle in others.
     pub fn new(prefix: &GetImagePrefixResponse, token: &CreateJobTokenResponse) -> Result<Self, Failure> {
         let variables = [
             ("CI_DEPENDENCY_PROXY_SERVER", prefix.server.clone()),
@@ -42,14 +42,14 @@ impl Variables {
         }
     }
 
-    /// The file, or the lines.
+    /// Returns the variables in a format.
     pub fn written(&self, format: CiFormat) -> String {
         let mut text = if matches!(format, CiFormat::Gitlab) { "variables:\n".to_owned() } else { String::new() };
         for (name, value) in &self.0 {
             let _ = match format {
                 CiFormat::Shell => writeln!(text, "export {name}='{}'", value.replace('\'', r"'\''")),
                 CiFormat::Dotenv | CiFormat::Github => writeln!(text, "{name}={value}"),
-                // In double quotes as JSON has them, which YAML takes; `$` would name another variable.
+                // JSON strings are YAML strings; a single `$` would name another variable.
                 CiFormat::Gitlab => {
                     writeln!(text, "  {name}: {}", serde_json::Value::from(value.replace('$', "$$")))
                 }
@@ -58,14 +58,14 @@ impl Variables {
         text
     }
 
-    /// What hides the password in the log of whoever runs the command. The runner reads it from stderr too, and stdout goes
-    /// to a file.
+    /// Returns the command that masks the password in the job's log. It goes to stderr, which the runner reads too, because
+    /// stdout goes to a file.
     pub fn mask(&self, format: CiFormat) -> Option<String> {
         let (_, password) = self.0.iter().find(|(name, _)| *name == PASSWORD)?;
         matches!(format, CiFormat::Github).then(|| format!("::add-mask::{}", password.replace('%', "%25")))
     }
 
-    /// One JSON object.
+    /// Returns one JSON object.
     pub fn json(&self) -> Result<String, Failure> {
         let object: serde_json::Map<_, _> =
             self.0.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();

@@ -1,5 +1,5 @@
-//! `roadstead group rule`: exceptions from a group's freshness settings for some tags. The RPC knows the list as a whole;
-//! these commands read it, change it and write it back only if nobody else did meanwhile, otherwise they begin anew.
+//! `roadstead group rule`: exceptions from a group's freshness settings for some tags. The RPC updates the list as a whole:
+//! these commands read it, change it and write it back, and start over if somebody else has changed the group meanwhile.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::{
     value_parsers::{duration, duration_or_off, to_proto},
 };
 
-/// How often to begin anew while others change the group.
+/// Attempts while others change the group.
 const ATTEMPTS: usize = 8;
 
 /// Set rules for some of a group's tags
 ///
-/// The first rule that fits a tag and says something about a setting decides it; what none says is the group's.
+/// For each setting the first matching rule that has it applies, otherwise the group's own.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead group rule set acme 'docker.io/library/alpine:3.*' --immutable
@@ -52,43 +52,43 @@ enum Action {
     Delete {
         /// Path of the group
         path: String,
-        /// The rule's pattern, as `group rule list` shows it
+        /// Pattern of the rule, as `group rule list` shows it
         pattern: String,
     },
 }
 
-/// Add a rule, or replace the one that has the same pattern
+/// Add a rule, or replace the one with the same pattern
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   roadstead group rule set acme 'docker.io/library/*:latest' --cooldown 24h --missing-tag keep")]
 struct Set {
     /// Path of the group
     path: String,
-    /// Which tags: 'docker.io/library/alpine:3.*'; `*` stands for any characters, and without a tag all are meant
+    /// Pattern of the tags: 'docker.io/library/alpine:3.*'; `*` stands for any characters, and without a tag it matches all tags
     pattern: String,
     #[command(flatten)]
-    says: Says,
-    /// Put the rule before all others [default: where it was, or last]
+    settings: RuleSettings,
+    /// Put the rule before all others [default: keep its place, or append it]
     #[arg(long)]
     first: bool,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
-struct Says {
-    /// How long such a tag is served without asking upstream whether it moved; 0s asks every time
+struct RuleSettings {
+    /// Time for which a checked tag is served without another check upstream; 0s checks at every pull
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
-    /// How long such a tag may be served while upstream cannot be asked
+    /// Time for which a tag is served while upstream is unavailable
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_stale: Option<Duration>,
-    /// How long such a tag keeps its old meaning after it moved upstream; off follows at once
+    /// Delay before a tag that moved upstream moves here too; off follows at once
     #[arg(long, value_name = "DURATION|off", value_parser = duration_or_off)]
     cooldown: Option<Duration>,
-    /// What it means that upstream has such a tag no more
+    /// Treatment of a cached tag that upstream has deleted
     #[arg(long, value_enum)]
     missing_tag: Option<MissingTag>,
-    /// Whether such a tag never moves: once cached, upstream is not asked about it again
+    /// Treat the tag as immutable: once cached, it is never checked upstream again
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     immutable: Option<bool>,
 }
@@ -133,7 +133,7 @@ impl RuleCommand {
 
 async fn get(groups: &mut GroupServiceClient<AdminChannel>, path: &str) -> Result<Group, CallError> {
     let answer = groups.get_group(GetGroupRequest { path: path.to_owned() }).await?.into_inner();
-    answer.group.ok_or_else(|| Failure::failed(format_args!("the control plane told nothing of group {path}")).into())
+    answer.group.ok_or_else(|| Failure::failed(format_args!("the control plane returned no group {path}")).into())
 }
 
 async fn change(
@@ -155,10 +155,10 @@ async fn change(
             answer => return Ok(answer?.into_inner()),
         }
     }
-    Err(Failure::failed(format_args!("others keep changing group {path}; nothing was changed, try again")).into())
+    Err(Failure::failed(format_args!("others keep changing group {path}; nothing was changed; try again")).into())
 }
 
-/// Puts a rule in the place of the one with its pattern; otherwise, or if it is to be the first, at an end.
+/// Replaces the rule with the same pattern, or appends the rule; puts it first if asked.
 fn put(rules: &mut Vec<TagRule>, rule: TagRule, first: bool) {
     let place = rules.iter().position(|other| other.pattern == rule.pattern);
     if let Some(place) = place {
@@ -169,14 +169,14 @@ fn put(rules: &mut Vec<TagRule>, rule: TagRule, first: bool) {
 }
 
 impl From<Set> for TagRule {
-    fn from(Set { pattern, says, .. }: Set) -> Self {
+    fn from(Set { pattern, settings, .. }: Set) -> Self {
         Self {
             pattern,
-            max_age: says.max_age.map(to_proto),
-            max_stale: says.max_stale.map(to_proto),
-            cooldown: says.cooldown.map(to_proto),
-            missing_tag: says.missing_tag.map_or(ProtoMissingTag::Unspecified, ProtoMissingTag::from).into(),
-            immutable: says.immutable,
+            max_age: settings.max_age.map(to_proto),
+            max_stale: settings.max_stale.map(to_proto),
+            cooldown: settings.cooldown.map(to_proto),
+            missing_tag: settings.missing_tag.map_or(ProtoMissingTag::Unspecified, ProtoMissingTag::from).into(),
+            immutable: settings.immutable,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The flags that set a group's settings, and the requests they make.
+//! Flags of a group's settings, and the requests they become.
 
 use std::time::Duration;
 
@@ -20,23 +20,23 @@ use crate::{
 pub struct Create {
     /// Path of the group: acme, acme/backend
     path: String,
-    /// Who may pull
+    /// Clients that may pull
     #[arg(long, value_enum, default_value = "private")]
     visibility: Visibility,
-    /// Pulls without signing in; needs --visibility public
+    /// Serve pulls without sign-in; needs --visibility public
     #[arg(long)]
     anonymous_pull: bool,
-    /// Upstream that the group may use; repeat for more, the first is the default [default: docker.io]
+    /// Upstream that the group may use; may be repeated, the first is the default [default: docker.io]
     #[arg(long = "upstream", value_name = "HOST")]
     upstreams: Vec<String>,
-    /// How long a tag is served without asking upstream whether it moved, for example 10m [default: ask every time]
+    /// Time for which a checked tag is served without another check upstream, for example 10m [default: check at every pull]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
     #[command(flatten)]
     rules: Rules,
 }
 
-/// Change a group's settings; what is not given stays
+/// Change a group's settings; settings that are not given stay
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead group update acme --frozen true
@@ -47,81 +47,83 @@ pub struct Create {
 pub struct Update {
     /// Path of the group
     path: String,
-    /// Refuse the update unless the group still has this etag (see `group get`)
+    /// Fail unless the group still has this etag (see `group get`)
     #[arg(long)]
     etag: Option<String>,
-    /// The path that the group gets; see `group rename`
+    /// New path of the group; see `group rename`
     #[arg(long, value_name = "PATH")]
     new_path: Option<String>,
-    /// Whether pulls are served at all
+    /// Serve pulls, or refuse them all
     #[arg(long, value_name = "true|false")]
     enabled: Option<bool>,
-    /// Whether only what is cached is served and upstream is left alone
+    /// Serve only cached content, without requests to upstream
     #[arg(long, value_name = "true|false")]
     frozen: Option<bool>,
-    /// Who may pull
+    /// Clients that may pull
     #[arg(long, value_enum)]
     visibility: Option<Visibility>,
-    /// Whether pulls need no sign-in
+    /// Serve pulls without sign-in
     #[arg(long, value_name = "true|false")]
     anonymous_pull: Option<bool>,
-    /// Upstream that the group may use; replaces the whole list: repeat for more, the first is the default
+    /// Upstream that the group may use; may be repeated and replaces the whole list, the first is the default
     #[arg(long = "upstream", value_name = "HOST")]
     upstreams: Vec<String>,
-    /// How long a tag is served without asking upstream whether it moved; 0s asks every time
+    /// Time for which a checked tag is served without another check upstream; 0s checks at every pull
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
     #[command(flatten)]
     rules: Rules,
-    /// Let every image be pulled that --deny does not name
+    /// Clear the list of --allow: allow all images that --deny does not match
     #[arg(long, conflicts_with = "allow", help_heading = "Rules")]
     no_allow: bool,
-    /// Deny no image
+    /// Clear the list of --deny
     #[arg(long, conflicts_with = "deny", help_heading = "Rules")]
     no_deny: bool,
-    /// Keep no tag from --retention and --quota
+    /// Clear the list of --keep
     #[arg(long, conflicts_with = "keep", help_heading = "Rules")]
     no_keep: bool,
 }
 
-/// What both take.
+/// Flags of both commands.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Rules")]
 pub struct Rules {
-    /// Remove from the cache what nobody has pulled for so long; on is 90d, off keeps it
+    /// Evict images that nobody has pulled for this time; on is 90d, off disables it
     #[arg(long, value_name = "DURATION|on|off", value_parser = retention)]
     retention: Option<Duration>,
-    /// Hold so many bytes at most, for example 50GiB: beyond that the least recently pulled images go; off sets no bound
+    /// Maximum size of the group's cached content, for example 50GiB: beyond it the least recently pulled images are evicted; off
+    /// sets no limit
     #[arg(long, value_name = "SIZE|off", value_parser = size_or_off)]
     quota: Option<i64>,
-    /// Keep what such tags mean from --retention and --quota, for example 'release-*' or 'alpine:3*'; the whole list: repeat for more
+    /// Protect tags that match this pattern from --retention and --quota, for example 'release-*' or 'alpine:3*'; may be repeated and
+    /// replaces the whole list
     #[arg(long, value_name = "PATTERN")]
     keep: Vec<String>,
-    /// How long a cached tag may be served while upstream cannot be asked [at first: 7d]
+    /// Time for which a cached tag is served while upstream is unavailable [initially: 7d]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_stale: Option<Duration>,
-    /// How long a tag that moved upstream keeps its old meaning here; off follows at once
+    /// Delay before a tag that moved upstream moves here too; off follows at once
     #[arg(long, value_name = "DURATION|off", value_parser = duration_or_off)]
     cooldown: Option<Duration>,
-    /// What it means for a cached tag that upstream has it no more [at first: gone]
+    /// Treatment of a cached tag that upstream has deleted [initially: gone]
     #[arg(long, value_enum)]
     missing_tag: Option<MissingTag>,
-    /// Let only images be pulled that such a pattern fits, for example 'docker.io/library/*'; the whole list: repeat for more
+    /// Only allow images that match this pattern, for example 'docker.io/library/*'; may be repeated and replaces the whole list
     #[arg(long, value_name = "PATTERN")]
     allow: Vec<String>,
-    /// Let no image be pulled that such a pattern fits, for example 'docker.io/*miner*'; the whole list: repeat for more
+    /// Deny images that match this pattern, for example 'docker.io/*miner*'; may be repeated and replaces the whole list
     #[arg(long, value_name = "PATTERN")]
     deny: Vec<String>,
 }
 
-/// Who may pull.
+/// Clients that may pull.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Visibility {
     /// Members and the group's own tokens
     Private,
-    /// Anybody who is signed in
+    /// Every signed-in client
     Internal,
-    /// Anybody who is signed in; others too with --anonymous-pull
+    /// Every signed-in client; with --anonymous-pull every client
     Public,
 }
 
@@ -135,12 +137,12 @@ impl From<Visibility> for ProtoVisibility {
     }
 }
 
-/// What it means for a cached tag that upstream has it no more.
+/// Treatment of a cached tag that upstream has deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MissingTag {
-    /// It is gone here too
+    /// Delete it here too
     Gone,
-    /// It stays as it was
+    /// Keep serving it
     Keep,
 }
 
@@ -154,7 +156,7 @@ impl From<MissingTag> for ProtoMissingTag {
 }
 
 impl Create {
-    /// The request.
+    /// Returns the request.
     pub fn request(self) -> CreateGroupRequest {
         let rules = self.rules.onto(UpdateGroupRequest::default());
         CreateGroupRequest {
@@ -177,7 +179,7 @@ impl Create {
 }
 
 impl Update {
-    /// The request; usage that changes nothing is refused.
+    /// Returns the request; fails if it would change nothing.
     pub fn request(self) -> Result<UpdateGroupRequest, Failure> {
         let none = |is: bool| is.then(ImagePatterns::default);
         let changes = self.rules.onto(UpdateGroupRequest {
@@ -195,7 +197,7 @@ impl Update {
         });
         if changes == UpdateGroupRequest::default() {
             return Err(Failure::usage(format_args!(
-                "nothing to change of group {}: give a setting, for example --frozen true (see `group update --help`)",
+                "nothing to change in group {}: give a setting, for example --frozen true (see `group update --help`)",
                 self.path
             )));
         }

@@ -1,4 +1,4 @@
-//! Groups as people read them.
+//! Groups as tables and details.
 
 use roadstead_proto::v1::{Group, MissingTag, TagRule, Visibility};
 
@@ -29,7 +29,7 @@ fn missing_tag(missing: MissingTag) -> &'static str {
     }
 }
 
-/// One line a group.
+/// Returns a table with a row for each group.
 pub fn table(groups: &[Group]) -> Table {
     Table::new(["PATH", "VISIBILITY", "ANONYMOUS", "STATE", "UPSTREAMS", "MAX AGE"], groups, |group| {
         [
@@ -43,7 +43,7 @@ pub fn table(groups: &[Group]) -> Table {
     })
 }
 
-/// A group with everything that is set.
+/// Describes a group with all settings that it has.
 pub fn details(group: Option<&Group>) -> Details {
     let Some(group) = group else { return Details::default() };
     let mut details = Details::default()
@@ -53,7 +53,7 @@ pub fn details(group: Option<&Group>) -> Details {
         .with("Anonymous pull", human::yes_no(group.anonymous_pull))
         .with("State", state(group))
         .with("Upstreams", group.upstreams.join(", "))
-        .with("Max age", human::duration(group.max_age.as_ref(), "0s (ask every time)"))
+        .with("Max age", human::duration(group.max_age.as_ref(), "0s (check at every pull)"))
         .with("Max stale", human::duration(group.max_stale.as_ref(), "0s (never stale)"))
         .with("Cooldown", human::duration(group.cooldown.as_ref(), "off"))
         .with("Missing tag", missing_tag(group.missing_tag()))
@@ -78,7 +78,7 @@ pub fn details(group: Option<&Group>) -> Details {
         .with("Etag", &group.etag)
 }
 
-/// Rules with what they say, in their order.
+/// Returns a table of rules in their order.
 pub fn rules(rules: &[TagRule]) -> Table {
     Table::new(["PATTERN", "MAX AGE", "MAX STALE", "COOLDOWN", "MISSING TAG", "IMMUTABLE"], rules, |rule| {
         let duration = |given: Option<&_>| given.map_or("-".to_owned(), |given| human::duration(Some(given), "0s"));

@@ -1,11 +1,11 @@
-//! What each client's file looks like, and what it takes besides.
+//! The configuration file of each client, and the steps that it needs.
 
 use clap::ValueEnum;
 use roadstead_proto::{GroupPath, PROXY_INFIX, UpstreamHost};
 use serde::Serialize;
 use url::Url;
 
-/// Clients that know mirrors.
+/// Clients that support mirrors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Client {
     /// containerd, and Kubernetes with it: hosts.toml
@@ -20,37 +20,37 @@ pub enum Client {
     Buildkit,
 }
 
-/// What is mirrored where.
+/// A mirror to configure.
 pub struct Mirror<'a> {
     /// The registry port, as the client reaches it.
     pub registry: &'a Url,
     /// The group to pull through.
     pub group: &'a GroupPath,
-    /// Whose images.
+    /// The registry to mirror.
     pub upstream: &'a UpstreamHost,
 }
 
 /// A file to install.
 #[derive(Serialize)]
 pub struct File {
-    /// Where the client looks for it.
+    /// Path from which the client reads it.
     pub install_as: String,
-    /// What else is needed, a sentence each.
+    /// Other steps, one sentence each.
     pub needs: Vec<String>,
-    /// The file.
+    /// Content of the file.
     pub content: String,
-    /// Whether the format knows `#` comments.
+    /// True if the format has `#` comments.
     #[serde(skip)]
     pub has_comments: bool,
 }
 
 impl Mirror<'_> {
-    /// "https://proxy.example:8443".
+    /// Returns the URL: "https://proxy.example:8443".
     fn url(&self) -> &str {
         self.registry.as_str().trim_end_matches('/')
     }
 
-    /// "proxy.example:8443": the port as the URL has it, since clients assume the scheme's own.
+    /// Returns host and port: "proxy.example:8443". Without a port in the URL, clients assume the scheme's own.
     fn host(&self) -> String {
         let host = self.registry.host_str().unwrap_or_default();
         self.registry.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -60,7 +60,7 @@ impl Mirror<'_> {
         self.registry.scheme() == "http"
     }
 
-    /// The same where the client has to know the port of plain HTTP.
+    /// Returns host and port, for clients that need the port of plain HTTP.
     fn host_with_port(&self) -> String {
         match (self.is_plain_http(), self.registry.port()) {
             (true, None) => format!("{}:80", self.host()),
@@ -68,7 +68,7 @@ impl Mirror<'_> {
         }
     }
 
-    /// Where clients reach upstream when the mirror does not serve.
+    /// Returns the URL of the upstream, for pulls that the mirror does not serve.
     fn upstream_url(&self) -> String {
         match self.upstream.as_str() {
             "docker.io" => "https://registry-1.docker.io".to_owned(),
@@ -77,19 +77,22 @@ impl Mirror<'_> {
     }
 
     fn anonymous(&self, unless: &str) -> String {
-        format!("The group must admit pulls without sign-in (--visibility public --anonymous-pull){unless}.")
+        format!("The group must allow pulls without sign-in (--visibility public --anonymous-pull){unless}.")
     }
 
     fn group_uses_upstream(&self) -> Option<String> {
         let host = self.upstream.as_str();
         (host != "docker.io").then(|| {
-            format!("The group must be allowed to use it: `roadstead group update {} --upstream …`.", self.group)
+            format!(
+                "The group must be allowed to use this registry: `roadstead group update {} --upstream …`.",
+                self.group
+            )
         })
     }
 }
 
 impl Client {
-    /// The file for this client.
+    /// Returns the file for this client.
     pub fn file(self, mirror: &Mirror<'_>) -> File {
         let mut file = match self {
             Self::Containerd => containerd(mirror),
@@ -103,18 +106,18 @@ impl Client {
     }
 }
 
-/// containerd names the upstream in `?ns=`, so that no host is part of the path.
+/// containerd names the upstream in `?ns=`, so the path needs no host.
 fn containerd(mirror: &Mirror<'_>) -> File {
     let (url, group, upstream) = (mirror.url(), mirror.group, mirror.upstream);
     File {
         install_as: format!("/etc/containerd/certs.d/{upstream}/hosts.toml"),
         needs: vec![
-            "It is read at each pull where /etc/containerd/config.toml has config_path = \"/etc/containerd/certs.d\", in \
+            "containerd reads the file at each pull if /etc/containerd/config.toml has config_path = \"/etc/containerd/certs.d\", in \
              [plugins.\"io.containerd.cri.v1.images\".registry] (containerd 2) or \
              [plugins.\"io.containerd.grpc.v1.cri\".registry] (containerd 1); ctr takes --hosts-dir."
                 .to_owned(),
-            mirror.anonymous(&format!(", or the client have credentials for {}", mirror.host())),
-            "Where the mirror does not serve, containerd asks `server` itself.".to_owned(),
+            mirror.anonymous(&format!(", or the client must have credentials for {}", mirror.host())),
+            "If the mirror does not serve an image, containerd asks `server`.".to_owned(),
         ],
         content: format!(
             "server = \"{}\"\n\n[host.\"{url}/v2/{group}/{PROXY_INFIX}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  \
@@ -125,20 +128,20 @@ fn containerd(mirror: &Mirror<'_>) -> File {
     }
 }
 
-/// Docker Engine takes no path: the node has to know which group it means.
+/// Docker Engine takes no path, so the node must be configured with the group.
 fn docker(mirror: &Mirror<'_>) -> File {
     let (url, group) = (mirror.url(), mirror.group);
     File {
         install_as: "/etc/docker/daemon.json (merged with what is there)".to_owned(),
         needs: vec![
-            "Docker Engine reads it anew with `systemctl reload docker`.".to_owned(),
+            "Reload it with `systemctl reload docker`.".to_owned(),
             format!(
-                "The node must answer bare names from this group: `--mirror-group {group}`, or `--mirror-host {}={group}` \
+                "The node must serve names without a group from this group: `--mirror-group {group}`, or `--mirror-host {}={group}` \
                  for this host name only.",
                 mirror.registry.host_str().unwrap_or_default()
             ),
             mirror.anonymous(": Docker Engine has no credentials for mirrors"),
-            "Only Docker Hub's images are pulled through it; where it does not serve, Docker Engine asks Docker Hub itself."
+            "Docker Engine pulls only Docker Hub's images through a mirror; if the mirror does not serve one, it asks Docker Hub."
                 .to_owned(),
         ],
         content: format!("{{\n  \"registry-mirrors\": [\"{url}\"]\n}}\n"),
@@ -155,9 +158,9 @@ fn podman(mirror: &Mirror<'_>) -> File {
             upstream.as_str().replace(':', "-")
         ),
         needs: vec![
-            "podman, buildah and skopeo read it at each pull, CRI-O with `systemctl reload crio`.".to_owned(),
-            mirror.anonymous(&format!(", or the client be signed in: `podman login {host}`")),
-            format!("Where the mirror does not serve, {upstream} is asked itself."),
+            "podman, buildah and skopeo read the file at each pull, CRI-O on `systemctl reload crio`.".to_owned(),
+            mirror.anonymous(&format!(", or the client must sign in: `podman login {host}`")),
+            format!("If the mirror does not serve an image, the client asks {upstream}."),
         ],
         content: format!(
             "[[registry]]\nprefix = \"{upstream}\"\nlocation = \"{upstream}\"\n\n[[registry.mirror]]\nlocation = \
@@ -167,7 +170,7 @@ fn podman(mirror: &Mirror<'_>) -> File {
     }
 }
 
-/// The endpoint's path is left to the rewrite, which every version of k3s applies to mirrors only.
+/// The rewrite carries the path, because every version of k3s applies it to mirrors only.
 fn k3s(mirror: &Mirror<'_>) -> File {
     let (url, group, upstream) = (mirror.url(), mirror.group, mirror.upstream);
     File {
@@ -176,13 +179,13 @@ fn k3s(mirror: &Mirror<'_>) -> File {
                      what is there"
                 .to_owned(),
         needs: vec![
-            "It is read at the start: `systemctl restart k3s` on servers, `systemctl restart k3s-agent` on agents."
+            "k3s reads the file at its start: `systemctl restart k3s` on servers, `systemctl restart k3s-agent` on agents."
                 .to_owned(),
             mirror.anonymous(&format!(
-                ", or the file name credentials: configs: {{\"{}\": {{auth: {{username: …, password: …}}}}}}",
+                ", or the file must have credentials: configs: {{\"{}\": {{auth: {{username: …, password: …}}}}}}",
                 mirror.host()
             )),
-            format!("Where the mirror does not serve, {upstream} is asked itself."),
+            format!("If the mirror does not serve an image, the client asks {upstream}."),
         ],
         content: format!(
             "mirrors:\n  \"{upstream}\":\n    endpoint:\n      - \"{url}\"\n    rewrite:\n      \"^(.*)$\": \
@@ -198,10 +201,10 @@ fn buildkit(mirror: &Mirror<'_>) -> File {
     File {
         install_as: "/etc/buildkit/buildkitd.toml, or for docker buildx anywhere".to_owned(),
         needs: vec![
-            "buildkitd reads it at its start; docker buildx takes it with `docker buildx create --buildkitd-config FILE --use`."
+            "buildkitd reads the file at its start; docker buildx takes it with `docker buildx create --buildkitd-config FILE --use`."
                 .to_owned(),
-            mirror.anonymous(&format!(", or who builds be signed in: `docker login {host}`")),
-            format!("Where the mirror does not serve, {upstream} is asked itself."),
+            mirror.anonymous(&format!(", or the builder must sign in: `docker login {host}`")),
+            format!("If the mirror does not serve an image, the client asks {upstream}."),
         ],
         content: format!("[registry.\"{upstream}\"]\n  mirrors = [\"{host}/{group}/{PROXY_INFIX}\"]\n{http}"),
         has_comments: true,

@@ -1,4 +1,4 @@
-//! `roadstead token create`: every kind of token that lasts.
+//! `roadstead token create`: every kind of long-lived token.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     value_parsers::{Role, duration, to_proto},
 };
 
-/// Create a token; its secret is shown this once
+/// Create a token; its secret is shown only once
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead token create --group acme --name ci --expires-in 30d
@@ -32,22 +32,22 @@ use crate::{
 pub struct Create {
     #[command(flatten)]
     owner: OwnerFlags,
-    /// What kind of token of the group [default: deploy]
+    /// Kind of a group's token [default: deploy]
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// As what kind of member an access token acts
+    /// Role of an access token in the group
     #[arg(long, value_enum, required_if_eq("kind", "access"))]
     role: Option<Role>,
-    /// What you call it
+    /// Name of the token in lists and in the audit
     #[arg(long)]
     name: String,
-    /// What it may do; repeat for more [default: read_registry and write_registry, which pulls need]
+    /// Scope of the token; may be repeated [default: read_registry and write_registry, which pulls need]
     #[arg(long = "scope", value_enum, value_delimiter = ',', conflicts_with_all = ["node", "service"])]
     scopes: Vec<Scope>,
-    /// How long it works, for example 30d [default: until it is revoked]
+    /// Lifetime, for example 30d [default: until it is revoked]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires_in: Option<Duration>,
-    /// Sign in as --user with the password on stdin, to make a first token without having one
+    /// Sign in as --user with the password on stdin, to create a first token without having one
     #[arg(long)]
     password_stdin: bool,
 }
@@ -55,27 +55,27 @@ pub struct Create {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct OwnerFlags {
-    /// A token of this group, good for its subgroups too
+    /// Create a token of this group, which works for its subgroups too
     #[arg(long, value_name = "PATH")]
     group: Option<String>,
-    /// A personal token of this user
+    /// Create a personal token of this user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// A token for a data-plane node
+    /// Create a token for a data-plane node
     #[arg(long)]
     node: bool,
-    /// A token for another service, which may purge every group and do nothing else
+    /// Create a token for another service, which may purge every group and do nothing else
     #[arg(long)]
     service: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// A user name and a secret, to pull with
+    /// User name and secret, to pull with
     Deploy,
     /// Acts as a member of the group with a role of its own
     Access,
-    /// Purges the group, and nothing else
+    /// Purges the group and does nothing else
     Service,
 }
 
@@ -106,7 +106,7 @@ impl Scope {
     }
 }
 
-/// What a new token is good for, as far as the hint goes.
+/// Purpose of a new token, for the hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Pull,
@@ -115,24 +115,24 @@ enum Use {
 }
 
 impl Create {
-    /// Whose password is on stdin, if it is. Refuses what contradicts itself: clap does not ask for a flag that another
-    /// one excludes.
+    /// Returns the user whose password is on stdin, if one is. Fails on flags that contradict each other and that clap cannot
+    /// refuse.
     pub fn signs_in_as(&self) -> Result<Option<String>, Failure> {
         if self.kind.is_some() && self.owner.group.is_none() {
-            return Err(Failure::usage("--kind is for tokens of a --group; other tokens have one kind each"));
+            return Err(Failure::usage("--kind needs --group; other owners have tokens of one kind"));
         }
         if self.role.is_some() && self.kind != Some(Kind::Access) {
-            return Err(Failure::usage("--role is for tokens of --kind access; other tokens have none"));
+            return Err(Failure::usage("--role needs --kind access; other tokens have no role"));
         }
         if self.password_stdin && self.owner.user.is_none() {
             return Err(Failure::usage(
-                "--password-stdin is the password of --user; other tokens are made with --token",
+                "--password-stdin needs --user, whose password it is; create other tokens with --token",
             ));
         }
         Ok(self.owner.user.clone().filter(|_| self.password_stdin))
     }
 
-    /// Calls the control plane and prints its answer, with how to use the token for people.
+    /// Calls the control plane and prints its answer, with a hint for people on how to use the token.
     pub async fn run(self, mut tokens: TokenServiceClient<AdminChannel>, session: &Session) -> Result<(), CallError> {
         let purpose = self.purpose();
         let group = self.owner.group.as_deref().and_then(|path| path.parse::<GroupPath>().ok());

@@ -1,4 +1,4 @@
-//! `roadstead upstream set`, and upstreams as people read them.
+//! `roadstead upstream set`, and upstreams as tables and details.
 
 use std::{fs, path::PathBuf, time::SystemTime};
 
@@ -18,27 +18,27 @@ use crate::{
   roadstead upstream set registry.example:5000 --url https://registry.example:5000 --ca-file ca.pem
   roadstead upstream set docker.io --url https://registry-1.docker.io --token-host auth.docker.io --reserve 20%")]
 pub struct Set {
-    /// How image names refer to it: docker.io, ghcr.io, registry.example:5000
+    /// Host in image names: docker.io, ghcr.io, registry.example:5000
     host: String,
-    /// Where it is; plain http is taken at its word
+    /// URL of the registry; http:// means plain HTTP
     #[arg(long)]
     url: String,
-    /// Host, besides the URL's own, whose token service may be given credentials; repeat for more
+    /// Host, besides the URL's own, whose token service may receive credentials; may be repeated
     #[arg(long = "token-host", value_name = "HOST")]
     token_hosts: Vec<String>,
-    /// Certificates (PEM) that are trusted for it besides the public ones
+    /// CA certificates to trust for this upstream besides the public ones, a PEM file
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Host at a private address that it may redirect to; repeat for more
+    /// Host with a private address that the upstream may redirect to; may be repeated
     #[arg(long = "redirect-host", value_name = "HOST")]
     redirect_hosts: Vec<String>,
-    /// Share of the pull limit below which cached tags are served without being fetched anew [default: 10%]
+    /// Share of the pull limit that is reserved for content that is not cached [default: 10%]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     reserve: Option<i32>,
 }
 
 impl Set {
-    /// The request, with the certificates read.
+    /// Returns the request, with the certificates from the file.
     pub fn request(self) -> Result<SetUpstreamRequest, Failure> {
         let ca_pem = match self.ca_file {
             None => String::new(),
@@ -47,7 +47,7 @@ impl Set {
                     |why: &dyn std::fmt::Display| Failure::usage(format_args!("--ca-file {}: {why}", path.display()));
                 let pem = fs::read_to_string(&path).map_err(|error| bad(&error))?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                    return Err(bad(&"it has no certificate; expected PEM"));
+                    return Err(bad(&"the file contains no certificate; expected PEM"));
                 }
                 pem
             }
@@ -63,7 +63,7 @@ impl Set {
     }
 }
 
-/// An upstream with everything that is set.
+/// Describes an upstream with all its settings.
 pub fn details(upstream: Option<&Upstream>) -> Details {
     let Some(upstream) = upstream else { return Details::default() };
     let certificates = upstream.ca_pem.matches("-----BEGIN CERTIFICATE-----").count();
@@ -81,7 +81,7 @@ pub fn details(upstream: Option<&Upstream>) -> Details {
         .with("Updated", human::absolute(upstream.updated_at.as_ref(), "built in"))
 }
 
-/// One line an upstream.
+/// Returns a table with a row for each upstream.
 pub fn table(upstreams: &[Upstream], now: SystemTime) -> Table {
     Table::new(["HOST", "URL", "TOKEN HOSTS", "RESERVE", "UPDATED"], upstreams, |upstream| {
         [

@@ -1,4 +1,4 @@
-//! How upstreams are doing, as people read it: a line for each upstream, credentials and pull limit.
+//! Health of upstreams as a table: a row for each upstream, set of credentials and pull limit.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use roadstead_proto::v1::{PullLimit, UpstreamHealth, UpstreamStatus};
 
 use crate::output::{Table, human};
 
-/// The statuses; an upstream that tells no pull limit has a line all the same.
+/// Returns a table of the statuses; an upstream without a pull limit has a row too.
 pub fn table(statuses: &[UpstreamStatus], now: SystemTime) -> Table {
     let lines: Vec<(&UpstreamStatus, Option<&PullLimit>, bool)> = statuses
         .iter()
@@ -36,12 +36,12 @@ pub fn table(statuses: &[UpstreamStatus], now: SystemTime) -> Table {
     })
 }
 
-/// The state, with what failed last and when where something did.
+/// Returns the health, with the last failure and its time if there was one.
 fn health(status: &UpstreamStatus, now: SystemTime) -> String {
     let state = match status.health() {
         UpstreamHealth::Good => "good",
         UpstreamHealth::Failing => "failing",
-        UpstreamHealth::Open => "left alone",
+        UpstreamHealth::Open => "suspended",
         UpstreamHealth::Unspecified => "unknown",
     };
     if status.last_error.is_empty() || status.health() == UpstreamHealth::Good {

@@ -29,7 +29,7 @@ fn a_bad_token_is_named_by_where_it_came_from() {
     assert_eq!(
         said(&Status::unauthenticated("unknown token")),
         "the control plane at http://127.0.0.1:7071 does not accept the token from ROADSTEAD_TOKEN: unknown token; \
-         give a good one with --token"
+         give a valid one with --token"
     );
 }
 
@@ -57,7 +57,10 @@ async fn another_kind_of_server_is_told_from_a_control_plane() {
         let channel = crate::embedded::channel(router, tokio_util::sync::CancellationToken::new());
         let answer = GroupServiceClient::new(channel).list_groups(ListGroupsRequest::default()).await.unwrap_err();
         let message = said(&answer);
-        assert!(message.ends_with("is no control plane; is --control right?"), "{status} {body}: {answer:?}");
+        assert!(
+            message.ends_with("is not a Roadstead control plane; is --control right?"),
+            "{status} {body}: {answer:?}"
+        );
     }
 }
 

@@ -14,7 +14,7 @@ fn what_goes_reads_well() {
     assert_eq!(summary(&answer, true).to_string(), "Would remove:    1 manifest: 2.0 KiB\nWould be left:   1.0 KiB\n");
     assert_eq!(
         table(&[gone], SystemTime::UNIX_EPOCH).to_string(),
-        "IMAGE                      TAGS   DIGEST                SIZE      LAST PULLED   WHY\n\
+        "IMAGE                      TAGS   DIGEST                SIZE      LAST PULLED   REASON\n\
          docker.io/library/alpine   3.18   sha256:0123456789ab   2.0 KiB   never         quota\n"
     );
 }

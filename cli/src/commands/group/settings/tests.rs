@@ -51,7 +51,7 @@ fn an_update_says_only_what_was_given() {
 fn an_update_that_changes_nothing_is_wrong_usage() {
     for line in ["acme", "acme --etag 7"] {
         let failure = flags::<Update>(line).request().unwrap_err();
-        assert!(failure.to_string().starts_with("nothing to change of group acme: "), "{failure}");
+        assert!(failure.to_string().starts_with("nothing to change in group acme: "), "{failure}");
     }
 }
 

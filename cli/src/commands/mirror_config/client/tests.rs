@@ -94,7 +94,7 @@ fn what_else_is_needed_is_said() {
     ] {
         let needs = file(client, "https://proxy.example:8443", "docker.io").needs.join("\n");
         assert!(needs.contains(says) && needs.contains("--anonymous-pull"), "{client:?}: {needs}");
-        assert!(!needs.contains("be allowed to use it"), "{needs}");
+        assert!(!needs.contains("be allowed to use this registry"), "{needs}");
     }
     let needs = file(Client::Podman, "https://proxy.example", "ghcr.io").needs.join("\n");
     assert!(needs.contains("roadstead group update acme/backend --upstream"), "{needs}");

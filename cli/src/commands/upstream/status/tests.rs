@@ -32,9 +32,9 @@ fn every_limit_has_its_line() {
     };
     assert_eq!(
         table(&[hub, ghcr], SystemTime::UNIX_EPOCH).to_string(),
-        "HOST        USER   HEALTH                              REMAINING   LIMIT       COUNTED FOR   RESETS      PAUSED         SPENT BY\n\
-         docker.io   -      good                                76          100 in 6h   192.0.2.1     in 1 hour   no             acme 20, ops/ci 4\n                                                       \
+        "HOST        USER   HEALTH                             REMAINING   LIMIT       COUNTED FOR   RESETS      PAUSED         SPENT BY\n\
+         docker.io   -      good                               76          100 in 6h   192.0.2.1     in 1 hour   no             acme 20, ops/ci 4\n                                                      \
          3           100 in 6h   192.0.2.2     in 1 hour\n\
-         ghcr.io     bot    left alone (connect 1 minute ago)   -           -           -             -           in 2 minutes   -\n"
+         ghcr.io     bot    suspended (connect 1 minute ago)   -           -           -             -           in 2 minutes   -\n"
     );
 }
