@@ -16,10 +16,11 @@ mod writer;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use roadstead_proto::{Digest, UpstreamHost};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -198,7 +199,7 @@ impl Fill {
     }
 
     fn proven(&self) -> MutexGuard<'_, Proven> {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+        self.proven.lock()
     }
 }
 
@@ -296,10 +297,10 @@ impl Fills {
     }
 
     fn manifests(&self) -> MutexGuard<'_, HashMap<Digest, watch::Sender<usize>>> {
-        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.manifests.lock()
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    control::{Check, ControlClient, Credential, Job, JobFailure, JobReport, Prefetch},
+    control::{Check, Credential, NodeClient, Offers, Policy, Job, JobFailure, JobReport, Prefetch},
     maintenance::check::{Checked, Checker},
     pull::{Prefetcher, Reached},
     upstream::{UpstreamClient, UpstreamError},
@@ -29,9 +29,19 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often the last word of a job is repeated if it cannot be delivered.
 const LAST_WORDS: u32 = 5;
 
+/// Where jobs come from, and who is told of them.
+pub struct JobBoard {
+    /// Offers of jobs.
+    pub offers: Arc<Offers>,
+    /// Claims and reports them.
+    pub client: Arc<NodeClient>,
+    /// The upstreams there are.
+    pub policy: Arc<Policy>,
+}
+
 /// What jobs are done with.
 pub struct Jobs {
-    control: Arc<ControlClient>,
+    board: JobBoard,
     prefetcher: Prefetcher,
     upstream: Arc<UpstreamClient>,
     checker: Checker,
@@ -42,19 +52,19 @@ pub struct Jobs {
 impl Jobs {
     /// Does jobs until `stop`.
     pub fn new(
-        control: Arc<ControlClient>,
+        board: JobBoard,
         prefetcher: Prefetcher,
         upstream: Arc<UpstreamClient>,
         checker: Checker,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { control, prefetcher, upstream, checker, turns: Semaphore::new(MAX_PREFETCHES), stop })
+        Arc::new(Self { board, prefetcher, upstream, checker, turns: Semaphore::new(MAX_PREFETCHES), stop })
     }
 
     /// Takes on what is offered until the stop; returns when every job has had its last word.
     pub async fn run(self: Arc<Self>) {
         let under_way = TaskTracker::new();
-        while let Some(id) = self.stop.run_until_cancelled(self.control.next_offer()).await {
+        while let Some(id) = self.stop.run_until_cancelled(self.board.offers.next()).await {
             let jobs = Arc::clone(&self);
             under_way.spawn(async move { jobs.take_on(&id).await });
         }
@@ -66,7 +76,7 @@ impl Jobs {
         if self.turns.available_permits() == 0 {
             sleep(POLITE_PAUSE).await;
         }
-        let job = match self.control.claim_job(id).await {
+        let job = match self.board.client.claim_job(id).await {
             Ok(Some(job)) => job,
             Ok(None) => return debug!(job.id = id, "somebody else has the job"),
             Err(error) => return warn!(job.id = id, %error, "a job could not be claimed"),
@@ -95,7 +105,7 @@ impl Jobs {
     }
 
     async fn verify(&self, upstream: &UpstreamHost, credential: &Arc<Credential>) -> JobReport {
-        let Some(policy) = self.control.policy().upstream(upstream).cloned() else {
+        let Some(policy) = self.board.policy.current().upstream(upstream).cloned() else {
             return JobReport::Failed(JobFailure::NotFound, format!("there is no upstream {upstream}"));
         };
         let error = match self.upstream.verify_credential(&policy, Arc::clone(credential)).await {
@@ -163,7 +173,7 @@ impl Jobs {
                 if let Err(error) = self.checker.corruption.report().await {
                     debug!(job.id = id, %error, "damage cannot be reported now");
                 }
-                match self.control.report_job(id, &told).await {
+                match self.board.client.report_job(id, &told).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => debug!(job.id = id, %error, "progress could not be told"),
@@ -178,7 +188,7 @@ impl Jobs {
 
     async fn last_word(&self, id: &str, report: &JobReport) {
         for attempt in 1..=LAST_WORDS {
-            match self.control.report_job(id, report).await {
+            match self.board.client.report_job(id, report).await {
                 Ok(_) => return,
                 // A stop does not wait for a control plane that is away.
                 Err(error) if error.retryable() && attempt < LAST_WORDS && !self.stop.is_cancelled() => {

@@ -5,6 +5,7 @@
 //! a blob is fetched once for all clients, and `storage` where bytes are kept.
 
 mod access;
+mod backoff;
 pub mod config;
 pub mod control;
 mod failpoint;

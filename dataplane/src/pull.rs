@@ -39,7 +39,7 @@ use crate::{
     metrics::Metrics,
     respond::{API_VERSION, Answer, Body, CacheStatus, Code, Freshness, OciError},
     route::Resource,
-    singleflight::FlightLost,
+    singleflight::SharedWorkLost,
     storage::{BlobStore, StorageError},
     upstream::UpstreamClient,
 };
@@ -198,8 +198,8 @@ impl From<Behind> for OciError {
     }
 }
 
-impl From<FlightLost> for OciError {
-    fn from(error: FlightLost) -> Self {
+impl From<SharedWorkLost> for OciError {
+    fn from(error: SharedWorkLost) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, error.to_string())
     }
 }

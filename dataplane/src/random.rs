@@ -1,8 +1,8 @@
-//! Chance, for what is to differ from node to node: which replica comes first, how long a pause is.
+//! Random numbers, for what should differ from node to node: which replica comes first, how long a pause is.
 //!
-//! No secrets are made of it. In tests a simulation decides it by its seed, so that what went wrong can be seen again.
+//! Not for secrets. In tests a simulation draws them from its seed, so that a failure can be repeated.
 
-/// A number by chance; always the same on a machine that has no randomness.
+/// Returns a random number; always the same on a machine that has no randomness.
 pub(crate) fn number() -> u32 {
     #[cfg(test)]
     if let Some(number) = seeded::next() {
@@ -11,7 +11,7 @@ pub(crate) fn number() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 
-/// Chance by a seed, on one thread.
+/// Random numbers from a seed, on one thread.
 #[cfg(test)]
 pub(crate) mod seeded {
     use std::cell::Cell;
@@ -20,7 +20,7 @@ pub(crate) mod seeded {
         static STATE: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// From here on this thread's chance is decided by `seed`, or by nothing.
+    /// Draws this thread's numbers from `seed` from here on; `None` ends that.
     pub(crate) fn begin(seed: Option<u64>) {
         STATE.set(seed);
     }

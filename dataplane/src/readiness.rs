@@ -1,14 +1,15 @@
 //! Whether this node can do its work: it has a snapshot that is not too old, and a store that can be written to.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{control::ControlClient, metrics::Metrics, storage::BlobStore};
+use crate::{control::{ControlLiveness, Policy}, metrics::Metrics, storage::BlobStore};
 
 /// How often the store is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -16,15 +17,16 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Tells whether the node is ready. Cheap to clone and to ask.
 #[derive(Clone)]
 pub struct Readiness {
-    control: Arc<ControlClient>,
+    policy: Arc<Policy>,
+    liveness: Arc<ControlLiveness>,
     max_control_outage: Duration,
     store: Arc<Mutex<Result<(), String>>>,
     stopping: CancellationToken,
 }
 
 impl Readiness {
-    pub(crate) fn new(control: Arc<ControlClient>, max_control_outage: Duration, stopping: CancellationToken) -> Self {
-        Self { control, max_control_outage, store: Arc::new(Mutex::new(Ok(()))), stopping }
+    pub(crate) fn new(policy: Arc<Policy>, liveness: Arc<ControlLiveness>, max_control_outage: Duration, stopping: CancellationToken) -> Self {
+        Self { policy, liveness, max_control_outage, store: Arc::new(Mutex::new(Ok(()))), stopping }
     }
 
     /// `Ok` if ready, otherwise why not, in a sentence.
@@ -32,17 +34,17 @@ impl Readiness {
         if self.stopping.is_cancelled() {
             return Err("the node is stopping".to_owned());
         }
-        if !self.control.has_snapshot() {
+        if !self.policy.has_snapshot() {
             return Err("no snapshot from the control plane yet".to_owned());
         }
-        let outage = self.control.last_contact();
+        let outage = self.liveness.silent_for();
         if outage > self.max_control_outage {
             return Err(format!("the control plane has not been heard of for {} s", outage.as_secs()));
         }
-        if let Some(lag) = self.control.lag() {
+        if let Some(lag) = self.liveness.lag() {
             return Err(format!("behind the control plane by {} s", lag.as_secs()));
         }
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.store.lock().clone()
     }
 
     /// Tries the store now and then, until the node stops.
@@ -71,7 +73,7 @@ impl Readiness {
             }
             has_worked |= state.is_ok();
             let shown = if has_worked && store.is_elsewhere() { Ok(()) } else { state };
-            *self.store.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+            *self.store.lock() = shown;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    control::{ControlClient, NodeReport},
+    control::{NodeClient, NodeReport, Policy},
     metrics::Metrics,
     upstream::UpstreamMetrics,
 };
@@ -24,7 +24,9 @@ const LAST_REPORT_TIME: Duration = Duration::from_secs(2);
 /// What the reports are made of.
 pub struct Reporter {
     /// Where they go.
-    pub control: Arc<ControlClient>,
+    pub client: Arc<NodeClient>,
+    /// What the node serves by.
+    pub policy: Arc<Policy>,
     /// What the node counts.
     pub metrics: Arc<Metrics>,
     /// What it counts of upstreams.
@@ -41,7 +43,7 @@ impl Reporter {
     /// Reports until `stop`, and once more then: by that time nothing must be served any more.
     pub async fn run(self, stop: CancellationToken) {
         let started_at = SystemTime::now();
-        let mut applied = self.control.policy.applied_revision();
+        let mut applied = self.policy.applied_revision();
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = async || {
@@ -54,11 +56,11 @@ impl Reporter {
         while stop.run_until_cancelled(due()).await.is_some() {
             let report = self.report(started_at, false);
             // At a stop the last report is the one that counts.
-            if let Some(Err(error)) = stop.run_until_cancelled(self.control.report_node(report)).await {
+            if let Some(Err(error)) = stop.run_until_cancelled(self.client.report_node(report)).await {
                 debug!(%error, "the node's report was not taken");
             }
         }
-        let last = self.control.report_node(self.report(started_at, true));
+        let last = self.client.report_node(self.report(started_at, true));
         if !matches!(timeout(LAST_REPORT_TIME, last).await, Ok(Ok(()))) {
             debug!("the control plane was not told that the node stops; it notices");
         }
@@ -67,7 +69,7 @@ impl Reporter {
     fn report(&self, started_at: SystemTime, stopping: bool) -> NodeReport {
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
         NodeReport {
-            applied_revision: *self.control.policy.applied_revision().borrow(),
+            applied_revision: *self.policy.applied_revision().borrow(),
             started_at,
             max_control_outage_seconds: self.max_control_outage.as_secs(),
             fills: gauge(self.metrics.fills.get()),
@@ -101,7 +103,8 @@ mod tests {
         let metrics = Metrics::register(&mut registry);
         metrics.peer_bytes.inc_by(7);
         let reporter = Reporter {
-            control: Arc::clone(&control),
+            client: Arc::clone(&control.client),
+            policy: Arc::clone(&control.policy),
             metrics,
             upstream_metrics: UpstreamMetrics::register(&mut registry),
             max_control_outage: Duration::from_secs(900),

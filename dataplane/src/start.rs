@@ -31,7 +31,7 @@ use crate::{
         server::{Bounds, Server},
         trace::TraceLayer,
     },
-    jobs::Jobs,
+    jobs::{JobBoard, Jobs},
     maintenance::Maintenance,
     metrics::Metrics,
     node_id::NodeId,
@@ -214,10 +214,16 @@ impl Dataplane {
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let prefetcher = puller.prefetcher();
-        let jobs = Jobs::new(Arc::clone(&control), prefetcher, upstream, maintenance.checker(), stopping.clone());
-        let readiness = Readiness::new(Arc::clone(&control), config.max_control_outage, stopping.clone());
+        let board = JobBoard {
+            offers: Arc::clone(&control.offers),
+            client: Arc::clone(&control.client),
+            policy: Arc::clone(&control.policy),
+        };
+        let jobs = Jobs::new(board, prefetcher, upstream, maintenance.checker(), stopping.clone());
+        let readiness = Readiness::new(Arc::clone(&control.policy), Arc::clone(&control.liveness), config.max_control_outage, stopping.clone());
         let reporter = Reporter {
-            control: Arc::clone(&control),
+            client: Arc::clone(&control.client),
+            policy: Arc::clone(&control.policy),
             metrics: Arc::clone(&metrics),
             upstream_metrics,
             max_control_outage: config.max_control_outage,

@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use roadstead_proto::Digest;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +74,7 @@ impl Cluster {
     /// Keeps a lease that was granted until the guard is dropped.
     pub(super) fn hold(self: &Arc<Self>, digest: Digest, epoch: i64) -> Held {
         let taken = CancellationToken::new();
-        lock(&self.held).insert(digest, (epoch, taken.clone()));
+        self.held.lock().insert(digest, (epoch, taken.clone()));
         Held { cluster: Arc::clone(self), digest, epoch, taken, is_done: false }
     }
 
@@ -82,7 +83,7 @@ impl Cluster {
         let mut ticks = interval(RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let held: Vec<_> = lock(&self.held).iter().map(|(digest, (epoch, _))| (*digest, *epoch)).collect();
+            let held: Vec<_> = self.held.lock().iter().map(|(digest, (epoch, _))| (*digest, *epoch)).collect();
             for batch in held.chunks(MAX_RENEWED) {
                 match self.control.renew_fills(batch).await {
                     Ok(lost) => self.forget(&lost, batch),
@@ -93,7 +94,7 @@ impl Cluster {
     }
 
     fn forget(&self, lost: &[Digest], asked: &[(Digest, i64)]) {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         for (digest, epoch) in asked.iter().filter(|(digest, _)| lost.contains(digest)) {
             // A lease that was granted anew meanwhile is another.
             if held.get(digest).is_some_and(|(now, _)| now == epoch)
@@ -107,14 +108,14 @@ impl Cluster {
 
     /// A node that is alive cannot be reached from here.
     pub(super) fn note_unreachable(&self, node_id: &str) {
-        let mut unreachable = lock(&self.unreachable);
+        let mut unreachable = self.unreachable.lock();
         unreachable.retain(|_, until| *until > Instant::now());
         unreachable.insert(node_id.to_owned(), Instant::now() + UNREACHABLE_TIME);
     }
 
     /// Whether that was so a moment ago.
     pub(super) fn is_unreachable(&self, node_id: &str) -> bool {
-        lock(&self.unreachable).get(node_id).is_some_and(|until| *until > Instant::now())
+        self.unreachable.lock().get(node_id).is_some_and(|until| *until > Instant::now())
     }
 }
 
@@ -142,7 +143,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut held = lock(&self.cluster.held);
+        let mut held = self.cluster.held.lock();
         if held.get(&self.digest).is_some_and(|(epoch, _)| *epoch == self.epoch) {
             held.remove(&self.digest);
         }
@@ -160,8 +161,4 @@ impl Drop for Held {
             });
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

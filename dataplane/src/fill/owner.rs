@@ -15,6 +15,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    backoff::Backoff,
     control::{ContentKind, FollowFill, Link, Recorded},
     failpoint,
     metrics::FillBytes,
@@ -24,7 +25,9 @@ use crate::{
 /// How often a download that brings no new byte is taken up again before it is given up.
 const MAX_FRUITLESS_ATTEMPTS: u32 = 5;
 /// The first pause between attempts; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How long a download waits for one of the places there are: less than clients wait for headers.
 const TURN_TIME: Duration = Duration::from_secs(8);
@@ -103,7 +106,7 @@ impl Owner {
             return Err(FillError::AlreadyCached);
         }
         let mut arrival: Option<Arrival> = None;
-        let mut fruitless = 0;
+        let (mut fruitless, mut pauses) = (0, Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         loop {
             let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
             let etag = arrival.as_ref().and_then(|arrival| arrival.etag.clone());
@@ -141,7 +144,11 @@ impl Owner {
                 Err(error) => error,
             };
             let received = arrival.as_ref().map_or(0, |arrival| arrival.received);
-            fruitless = if received > before { 0 } else { fruitless + 1 };
+            fruitless += 1;
+            if received > before {
+                fruitless = 0;
+                pauses.reset();
+            }
             let is_over = !error.retryable() || fruitless > MAX_FRUITLESS_ATTEMPTS;
             if is_over && arrival.is_some() && error.retryable() && self.sources.hand_over().await {
                 fruitless = 0;
@@ -156,7 +163,7 @@ impl Owner {
                 continue;
             }
             info!(blob.digest = %self.fill.digest, received_bytes = received, %error, "download broke off; resuming");
-            sleep(FIRST_PAUSE * 2_u32.saturating_pow(fruitless)).await;
+            sleep(pauses.pause()).await;
         }
         match arrival {
             Some(arrival) => self.verify(arrival).await,

@@ -5,10 +5,11 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use roadstead_proto::Digest;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
@@ -158,6 +159,6 @@ impl CorruptionLog {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }

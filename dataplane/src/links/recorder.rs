@@ -6,10 +6,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use roadstead_proto::{Digest, Tag};
 use tokio::{
     task::spawn_blocking,
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 
 use super::corruption_log::CorruptionLog;
 use crate::{
+    backoff::Backoff,
     control::{ControlClient, ControlError, DamageKind, Link, Recorded, Reference, RepositoryRef, StoredContent},
     failpoint,
     storage::{BlobStore, StorageError, StoredBlob},
@@ -97,13 +99,12 @@ impl LinkRecorder {
         link: &Link,
         blob: &Arc<StoredBlob>,
     ) -> Result<Recorded, ControlError> {
-        let (began, mut pause) = (Instant::now(), FIRST_LINK_PAUSE);
+        let (began, mut pauses) = (Instant::now(), Backoff::new(FIRST_LINK_PAUSE, MAX_LINK_PAUSE));
         loop {
             match self.link(at, proven_at, link, &[], None, blob).await {
                 Err(error) if error.retryable() && began.elapsed() < LINK_TIME => {
                     info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_LINK_PAUSE);
+                    sleep(pauses.pause()).await;
                 }
                 recorded => return recorded,
             }
@@ -164,6 +165,6 @@ impl LinkRecorder {
     }
 
     fn leftovers(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.leftovers.lock()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     fill::{Fills, ManifestFill},
     links::recorder::LinkRecorder,
     respond::{Code, OciError},
-    singleflight::{Flights, Role},
+    singleflight::{Singleflight, Role},
     storage::{BlobStore, StorageError, StoredBlob},
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };
@@ -83,7 +83,7 @@ pub struct FetchTools {
 pub struct ManifestFetcher {
     tools: FetchTools,
     // Who shares a fetch began at the same link epoch: what was fetched before a purge is nobody's answer after it.
-    running: Flights<(RepositoryRef, Reference, i64), FetchResult>,
+    running: Singleflight<(RepositoryRef, Reference, i64), FetchResult>,
 }
 
 /// One fetch; it owns what it needs, because it belongs to no request.
@@ -96,7 +96,7 @@ struct Fetch {
 
 impl ManifestFetcher {
     pub fn new(tools: FetchTools) -> Self {
-        Self { tools, running: Flights::default() }
+        Self { tools, running: Singleflight::default() }
     }
 
     /// Fetches `reference`; `tag` is the tag that it was found by.

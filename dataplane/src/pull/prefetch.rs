@@ -3,9 +3,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -58,11 +59,11 @@ pub struct Reached(Mutex<PrefetchProgress>);
 impl Reached {
     /// As it is now.
     pub fn now(&self) -> PrefetchProgress {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     fn update(&self, change: impl FnOnce(&mut PrefetchProgress)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.lock());
     }
 }
 

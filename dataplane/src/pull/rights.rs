@@ -11,7 +11,7 @@ use crate::{
     control::{ContentKind, ControlClient, ControlError, Credential, GroupId, Link, Recorded, RepositoryRef},
     links::recorder::LinkRecorder,
     respond::OciError,
-    singleflight::{FlightLost, Flights, Role},
+    singleflight::{SharedWorkLost, Singleflight, Role},
     storage::StoredBlob,
     upstream::{Accept, Target, UpstreamClient, UpstreamError},
 };
@@ -40,19 +40,19 @@ pub struct Rights {
     upstream: Arc<UpstreamClient>,
     recorder: Arc<LinkRecorder>,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
-    credentials: Flights<(GroupId, UpstreamHost), CredentialResult>,
-    links: Flights<(RepositoryRef, Digest, i64), LinkResult>,
-    proofs: Flights<(RepositoryRef, Digest, ContentKind, i64), ProofResult>,
+    credentials: Singleflight<(GroupId, UpstreamHost), CredentialResult>,
+    links: Singleflight<(RepositoryRef, Digest, i64), LinkResult>,
+    proofs: Singleflight<(RepositoryRef, Digest, ContentKind, i64), ProofResult>,
 }
 
 impl Rights {
     pub fn new(control: Arc<ControlClient>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
-        let (credentials, links, proofs) = (Flights::default(), Flights::default(), Flights::default());
+        let (credentials, links, proofs) = (Singleflight::default(), Singleflight::default(), Singleflight::default());
         Arc::new(Self { control, upstream, recorder, credentials, links, proofs })
     }
 
     /// The upstream's side of a pull, with the group's own credentials.
-    pub async fn target(&self, permitted: &Permitted) -> Result<Result<Target, Arc<ControlError>>, FlightLost> {
+    pub async fn target(&self, permitted: &Permitted) -> Result<Result<Target, Arc<ControlError>>, SharedWorkLost> {
         let (group, upstream) = (&permitted.group, &permitted.upstream);
         let credential = match self.control.remembered_credential(&group.id, &upstream.host) {
             Some(credential) => credential,

@@ -13,7 +13,7 @@ use crate::{
         TagOutcome, TagResolution, TagVerdict,
     },
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
-    singleflight::Flights,
+    singleflight::Singleflight,
     upstream::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError},
 };
 
@@ -35,7 +35,7 @@ pub struct TagFlow {
     /// How long a cached tag waits for upstream's word.
     revalidate_timeout: Duration,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
-    checks: Flights<(RepositoryRef, Tag, i64), Checked>,
+    checks: Singleflight<(RepositoryRef, Tag, i64), Checked>,
 }
 
 impl TagFlow {
@@ -46,7 +46,7 @@ impl TagFlow {
         outage: Arc<Outage>,
         revalidate_timeout: Duration,
     ) -> Self {
-        Self { control, upstream, manifests, outage, revalidate_timeout, checks: Flights::default() }
+        Self { control, upstream, manifests, outage, revalidate_timeout, checks: Singleflight::default() }
     }
 
     /// Answers with what `tag` resolves to.

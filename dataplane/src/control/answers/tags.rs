@@ -4,35 +4,35 @@ use std::sync::Arc;
 
 use roadstead_proto::Tag;
 
-use crate::control::{
-    ControlError, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome, TagResolution, TagVerdict,
-    client::NodeClient,
-    memory::{links::LinkMemory, tags::TagMemory},
-    tag::Brought,
+use crate::{
+    control::{
+        ControlError, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome, TagResolution, TagVerdict,
+        client::NodeClient,
+        memory::{links::LinkMemory, tags::TagMemory},
+        tag::Brought,
+    },
+    singleflight::next_run::NextRun,
 };
 
 /// Decisions about tags. The control plane makes them; they are remembered for the time when it is unavailable.
 pub struct Tags {
-    client: Arc<NodeClient>,
-    memory: Arc<TagMemory>,
-    links: Arc<LinkMemory>,
+    asked: Arc<Asked>,
+    resolving: NextRun<(RepositoryRef, Tag), Result<TagResolution, ControlError>>,
 }
 
 impl Tags {
-    pub(crate) const fn new(client: Arc<NodeClient>, memory: Arc<TagMemory>, links: Arc<LinkMemory>) -> Self {
-        Self { client, memory, links }
+    pub(crate) fn new(client: Arc<NodeClient>, memory: Arc<TagMemory>, links: Arc<LinkMemory>) -> Self {
+        Self { asked: Arc::new(Asked { client, memory, links }), resolving: NextRun::default() }
     }
 
-    /// Asks what to do about a pull by tag.
+    /// Asks what to do about a pull by tag. Those who ask at the same time share a call; none gets an answer to a call that
+    /// was sent before it asked, so that each hears of every change that came before its pull.
     pub async fn resolve(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
-        let has_another_way = self.remembered(repository, tag).is_some();
-        let (resolution, brought) = self.client.resolve_tag(repository, tag, has_another_way).await?;
-        match &resolution {
-            TagResolution::Serve(serve) => self.remember(repository, tag, serve, brought),
-            TagResolution::Refuse(refused) => self.refused(repository, tag, refused),
-            TagResolution::Revalidate { .. } | TagResolution::Fetch(_) => {}
-        }
-        Ok(resolution)
+        let key = (repository.clone(), tag.clone());
+        let (asked, (repository, tag)) = (Arc::clone(&self.asked), key.clone());
+        let work = move || async move { asked.resolve(&repository, &tag).await };
+        let lost = |_| ControlError::Unavailable { call: "ResolveTag", message: "the call was lost".to_owned() };
+        self.resolving.run(key, work).await.map_err(lost)?
     }
 
     /// Tells what upstream said of a tag, and asks what to do now.
@@ -42,7 +42,42 @@ impl Tags {
         tag: &Tag,
         outcome: TagOutcome,
     ) -> Result<TagVerdict, ControlError> {
-        let has_another_way = self.remembered(repository, tag).is_some();
+        self.asked.report(repository, tag, outcome).await
+    }
+
+    /// Returns what to do about a pull by tag while the control plane is unavailable; `None` if nothing is remembered of the
+    /// tag, or it is void by now.
+    pub fn remembered(&self, repository: &RepositoryRef, tag: &Tag) -> Option<Result<ServeManifest, Refused>> {
+        self.asked.memory.get(repository, tag)
+    }
+}
+
+/// Asks, and remembers the answers.
+struct Asked {
+    client: Arc<NodeClient>,
+    memory: Arc<TagMemory>,
+    links: Arc<LinkMemory>,
+}
+
+impl Asked {
+    async fn resolve(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
+        let has_another_way = self.memory.get(repository, tag).is_some();
+        let (resolution, brought) = self.client.resolve_tag(repository, tag, has_another_way).await?;
+        match &resolution {
+            TagResolution::Serve(serve) => self.remember(repository, tag, serve, brought),
+            TagResolution::Refuse(refused) => self.refused(repository, tag, refused),
+            TagResolution::Revalidate { .. } | TagResolution::Fetch(_) => {}
+        }
+        Ok(resolution)
+    }
+
+    async fn report(
+        &self,
+        repository: &RepositoryRef,
+        tag: &Tag,
+        outcome: TagOutcome,
+    ) -> Result<TagVerdict, ControlError> {
+        let has_another_way = self.memory.get(repository, tag).is_some();
         let (verdict, brought) = self.client.report_tag(repository, tag, outcome, has_another_way).await?;
         match &verdict {
             TagVerdict::Serve(serve) => self.remember(repository, tag, serve, brought),
@@ -50,12 +85,6 @@ impl Tags {
             TagVerdict::Fetch(_) => {}
         }
         Ok(verdict)
-    }
-
-    /// Returns what to do about a pull by tag while the control plane is unavailable; `None` if nothing is remembered of the
-    /// tag, or it is void by now.
-    pub fn remembered(&self, repository: &RepositoryRef, tag: &Tag) -> Option<Result<ServeManifest, Refused>> {
-        self.memory.get(repository, tag)
     }
 
     fn remember(&self, repository: &RepositoryRef, tag: &Tag, serve: &ServeManifest, brought: Option<Brought>) {

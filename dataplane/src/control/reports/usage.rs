@@ -4,12 +4,11 @@ use std::{
     collections::VecDeque,
     hash::BuildHasher,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+        Arc, atomic::{AtomicU64, Ordering}},
     time::{Duration, SystemTime},
 };
 
+use parking_lot::Mutex;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use quick_cache::Equivalent;
 use roadstead_proto::Digest;
@@ -68,7 +67,7 @@ impl UsageCounter {
         let hash = self.hasher.hash_one(key);
         let now = SystemTime::now();
         // Other bits than those that the table uses for itself.
-        let mut shard = lock(&self.shards[(hash >> 32) as usize % SHARDS]);
+        let mut shard = self.shards[(hash >> 32) as usize % SHARDS].lock();
         let (hits, misses) = match pull {
             Pull::Hit => (1, 0),
             Pull::Miss => (0, 1),
@@ -90,7 +89,7 @@ impl UsageCounter {
     pub(crate) fn take(&self) -> Vec<Batch> {
         let mut all: Vec<Usage> = Vec::new();
         for shard in &self.shards {
-            let counted = std::mem::take(&mut *lock(shard));
+            let counted = std::mem::take(&mut *shard.lock());
             all.extend(counted);
         }
         let mut batches = Vec::with_capacity(all.len().div_ceil(MAX_BATCH));
@@ -160,10 +159,6 @@ impl UsageReports {
             pending.pop_front();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

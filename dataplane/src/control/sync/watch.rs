@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    backoff::Backoff,
     control::{
         ControlError,
         client::{
@@ -17,7 +18,6 @@ use crate::{
         policy::{Policy, PolicySnapshot},
         staleness::{QUIET, Staleness},
     },
-    random,
 };
 
 /// Longest silence on the watch before it is opened anew. The control plane says something every 2.5 seconds.
@@ -40,25 +40,25 @@ impl Watcher {
     /// Follows the control plane until dropped; what is known then stays. `registry_url` is where clients reach this node;
     /// empty if that is not known.
     pub(crate) async fn run(&self, registry_url: &str) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         // What comes from the disk is only good until there is better: everything is asked for.
         let (mut resume, mut was_told) = (0, false);
         loop {
             let mut heard = false;
             let error = self.follow(registry_url, resume, &mut heard).await;
             if heard {
-                (pause, was_told) = (FIRST_PAUSE, true);
+                pauses.reset();
+                was_told = true;
             }
             // After an event that makes no sense only a snapshot is sure to be right.
             let is_sure = was_told && !matches!(error, ControlError::BadAnswer { .. });
             resume = if is_sure { self.policy.load().revision() } else { 0 };
             warn!(%error, error.kind = error.kind(), "the control plane's watch ended; connecting again");
             tokio::select! {
-                () = sleep(jittered(pause)) => {}
+                () = sleep(pauses.pause()) => {}
                 // It answers calls: there is no need to spare it.
-                () = self.staleness.reopened() => pause = FIRST_PAUSE,
+                () = self.staleness.reopened() => pauses.reset(),
             }
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
@@ -125,10 +125,4 @@ impl Watcher {
         }
         PolicySnapshot::of(snapshot.policy, |problem| error!(problem, "left out of the snapshot"))
     }
-}
-
-/// Between half of `pause` and all of it: nodes that lost the same control plane do not come back all at once.
-fn jittered(pause: Duration) -> Duration {
-    let share = f64::from(random::number()) / f64::from(u32::MAX);
-    pause.mul_f64(0.5 + share / 2.0)
 }

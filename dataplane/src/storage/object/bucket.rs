@@ -21,7 +21,10 @@ use object_store::{
 use roadstead_proto::{Algorithm, Digest};
 use url::Url;
 
-use crate::storage::{StorageError, StoredFile, metrics::StorageMetrics};
+use crate::{
+    backoff::Backoff,
+    storage::{StorageError, StoredFile, metrics::StorageMetrics},
+};
 
 /// Longest that a small request may take, its retries included: less than clients wait for headers.
 const SHORT: Duration = Duration::from_secs(12);
@@ -132,14 +135,13 @@ impl Bucket {
     /// Waits for another node's commit, which begins when that node has the last byte, as long as it may well take.
     pub async fn await_other(&self, digest: &Digest, size: u64) -> Result<Option<StoredFile>, StorageError> {
         let until = Instant::now() + OTHERS_COMMIT_TAKES + Duration::from_secs(size / OTHERS_BYTES_PER_SECOND);
-        let mut pause = FIRST_LOOK;
+        let mut pauses = Backoff::new(FIRST_LOOK, LAST_LOOK);
         loop {
             let there = self.head(digest).await?;
             if there.is_some() || Instant::now() >= until {
                 return Ok(there);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_LOOK);
+            tokio::time::sleep(pauses.pause()).await;
         }
     }
 

@@ -7,10 +7,11 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::SystemTime,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use roadstead_proto::{Digest, DigestHasher};
@@ -101,7 +102,7 @@ impl Downloads {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Download>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 
     /// The download of a blob, set off now if `starts`; `None` if there is none, or no room for one.

@@ -9,10 +9,11 @@ use std::{
     fs::{self, File, FileTimes},
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::SystemTime,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use roadstead_proto::{Digest, DigestHasher};
 
 use crate::storage::{
@@ -98,7 +99,7 @@ impl NodeCache {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Whether a blob of this size may be kept.

@@ -6,10 +6,11 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::SystemTime,
 };
 
+use parking_lot::Mutex;
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 use roadstead_proto::Digest;
@@ -161,7 +162,7 @@ impl RemoteBlob {
     }
 
     fn tell(&self, error: &StorageError) {
-        let mut told = self.failure_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.failure_told.lock();
         if !std::mem::replace(&mut *told, true) {
             tracing::warn!(blob.digest = %self.file.digest, %error, "a blob does not get into the node cache");
         }

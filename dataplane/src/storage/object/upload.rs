@@ -9,9 +9,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use bytes::Bytes;
 use object_store::{multipart::PartId, path::Path};
 use tokio::{
@@ -75,7 +76,7 @@ impl Upload {
     /// Makes the first `size` bytes visible. May be called once.
     async fn complete(&self, size: u64) -> Result<(), StorageError> {
         self.news.send_replace(News::Complete(size));
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self.task.lock().take();
         let gone = |error: Box<dyn std::error::Error + Send + Sync>| StorageError::Remote {
             action: "upload".to_owned(),
             source: error,
@@ -141,7 +142,7 @@ impl Uploads {
     }
 
     fn left_over(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.left_over.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left_over.lock()
     }
 }
 

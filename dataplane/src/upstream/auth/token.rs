@@ -8,7 +8,7 @@ use roadstead_proto::{Digest, UpstreamHost};
 use tokio::time::Instant;
 
 use super::challenge::Bearer;
-use crate::singleflight::Flights;
+use crate::singleflight::Singleflight;
 use crate::upstream::UpstreamError;
 
 /// Tokens remembered; one for each image that is being pulled.
@@ -47,12 +47,12 @@ type Fetched = Result<Arc<Token>, UpstreamError>;
 /// The tokens.
 pub(crate) struct Tokens {
     known: Arc<Cache<TokenKey, Arc<Token>>>,
-    fetching: Flights<TokenKey, Fetched>,
+    fetching: Singleflight<TokenKey, Fetched>,
 }
 
 impl Tokens {
     pub(crate) fn new() -> Self {
-        Self { known: Arc::new(Cache::new(REMEMBERED)), fetching: Flights::default() }
+        Self { known: Arc::new(Cache::new(REMEMBERED)), fetching: Singleflight::default() }
     }
 
     /// The token for `key`: a remembered one, unless it is `refused`, or a new one from `fetch`.

@@ -6,10 +6,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use parking_lot::Mutex;
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
@@ -45,7 +46,7 @@ impl Standings {
     pub(crate) fn of(&self, target: &Target) -> Arc<Standing> {
         let username = target.credential.as_ref().map(|credential| credential.username()).unwrap_or_default();
         let account = Account { upstream: target.host().clone(), username: username.to_owned() };
-        let mut known = locked(&self.known);
+        let mut known = self.known.lock();
         if known.len() >= MAX_STANDINGS && !known.contains_key(&account) {
             known.retain(|_, standing| Arc::strong_count(standing) > 1);
         }
@@ -74,7 +75,7 @@ pub(crate) struct Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        if locked(&self.state).circuit.is_open() {
+        if self.state.lock().circuit.is_open() {
             self.metrics.circuits_open.dec();
         }
     }
@@ -98,7 +99,7 @@ impl Standing {
                 retry_after: Some(wait),
             });
         }
-        let passage = locked(&self.state).circuit.pass(Instant::now());
+        let passage = self.state.lock().circuit.pass(Instant::now());
         match passage {
             Passage::Shut(last_error, wait) => {
                 self.metrics.held_back(HeldBack::CircuitOpen);
@@ -111,7 +112,7 @@ impl Standing {
 
     /// How long requests of a kind are held back.
     pub(crate) fn pause(&self, kind: RequestKind, now: SystemTime) -> Option<Duration> {
-        let state = locked(&self.state);
+        let state = self.state.lock();
         let until = match kind {
             RequestKind::BlobHead | RequestKind::BlobGet => state.blobs_paused_until,
             RequestKind::Token => state.tokens_paused_until,
@@ -158,7 +159,7 @@ impl Standing {
 
     fn pause_until(&self, kind: RequestKind, until: SystemTime) {
         {
-            let mut state = locked(&self.state);
+            let mut state = self.state.lock();
             match kind {
                 RequestKind::BlobHead | RequestKind::BlobGet => {
                     state.blobs_paused_until = state.blobs_paused_until.max(Some(until))
@@ -178,7 +179,7 @@ impl Standing {
     /// Upstream has answered.
     pub(crate) fn succeeded(&self) {
         let was_open = {
-            let mut state = locked(&self.state);
+            let mut state = self.state.lock();
             let was_open = state.circuit.is_open();
             state.circuit.succeeded();
             was_open
@@ -192,7 +193,7 @@ impl Standing {
 
     fn failed(&self, kind: &'static str) {
         let (was_open, is_open) = {
-            let mut state = locked(&self.state);
+            let mut state = self.state.lock();
             let was_open = state.circuit.is_open();
             state.circuit.failed(kind, Instant::now());
             (was_open, state.circuit.is_open())
@@ -220,7 +221,7 @@ pub(crate) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if self.is_probe {
-            locked(&self.standing.state).circuit.probe_abandoned();
+            self.standing.state.lock().circuit.probe_abandoned();
         }
     }
 }
@@ -230,8 +231,4 @@ fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_millis(
         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).div_ceil(1000).max(1).saturating_mul(1000),
     )
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

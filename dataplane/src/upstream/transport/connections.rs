@@ -3,10 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Certificate, Client, redirect::Policy};
 use roadstead_proto::UpstreamHost;
 
@@ -90,7 +91,7 @@ impl Connections {
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<UpstreamHost, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 
