@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    control::{Check, Credential, NodeClient, Offers, Policy, Job, JobFailure, JobReport, Prefetch},
+    control::{Check, Credential, Job, JobFailure, JobReport, NodeClient, Offers, Policy, Prefetch},
     maintenance::check::{Checked, Checker},
     pull::{Prefetcher, Reached},
     upstream::{UpstreamClient, UpstreamError},

@@ -1,15 +1,16 @@
 //! Whether this node can do its work: it has a snapshot that is not too old, and a store that can be written to.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{control::{ControlLiveness, Policy}, metrics::Metrics, storage::BlobStore};
+use crate::{
+    control::{ControlLiveness, Policy},
+    metrics::Metrics,
+    storage::BlobStore,
+};
 
 /// How often the store is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -25,7 +26,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    pub(crate) fn new(policy: Arc<Policy>, liveness: Arc<ControlLiveness>, max_control_outage: Duration, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        liveness: Arc<ControlLiveness>,
+        max_control_outage: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
         Self { policy, liveness, max_control_outage, store: Arc::new(Mutex::new(Ok(()))), stopping }
     }
 

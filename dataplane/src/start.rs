@@ -220,7 +220,12 @@ impl Dataplane {
             policy: Arc::clone(&control.policy),
         };
         let jobs = Jobs::new(board, prefetcher, upstream, maintenance.checker(), stopping.clone());
-        let readiness = Readiness::new(Arc::clone(&control.policy), Arc::clone(&control.liveness), config.max_control_outage, stopping.clone());
+        let readiness = Readiness::new(
+            Arc::clone(&control.policy),
+            Arc::clone(&control.liveness),
+            config.max_control_outage,
+            stopping.clone(),
+        );
         let reporter = Reporter {
             client: Arc::clone(&control.client),
             policy: Arc::clone(&control.policy),

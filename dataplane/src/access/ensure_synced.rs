@@ -108,7 +108,7 @@ mod tests {
         let (say, mut said) = judged_by;
         let judge = service_fn(move |_: Routed| {
             say.send(revision_of.policy().revision()).unwrap();
-            std::future::ready(Ok::<_, Infallible>(OciError::from(crate::control::Behind).into_answer()))
+            std::future::ready(Ok::<_, Infallible>(OciError::from(crate::control::OutOfSync::Behind).into_answer()))
         });
         let service = SettleLayer::new(Arc::clone(&client)).layer(judge);
         let ask = || {

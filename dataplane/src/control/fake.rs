@@ -48,6 +48,7 @@ pub(crate) struct Script {
     pub(crate) links: pb::GetLinksResponse,
     pub(crate) links_asked: usize,
     pub(crate) serve: Option<pb::ServeManifest>,
+    pub(crate) tags_asked: usize,
     pub(crate) recorded: pb::RecordLinkResponse,
     pub(crate) credential: pb::GetCredentialResponse,
     pub(crate) credentials_asked: usize,
@@ -171,7 +172,11 @@ impl NodeService for Fake {
     }
 
     async fn resolve_tag(&self, _: Request<pb::ResolveTagRequest>) -> Result<Response<pb::ResolveTagResponse>, Status> {
-        let decision = self.script(|script| script.serve.clone()).map(pb::resolve_tag_response::Decision::Serve);
+        let serve = self.script(|script| {
+            script.tags_asked += 1;
+            script.serve.clone()
+        });
+        let decision = serve.map(pb::resolve_tag_response::Decision::Serve);
         Ok(Response::new(pb::ResolveTagResponse { decision }))
     }
 

@@ -1,10 +1,6 @@
 //! This node's part in the cluster's downloads: the leases that it holds, and the nodes that it cannot reach.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use roadstead_proto::Digest;

@@ -4,11 +4,7 @@
 //! garbage may have deleted it and confirmed that. Once the link is recorded nobody deletes it any more: so one look then is
 //! conclusive, and what is gone is written again from what is still open here.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use roadstead_proto::{Digest, Tag};

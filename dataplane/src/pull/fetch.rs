@@ -13,7 +13,7 @@ use crate::{
     fill::{Fills, ManifestFill},
     links::recorder::LinkRecorder,
     respond::{Code, OciError},
-    singleflight::{Singleflight, Role},
+    singleflight::{Role, Singleflight},
     storage::{BlobStore, StorageError, StoredBlob},
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };

@@ -1,15 +1,12 @@
 //! Prefetching an image: what a pull of it would bring, by the same flows, with nobody waiting for the bytes. A prefetch is
 //! no pull: it is not counted as one, and nothing looks more recently used for it.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use parking_lot::Mutex;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use roadstead_proto::{Digest, Reference};
 
 use super::{

@@ -11,7 +11,7 @@ use crate::{
     control::{ContentKind, ControlClient, ControlError, Credential, GroupId, Link, Recorded, RepositoryRef},
     links::recorder::LinkRecorder,
     respond::OciError,
-    singleflight::{SharedWorkLost, Singleflight, Role},
+    singleflight::{Role, SharedWorkLost, Singleflight},
     storage::StoredBlob,
     upstream::{Accept, Target, UpstreamClient, UpstreamError},
 };

@@ -22,8 +22,7 @@ async fn concurrent_requests_share_one_run_and_later_ones_start_anew() {
     let second = tokio::spawn(ask());
     tokio::task::yield_now().await;
     gate.notify_one();
-    let mut roles =
-        [first.await.unwrap(), second.await.unwrap()].map(|(value, role)| (value, role == Role::Joined));
+    let mut roles = [first.await.unwrap(), second.await.unwrap()].map(|(value, role)| (value, role == Role::Joined));
     roles.sort_unstable();
     assert_eq!(roles, [(0, false), (0, true)]);
     gate.notify_one();

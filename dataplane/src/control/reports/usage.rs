@@ -4,12 +4,14 @@ use std::{
     collections::VecDeque,
     hash::BuildHasher,
     sync::{
-        Arc, atomic::{AtomicU64, Ordering}},
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use parking_lot::Mutex;
 use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::Mutex;
 use quick_cache::Equivalent;
 use roadstead_proto::Digest;
 use tokio::time::{MissedTickBehavior, interval, timeout};

@@ -1,5 +1,6 @@
 //! Catching up before a request is judged by what is remembered.
 //!
+//! A node that has just started knows nobody: requests wait for its first snapshot, and are put off if it does not come.
 //! A node that may have missed something (it was paused, cut off, or has just started) asks for the current revision, and goes
 //! on once that is applied. If nobody answers, this is an outage and what is remembered holds. If the control plane answers
 //! and the revision does not arrive, the node is out of sync and serves nothing by what it remembers.
@@ -8,21 +9,29 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{debug, info};
 
 use crate::control::{client::NodeClient, policy::Policy, staleness::Staleness};
 
-/// How long a pull waits for this node to catch up.
+/// How long a request waits for the first snapshot of a node that has just started.
+const START_TIME: Duration = Duration::from_secs(5);
+/// How long a request waits for this node to catch up.
 const CATCH_UP_TIME: Duration = Duration::from_secs(2);
 /// How long what is missing may take to arrive before the watch is opened anew.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// This node knows that it has missed something, and not what.
+/// This node cannot judge requests by what it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node lost its connection to the control plane and has not caught up yet; try again")]
-pub struct OutOfSync;
+pub enum OutOfSync {
+    /// It has just started.
+    #[error("this node has just started and has not heard from its control plane yet; try again")]
+    NotStarted,
+    /// It has missed something, and does not know what.
+    #[error("this node lost its connection to the control plane and has not caught up yet; try again")]
+    Behind,
+}
 
 /// Makes sure that requests are judged by what holds now.
 pub struct SyncGuard {
@@ -38,14 +47,17 @@ impl SyncGuard {
         Self { client, policy, staleness, turn: Mutex::default() }
     }
 
-    /// Whether what is remembered may be stale, so that [`Self::ensure_synced`] would have to ask.
+    /// Whether there is nothing yet to judge by, or what is remembered may be stale, so that [`Self::ensure_synced`] would have to ask.
     pub fn may_be_stale(&self) -> bool {
-        self.staleness.is_suspected()
+        !self.policy.has_snapshot() || self.staleness.is_suspected()
     }
 
     /// Returns once all that the control plane had told by now is applied, or the control plane is known to be unavailable.
     /// Returns at once if nothing can have been missed. Dropping the future leaves the check to the next caller.
     pub async fn ensure_synced(&self) -> Result<(), OutOfSync> {
+        if !self.policy.has_snapshot() {
+            timeout(START_TIME, self.policy.wait_for_snapshot()).await.map_err(|_| OutOfSync::NotStarted)?;
+        }
         if !self.may_be_stale() {
             return Ok(());
         }
@@ -59,7 +71,7 @@ impl SyncGuard {
             Ok(Ok(revision)) => {
                 if timeout_at(until, self.applied(revision)).await.is_err() {
                     debug!(revision, "the node is out of sync");
-                    return Err(OutOfSync);
+                    return Err(OutOfSync::Behind);
                 }
                 info!("the node had lost its connection to the control plane and has caught up");
                 self.staleness.caught_up(check);

@@ -136,3 +136,24 @@ async fn failures_are_told_apart() {
     assert_eq!(client.client.claim_garbage("store", 10, false).await.unwrap_err().kind(), "bad_answer", "no digest");
     assert_eq!(client.client.confirm_garbage("claim", &[]).await.unwrap_err().kind(), "node_refused");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pulls_of_a_tag_at_the_same_time_share_a_call_that_is_sent_after_they_came() {
+    let (fake, client, _tell) = told().await;
+    let serve = pb::ServeManifest {
+        manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
+        link_epoch: 5,
+        ..Default::default()
+    };
+    fake.script(|script| script.serve = Some(serve));
+    let (repository, tag) = (repository("g1"), "latest".parse().unwrap());
+    let all = futures_util::future::join_all((0..64).map(|_| client.tags.resolve(&repository, &tag))).await;
+    assert!(all.into_iter().all(|resolved| matches!(resolved, Ok(TagResolution::Serve(_)))));
+    assert_eq!(
+        fake.script(|script| script.tags_asked),
+        2,
+        "the first, and one for all who came while it was under way"
+    );
+    client.tags.resolve(&repository, &tag).await.unwrap();
+    assert_eq!(fake.script(|script| script.tags_asked), 3, "nothing is remembered");
+}

@@ -95,7 +95,7 @@ async fn a_node_that_knows_that_it_is_behind_says_so_until_it_has_caught_up() {
     client.policy.wait_for_snapshot().await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     for _ in 0..2 {
-        assert_eq!(client.sync.ensure_synced().await, Err(OutOfSync));
+        assert_eq!(client.sync.ensure_synced().await, Err(OutOfSync::Behind));
         assert!(client.sync.may_be_stale());
     }
     // The watch that told nothing was given up for another.
@@ -128,4 +128,28 @@ async fn an_outage_is_over_as_soon_as_any_call_is_answered() {
     assert!(!client.sync.may_be_stale());
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(client.sync.may_be_stale(), "the watch is still silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_just_started_waits_for_its_first_snapshot_and_then_says_so() {
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
+    let client = fake.client();
+    tokio::spawn({
+        let client = Arc::clone(&client);
+        async move { client.run("", CancellationToken::new()).await }
+    });
+    assert!(client.sync.may_be_stale(), "it knows nothing yet");
+    assert_eq!(client.sync.ensure_synced().await, Err(OutOfSync::NotStarted));
+    let waiting = tokio::spawn({
+        let client = Arc::clone(&client);
+        async move { client.sync.ensure_synced().await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    fake.script(|script| script.revision = Some(7));
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    waiting.await.unwrap().unwrap();
+    assert!(!client.sync.may_be_stale());
 }

@@ -10,8 +10,8 @@ use std::{
     time::SystemTime,
 };
 
-use parking_lot::Mutex;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
 use roadstead_proto::Digest;
 use tokio::sync::Semaphore;

@@ -12,9 +12,9 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use bytes::Bytes;
 use object_store::{multipart::PartId, path::Path};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::Mutex;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use reqwest::Response;
 use tokio::time::Instant;
 use url::Url;

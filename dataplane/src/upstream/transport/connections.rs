@@ -1,11 +1,7 @@
 //! Connections to upstreams: a pool of its own for each, because each has its own rules on where requests may go and
 //! which certificates are trusted.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Certificate, Client, redirect::Policy};
