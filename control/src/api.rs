@@ -1,12 +1,12 @@
-//! The gRPC surface: every service translates a request, calls one use case of the plane, and translates the answer.
+//! The gRPC surface: every service translates a request, calls one use case, and translates the answer.
 //! Layers common to all of them (traces and metrics, authentication) stand in [`router`].
 
-mod authenticate;
+pub mod authenticate;
 mod database_loss;
 mod errors;
-mod limit_metrics;
+pub mod limit_metrics;
 pub mod node;
-mod observe;
+pub mod observe;
 pub mod public;
 mod refused_changes;
 mod rest;
@@ -14,7 +14,6 @@ mod rest;
 use std::sync::Arc;
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
-use prometheus_client::registry::Registry;
 use roadstead_proto::{
     DESCRIPTORS,
     node::v1::node_service_server::NodeServiceServer,
@@ -26,12 +25,11 @@ use roadstead_proto::{
         user_service_server::UserServiceServer,
     },
 };
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
-use self::observe::Observer;
-use crate::usecases::Plane;
+use self::{authenticate::Callers, observe::Observer};
+use crate::store::Store;
 
 /// The services cannot be put together. Both come from what is compiled in.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +42,36 @@ pub enum ApiError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// The services of the control port.
+pub(crate) struct Services {
+    pub(crate) groups: public::group::Groups,
+    pub(crate) users: public::user::Users,
+    pub(crate) members: public::member::Members,
+    pub(crate) tokens: public::token::Tokens,
+    pub(crate) upstreams: public::upstream::Upstreams,
+    pub(crate) cache: public::cache::Cache,
+    pub(crate) oidc: public::oidc::Oidc,
+    pub(crate) audit: public::audit::Audit,
+    pub(crate) cluster: public::cluster::Cluster,
+    pub(crate) node: node::service::Nodes,
+}
+
+/// What every call passes, from the outermost inwards.
+pub(crate) struct Layers {
+    /// Traces and counts it.
+    pub(crate) observer: Observer,
+    /// Gives it up when the database is lost.
+    pub(crate) store: Store,
+    /// Finds out who is calling, and records refusals.
+    pub(crate) callers: Callers,
+}
+
 /// The whole control port, and what reports its health.
-pub(crate) async fn router(
-    plane: Arc<Plane>,
-    stop: CancellationToken,
-    metrics: &mut Registry,
-) -> Result<(Router, HealthReporter), ApiError> {
-    let observer = Arc::new(Observer::new(metrics)?);
-    limit_metrics::register(plane.clone(), metrics);
-    let node = node::service::Nodes::new(plane.clone(), stop, observer.watchers());
+pub(crate) async fn router(services: Services, layers: Layers) -> Result<(Router, HealthReporter), ApiError> {
+    let Services { groups, users, members, tokens, upstreams, cache, oidc, audit, cluster, node } = services;
+    let Layers { observer, store, callers } = layers;
+    let audit_log = callers.audit.clone();
+    let rest = rest::router(store.clone(), audit_log.clone(), groups.clone(), upstreams.clone(), cache.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GroupServiceServer<public::group::Groups>>().await;
     health.set_serving::<UserServiceServer<public::user::Users>>().await;
@@ -68,35 +87,34 @@ pub(crate) async fn router(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // What errors carry as details, so that grpcurl shows them.
+            // The details that errors carry, so that grpcurl shows them.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let services = Routes::new(health_service)
+    let router = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(GroupServiceServer::new(public::group::Groups::new(plane.clone())))
-        .add_service(UserServiceServer::new(public::user::Users::new(plane.clone())))
-        .add_service(MemberServiceServer::new(public::member::Members::new(plane.clone())))
-        .add_service(TokenServiceServer::new(public::token::Tokens::new(plane.clone())))
-        .add_service(UpstreamServiceServer::new(public::upstream::Upstreams::new(plane.clone())))
-        .add_service(CacheServiceServer::new(public::cache::Cache::new(plane.clone())))
-        .add_service(OidcServiceServer::new(public::oidc::Oidc::new(plane.clone())))
-        .add_service(AuditServiceServer::new(public::audit::Audit::new(plane.clone())))
-        .add_service(ClusterServiceServer::new(public::cluster::Cluster::new(plane.clone())))
-        .add_service(NodeServiceServer::new(node));
-    let router = services
+        .add_service(GroupServiceServer::new(groups))
+        .add_service(UserServiceServer::new(users))
+        .add_service(MemberServiceServer::new(members))
+        .add_service(TokenServiceServer::new(tokens))
+        .add_service(UpstreamServiceServer::new(upstreams))
+        .add_service(CacheServiceServer::new(cache))
+        .add_service(OidcServiceServer::new(oidc))
+        .add_service(AuditServiceServer::new(audit))
+        .add_service(ClusterServiceServer::new(cluster))
+        .add_service(NodeServiceServer::new(node))
         .prepare()
         .into_axum_router()
         .route("/", get(greeting))
-        .layer(middleware::from_fn_with_state(plane.clone(), refused_changes::record))
-        .merge(rest::router(plane.clone()))
+        .layer(middleware::from_fn_with_state(audit_log, refused_changes::record))
+        .merge(rest)
         // Everything below knows who is calling; health, reflection, descriptions and the greeting are for everybody.
-        .layer(middleware::from_fn_with_state(plane.clone(), authenticate::authenticate))
-        .layer(middleware::from_fn_with_state(plane, database_loss::give_up))
+        .layer(middleware::from_fn_with_state(Arc::new(callers), authenticate::authenticate))
+        .layer(middleware::from_fn_with_state(store, database_loss::give_up))
         // Before that: GitLab's way to say who is calling.
         .layer(middleware::from_fn(rest::caller::tell))
         // Outermost: refused calls are traced and counted too.
-        .layer(middleware::from_fn_with_state(observer, observe::observe));
+        .layer(middleware::from_fn_with_state(Arc::new(observer), observe::observe));
     Ok((router, health))
 }
 

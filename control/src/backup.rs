@@ -12,12 +12,12 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{AnyConnection, Connection as _, Row as _};
 use url::Url;
 
 use crate::{
     auth::seal::SecretKey,
     open::{ADMIN_TOKEN_FILE, DATABASE, KEY_FILE, OpenError, sqlite_url},
+    store::{StoreError, engine::sqlite},
 };
 
 /// File of a dump of PostgreSQL in a backup.
@@ -55,7 +55,7 @@ pub enum BackupError {
     },
     /// The database cannot be read.
     #[error("the database cannot be copied: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] StoreError),
     /// The copy is damaged.
     #[error("the copy of the database is damaged: {0}")]
     Damaged(String),
@@ -161,20 +161,16 @@ fn write_new(to: &Path, text: &[u8]) -> Result<(), BackupError> {
 
 /// `VACUUM INTO` reads one moment while others write, and leaves nothing behind of what was deleted.
 async fn copy_sqlite(url: &str, to: &Path) -> Result<(), BackupError> {
-    sqlx::any::install_default_drivers();
     let name = to.to_str().ok_or_else(|| BackupError::Url(format!("{}: the path must be UTF-8", to.display())))?;
     let failed = |source| BackupError::File { path: to.to_owned(), source };
     // Made before, so that it is its owner's from the first byte on; SQLite writes into an empty file.
     File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
-    let mut connection = AnyConnection::connect(&with_mode(url, "rw")).await?;
-    sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut connection).await?;
-    sqlx::query("VACUUM INTO $1").bind(name.to_owned()).execute(&mut connection).await?;
-    connection.close().await?;
+    sqlite::copy(&with_mode(url, "rw"), name).await?;
     File::open(to).and_then(|file| file.sync_all()).map_err(failed)?;
-    let mut copy = AnyConnection::connect(&with_mode(&sqlite_url(to)?, "ro")).await?;
-    let verdict: String = sqlx::query("PRAGMA integrity_check").fetch_one(&mut copy).await?.try_get(0)?;
-    copy.close().await?;
-    if verdict == "ok" { Ok(()) } else { Err(BackupError::Damaged(verdict)) }
+    match sqlite::fault_of(&with_mode(&sqlite_url(to)?, "ro")).await? {
+        None => Ok(()),
+        Some(fault) => Err(BackupError::Damaged(fault)),
+    }
 }
 
 fn with_mode(url: &str, mode: &str) -> String {

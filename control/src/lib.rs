@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod backup;
 mod clock;
+mod compose;
 mod failpoint;
 mod jobs;
 mod oidc;
@@ -25,7 +26,12 @@ use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::ServingStatus;
+
+use self::{
+    compose::Replica,
+    usecases::maintenance::{poll_period, repeat},
+};
 
 pub use self::{
     api::ApiError,
@@ -50,9 +56,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// One replica of the control plane. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    plane: Arc<usecases::Plane>,
-    router: Router,
-    health: HealthReporter,
+    replica: Arc<Replica>,
     stop: CancellationToken,
 }
 
@@ -68,39 +72,43 @@ impl Control {
         clock: Clock,
         metrics: &mut Registry,
     ) -> Result<(Self, FirstStart), OpenError> {
-        let (plane, first_start) = open::open(config, clock).await?;
-        let plane = Arc::new(plane);
         let stop = CancellationToken::new();
-        let (router, health) = api::router(plane.clone(), stop.clone(), metrics).await?;
-        Ok((Self { plane, router, health, stop }, first_start))
+        let (replica, first_start) = compose::compose(config, clock, stop.clone(), metrics).await?;
+        Ok((Self { replica: Arc::new(replica), stop }, first_start))
     }
 
     /// All services of the control port: ours, reflection, health, and a greeting at `/`.
     pub fn router(&self) -> Router {
-        self.router.clone()
+        self.replica.router.clone()
     }
 
-    /// What the node in this process signs in with. Made at this start, kept in memory only.
+    /// The token that the node in this process signs in with. Made at this start, kept in memory only.
     pub fn embedded_node_token(&self) -> SecretString {
-        self.plane.embedded_node_token.clone()
+        self.replica.embedded_node_token.clone()
     }
 
     /// Whether the database answers.
     pub async fn ready(&self) -> bool {
-        matches!(timeout(READY_TIMEOUT, self.plane.store.refresh_revision()).await, Ok(Ok(_)))
+        matches!(timeout(READY_TIMEOUT, self.replica.store.refresh_revision()).await, Ok(Ok(_)))
     }
 
-    /// Does once, now, what [`Control::run`] does every half minute.
+    /// Does one round of the maintenance that [`Control::run`] does every half minute.
     pub async fn keep_up_once(&self) -> Result<(), PlaneError> {
-        self.plane.keep_up_once().await
+        self.replica.maintenance.run_once().await
     }
 
-    /// The background work: rotates keys, forgets what is old, notices what other replicas changed. Returns after
+    /// The background work: rotates keys, deletes old records, notices what other replicas changed. Returns after
     /// `shutdown`, when all watches have been told to end; calls under way are not affected.
     pub fn run(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        let Self { plane, health, stop, .. } = self.clone();
+        let Self { replica, stop } = self.clone();
         async move {
-            plane.keep_up(shutdown).await;
+            let Replica { store, maintenance, jobs, health, .. } = &*replica;
+            let poll = poll_period(store);
+            tokio::join!(
+                maintenance.run(&shutdown),
+                jobs.run_schedules(&shutdown),
+                repeat(store, &shutdown, poll, "look for jobs", || jobs.exchange_jobs()),
+            );
             health.set_service_status("", ServingStatus::NotServing).await;
             stop.cancel();
         }

@@ -1,39 +1,30 @@
-//! Opening the control plane: the data folder, the key file, the database, and what a first start makes.
+//! Opens what the control plane works on: the data folder, the key file, the database, and what a first start makes.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::AtomicI64,
+    sync::Arc,
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::{
     api::ApiError,
     auth::{
         key_ring::KeyRing,
-        password::Passwords,
         rotation::MAX_TOKEN_LIFETIME_MS,
         seal::{SealError, Sealer, SecretKey, write_private},
-        secret,
     },
     clock::{Clock, millis},
-    jobs::Jobs,
-    oidc::KeyCache,
-    rules::{cache::watermark::Watermarks, identity::token::TokenKind},
+    rules::cache::watermark::Watermarks,
     store::{Store, StoreError, StoreSettings},
     usecases::{
-        Guesses, Plane, PlaneError,
-        audit::Refusals,
-        cluster::node::NodeReports,
-        first_start::{AdminToken, NodeToken},
-        identity::last_used::LastUsed,
+        PlaneError,
+        first_start::{self, AdminToken, NodeToken},
+        identity::signing_keys::SigningKeys,
     },
-    watch::feed::Feed,
 };
 
 /// File of the database in the data folder.
@@ -137,56 +128,41 @@ impl OpenError {
     }
 }
 
-/// Opens the plane, giving an empty database what it needs.
-pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, FirstStart), OpenError> {
-    check(&config)?;
+/// What is open once the settings are good: the database, brought to where it can be used, and what it is opened with.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) keys: SigningKeys,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) first_start: FirstStart,
+}
+
+/// Opens the data folder and the database, giving an empty one what it needs.
+pub(crate) async fn open(config: &ControlConfig, clock: &Clock) -> Result<Opened, OpenError> {
+    check(config)?;
     make_private_folder(&config.data_dir)?;
-    let sealer = match &config.secret_key {
+    let sealer = Arc::new(match &config.secret_key {
         SecretKey::DataDir => Sealer::open(&config.data_dir.join(KEY_FILE))?,
         SecretKey::File(shared) => Sealer::read(shared)?,
         SecretKey::Value(key) => Sealer::with(key)?,
-    };
-    let url = match config.database_url {
-        Some(url) => url,
+    });
+    let url = match &config.database_url {
+        Some(url) => url.clone(),
         None => sqlite_url(&config.data_dir.join(DATABASE))?,
     };
     let pool_size = config.database_pool_size;
     let database = StoreSettings { pool_size, timeout: config.database_timeout, ..StoreSettings::new(url) };
-    let plane = Plane {
-        store: Store::open(&database, clock.now_ms()).await?,
-        sealer,
-        keys: KeyRing::default(),
-        tag_checks: Default::default(),
-        registry_token_lifetime: config.registry_token_lifetime,
-        gc_grace: config.gc_grace,
-        embedded_node_token: secret::generate(TokenKind::Node).map_err(PlaneError::Random)?,
-        last_used: LastUsed::default(),
-        last_seen: LastUsed::default(),
-        passwords: Passwords::default(),
-        replica_id: uuid::Uuid::now_v7().to_string(),
-        issuer_keys: KeyCache::new(clock.clone()),
-        refusals: Refusals::default(),
-        guesses: Guesses::default(),
-        retained_at_ms: AtomicI64::default(),
-        room_due_ms: AtomicI64::default(),
-        room_pauses: crate::usecases::cache::retention_backoff::Pauses::default(),
-        watermarks: config.watermarks,
-        audit_retention: config.audit_retention,
-        jobs: Jobs::default(),
-        feed: Feed::default(),
-        node_reports: NodeReports::default(),
-        schedules_changed: Notify::default(),
-        changed_elsewhere: Notify::default(),
-        conditions_shown: ArcSwap::default(),
-        clock,
-    };
+    let store = Store::open(&database, clock.now_ms()).await?;
+    let ring = Arc::<KeyRing>::default();
+    let keys = SigningKeys::new(store.clone(), clock.clone(), sealer.clone(), ring.clone());
     let admin_token_file = config.data_dir.join(ADMIN_TOKEN_FILE);
     let keep = |secret: &SecretString| {
         let path = admin_token_file.clone();
         write_private(&path, &format!("{}\n", secret.expose_secret()))
             .map_err(|source| PlaneError::Seal(SealError::File { path, source }))
     };
-    let (admin_token, is_first) = match plane.start(config.admin_token.as_ref(), keep).await? {
+    let given = config.admin_token.as_ref();
+    let (admin_token, is_first) = match first_start::start(&store, &keys, given, keep, clock.now_ms()).await? {
         AdminToken::Made(secret) => (Some(secret), true),
         AdminToken::Taken => (None, true),
         AdminToken::Kept => (None, false),
@@ -196,14 +172,14 @@ pub(crate) async fn open(config: ControlConfig, clock: Clock) -> Result<(Plane, 
         }
     };
     if let Some(token) = &config.bootstrap_node_token
-        && plane.admit_node_token(token).await? == NodeToken::OfAnother
+        && first_start::admit_node_token(&store, token, clock.now_ms()).await? == NodeToken::OfAnother
     {
         return Err(OpenError::Setting(
             "--bootstrap-node-token: this is a token of another kind; a node's starts with rs_node_, or is new"
                 .to_owned(),
         ));
     }
-    Ok((plane, FirstStart { admin_token, admin_token_file, is_first }))
+    Ok(Opened { store, sealer, keys, ring, first_start: FirstStart { admin_token, admin_token_file, is_first } })
 }
 
 fn check(config: &ControlConfig) -> Result<(), OpenError> {

@@ -82,6 +82,9 @@ impl StoreError {
     }
 }
 
+/// A connection that a transaction lends to the functions of the store.
+pub type Connection = AnyConnection;
+
 /// What every function of the store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 

@@ -1,8 +1,13 @@
-//! What the control plane does, call by call: each use case is one function that reads, asks a rule, writes, and
-//! commits. It knows neither gRPC nor SQL; who may call is decided before.
+//! The use cases of the control plane, grouped by noun: each is one function that reads, asks a rule, writes, and commits.
+//!
+//! A function takes what it needs: the store, the time, and the owner of state where there is some ([`audit::AuditLog`],
+//! [`identity::credentials::Authenticator`], [`tags::checks::TagChecks`], [`cluster::node::NodeRegistry`],
+//! [`cache::retention::Retention`], …). Callers decide beforehand who may call; a few functions ask a rule of access
+//! themselves, where that depends on stored facts.
 
-mod access;
+pub mod access;
 pub mod audit;
+mod batch;
 pub mod cache;
 pub mod cluster;
 pub mod first_start;
@@ -13,70 +18,32 @@ pub mod maintenance;
 pub mod tags;
 pub mod upstreams;
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use roadstead_proto::GroupPath;
-use secrecy::SecretString;
 use tokio::sync::Notify;
 
-pub use self::identity::login_throttle::Guesses;
 use crate::{
     auth::{
-        key_ring::{KeyError, KeyRing},
-        password::{PasswordError, Passwords},
+        key_ring::KeyError,
+        password::PasswordError,
         seal::{SealError, Sealer},
     },
     clock::Clock,
     jobs::{JobError, Jobs},
-    oidc::{KeyCache, KeysUnavailable},
-    rules::{
-        cache::watermark::Watermarks, groups::group::Group, identity::login_throttle::TooManyFailures,
-        upstreams::pull_limit::Condition, violation::Violation,
-    },
-    store::{Store, StoreError},
-    watch::{Event, feed::Feed},
+    oidc::KeysUnavailable,
+    rules::{groups::group::Group, identity::login_throttle::TooManyFailures, violation::Violation},
+    store::{Connection, Store, StoreError},
 };
 
-/// Everything a use case works with.
+/// The work of jobs.
 pub struct Plane {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) sealer: Sealer,
-    pub(crate) keys: KeyRing,
-    pub(crate) registry_token_lifetime: Duration,
-    pub(crate) gc_grace: Duration,
-    /// What the node in this process signs in with; kept in memory only.
-    pub(crate) embedded_node_token: SecretString,
-    pub(crate) last_used: identity::last_used::LastUsed,
-    pub(crate) issuer_keys: KeyCache,
-    pub(crate) refusals: audit::Refusals,
-    pub(crate) guesses: Guesses,
-    /// When links were last removed for their age.
-    pub(crate) retained_at_ms: AtomicI64,
-    /// When quotas and the store are looked at again.
-    pub(crate) room_due_ms: AtomicI64,
-    /// What is not looked at for now, because it would be for nothing.
-    pub(crate) room_pauses: cache::retention_backoff::Pauses,
-    /// How full the store may be; `None` does not look.
-    pub(crate) watermarks: Option<Watermarks>,
-    pub(crate) audit_retention: Duration,
+    pub(crate) sealer: Arc<Sealer>,
     pub(crate) jobs: Jobs,
-    /// What is read for watchers.
-    pub(crate) feed: Feed<Event>,
-    pub(crate) node_reports: cluster::node::NodeReports,
     /// There is a new schedule.
     pub(crate) schedules_changed: Notify,
-    /// Another replica changed something: keys, perhaps.
-    pub(crate) changed_elsewhere: Notify,
-    /// What is known of upstreams, as the metrics show it.
-    pub(crate) conditions_shown: ArcSwap<Vec<Condition>>,
-    pub(crate) last_seen: identity::last_used::LastUsed,
-    pub(crate) passwords: Passwords,
-    /// What this replica goes by among others on the same database, for as long as it runs.
-    pub(crate) replica_id: String,
-    /// Tags that nodes ask upstreams about right now.
-    pub(crate) tag_checks: tags::checks::TagChecks,
 }
 
 /// Why a call was not done.
@@ -161,6 +128,10 @@ impl PlaneError {
         }
     }
 
+    fn group_exists(path: &GroupPath) -> Self {
+        Self::AlreadyExists { what: "group", name: path.to_string(), hint: "change it with `group update`" }
+    }
+
     fn no_group(path: &GroupPath) -> Self {
         Self::NotFound { what: "group", name: path.to_string(), hint: "`group list` shows those there are" }
     }
@@ -186,12 +157,12 @@ impl<T> Page<T> {
 }
 
 /// The group at `path`, or the refusal that says there is none.
-async fn group_at(db: &mut sqlx::AnyConnection, path: &GroupPath) -> PlaneResult<Group> {
+async fn group_at(db: &mut Connection, path: &GroupPath) -> PlaneResult<Group> {
     crate::store::groups::group::by_path(db, path).await?.ok_or_else(|| PlaneError::no_group(path))
 }
 
 /// The group with this id, or the refusal that says there is none.
-async fn group_with(db: &mut sqlx::AnyConnection, id: &str) -> PlaneResult<Group> {
+async fn group_with(db: &mut Connection, id: &str) -> PlaneResult<Group> {
     crate::store::groups::group::by_id(db, id).await?.ok_or_else(|| PlaneError::NotFound {
         what: "group with id",
         name: id.to_owned(),

@@ -13,22 +13,23 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use self::feed::{Told, Untold};
+use self::feed::{Feed, Told, Untold};
 use crate::{
     auth::key_ring::StoredKey,
+    clock::Clock,
+    jobs::Jobs,
     rules::{
         groups::group::Group,
         identity::token::Revocation,
         upstreams::{pull_limit::Condition, upstream::Upstream},
     },
     store::{
-        ReadTx,
+        ReadTx, Store, StoreResult,
         changes::{self, Subject},
         groups::group,
         identity::{key, token},
         upstreams::{condition, upstream},
     },
-    usecases::{Plane, PlaneError, PlaneResult},
 };
 
 /// Longest silence: five seconds are promised, half of that leaves room for a slow line.
@@ -90,20 +91,39 @@ pub enum Change {
     Job(String),
 }
 
+/// What watchers are told of: the database, read once for all who have the same revision, and jobs on offer.
+pub struct Watches {
+    store: Store,
+    clock: Clock,
+    feed: Feed<Event>,
+    jobs: Jobs,
+}
+
+impl Watches {
+    /// Tells of what is in `store`, and of the offers of `jobs`.
+    pub fn new(store: Store, clock: Clock, jobs: Jobs) -> Self {
+        Self { store, clock, feed: Feed::default(), jobs }
+    }
+
+    async fn next(&self, have: i64, announced: i64) -> Told<Event> {
+        self.feed.next(have, announced, || told(&self.store, &self.clock, have)).await
+    }
+}
+
 /// Sends events until the watcher goes, `stop` is cancelled, or the database fails (the last thing sent is the error).
 pub async fn watch(
-    plane: Arc<Plane>,
+    watches: Arc<Watches>,
     resume_revision: i64,
     events: mpsc::Sender<Told<Event>>,
     stop: CancellationToken,
 ) {
-    let mut revisions = plane.store.revisions();
-    let (mut waiting, mut offers) = plane.jobs.offers();
+    let mut revisions = watches.store.revisions();
+    let (mut waiting, mut offers) = watches.jobs.offers();
     let mut have = resume_revision;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
         let announced = *revisions.borrow_and_update();
-        let next = plane.feed.next(have, announced, || told(&plane, have)).await;
+        let next = watches.next(have, announced).await;
         let failed = next.is_err();
         if let Ok(event) = &next {
             have = event.revision;
@@ -125,7 +145,7 @@ pub async fn watch(
                 offer = offers.recv() => match offer {
                     Ok(id) => waiting.push(id),
                     // So many at once that some were missed: those that still wait are all there is to know.
-                    Err(_) => (waiting, offers) = plane.jobs.offers(),
+                    Err(_) => (waiting, offers) = watches.jobs.offers(),
                 },
                 // Either a change, or time for a sign of life: both mean to look.
                 _ = timeout(HEARTBEAT, revisions.changed()) => break,
@@ -134,23 +154,20 @@ pub async fn watch(
     }
 }
 
-async fn told(plane: &Plane, have: i64) -> Result<Event, Untold> {
-    let event = plane.store.unless_lost(next_event(plane, have)).await.unwrap_or_else(|lost| Err(lost.into()));
+async fn told(store: &Store, clock: &Clock, have: i64) -> Result<Event, Untold> {
+    let event = store.unless_lost(next_event(store, clock, have)).await.and_then(|read| read);
     event.map_err(|problem| {
         error!(error = %problem, "the database failed the watch");
-        match problem {
-            PlaneError::Store(problem) if !problem.retryable() => Untold::Broken,
-            _ => Untold::Unavailable,
-        }
+        if problem.retryable() { Untold::Unavailable } else { Untold::Broken }
     })
 }
 
-async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
-    let mut tx = plane.store.read().await?;
+async fn next_event(store: &Store, clock: &Clock, have: i64) -> StoreResult<Event> {
+    let mut tx = store.read().await?;
     let revision = changes::current_revision(&mut tx).await?;
     let missed = if have == 0 { None } else { changes::since(&mut tx, have).await? };
     let what = match missed {
-        None => What::Snapshot(Box::new(snapshot(&mut tx, plane.clock.now_ms()).await?)),
+        None => What::Snapshot(Box::new(snapshot(&mut tx, clock.now_ms()).await?)),
         Some(subjects) if subjects.is_empty() => What::Heartbeat,
         Some(subjects) => {
             let mut told = Vec::with_capacity(subjects.len());
@@ -163,7 +180,7 @@ async fn next_event(plane: &Plane, have: i64) -> PlaneResult<Event> {
     Ok(Event { revision, what })
 }
 
-async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> PlaneResult<Snapshot> {
+async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> StoreResult<Snapshot> {
     let conditions = condition::all(tx).await?.into_iter().filter(|condition| condition.matters(now_ms)).collect();
     Ok(Snapshot {
         conditions,
@@ -175,7 +192,7 @@ async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> PlaneResult<Snapshot> {
 }
 
 /// The subject's state now; `None` for a revocation that need not be remembered any more.
-async fn change(tx: &mut ReadTx, subject: Subject) -> PlaneResult<Option<Change>> {
+async fn change(tx: &mut ReadTx, subject: Subject) -> StoreResult<Option<Change>> {
     Ok(Some(match subject {
         Subject::Group(id) => match group::by_id(tx, &id).await? {
             Some(group) => Change::Group(Box::new(group)),

@@ -12,27 +12,37 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use secrecy::SecretString;
 use tonic::Status;
 
-use crate::api::errors;
 use crate::{
+    api::errors,
     rules::{
         access::{Actor, Principal},
         audit::{Entry, shown_name},
         identity::login_throttle::Attempt,
     },
-    usecases::{Plane, PlaneError},
+    usecases::{PlaneError, audit::AuditLog, identity::credentials::Authenticator},
 };
 
+/// The beginning of all routes of the REST shim.
+pub const REST_PREFIX: &str = "/api/";
 /// Services of these packages, and REST calls, need a token; health and reflection do not.
-const PROTECTED: [&str; 2] = ["/roadstead.", super::rest::caller::PREFIX];
+const PROTECTED: [&str; 2] = ["/roadstead.", REST_PREFIX];
 /// Longest token, or name and password as they are sent, that is looked at, in bytes.
 const MAX_HEADER_BYTES: usize = 8192;
 
+/// Who finds out who is calling, and who records refusals.
+pub struct Callers {
+    /// Checks credentials.
+    pub authenticator: Arc<Authenticator>,
+    /// Records refusals.
+    pub audit: Arc<AuditLog>,
+}
+
 /// Lets calls of our own services pass only with good credentials, and notes whose they are.
-pub async fn authenticate(State(plane): State<Arc<Plane>>, mut request: Request, next: Next) -> Response {
+pub async fn authenticate(State(callers): State<Arc<Callers>>, mut request: Request, next: Next) -> Response {
     if PROTECTED.iter().any(|prefix| request.uri().path().starts_with(prefix)) {
         let client_address = client_address(&request);
         let found = match credentials(request.headers()) {
-            Some(given) => principal(&plane, client_address.as_deref(), given).await,
+            Some(given) => principal(&callers, client_address.as_deref(), given).await,
             None => Err(Status::unauthenticated(
                 "this call needs an API token; send metadata `authorization: Bearer <token>`, or a user's name and \
                  password as `authorization: Basic …`",
@@ -81,16 +91,16 @@ fn credentials(headers: &HeaderMap) -> Option<Given> {
 }
 
 /// Whose the credentials are. Refusals are recorded; whoever fails often is slowed, and refused for a while.
-async fn principal(plane: &Plane, client_address: Option<&str>, given: Given) -> Result<Principal, Status> {
+async fn principal(callers: &Callers, client_address: Option<&str>, given: Given) -> Result<Principal, Status> {
     let attempt = |name: &str| client_address.map(|address| Attempt::new(address, name));
     let (found, name, refusal) = match given {
         Given::Token(token) => (
-            plane.authenticate(attempt("").as_ref(), &token).await,
+            callers.authenticator.authenticate(attempt("").as_ref(), &token).await,
             "(API token)".to_owned(),
             "this API token is wrong, expired or revoked; make a new one with `token create`",
         ),
         Given::Name(name, secret) => (
-            plane.authenticate_by_name(attempt(&name).as_ref(), &name, &secret).await,
+            callers.authenticator.authenticate_by_name(attempt(&name).as_ref(), &name, &secret).await,
             shown_name(&name),
             "wrong user name or password, or the user is disabled",
         ),
@@ -102,7 +112,7 @@ async fn principal(plane: &Plane, client_address: Option<&str>, given: Given) ->
         Err(problem) => return Err(errors::from_plane(problem)),
     };
     let address = client_address.unwrap_or_default().to_owned();
-    plane.refused(Entry::refused_sign_in(name, address, "control port", detail)).await;
+    callers.audit.refused(Entry::refused_sign_in(name, address, "control port", detail)).await;
     Err(refused)
 }
 

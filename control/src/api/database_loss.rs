@@ -1,19 +1,16 @@
 //! Calls end when the database is lost under them, instead of waiting for as long as the system keeps a dead connection.
 
-use std::sync::Arc;
-
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::Response,
 };
 
-use crate::api::errors::from_plane;
-use crate::usecases::Plane;
+use crate::{api::errors::from_plane, store::Store};
 
 /// Answers in the call's stead if the database is lost before it does. Streams that have begun end by themselves.
-pub async fn give_up(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
-    match plane.store.unless_lost(next.run(request)).await {
+pub async fn give_up(State(store): State<Store>, request: Request, next: Next) -> Response {
+    match store.unless_lost(next.run(request)).await {
         Ok(response) => response,
         Err(lost) => from_plane(lost.into()).into_http(),
     }

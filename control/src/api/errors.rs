@@ -13,7 +13,8 @@ use crate::{
         access::{Action, Actor, Denied},
         violation::Violation,
     },
-    usecases::{Plane, PlaneError},
+    store::Store,
+    usecases::{PlaneError, access},
 };
 
 /// A use case's error. What is our fault is logged here, once, and shown without its details.
@@ -108,7 +109,7 @@ pub fn allow(caller: &Actor, action: Action) -> Result<(), Status> {
 
 /// The group that a request names, if the caller may do this to it, there or not.
 pub async fn allow_on(
-    plane: &Plane,
+    store: &Store,
     caller: &Actor,
     action: Action,
     field: &str,
@@ -120,7 +121,7 @@ pub async fn allow_on(
     }
     allow(caller, action)?;
     let path = parse(field, path)?;
-    plane.authorize(caller, action, &path).await.map_err(from_plane)?;
+    access::authorize(store, caller, action, &path).await.map_err(from_plane)?;
     Ok(path)
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{rules::upstreams::pull_limit::Condition, usecases::Plane};
+use crate::{rules::upstreams::pull_limit::Condition, usecases::upstreams::report::UpstreamReports};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct Labels {
@@ -18,7 +18,7 @@ struct Labels {
     username: String,
 }
 
-struct PullLimits(Arc<Plane>);
+struct PullLimits(Arc<UpstreamReports>);
 
 impl fmt::Debug for PullLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,8 +27,8 @@ impl fmt::Debug for PullLimits {
 }
 
 /// Lets the registry show what is known whenever it is asked.
-pub fn register(plane: Arc<Plane>, metrics: &mut Registry) {
-    metrics.register_collector(Box::new(PullLimits(plane)));
+pub fn register(reports: Arc<UpstreamReports>, metrics: &mut Registry) {
+    metrics.register_collector(Box::new(PullLimits(reports)));
 }
 
 /// Limit, remaining, and seconds of pause.
@@ -53,7 +53,8 @@ fn figures(conditions: &[Condition], now_ms: i64) -> BTreeMap<Labels, Figures> {
 
 impl Collector for PullLimits {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let all = figures(&self.0.conditions_shown.load(), self.0.clock.now_ms());
+        let (known, now_ms) = self.0.shown();
+        let all = figures(&known, now_ms);
         let mut show = |name: &str, help: &str, value: &dyn Fn(&Figures) -> Option<i64>| {
             let gauge = ConstGauge::new(0_i64);
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;

@@ -12,6 +12,7 @@ pub mod oidc;
 pub mod page;
 pub mod prefetch_stream;
 pub mod tag_settings;
+pub mod time;
 pub mod token;
 pub mod upstream;
 pub mod user;

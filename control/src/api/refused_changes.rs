@@ -16,7 +16,7 @@ use crate::{
         access::Actor,
         audit::{Entry, Outcome},
     },
-    usecases::Plane,
+    usecases::audit::AuditLog,
 };
 
 tokio::task_local! {
@@ -31,7 +31,7 @@ pub fn concerns(path: &GroupPath) {
 }
 
 /// Records a call that changes something and is refused, or fails because something else must be done first.
-pub async fn record(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
+pub async fn record(State(audit): State<Arc<AuditLog>>, request: Request, next: Next) -> Response {
     // The contract says which calls change something, and what the audit calls that.
     let action = Method::by_path(request.uri().path()).and_then(|method| method.audit_action);
     let (Some(action), Some(actor)) = (action, request.extensions().get::<Actor>().cloned()) else {
@@ -39,21 +39,21 @@ pub async fn record(State(plane): State<Arc<Plane>>, request: Request, next: Nex
     };
     let (response, group) = noting_group(next.run(request)).await;
     if let Some(status) = Status::from_header_map(response.headers()) {
-        tell(&plane, &actor, action, group.as_ref(), &status).await;
+        tell(&audit, &actor, action, group.as_ref(), &status).await;
     }
     response
 }
 
 /// The same for a call that does not come by gRPC.
 pub async fn recorded<T>(
-    plane: &Plane,
+    audit: &AuditLog,
     actor: &Actor,
     action: &'static str,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     let (answer, group) = noting_group(call).await;
     if let Err(status) = &answer {
-        tell(plane, actor, action, group.as_ref(), status).await;
+        tell(audit, actor, action, group.as_ref(), status).await;
     }
     answer
 }
@@ -67,9 +67,9 @@ async fn noting_group<T>(call: impl Future<Output = T>) -> (T, Option<GroupPath>
     CONCERNED.scope(RefCell::default(), call).await
 }
 
-async fn tell(plane: &Plane, actor: &Actor, action: &'static str, group: Option<&GroupPath>, status: &Status) {
+async fn tell(audit: &AuditLog, actor: &Actor, action: &'static str, group: Option<&GroupPath>, status: &Status) {
     if let Some(entry) = entry(actor, action, group, status) {
-        plane.refused(entry).await;
+        audit.refused(entry).await;
     }
 }
 

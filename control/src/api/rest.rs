@@ -20,18 +20,23 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::refused_changes;
-use crate::api::{
-    errors::from_plane,
-    public::{cache::Cache, group::Groups, upstream::Upstreams},
+use crate::{
+    api::{
+        errors::from_plane,
+        public::{cache::Cache, group::Groups, upstream::Upstreams},
+    },
+    rules::access::Actor,
+    store::Store,
+    usecases::{audit::AuditLog, groups},
 };
-use crate::{rules::access::Actor, usecases::Plane};
 
 /// What the handlers work with.
 #[derive(Clone)]
 struct Shim(Arc<Services>);
 
 struct Services {
-    plane: Arc<Plane>,
+    store: Store,
+    audit: Arc<AuditLog>,
     groups: Groups,
     upstreams: Upstreams,
     cache: Cache,
@@ -47,7 +52,7 @@ impl Shim {
 
     /// Path of the group that a URL names by id or path, there or not.
     async fn group_path(&self, id: &str) -> Result<String, Status> {
-        self.0.plane.path_of_group(id).await.map_err(from_plane)
+        groups::group::path_of(&self.0.store, id).await.map_err(from_plane)
     }
 
     /// A call that changes something: recorded where it is refused, as over gRPC.
@@ -57,7 +62,7 @@ impl Shim {
         action: &'static str,
         call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        refused_changes::recorded(&self.0.plane, actor, action, call).await
+        refused_changes::recorded(&self.0.audit, actor, action, call).await
     }
 }
 
@@ -88,13 +93,8 @@ impl Modify for Credentials {
 }
 
 /// The routes, and their description at `/openapi.json`. Callers are known by then, see [`caller::tell`].
-pub fn router(plane: Arc<Plane>) -> Router {
-    let services = Services {
-        groups: Groups::new(plane.clone()),
-        upstreams: Upstreams::new(plane.clone()),
-        cache: Cache::new(plane.clone()),
-        plane,
-    };
+pub fn router(store: Store, audit: Arc<AuditLog>, groups: Groups, upstreams: Upstreams, cache: Cache) -> Router {
+    let services = Services { store, audit, groups, upstreams, cache };
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(cache::purge))
         .routes(routes!(settings::read, settings::change))

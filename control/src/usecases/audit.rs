@@ -3,14 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tracing::warn;
 
-use super::{Page, Plane, PlaneResult, new_id};
+use super::{Page, PlaneResult, new_id};
 use crate::{
+    clock::{Clock, millis},
     rules::audit::{Entry, Event, Wanted},
-    store::audit,
+    store::{Store, audit},
 };
 
 /// How long repeats of a refusal are counted as one, in milliseconds: a minute.
@@ -31,7 +33,15 @@ struct Repeated {
 
 /// Refusals of the last minute.
 #[derive(Default)]
-pub struct Refusals(Mutex<HashMap<Entry, Repeated>>);
+struct Refusals(Mutex<HashMap<Entry, Repeated>>);
+
+/// The audit log: what this replica records of refusals, and what anybody may read.
+pub struct AuditLog {
+    store: Store,
+    clock: Clock,
+    retention: Duration,
+    refusals: Refusals,
+}
 
 impl Refusals {
     /// Counts a refusal. Answers what to write, and as what, if it is none that is written already.
@@ -65,7 +75,12 @@ impl Refusals {
     }
 }
 
-impl Plane {
+impl AuditLog {
+    /// Keeps events for `retention`.
+    pub fn new(store: Store, clock: Clock, retention: Duration) -> Self {
+        Self { store, clock, retention, refusals: Refusals::default() }
+    }
+
     /// Records a refusal; one that repeats within a minute is counted. That it cannot be recorded changes nothing for
     /// who is refused.
     pub async fn refused(&self, entry: Entry) {
@@ -82,14 +97,14 @@ impl Plane {
     }
 
     /// Reads the events before the one with the id `before`, newest first.
-    pub async fn events(&self, wanted: Wanted, before: &str, limit: i64) -> PlaneResult<Page<Event>> {
+    pub async fn list(&self, wanted: Wanted, before: &str, limit: i64) -> PlaneResult<Page<Event>> {
         self.write_repeats().await?;
         let mut tx = self.store.read().await?;
         Ok(Page::cut(audit::page(&mut tx, &wanted, before, limit + 1).await?, limit))
     }
 
     /// Writes how often refusals repeated.
-    pub(super) async fn write_repeats(&self) -> PlaneResult<()> {
+    pub(crate) async fn write_repeats(&self) -> PlaneResult<()> {
         let repeats = self.refusals.take();
         if repeats.is_empty() {
             return Ok(());
@@ -102,8 +117,8 @@ impl Plane {
     }
 
     /// Forgets what is older than the time that events are kept.
-    pub(super) async fn prune_events(&self) -> PlaneResult<()> {
-        let before_ms = self.clock.now_ms().saturating_sub(crate::clock::millis(self.audit_retention));
+    pub(crate) async fn prune(&self) -> PlaneResult<()> {
+        let before_ms = self.clock.now_ms().saturating_sub(millis(self.retention));
         let mut tx = self.store.write().await?;
         audit::prune(&mut tx, before_ms).await?;
         Ok(tx.commit().await?)

@@ -2,8 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Plane, PlaneResult, new_id};
-use crate::usecases::groups::group::insert_group;
+use super::{PlaneResult, new_id};
 use crate::{
     auth::secret,
     rules::{
@@ -11,7 +10,8 @@ use crate::{
         identity::token::{Token, TokenKind},
         upstreams::upstream::Upstream,
     },
-    store::{WriteTx, changes::Subject, identity::token, upstreams::upstream},
+    store::{Store, WriteTx, changes::Subject, identity::token, upstreams::upstream},
+    usecases::{groups::group::insert_group, identity::signing_keys::SigningKeys},
 };
 
 /// Path of the group that is there from the start.
@@ -38,57 +38,56 @@ pub enum NodeToken {
     OfAnother,
 }
 
-impl Plane {
-    /// Sees to it that nodes can come with this token.
-    pub async fn admit_node_token(&self, given: &SecretString) -> PlaneResult<NodeToken> {
-        let mut tx = self.store.write().await?;
-        if let Some(found) = token::by_secret_hash(&mut tx, &secret::hash(given)).await? {
-            return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
-        }
-        insert_token(&mut tx, TokenKind::Node, "bootstrap", given, self.clock.now_ms()).await?;
-        tx.commit().await?;
-        Ok(NodeToken::Good)
+/// Sees to it that nodes can come with this token.
+pub async fn admit_node_token(store: &Store, given: &SecretString, now_ms: i64) -> PlaneResult<NodeToken> {
+    let mut tx = store.write().await?;
+    if let Some(found) = token::by_secret_hash(&mut tx, &secret::hash(given)).await? {
+        return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
     }
+    insert_token(&mut tx, TokenKind::Node, "bootstrap", given, now_ms).await?;
+    tx.commit().await?;
+    Ok(NodeToken::Good)
+}
 
-    /// Brings the database to where it can be used. `keep` makes a secret durable outside the database before the
-    /// database relies on it.
-    pub async fn start(
-        &self,
-        given: Option<&SecretString>,
-        keep: impl FnOnce(&SecretString) -> PlaneResult<()>,
-    ) -> PlaneResult<AdminToken> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        refresh_docker_hub(&mut tx, now_ms).await?;
-        let admin = if token::has_admin(&mut tx).await? {
-            match given {
-                Some(given) => {
-                    let found = token::by_secret_hash(&mut tx, &secret::hash(given)).await?;
-                    if found.is_some_and(|token| token.kind == TokenKind::Admin) {
-                        AdminToken::Kept
-                    } else {
-                        AdminToken::KeptAnother
-                    }
+/// Brings the database to where it can be used. `keep` makes a secret durable outside the database before the
+/// database relies on it.
+pub async fn start(
+    store: &Store,
+    keys: &SigningKeys,
+    given: Option<&SecretString>,
+    keep: impl FnOnce(&SecretString) -> PlaneResult<()>,
+    now_ms: i64,
+) -> PlaneResult<AdminToken> {
+    let mut tx = store.write().await?;
+    refresh_docker_hub(&mut tx, now_ms).await?;
+    let admin = if token::has_admin(&mut tx).await? {
+        match given {
+            Some(given) => {
+                let found = token::by_secret_hash(&mut tx, &secret::hash(given)).await?;
+                if found.is_some_and(|token| token.kind == TokenKind::Admin) {
+                    AdminToken::Kept
+                } else {
+                    AdminToken::KeptAnother
                 }
-                None => AdminToken::Kept,
             }
-        } else {
-            create_default_group(&mut tx, now_ms).await?;
-            let (secret, admin) = match given {
-                Some(given) => (given.clone(), AdminToken::Taken),
-                None => {
-                    let secret = secret::generate(TokenKind::Admin)?;
-                    keep(&secret)?;
-                    (secret.clone(), AdminToken::Made(secret))
-                }
-            };
-            insert_token(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
-            admin
+            None => AdminToken::Kept,
+        }
+    } else {
+        create_default_group(&mut tx, now_ms).await?;
+        let (secret, admin) = match given {
+            Some(given) => (given.clone(), AdminToken::Taken),
+            None => {
+                let secret = secret::generate(TokenKind::Admin)?;
+                keep(&secret)?;
+                (secret.clone(), AdminToken::Made(secret))
+            }
         };
-        tx.commit().await?;
-        self.rotate_keys().await?;
-        Ok(admin)
-    }
+        insert_token(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
+        admin
+    };
+    tx.commit().await?;
+    keys.rotate().await?;
+    Ok(admin)
 }
 
 /// The built-in upstream as this version knows it, unless an administrator changed it.

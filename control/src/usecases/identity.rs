@@ -5,5 +5,6 @@ pub mod last_used;
 pub mod login_throttle;
 pub mod oidc;
 pub mod sign_in;
+pub mod signing_keys;
 pub mod token;
 pub mod user;

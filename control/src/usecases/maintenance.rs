@@ -1,60 +1,94 @@
-//! What goes on in the background: keys rotated, old records forgotten, times of use written. Each step is safe to
+//! The work that goes on in the background: keys rotated, old records deleted, times of use written. Each step is safe to
 //! repeat, and to run on several replicas.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{Plane, PlaneResult};
-use crate::usecases::cluster::leader;
-use crate::{
-    auth::{key_ring, rotation},
-    store::{
-        cache::usage,
-        changes::{self, Subject},
-        cluster::lease,
-        identity::{key, token, user},
+use super::{
+    PlaneResult,
+    audit::AuditLog,
+    cache::{corruption, retention::Retention, usage},
+    cluster::{
+        leader::{self, Leader},
+        node::NodeRegistry,
     },
+    identity::{credentials::Authenticator, signing_keys::SigningKeys},
+    upstreams::report::UpstreamReports,
+};
+use crate::{
+    clock::Clock,
+    store::{Store, cache::usage as batches, changes, cluster::lease, identity::token},
 };
 
-/// How often is looked for what other processes did, where nobody is expected to.
+/// Pause between two looks at what other processes changed, where none is expected.
 const POLL: Duration = Duration::from_secs(1);
-/// How often where replicas share the database: what changes at one is known to nodes of another within a second.
+/// The same where replicas share the database: a change at one reaches the nodes of another within a second.
 const SHARED_POLL: Duration = Duration::from_millis(250);
-/// How often the rest is done.
-const UPKEEP: Duration = Duration::from_secs(30);
+/// Pause between two rounds of maintenance.
+const ROUND: Duration = Duration::from_secs(30);
 /// How long changes are kept for nodes that come back, in milliseconds: an hour.
 const KEEP_CHANGES_MS: i64 = 3600 * 1000;
 /// How long batches of usage are remembered, in milliseconds: a day.
 const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
-/// How long leases that have run out are kept, so that their epochs go on, in milliseconds: ten minutes.
+/// How long expired leases are kept, so that their epochs go on, in milliseconds: ten minutes.
 const KEEP_LEASES_MS: i64 = 600 * 1000;
 /// How long job tokens are listed after they have expired, in milliseconds: a day.
 const KEEP_JOB_TOKENS_MS: i64 = 24 * 3600 * 1000;
 
-impl Plane {
-    /// Does all of it until `stop`, and once more at the end.
-    pub async fn keep_up(&self, stop: CancellationToken) {
-        let poll = if self.store.is_shared() { SHARED_POLL } else { POLL };
-        // Each by itself: what takes long keeps no watcher waiting.
+/// Everybody whose background work one round does.
+pub struct Maintenance {
+    /// The database, whose old records are deleted.
+    pub store: Store,
+    /// The present time.
+    pub clock: Clock,
+    /// Signing keys, loaded and rotated.
+    pub keys: SigningKeys,
+    /// The audit log, pruned, with the refusals that repeat.
+    pub audit: Arc<AuditLog>,
+    /// The nodes, whose reports are written, and the silent ones forgotten.
+    pub nodes: Arc<NodeRegistry>,
+    /// Retention, applied.
+    pub retention: Arc<Retention>,
+    /// The times when tokens and users were last seen, written.
+    pub authenticator: Arc<Authenticator>,
+    /// Upstreams, shown in the metrics.
+    pub upstreams: Arc<UpstreamReports>,
+    /// This replica's share of the work that one replica does for all.
+    pub leader: Arc<Leader>,
+}
+
+impl Maintenance {
+    /// Works until `stop`, and writes at the end what waits in memory.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let poll = poll_period(&self.store);
+        let changed_elsewhere = Notify::new();
+        let look_for_changes = || async {
+            if self.store.refresh_revision().await? {
+                changed_elsewhere.notify_one();
+            }
+            Ok(())
+        };
+        // Each by itself: one that takes long keeps no watcher waiting.
         tokio::join!(
-            self.run_schedules(&stop),
-            // Also how it is noticed that the database is gone: nothing else may hold that up.
-            self.repeat(&stop, poll, "look for changes", || self.look_for_changes()),
-            self.follow_keys(&stop),
-            self.repeat(&stop, poll, "write what nodes reported", || self.write_node_reports()),
-            self.repeat(&stop, poll, "look for jobs", || self.exchange_jobs()),
-            self.repeat(&stop, POLL, "look at quotas and at the store", || self.make_room()),
-            self.repeat(&stop, UPKEEP, "do the upkeep", || self.keep_up_once()),
+            // It also notices that the database is gone: nothing else may hold that up.
+            repeat(&self.store, stop, poll, "look for changes", look_for_changes),
+            self.follow_keys(stop, &changed_elsewhere),
+            repeat(&self.store, stop, poll, "write the nodes' reports", || self.nodes.write_reports()),
+            repeat(&self.store, stop, POLL, "apply quotas and watermarks", || self.retention.make_room()),
+            repeat(&self.store, stop, ROUND, "do a round of maintenance", || self.run_once()),
         );
         for (done, step) in [
-            (self.write_last_used().await, "write when tokens were last used"),
-            (self.write_node_reports().await, "write what nodes reported"),
-            (self.write_repeats().await, "write how often refusals repeated"),
-            (self.leave_duty(leader::UPKEEP).await, "leave the upkeep to another"),
-            (self.leave_retention().await, "leave retention to another"),
+            (self.authenticator.write_last_used().await, "write when tokens were last used"),
+            (self.nodes.write_reports().await, "write the nodes' reports"),
+            (self.audit.write_repeats().await, "write how often refusals repeated"),
+            (self.leader.resign(leader::MAINTENANCE).await, "leave maintenance to another replica"),
+            (self.leader.resign(leader::RETENTION).await, "leave retention to another replica"),
         ] {
             if let Err(error) = done {
                 warn!(%error, "cannot {step}");
@@ -62,104 +96,34 @@ impl Plane {
         }
     }
 
-    async fn repeat<F: Future<Output = PlaneResult<()>>>(
-        &self,
-        stop: &CancellationToken,
-        period: Duration,
-        what: &'static str,
-        step: impl Fn() -> F,
-    ) {
-        let mut ticks = interval_at(Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
+    /// Does one round; the work that one replica does for all, only while this one leads.
+    pub async fn run_once(&self) -> PlaneResult<()> {
+        self.keys.load().await?;
+        if self.leader.leads(leader::MAINTENANCE).await? {
+            self.keys.rotate().await?;
+            self.forget().await?;
+            self.audit.prune().await?;
+            self.nodes.forget_silent().await?;
+            self.retention.apply_if_due().await?;
+        }
+        self.audit.write_repeats().await?;
+        self.upstreams.keep().await?;
+        self.authenticator.write_last_used().await
+    }
+
+    /// Loads the keys whenever another replica may have made one, which clients bring from then on.
+    async fn follow_keys(&self, stop: &CancellationToken, changed: &Notify) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+                () = changed.notified() => {}
             }
-            // A step is a sequence of transactions, and may be long: a stop does not wait for it.
-            let Some(done) = stop.run_until_cancelled(self.store.unless_lost(step())).await else { return };
-            let done = done.unwrap_or_else(|lost| Err(lost.into()));
-            match done {
-                Ok(()) => failing = false,
-                // Once: it is tried again and again.
-                Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "cannot {what}; trying again"),
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn look_for_changes(&self) -> PlaneResult<()> {
-        if self.store.refresh_revision().await? {
-            self.changed_elsewhere.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Another replica may have made a key, which clients bring from then on.
-    async fn follow_keys(&self, stop: &CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.changed_elsewhere.notified() => {}
-            }
-            let loaded = self.store.unless_lost(self.load_keys()).await.unwrap_or_else(|lost| Err(lost.into()));
+            let loaded = self.store.unless_lost(self.keys.load()).await.unwrap_or_else(|lost| Err(lost.into()));
             if let Err(error) = loaded {
-                // The upkeep loads them, too.
+                // Each round loads them, too.
                 warn!(%error, "cannot load the signing keys; trying again soon");
             }
         }
-    }
-
-    /// Does all of it now; what one replica does for all, only if it is this one's turn.
-    pub async fn keep_up_once(&self) -> PlaneResult<()> {
-        self.load_keys().await?;
-        if self.is_on_duty(leader::UPKEEP).await? {
-            self.rotate_keys().await?;
-            self.forget().await?;
-            self.prune_events().await?;
-            self.forget_nodes().await?;
-            self.retain().await?;
-        }
-        self.write_repeats().await?;
-        self.keep_conditions().await?;
-        self.write_last_used().await
-    }
-
-    async fn load_keys(&self) -> PlaneResult<()> {
-        let stored = key::all(&mut *self.store.read().await?).await?;
-        Ok(self.keys.replace(&self.sealer, &stored)?)
-    }
-
-    /// Makes, retires and removes signing keys as they are due, and loads what there are.
-    pub async fn rotate_keys(&self) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let stored = key::all(&mut *self.store.read().await?).await?;
-        let is_due = |stored: &[key_ring::StoredKey]| {
-            let times: Vec<_> = stored.iter().map(|key| key.times).collect();
-            let expired = times.iter().any(|times| times.not_after_ms.is_some_and(|at| at < now_ms));
-            (rotation::due(&times, now_ms), expired)
-        };
-        let (rotation, expired) = is_due(&stored);
-        if !rotation.make && rotation.retire.is_none() && !expired {
-            return Ok(self.keys.replace(&self.sealer, &stored)?);
-        }
-        let mut tx = self.store.write().await?;
-        // Asked again: another replica may have been faster.
-        let (rotation, _) = is_due(&key::all(&mut tx).await?);
-        if let Some(retire) = rotation.retire {
-            key::retire(&mut tx, retire).await?;
-        }
-        if rotation.make {
-            let key = key_ring::generate(&self.sealer, now_ms)?;
-            info!(key.id = key.id, "made a new signing key");
-            key::insert(&mut tx, &key).await?;
-        }
-        key::prune(&mut tx, now_ms).await?;
-        tx.changed(&Subject::Keys, now_ms).await?;
-        let stored = key::all(&mut tx).await?;
-        tx.commit().await?;
-        Ok(self.keys.replace(&self.sealer, &stored)?)
     }
 
     async fn forget(&self) -> PlaneResult<()> {
@@ -169,24 +133,40 @@ impl Plane {
         changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
         token::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         lease::prune(&mut tx, now_ms - KEEP_LEASES_MS).await?;
-        usage::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
+        batches::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         tx.commit().await?;
-        self.forget_days().await?;
-        self.forget_healed().await
+        usage::forget_days(&self.store, now_ms).await?;
+        corruption::forget_healed(&self.store, now_ms).await
     }
+}
 
-    async fn write_last_used(&self) -> PlaneResult<()> {
-        let (used, seen) = (self.last_used.take(), self.last_seen.take());
-        if used.is_empty() && seen.is_empty() {
-            return Ok(());
+/// Pause between two looks at the database for what other replicas did.
+pub fn poll_period(store: &Store) -> Duration {
+    if store.is_shared() { SHARED_POLL } else { POLL }
+}
+
+/// Takes a step each period until `stop`; logs the first of several failures in a row.
+pub async fn repeat<F: Future<Output = PlaneResult<()>>>(
+    store: &Store,
+    stop: &CancellationToken,
+    period: Duration,
+    what: &'static str,
+    step: impl Fn() -> F,
+) {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
         }
-        let mut tx = self.store.write_soon().await?;
-        for (id, at_ms) in used {
-            token::set_last_used(&mut tx, &id, at_ms).await?;
+        // A step is a sequence of transactions, and may be long: a stop does not wait for it.
+        let Some(done) = stop.run_until_cancelled(store.unless_lost(step())).await else { return };
+        match done.unwrap_or_else(|lost| Err(lost.into())) {
+            Ok(()) => failing = false,
+            Err(error) if !std::mem::replace(&mut failing, true) => warn!(%error, "cannot {what}; trying again"),
+            Err(_) => {}
         }
-        for (id, at_ms) in seen {
-            user::set_last_seen(&mut tx, &id, at_ms).await?;
-        }
-        Ok(tx.commit().await?)
     }
 }

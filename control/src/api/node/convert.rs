@@ -4,23 +4,23 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use roadstead_proto::{Digest, Tag, node::v1};
 use tonic::Status;
 
-use crate::api::{
-    errors::{invalid, invalid_field, parse},
-    node::job,
-};
 use crate::{
+    api::{
+        errors::{invalid, invalid_field, parse},
+        node::job,
+    },
     auth::key_ring::StoredKey,
     rules::{
         cache::content::{ContentKind, GroupRepository, Link, Reference},
         groups::group::Group,
         identity::token::Revocation,
-        tags::freshness::{Outcome, Refusal, Stale},
+        tags::freshness::{Outcome, Refusal, Stale, UpstreamSaid},
         upstreams::upstream::Upstream,
         violation::Violation,
     },
     usecases::{
         cache::usage::Usage,
-        tags::freshness::{Served, TagAnswer, TagRefusal, UpstreamSaid},
+        tags::freshness::{Served, TagAnswer, TagRefusal},
     },
     watch::{Change, Event, Snapshot, What},
 };

@@ -4,8 +4,8 @@ use roadstead_proto::{UpstreamHost, node::v1};
 use secrecy::ExposeSecret as _;
 use tonic::Status;
 
-use crate::api::errors::{invalid_field, parse};
 use crate::{
+    api::errors::{invalid_field, parse},
     jobs::{CheckProgress, Job, JobError, Progress, Report},
     rules::upstreams::{
         pull_limit::Condition,

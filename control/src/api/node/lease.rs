@@ -4,11 +4,11 @@ use roadstead_proto::{Digest, node::v1};
 use tonic::Status;
 use url::Url;
 
-use crate::api::{
-    errors::{invalid_field, parse},
-    node::{convert, report},
-};
 use crate::{
+    api::{
+        errors::{invalid_field, parse},
+        node::{convert, report},
+    },
     clock::millis,
     usecases::cluster::lease::{FILL_LEASE, FillAsker, FillTurn, MAX_RENEWED},
 };

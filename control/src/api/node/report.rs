@@ -4,8 +4,8 @@ use roadstead_proto::node::v1::{ReportNodeRequest, WatchRequest};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::api::errors::invalid_field;
 use crate::{
+    api::errors::invalid_field,
     rules::cluster::node::{FORGOTTEN_AFTER_MS, Figures, Node},
     usecases::cluster::node::Report,
 };

@@ -1,6 +1,6 @@
 //! `roadstead.node.v1.NodeService`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
@@ -24,20 +24,27 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, info};
 
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, from_plane, parse, parse_optional},
-    node::{convert, job, lease, report, stored, watch::WatchStream},
-};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, from_plane, parse, parse_optional},
+        node::{convert, job, lease, report, stored, watch::WatchStream},
+    },
+    auth::{key_ring::KeyRing, seal::Sealer},
+    clock::Clock,
     rules::{
         access::{Action, pull::PullRefused},
         identity::login_throttle::retry_after_seconds,
     },
+    store::Store,
     usecases::{
         Plane,
-        cache::link::Recorded,
-        identity::sign_in::{PullScope, SignIn},
+        cache::{self, link::Recorded},
+        cluster::{self, node::NodeRegistry},
+        groups,
+        identity::sign_in::{self, PullScope, SignIn},
+        tags::{self, checks::TagChecks},
+        upstreams::{self, report::UpstreamReports},
     },
     watch,
 };
@@ -52,15 +59,37 @@ const KEYS_RETRY_SECONDS: i64 = 5;
 
 /// The service.
 pub struct Nodes {
-    plane: Arc<Plane>,
-    stop: CancellationToken,
-    watchers: Gauge,
+    /// The database, and the present time.
+    pub store: Store,
+    pub clock: Clock,
+    /// The nodes that call.
+    pub registry: Arc<NodeRegistry>,
+    /// What they watch.
+    pub watching: Watching,
+    /// Sign-ins that they pass on.
+    pub sign_in: SignIn,
+    /// Checks of tags that they share.
+    pub tag_checks: TagChecks,
+    /// Signs the tickets that they show each other.
+    pub keys: Arc<KeyRing>,
+    /// Opens the credentials that they ask for.
+    pub sealer: Arc<Sealer>,
+    /// How long they keep content without links.
+    pub gc_grace: Duration,
+    /// What they learn of upstreams.
+    pub upstreams: Arc<UpstreamReports>,
+    /// Jobs that they do.
+    pub jobs: Arc<Plane>,
 }
 
-impl Nodes {
-    pub fn new(plane: Arc<Plane>, stop: CancellationToken, watchers: Gauge) -> Self {
-        Self { plane, stop, watchers }
-    }
+/// What a node's watch needs.
+pub struct Watching {
+    /// What watchers are told of.
+    pub watches: Arc<watch::Watches>,
+    /// Ends all watches.
+    pub stop: CancellationToken,
+    /// How many there are.
+    pub watchers: Gauge,
 }
 
 /// What a node asks, if it is a node that asks.
@@ -82,28 +111,29 @@ impl NodeService for Nodes {
             resume_revision = request.resume_revision,
             "a node watches"
         );
-        self.plane.heard_of(&request.registry_url).await.map_err(from_plane)?;
+        groups::image_prefix::note_registry_url(&self.store, &request.registry_url).await.map_err(from_plane)?;
         // Before it is told anything that it could serve by: from here on a purge reckons with it.
-        if let Some(watching) = report::watching_in(&request, self.plane.clock.now_ms())? {
-            self.plane.report_node(watching).await.map_err(from_plane)?;
+        if let Some(watching) = report::watching_in(&request, self.clock.now_ms())? {
+            self.registry.report(watching).await.map_err(from_plane)?;
         }
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
-        let watching = watch::watch(self.plane.clone(), request.resume_revision, sender, self.stop.clone());
+        let watching =
+            watch::watch(self.watching.watches.clone(), request.resume_revision, sender, self.watching.stop.clone());
         tokio::spawn(watching.in_current_span());
-        Ok(Response::new(WatchStream::new(events, self.watchers.clone())))
+        Ok(Response::new(WatchStream::new(events, self.watching.watchers.clone())))
     }
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let request = from_node(request)?;
         let scopes = request.scopes.into_iter().map(|s| PullScope { name: s.name, group_path: s.group_path }).collect();
-        let sign_in = SignIn {
+        let sign_in = sign_in::Request {
             username: request.username,
             password: request.password.into(),
             scopes,
             anonymous_allowed: request.anonymous_allowed,
             client_address: request.client_address.clone(),
         };
-        let result = match self.plane.sign_in(sign_in).await.map_err(from_plane)? {
+        let result = match self.sign_in.sign_in(sign_in).await.map_err(from_plane)? {
             Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
                 token: signed_in.token,
                 expires_in_seconds: signed_in.expires_in_seconds,
@@ -121,7 +151,10 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let place = convert::place("repository", request.repository)?;
         let tag: Tag = parse("tag", &request.tag)?;
-        let answer = self.plane.resolve_tag(&place, &tag, &request.node_id).await.map_err(from_plane)?;
+        let answer =
+            tags::freshness::resolve(&self.store, &self.clock, &self.tag_checks, &place, &tag, &request.node_id)
+                .await
+                .map_err(from_plane)?;
         Ok(Response::new(convert::resolve_answer(&place, &tag, answer)))
     }
 
@@ -130,14 +163,17 @@ impl NodeService for Nodes {
         let place = convert::place("repository", request.repository)?;
         let tag: Tag = parse("tag", &request.tag)?;
         let said = convert::outcome_in(request.outcome)?;
-        let answer = self.plane.report_tag(&place, &tag, said).await.map_err(from_plane)?;
+        let answer = tags::freshness::report(&self.store, &self.clock, &self.tag_checks, &place, &tag, said)
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(convert::report_answer(&place, &tag, answer)))
     }
 
     async fn get_links(&self, request: Request<GetLinksRequest>) -> Result<Response<GetLinksResponse>, Status> {
         let request = from_node(request)?;
         let place = convert::place("repository", request.repository)?;
-        let found = self.plane.links(&place, &parse("digest", &request.digest)?).await.map_err(from_plane)?;
+        let found =
+            cache::link::find(&self.store, &place, &parse("digest", &request.digest)?).await.map_err(from_plane)?;
         Ok(Response::new(GetLinksResponse {
             link: found.link.map(convert::link),
             referenced: convert::links(found.referenced),
@@ -153,7 +189,9 @@ impl NodeService for Nodes {
             request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
         let proven_at = request.link_epoch;
-        let recorded = self.plane.record_link(&place, &link, &references, tag.as_ref(), proven_at).await;
+        let recorded =
+            cache::link::record(&self.store, &place, &link, &references, tag.as_ref(), proven_at, self.clock.now_ms())
+                .await;
         Ok(Response::new(match recorded.map_err(from_plane)? {
             Recorded::Linked(found) => RecordLinkResponse {
                 recorded: true,
@@ -172,7 +210,7 @@ impl NodeService for Nodes {
         request: Request<GetRevisionRequest>,
     ) -> Result<Response<GetRevisionResponse>, Status> {
         from_node(request)?;
-        let revision = self.plane.revision().await.map_err(from_plane)?;
+        let revision = cache::link::revision(&self.store).await.map_err(from_plane)?;
         Ok(Response::new(GetRevisionResponse { revision }))
     }
 
@@ -182,7 +220,9 @@ impl NodeService for Nodes {
     ) -> Result<Response<GetCredentialResponse>, Status> {
         let request = from_node(request)?;
         let host: UpstreamHost = parse("upstream", &request.upstream)?;
-        let (found, credential_epoch) = self.plane.credential(&request.group_id, &host).await.map_err(from_plane)?;
+        let (found, credential_epoch) = upstreams::credential::get(&self.store, &self.sealer, &request.group_id, &host)
+            .await
+            .map_err(from_plane)?;
         let (username, password) =
             found.map(|(username, password)| (username, password.expose_secret().to_owned())).unwrap_or_default();
         Ok(Response::new(GetCredentialResponse { username, password, credential_epoch }))
@@ -194,7 +234,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<RecordUsageResponse>, Status> {
         let request = from_node(request)?;
         let usage = request.usage.into_iter().map(convert::usage_in).collect::<Result<Vec<_>, Status>>()?;
-        self.plane.record_usage(&request.batch_id, &usage).await.map_err(from_plane)?;
+        cache::usage::record(&self.store, &request.batch_id, &usage, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(RecordUsageResponse {}))
     }
 
@@ -205,7 +245,17 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let ClaimGarbageRequest { limit, node_id, store_id, void_earlier } = request;
         stored::ids(&[&node_id, &store_id])?;
-        let claimed = self.plane.claim_garbage(&node_id, &store_id, limit, void_earlier).await.map_err(from_plane)?;
+        let claimed = cache::garbage::claim(
+            &self.store,
+            self.gc_grace,
+            &node_id,
+            &store_id,
+            limit,
+            void_earlier,
+            self.clock.now_ms(),
+        )
+        .await
+        .map_err(from_plane)?;
         let digests = claimed.digests.iter().map(ToString::to_string).collect();
         Ok(Response::new(ClaimGarbageResponse { digests, claim_id: claimed.id }))
     }
@@ -216,7 +266,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<ConfirmGarbageResponse>, Status> {
         let request = from_node(request)?;
         let digests = request.digests.iter().map(|digest| parse("digests", digest)).collect::<Result<Vec<_>, _>>()?;
-        self.plane.confirm_garbage(&request.claim_id, &digests).await.map_err(from_plane)?;
+        cache::garbage::confirm(&self.store, &request.claim_id, &digests).await.map_err(from_plane)?;
         Ok(Response::new(ConfirmGarbageResponse {}))
     }
 
@@ -227,28 +277,28 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let reports = request.reports.into_iter().map(job::report_in).collect::<Result<Vec<_>, Status>>()?;
         let node = job::node_name(&request.node_name);
-        self.plane.report_upstreams(&request.batch_id, &node, reports).await.map_err(from_plane)?;
+        self.upstreams.report(&request.batch_id, &node, reports).await.map_err(from_plane)?;
         Ok(Response::new(ReportUpstreamsResponse {}))
     }
 
     async fn claim_job(&self, request: Request<ClaimJobRequest>) -> Result<Response<ClaimJobResponse>, Status> {
         let request = from_node(request)?;
-        let job = self.plane.claim_job(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
+        let job = self.jobs.claim_job(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
         Ok(Response::new(job::job(job)))
     }
 
     async fn report_job(&self, request: Request<ReportJobRequest>) -> Result<Response<ReportJobResponse>, Status> {
         let request = from_node(request)?;
         let report = job::job_report(request.report)?;
-        if !self.plane.report_job(&request.id, report).await.map_err(from_plane)? {
+        if !self.jobs.report_job(&request.id, report).await.map_err(from_plane)? {
             return Err(nobody_waits());
         }
         Ok(Response::new(ReportJobResponse {}))
     }
 
     async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
-        let report = report::report_in(from_node(request)?, self.plane.clock.now_ms())?;
-        self.plane.report_node(report).await.map_err(from_plane)?;
+        let report = report::report_in(from_node(request)?, self.clock.now_ms())?;
+        self.registry.report(report).await.map_err(from_plane)?;
         Ok(Response::new(ReportNodeResponse {}))
     }
 
@@ -257,14 +307,17 @@ impl NodeService for Nodes {
         request: Request<AcquireFillRequest>,
     ) -> Result<Response<AcquireFillResponse>, Status> {
         let (digest, asker) = lease::asker_in(from_node(request)?)?;
-        let turn = self.plane.acquire_fill(&digest, &asker).await.map_err(from_plane)?;
+        let turn = cluster::lease::acquire(&self.store, &self.keys, &digest, &asker, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(lease::turn(turn)))
     }
 
     async fn renew_fills(&self, request: Request<RenewFillsRequest>) -> Result<Response<RenewFillsResponse>, Status> {
         let request = from_node(request)?;
         let (node_id, fills) = (report::id_in(&request.node_id)?, lease::held_in(request.fills)?);
-        let lost = self.plane.renew_fills(&node_id, &fills).await.map_err(from_plane)?;
+        let lost =
+            cluster::lease::renew(&self.store, &node_id, &fills, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(RenewFillsResponse { lost_digests: lost.iter().map(ToString::to_string).collect() }))
     }
 
@@ -275,7 +328,7 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let node_id = report::id_in(&request.node_id)?;
         let (digest, epoch) = lease::one_in(request.fill.unwrap_or_default())?;
-        self.plane.release_fill(&node_id, &digest, epoch).await.map_err(from_plane)?;
+        cluster::lease::release(&self.store, &node_id, &digest, epoch).await.map_err(from_plane)?;
         Ok(Response::new(ReleaseFillResponse {}))
     }
 
@@ -286,7 +339,9 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         stored::ids(&[&request.store_id])?;
         let contents = stored::contents_in(request.contents)?;
-        let answer = self.plane.adopt(&request.store_id, &contents).await.map_err(from_plane)?;
+        let answer = cache::garbage::adopt(&self.store, &request.store_id, &contents, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(stored::adopted(answer)))
     }
 
@@ -298,14 +353,19 @@ impl NodeService for Nodes {
         stored::ids(&[&request.store_id])?;
         let noticed = request.damages.into_iter().map(stored::noticed_in).collect::<Result<Vec<_>, Status>>()?;
         let healed = stored::digests_in("healed_digests", &request.healed_digests)?;
-        let recorded = self.plane.report_damage(&request.store_id, &noticed, &healed).await.map_err(from_plane)?;
+        let recorded =
+            cache::corruption::report(&self.store, &request.store_id, &noticed, &healed, self.clock.now_ms())
+                .await
+                .map_err(from_plane)?;
         let recorded_digests = recorded.iter().map(ToString::to_string).collect();
         Ok(Response::new(ReportDamageResponse { recorded_digests }))
     }
 
     async fn claim_scrub(&self, request: Request<ClaimScrubRequest>) -> Result<Response<ClaimScrubResponse>, Status> {
         let request = from_node(request)?;
-        let contents = self.plane.claim_scrub(request.limit).await.map_err(from_plane)?;
+        let contents = cache::corruption::claim_scrub(&self.store, request.limit, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(ClaimScrubResponse { contents: stored::contents(contents) }))
     }
 
@@ -316,7 +376,9 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let after = parse_optional("after_digest", &request.after_digest)?;
         let (contents, total) =
-            self.plane.group_contents(&request.group_id, after.as_ref(), request.limit).await.map_err(from_plane)?;
+            cache::corruption::contents_of_group(&self.store, &request.group_id, after.as_ref(), request.limit)
+                .await
+                .map_err(from_plane)?;
         Ok(Response::new(ListGroupContentsResponse { contents: stored::contents(contents), total }))
     }
 }
@@ -328,9 +390,9 @@ fn nobody_waits() -> Status {
 fn refusal(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
         PullRefused::TooManyFailures(_) => SignInRefusal::TooManyRequests,
-        PullRefused::Keys(_) => SignInRefusal::Unavailable,
+        PullRefused::IssuerUnavailable(_) => SignInRefusal::Unavailable,
         PullRefused::WrongCredentials
-        | PullRefused::Oidc(_)
+        | PullRefused::IdToken(_)
         | PullRefused::SignInNeeded
         | PullRefused::DisabledUser { .. }
         | PullRefused::OtherToken { .. } => SignInRefusal::Unauthenticated,
@@ -341,7 +403,7 @@ fn refusal(refused: &PullRefused) -> SignInRefused {
     };
     let retry_after_seconds = match refused {
         PullRefused::TooManyFailures(problem) => retry_after_seconds(problem.retry_after),
-        PullRefused::Keys(_) => KEYS_RETRY_SECONDS,
+        PullRefused::IssuerUnavailable(_) => KEYS_RETRY_SECONDS,
         _ => 0,
     };
     SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds }

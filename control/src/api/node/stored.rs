@@ -1,14 +1,11 @@
 //! Messages about stored content and its damage, to and from the plane's own words.
 
-use roadstead_proto::{Digest, node::v1, v1 as public};
+use roadstead_proto::{Digest, node::v1};
 use tonic::Status;
 
-use crate::api::{
-    errors::{invalid_field, parse},
-    public::convert,
-};
 use crate::{
-    rules::cache::corruption::{Damage, DamageKind, Noticed, Stored},
+    api::errors::{invalid_field, parse},
+    rules::cache::corruption::{DamageKind, Noticed, Stored},
     usecases::cache::garbage::Adopted,
 };
 
@@ -53,21 +50,4 @@ pub fn noticed_in(noticed: v1::DamagedContent) -> Result<Noticed, Status> {
         v1::StoredDamage::Unspecified => return Err(invalid_field("damages.damage", "required")),
     };
     Ok(Noticed { digest: parse("damages.digest", &noticed.digest)?, kind, found_bytes: noticed.found_bytes.max(0) })
-}
-
-pub fn damage(damage: Damage) -> public::Damage {
-    let kind = match damage.noticed.kind {
-        DamageKind::Missing => public::DamageKind::Missing,
-        DamageKind::Size => public::DamageKind::Size,
-        DamageKind::Digest => public::DamageKind::Digest,
-    };
-    public::Damage {
-        images: damage.images,
-        digest: damage.noticed.digest.to_string(),
-        kind: kind.into(),
-        size_bytes: damage.size_bytes,
-        found_bytes: damage.noticed.found_bytes,
-        noticed_at: Some(convert::timestamp(damage.noticed_at_ms)),
-        healed_at: damage.healed_at_ms.map(convert::timestamp),
-    }
 }

@@ -11,10 +11,12 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use crate::api::node::convert;
-use crate::watch::{
-    Event,
-    feed::{Told, Untold},
+use crate::{
+    api::node::convert,
+    watch::{
+        Event,
+        feed::{Told, Untold},
+    },
 };
 
 /// Events of one watcher. Dropping it (the node is gone) ends the watch.

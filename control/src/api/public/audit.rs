@@ -7,24 +7,29 @@ use roadstead_proto::v1::{ListEventsRequest, ListEventsResponse, audit_service_s
 use tonic::{Request, Response, Status};
 
 use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, allow_on, denied, from_plane, invalid_field},
-};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, allow_on, denied, from_plane, invalid_field},
+    },
     rules::{
         access::{Action, Denied},
         audit::Wanted,
     },
-    usecases::Plane,
+    store::Store,
+    usecases::audit::AuditLog,
 };
 
 /// The service.
-pub struct Audit(Arc<Plane>);
+#[derive(Clone)]
+pub struct Audit {
+    store: Store,
+    audit: Arc<AuditLog>,
+}
 
 impl Audit {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, audit: Arc<AuditLog>) -> Self {
+        Self { store, audit }
     }
 }
 
@@ -40,7 +45,7 @@ impl AuditService for Audit {
             }
             None
         } else {
-            Some(allow_on(&self.0, &caller, Action::AuditGroup, "group_path", &request.group_path).await?)
+            Some(allow_on(&self.store, &caller, Action::AuditGroup, "group_path", &request.group_path).await?)
         };
         let (before_id, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
         let wanted = Wanted {
@@ -49,7 +54,7 @@ impl AuditService for Audit {
             since_ms: request.since.map(|at| time("since", at)).transpose()?.unwrap_or(i64::MIN),
             until_ms: request.until.map(|at| time("until", at)).transpose()?.unwrap_or(i64::MAX),
         };
-        let found = self.0.events(wanted, &before_id, size).await.map_err(from_plane)?;
+        let found = self.audit.list(wanted, &before_id, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|event| event.id.as_str()));
         let events = found.items.into_iter().map(convert::event).collect();
         Ok(Response::new(ListEventsResponse { events, next_page_token }))

@@ -21,13 +21,15 @@ use super::{
     check_stream::{self, CheckStream},
     convert, page,
     prefetch_stream::{self, PrefetchStream},
-};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
-    public::list,
+    time,
 };
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
+        public::list,
+    },
+    clock::Clock,
     rules::{
         access::{Action, Actor},
         cache::{
@@ -36,10 +38,16 @@ use crate::{
         },
         cluster::node::Node,
     },
+    store::Store,
     usecases::{
-        Plane,
-        cache::purge::{PurgeOutcome, PurgeRequest, Scope},
+        Plane, access,
+        cache::{
+            self,
+            purge::{PurgeOutcome, PurgeRequest, Scope},
+            retention::Retention,
+        },
         jobs::schedule::no_schedule,
+        tags,
     },
 };
 
@@ -47,17 +55,23 @@ use crate::{
 const MAX_EVICTIONS: usize = 1000;
 
 /// The service.
-pub struct Cache(Arc<Plane>);
+#[derive(Clone)]
+pub struct Cache {
+    store: Store,
+    clock: Clock,
+    retention: Arc<Retention>,
+    jobs: Arc<Plane>,
+}
 
 impl Cache {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock, retention: Arc<Retention>, jobs: Arc<Plane>) -> Self {
+        Self { store, clock, retention, jobs }
     }
 
     /// What a purge is of, if the caller may purge that.
     async fn scope(&self, caller: &Actor, request: &PurgeCacheRequest) -> Result<Scope, Status> {
         if !request.all_groups {
-            let path = allow_on(&self.0, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
+            let path = allow_on(&self.store, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
             return Ok(Scope::Group(path));
         }
         allow(caller, Action::PurgeEverything)?;
@@ -78,13 +92,13 @@ fn eviction(eviction: Eviction<GroupRepository>) -> roadstead_proto::v1::Evictio
         tags: eviction.tags,
         digest: eviction.root.to_string(),
         bytes: eviction.bytes,
-        last_pulled_at: eviction.last_pulled_ms.map(convert::timestamp),
+        last_pulled_at: eviction.last_pulled_ms.map(time::timestamp),
         reason: reason.into(),
     }
 }
 
 fn unreached_node(node: Node) -> UnreachedNode {
-    UnreachedNode { name: node.name, last_heard_at: Some(convert::timestamp(node.heard_at_ms)) }
+    UnreachedNode { name: node.name, last_heard_at: Some(time::timestamp(node.heard_at_ms)) }
 }
 
 #[tonic::async_trait]
@@ -94,9 +108,9 @@ impl CacheService for Cache {
     async fn list_images(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::of_images(&path, request)?;
-        let page = self.0.images(&path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::images(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
         Ok(Response::new(ListImagesResponse {
@@ -108,9 +122,9 @@ impl CacheService for Cache {
     async fn list_tags(&self, request: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::of_tags(&path, request)?;
-        let page = self.0.tags(&path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::tags(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
         Ok(Response::new(ListTagsResponse { tags: page.items.into_iter().map(list::tag).collect(), next_page_token }))
@@ -122,9 +136,9 @@ impl CacheService for Cache {
     ) -> Result<Response<ListManifestsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_manifests(&path, request, self.0.clock.now_ms())?;
-        let page = self.0.manifests(&path, &listing).await.map_err(from_plane)?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_manifests(&path, request, self.clock.now_ms())?;
+        let page = cache::list::manifests(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|manifest| manifest.item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
         Ok(Response::new(ListManifestsResponse {
@@ -136,9 +150,9 @@ impl CacheService for Cache {
     async fn list_blobs(&self, request: Request<ListBlobsRequest>) -> Result<Response<ListBlobsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_blobs(&path, request, self.0.clock.now_ms())?;
-        let page = self.0.blobs(&path, &listing).await.map_err(from_plane)?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let (listing, list) = list::of_blobs(&path, request, self.clock.now_ms())?;
+        let page = cache::list::blobs(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
         Ok(Response::new(ListBlobsResponse {
@@ -153,17 +167,17 @@ impl CacheService for Cache {
     ) -> Result<Response<ListDailyUsageResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let days = list::days(request.days)?;
-        let days = self.0.daily_usage(&path, days).await.map_err(from_plane)?;
+        let days = cache::usage::daily(&self.store, &path, days, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(ListDailyUsageResponse { days: days.into_iter().map(list::day).collect() }))
     }
 
     async fn get_stats(&self, request: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
         let path =
-            allow_on(&self.0, &caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)
+            allow_on(&self.store, &caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)
                 .await?;
-        let (group, figures) = self.0.stats(&path).await.map_err(from_plane)?;
+        let (group, figures) = cache::stats::get(&self.store, &path).await.map_err(from_plane)?;
         Ok(Response::new(GetStatsResponse {
             images: figures.images,
             manifests: figures.manifests,
@@ -183,7 +197,7 @@ impl CacheService for Cache {
         if tag.is_some() && image.is_none() {
             return Err(invalid_field("tag", "needs image too: a tag belongs to an image"));
         }
-        let older_than = request.older_than.map(|age| convert::duration_ms("older_than", age)).transpose()?;
+        let older_than = request.older_than.map(|age| time::duration_ms("older_than", age)).transpose()?;
         let purge = PurgeRequest {
             image,
             tag: tag.map(|tag| tag.as_str().to_owned()),
@@ -193,8 +207,9 @@ impl CacheService for Cache {
             dry_run: request.dry_run,
         };
         // By itself: what is begun is done, whether or not the caller waits for it.
-        let plane = Arc::clone(&self.0);
-        let purging = tokio::spawn(async move { plane.purge(&caller, &scope, &purge).await }.in_current_span());
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let purging = async move { cache::purge::purge(&store, &clock, &caller, &scope, &purge).await };
+        let purging = tokio::spawn(purging.in_current_span());
         let PurgeOutcome { purged, groups, unreached } = purging
             .await
             .map_err(|_| Status::internal("the purge broke off; the log says why"))?
@@ -215,9 +230,9 @@ impl CacheService for Cache {
     ) -> Result<Response<ListTagHistoryResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
-        let found = self.0.tag_history(&path, &image, &tag).await.map_err(from_plane)?;
+        let found = tags::history::list(&self.store, &path, &image, &tag).await.map_err(from_plane)?;
         let sightings = found.into_iter().map(convert::sighting).collect();
         Ok(Response::new(ListTagHistoryResponse { sightings }))
     }
@@ -230,10 +245,10 @@ impl CacheService for Cache {
     ) -> Result<Response<ApplyRetentionResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         // By itself, as a purge is.
-        let plane = Arc::clone(&self.0);
-        let applying = async move { plane.apply_retention(&caller, &path, request.dry_run).await };
+        let retention = Arc::clone(&self.retention);
+        let applying = async move { retention.apply(&caller, &path, request.dry_run).await };
         let retained = tokio::spawn(applying.in_current_span())
             .await
             .map_err(|_| Status::internal("retention broke off; the log says why"))?
@@ -252,27 +267,34 @@ impl CacheService for Cache {
     ) -> Result<Response<Self::CheckCacheStream>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
-        let check = self.0.check_cache(&caller, &path, request.deep).await.map_err(from_plane)?;
-        Ok(Response::new(check_stream::stream(Arc::clone(&self.0), check)))
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let now_ms = self.clock.now_ms();
+        let check = cache::corruption::check(&self.store, &self.jobs, &caller, &path, request.deep, now_ms)
+            .await
+            .map_err(from_plane)?;
+        Ok(Response::new(check_stream::stream(self.store.clone(), check)))
     }
 
     async fn pin_tag(&self, request: Request<PinTagRequest>) -> Result<Response<PinTagResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
         let digest: Digest = parse("digest", &request.digest)?;
-        self.0.pin_tag(&caller, &path, &image, &tag, &digest).await.map_err(from_plane)?;
+        tags::history::pin(&self.store, &caller, &path, &image, &tag, &digest, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(PinTagResponse {}))
     }
 
     async fn unpin_tag(&self, request: Request<UnpinTagRequest>) -> Result<Response<UnpinTagResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
-        self.0.unpin_tag(&caller, &path, &image, &tag).await.map_err(from_plane)?;
+        tags::history::unpin(&self.store, &caller, &path, &image, &tag, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(UnpinTagResponse {}))
     }
 
@@ -282,10 +304,10 @@ impl CacheService for Cache {
     ) -> Result<Response<Self::PrefetchImageStream>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, reference) = image_reference(&request.image)?;
         let waiting =
-            self.0.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_plane)?;
+            self.jobs.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_plane)?;
         Ok(Response::new(prefetch_stream::stream(waiting)))
     }
 
@@ -295,14 +317,14 @@ impl CacheService for Cache {
     ) -> Result<Response<CreatePrefetchScheduleResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, reference) = image_reference(&request.image)?;
         let Reference::Tag(tag) = reference else {
             return Err(invalid_field("image", "a digest never changes: prefetch it once, or name a tag"));
         };
         let every = request.every.ok_or_else(|| invalid_field("every", "required: five minutes to 30 days"))?;
-        let every_ms = convert::duration_ms("every", every)?;
-        let made = self.0.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
+        let every_ms = time::duration_ms("every", every)?;
+        let made = self.jobs.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
         let schedule = made.map_err(from_plane)?;
         Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
     }
@@ -313,9 +335,9 @@ impl CacheService for Cache {
     ) -> Result<Response<ListPrefetchSchedulesResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.schedules(&path, &after, size).await.map_err(from_plane)?;
+        let found = self.jobs.schedules(&path, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|schedule| schedule.id.as_str()));
         let schedules = found.items.into_iter().map(convert::schedule).collect();
         Ok(Response::new(ListPrefetchSchedulesResponse { schedules, next_page_token }))
@@ -333,11 +355,11 @@ impl CacheService for Cache {
         }
         // One of another group looks like one that is not there.
         let missing = || from_plane(no_schedule(&id));
-        let schedule = self.0.schedule(&id).await.map_err(from_plane)?.ok_or_else(missing)?;
-        if self.0.authorize(&caller, Action::ChangeGroup, &schedule.group).await.is_err() {
+        let schedule = self.jobs.schedule(&id).await.map_err(from_plane)?.ok_or_else(missing)?;
+        if access::authorize(&self.store, &caller, Action::ChangeGroup, &schedule.group).await.is_err() {
             return Err(missing());
         }
-        self.0.delete_schedule(&caller, &id).await.map_err(from_plane)?;
+        self.jobs.delete_schedule(&caller, &id).await.map_err(from_plane)?;
         Ok(Response::new(DeletePrefetchScheduleResponse {}))
     }
 }

@@ -1,39 +1,40 @@
 //! A check of a group's content as a gRPC stream: what the node tells, and what was found wrong, until it is done. Dropping the
 //! stream (the caller is gone) gives the check up.
 
-use std::{collections::HashSet, pin::Pin, sync::Arc};
+use std::{collections::HashSet, pin::Pin};
 
 use roadstead_proto::{Digest, v1::CheckCacheResponse};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 
-use crate::api::{
-    errors::{self, from_plane},
-    node::stored,
-};
 use crate::{
+    api::{
+        errors::{self, from_plane},
+        public::convert,
+    },
     jobs::{CheckProgress, Report},
-    usecases::{Plane, cache::corruption::Check},
+    store::Store,
+    usecases::cache::{self, corruption::Check},
 };
 
 /// The stream.
 pub type CheckStream = Pin<Box<dyn Stream<Item = Result<CheckCacheResponse, Status>> + Send>>;
 
 /// What the caller is told of a check.
-pub fn stream(plane: Arc<Plane>, check: Check) -> CheckStream {
+pub fn stream(store: Store, check: Check) -> CheckStream {
     let (sender, told) = mpsc::channel(1);
     tokio::spawn(async move {
         // Ends at once when the caller is gone, and the job with it.
         tokio::select! {
             () = sender.closed() => {}
-            () = tell(&plane, check, &sender) => {}
+            () = tell(&store, check, &sender) => {}
         }
     });
     Box::pin(ReceiverStream::new(told))
 }
 
-async fn tell(plane: &Plane, mut check: Check, sender: &mpsc::Sender<Result<CheckCacheResponse, Status>>) {
+async fn tell(store: &Store, mut check: Check, sender: &mpsc::Sender<Result<CheckCacheResponse, Status>>) {
     let mut listed = HashSet::new();
     loop {
         let (progress, done) = match check.waiting.next().await {
@@ -45,7 +46,7 @@ async fn tell(plane: &Plane, mut check: Check, sender: &mpsc::Sender<Result<Chec
             }
         };
         let told = match progress {
-            Ok(progress) => response(plane, &check, progress, done, &mut listed).await,
+            Ok(progress) => response(store, &check, progress, done, &mut listed).await,
             Err(status) => Err(status),
         };
         let done = done || told.is_err();
@@ -57,15 +58,15 @@ async fn tell(plane: &Plane, mut check: Check, sender: &mpsc::Sender<Result<Chec
 
 /// What is found wrong is in the database before the node says how far it is.
 async fn response(
-    plane: &Plane,
+    store: &Store,
     check: &Check,
     progress: CheckProgress,
     done: bool,
     listed: &mut HashSet<Digest>,
 ) -> Result<CheckCacheResponse, Status> {
-    let mut damages = plane.damages(&check.group_id, check.began_ms).await.map_err(from_plane)?;
+    let mut damages = cache::corruption::since(store, &check.group_id, check.began_ms).await.map_err(from_plane)?;
     damages.retain(|damage| listed.insert(damage.noticed.digest));
     let CheckProgress { total, checked, read_bytes } = progress;
-    let damages = damages.into_iter().map(stored::damage).collect();
+    let damages = damages.into_iter().map(convert::damage).collect();
     Ok(CheckCacheResponse { total, checked, read_bytes, damages, done })
 }

@@ -7,22 +7,25 @@ use roadstead_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, from_plane},
-};
+use super::{page, time};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, from_plane},
+    },
     rules::{access::Action, cluster::node},
-    usecases::{Plane, cluster::node::ListedNode},
+    usecases::cluster::node::{ListedNode, NodeRegistry},
 };
 
 /// The service.
-pub struct Cluster(Arc<Plane>);
+#[derive(Clone)]
+pub struct Cluster {
+    nodes: Arc<NodeRegistry>,
+}
 
 impl Cluster {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(nodes: Arc<NodeRegistry>) -> Self {
+        Self { nodes }
     }
 }
 
@@ -32,7 +35,7 @@ impl ClusterService for Cluster {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.nodes(&after, size).await.map_err(from_plane)?;
+        let found = self.nodes.list(&after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|listed| listed.node.id.as_str()));
         let nodes = found.items.into_iter().map(shown).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
@@ -53,8 +56,8 @@ fn shown(listed: ListedNode) -> Node {
         version: node.version,
         state: state.into(),
         // A node that has begun to watch and has not reported yet has not said when it started.
-        started_at: (node.started_at_ms > 0).then(|| convert::timestamp(node.started_at_ms)),
-        last_heard_at: Some(convert::timestamp(node.heard_at_ms)),
+        started_at: (node.started_at_ms > 0).then(|| time::timestamp(node.started_at_ms)),
+        last_heard_at: Some(time::timestamp(node.heard_at_ms)),
         applied_revision: node.applied_revision,
         revisions_behind,
         fills: figures.fills,

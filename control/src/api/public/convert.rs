@@ -1,21 +1,17 @@
 //! Messages of `roadstead.v1` to and from the plane's own words.
 
-use std::time::Duration;
-
-use prost_types::Timestamp;
 use roadstead_proto::{GroupPath, UpstreamHost, v1};
 
-use crate::api::{
-    errors::{invalid_field, parse},
-    public::tag_settings,
-};
+use super::time::{duration, timestamp};
 use crate::{
+    api::{
+        errors::{invalid_field, parse},
+        public::tag_settings,
+    },
     oidc::Trust,
-    rules::audit::{Event, Outcome},
-    store::identity::oidc::StoredIssuer,
-};
-use crate::{
     rules::{
+        audit::{Event, Outcome},
+        cache::corruption::{Damage, DamageKind},
         groups::{
             group::{Group, Visibility},
             member::{Member, Role},
@@ -31,25 +27,9 @@ use crate::{
             upstream::Upstream,
         },
     },
+    store::identity::oidc::StoredIssuer,
     usecases::tags::history::TagSighting,
 };
-
-pub fn timestamp(ms: i64) -> Timestamp {
-    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
-    Timestamp { seconds: ms.div_euclid(1000), nanos }
-}
-
-/// A duration of a request, in milliseconds.
-pub fn duration_ms(field: &str, duration: prost_types::Duration) -> Result<i64, tonic::Status> {
-    let bad = || invalid_field(field, "must be a duration that is not negative");
-    let duration = Duration::try_from(duration).map_err(|_| bad())?;
-    i64::try_from(duration.as_millis()).map_err(|_| bad())
-}
-
-pub fn duration(ms: i64) -> prost_types::Duration {
-    let nanos = i32::try_from(ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
-    prost_types::Duration { seconds: ms.div_euclid(1000), nanos }
-}
 
 /// A visibility of a request; `None` if nothing is said.
 pub fn visibility(value: i32) -> Result<Option<Visibility>, tonic::Status> {
@@ -276,5 +256,22 @@ pub fn status(host: String, username: String, status: Status) -> v1::UpstreamSta
         paused_until: known(status.paused_until_ms),
         limits: status.limits.into_iter().map(limit).collect(),
         spent: status.spent.into_iter().map(spent).collect(),
+    }
+}
+
+pub fn damage(damage: Damage) -> v1::Damage {
+    let kind = match damage.noticed.kind {
+        DamageKind::Missing => v1::DamageKind::Missing,
+        DamageKind::Size => v1::DamageKind::Size,
+        DamageKind::Digest => v1::DamageKind::Digest,
+    };
+    v1::Damage {
+        images: damage.images,
+        digest: damage.noticed.digest.to_string(),
+        kind: kind.into(),
+        size_bytes: damage.size_bytes,
+        found_bytes: damage.noticed.found_bytes,
+        noticed_at: Some(timestamp(damage.noticed_at_ms)),
+        healed_at: damage.healed_at_ms.map(timestamp),
     }
 }

@@ -1,6 +1,6 @@
 //! `roadstead.v1.GroupService`.
 
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 use roadstead_proto::{
     GroupPath, InvalidImagePattern, UpstreamHost,
@@ -13,40 +13,46 @@ use roadstead_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{Wrong, allow, allow_on, from_plane, invalid, invalid_field, parse},
-    public::tag_settings,
-    refused_changes,
-};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{Wrong, allow, allow_on, from_plane, invalid, invalid_field, parse},
+        public::tag_settings,
+        refused_changes,
+    },
+    clock::Clock,
     rules::{
         access::{Action, Actor},
         groups::group::{self, GroupChange, GroupSettings},
         violation::Violation,
     },
-    usecases::Plane,
+    store::Store,
+    usecases::{access, groups},
 };
 
 /// The service.
-pub struct Groups(Arc<Plane>);
+#[derive(Clone)]
+pub struct Groups {
+    store: Store,
+    clock: Clock,
+}
 
 impl Groups {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
     }
 
     /// Whether the caller may create a group there: whoever owns the group above, otherwise administrators.
     async fn may_be_created(&self, caller: &Actor, path: &GroupPath) -> Result<(), Status> {
         match group::parent(path) {
-            Some(parent) => self.0.authorize(caller, Action::OwnGroup, &parent).await.map_err(from_plane),
+            Some(parent) => access::authorize(&self.store, caller, Action::OwnGroup, &parent).await.map_err(from_plane),
             None => allow(caller, Action::Administer),
         }
     }
 
     /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create one.
     async fn may_be_renamed(&self, caller: &Actor, path: &GroupPath, new_path: &str) -> Result<GroupPath, Status> {
-        self.0.authorize(caller, Action::OwnGroup, path).await.map_err(from_plane)?;
+        access::authorize(&self.store, caller, Action::OwnGroup, path).await.map_err(from_plane)?;
         let to: GroupPath = parse("new_path", new_path)?;
         if group::parent(&to) != group::parent(path) {
             self.may_be_created(caller, &to).await?;
@@ -106,13 +112,16 @@ impl GroupService for Groups {
         let settings = GroupSettings::new(upstreams).with(change);
         wrong.finish()?;
         let Some(path) = path else { return Err(invalid_field("path", "required")) };
-        let group = self.0.create_group(&caller, path, settings).await.map_err(from_plane)?;
+        let group = groups::group::create(&self.store, &caller, path, settings, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
-        let path = allow_on(&self.0, &caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path).await?;
-        let group = self.0.group(&path).await.map_err(from_plane)?;
+        let path =
+            allow_on(&self.store, &caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path).await?;
+        let group = groups::group::get(&self.store, &path).await.map_err(from_plane)?;
         Ok(Response::new(GetGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -121,7 +130,8 @@ impl GroupService for Groups {
         allow(&caller, Action::ReadGroup)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.groups(&caller.principal.reach(), &after, size).await.map_err(from_plane)?;
+        let found =
+            groups::group::list(&self.store, &caller.principal.reach(), &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|group| group.path.as_str()));
         let groups = found.items.into_iter().map(convert::group).collect();
         Ok(Response::new(ListGroupsResponse { groups, next_page_token }))
@@ -133,7 +143,7 @@ impl GroupService for Groups {
     ) -> Result<Response<UpdateGroupResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "path", &request.path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "path", &request.path).await?;
         let mut wrong = Wrong::default();
         let etag = wrong.note(convert::etag(&request.etag)).flatten();
         let visibility = request.visibility.and_then(|value| {
@@ -172,7 +182,9 @@ impl GroupService for Groups {
             Some(new_path) => Some(self.may_be_renamed(&caller, &path, new_path).await?),
             None => None,
         };
-        let group = self.0.update_group(&caller, &path, etag, change, new_path).await.map_err(from_plane)?;
+        let group = groups::group::update(&self.store, &caller, &path, etag, change, new_path, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -181,8 +193,9 @@ impl GroupService for Groups {
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
         let caller = caller(&request)?;
-        let path = allow_on(&self.0, &caller, Action::OwnGroup, "path", &request.get_ref().path).await?;
-        let links = self.0.delete_group(&caller, &path).await.map_err(from_plane)?;
+        let path = allow_on(&self.store, &caller, Action::OwnGroup, "path", &request.get_ref().path).await?;
+        let links =
+            groups::group::delete(&self.store, &caller, &path, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(DeleteGroupResponse { links: i64::try_from(links).unwrap_or(i64::MAX) }))
     }
 
@@ -191,8 +204,8 @@ impl GroupService for Groups {
         request: Request<GetImagePrefixRequest>,
     ) -> Result<Response<GetImagePrefixResponse>, Status> {
         let caller = caller(&request)?;
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "path", &request.get_ref().path).await?;
-        let prefix = self.0.image_prefix(&path).await.map_err(from_plane)?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "path", &request.get_ref().path).await?;
+        let prefix = groups::image_prefix::get(&self.store, &path).await.map_err(from_plane)?;
         Ok(Response::new(GetImagePrefixResponse {
             registry_url: prefix.registry_url,
             server: prefix.server,

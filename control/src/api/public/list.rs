@@ -7,11 +7,11 @@ use roadstead_proto::{Algorithm, Digest, GroupPath, v1};
 use tonic::Status;
 
 use super::{
-    convert::{duration_ms, timestamp},
     page,
+    time::{duration_ms, timestamp},
 };
-use crate::api::errors::{invalid_field, parse_optional};
 use crate::{
+    api::errors::{invalid_field, parse_optional},
     store::cache::list::{BlobItem, ImageItem, Order, Position, TagItem},
     usecases::cache::{
         list::{CachedManifest, Listing, tag_pattern},

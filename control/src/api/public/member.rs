@@ -1,7 +1,5 @@
 //! `roadstead.v1.MemberService`.
 
-use std::sync::Arc;
-
 use roadstead_proto::v1::{
     ListMembersRequest, ListMembersResponse, RemoveMemberRequest, RemoveMemberResponse, SetMemberRequest,
     SetMemberResponse, member_service_server::MemberService,
@@ -9,21 +7,27 @@ use roadstead_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow_on, from_plane, invalid_field, parse},
-};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow_on, from_plane, invalid_field, parse},
+    },
+    clock::Clock,
     rules::{access::Action, identity::user::UserName},
-    usecases::Plane,
+    store::Store,
+    usecases::groups,
 };
 
 /// The service.
-pub struct Members(Arc<Plane>);
+#[derive(Clone)]
+pub struct Members {
+    store: Store,
+    clock: Clock,
+}
 
 impl Members {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
     }
 }
 
@@ -32,11 +36,13 @@ impl MemberService for Members {
     async fn set_member(&self, request: Request<SetMemberRequest>) -> Result<Response<SetMemberResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
         let name: UserName = parse("user", &request.user)?;
         let role = convert::role_in(request.role)?
             .ok_or_else(|| invalid_field("role", "required: guest, maintainer or owner"))?;
-        let member = self.0.set_member(&caller, &path, &name, role).await.map_err(from_plane)?;
+        let member = groups::member::set(&self.store, &caller, &path, &name, role, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(SetMemberResponse { member: Some(convert::member(member)) }))
     }
 
@@ -46,11 +52,11 @@ impl MemberService for Members {
     ) -> Result<Response<ListMembersResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
         // Neither a user's name nor a path holds a line break.
         let after = after.split_once('\n').unwrap_or_default();
-        let found = self.0.members(&path, after, size).await.map_err(from_plane)?;
+        let found = groups::member::list(&self.store, &path, after, size).await.map_err(from_plane)?;
         let last = found.items.last().map(|member| format!("{}\n{}", member.user, member.group));
         let next_page_token = page::next(found.more, last.as_deref());
         let members = found.items.into_iter().map(convert::member).collect();
@@ -63,9 +69,9 @@ impl MemberService for Members {
     ) -> Result<Response<RemoveMemberResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
         let name: UserName = parse("user", &request.user)?;
-        self.0.remove_member(&caller, &path, &name).await.map_err(from_plane)?;
+        groups::member::remove(&self.store, &caller, &path, &name, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(RemoveMemberResponse {}))
     }
 }

@@ -10,22 +10,29 @@ use roadstead_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, allow_on, from_plane, invalid_field, parse},
-};
 use crate::{
-    oidc::{ClaimRule, NewTrust},
+    api::{
+        authenticate::caller,
+        errors::{allow, allow_on, from_plane, invalid_field, parse},
+    },
+    clock::Clock,
+    oidc::{ClaimRule, KeyCache, NewTrust},
     rules::access::Action,
-    usecases::Plane,
+    store::Store,
+    usecases::identity,
 };
 
 /// The service.
-pub struct Oidc(Arc<Plane>);
+#[derive(Clone)]
+pub struct Oidc {
+    store: Store,
+    clock: Clock,
+    issuer_keys: Arc<KeyCache>,
+}
 
 impl Oidc {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock, issuer_keys: Arc<KeyCache>) -> Self {
+        Self { store, clock, issuer_keys }
     }
 }
 
@@ -35,7 +42,8 @@ impl OidcService for Oidc {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let url = parse("url", &request.get_ref().url)?;
-        let issuer = self.0.add_issuer(&caller, &url).await.map_err(from_plane)?;
+        let issuer =
+            identity::oidc::add_issuer(&self.store, &caller, &url, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(AddIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
     }
 
@@ -46,7 +54,7 @@ impl OidcService for Oidc {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.issuers(&after, size).await.map_err(from_plane)?;
+        let found = identity::oidc::list_issuers(&self.store, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|issuer| issuer.url.as_str()));
         let issuers = found.items.into_iter().map(convert::issuer).collect();
         Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
@@ -58,7 +66,15 @@ impl OidcService for Oidc {
     ) -> Result<Response<RemoveIssuerResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
-        self.0.remove_issuer(&caller, &request.get_ref().url).await.map_err(from_plane)?;
+        identity::oidc::remove_issuer(
+            &self.store,
+            &self.issuer_keys,
+            &caller,
+            &request.get_ref().url,
+            self.clock.now_ms(),
+        )
+        .await
+        .map_err(from_plane)?;
         Ok(Response::new(RemoveIssuerResponse {}))
     }
 
@@ -68,21 +84,22 @@ impl OidcService for Oidc {
     ) -> Result<Response<CreateTrustResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let group = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let group = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let issuer = parse("issuer", &request.issuer)?;
         let rule = |rule: roadstead_proto::v1::ClaimRule| ClaimRule { claim: rule.claim, pattern: rule.pattern };
         let claims = request.claims.into_iter().map(rule).collect();
         let new = NewTrust { group, issuer, audience: request.audience, claims };
-        let trust = self.0.create_trust(&caller, new).await.map_err(from_plane)?;
+        let trust =
+            identity::oidc::create_trust(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))
     }
 
     async fn list_trusts(&self, request: Request<ListTrustsRequest>) -> Result<Response<ListTrustsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.trusts(&path, &after, size).await.map_err(from_plane)?;
+        let found = identity::oidc::list_trusts(&self.store, &path, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|trust| trust.id.as_str()));
         let trusts = found.items.into_iter().map(convert::trust).collect();
         Ok(Response::new(ListTrustsResponse { trusts, next_page_token }))
@@ -98,7 +115,7 @@ impl OidcService for Oidc {
         if id.is_empty() {
             return Err(invalid_field("id", "required: the id of a trust, as `oidc trust list` shows it"));
         }
-        self.0.delete_trust(&caller, id).await.map_err(from_plane)?;
+        identity::oidc::delete_trust(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(DeleteTrustResponse {}))
     }
 }

@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 
-use crate::api::errors;
-use crate::jobs::{JobHandle, Progress, Report};
+use crate::{
+    api::errors,
+    jobs::{JobHandle, Progress, Report},
+};
 
 /// The stream.
 pub type PrefetchStream = Pin<Box<dyn Stream<Item = Result<PrefetchImageResponse, Status>> + Send>>;

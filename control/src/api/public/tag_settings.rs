@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use roadstead_proto::{InvalidImagePattern, v1};
 
-use super::convert;
+use super::time;
 use crate::rules::{
     tags::settings::{MissingTag, TagRule},
     violation::Violation,
@@ -33,7 +33,7 @@ pub fn missing(missing: Option<MissingTag>) -> i32 {
 
 /// A duration in milliseconds; `None` if nothing is said.
 pub fn duration_in(field: &str, value: Option<prost_types::Duration>, found: &mut Vec<Violation>) -> Option<i64> {
-    let ms = convert::duration_ms(field, value?);
+    let ms = time::duration_ms(field, value?);
     if ms.is_err() {
         found.push(Violation::new(field, "must be a duration that is not negative"));
     }
@@ -86,9 +86,9 @@ pub fn rules_in(rules: Vec<v1::TagRule>, found: &mut Vec<Violation>) -> Vec<TagR
 pub fn rule(rule: &TagRule) -> v1::TagRule {
     v1::TagRule {
         pattern: rule.pattern.to_string(),
-        max_age: rule.max_age_ms.map(convert::duration),
-        max_stale: rule.max_stale_ms.map(convert::duration),
-        cooldown: rule.cooldown_ms.map(convert::duration),
+        max_age: rule.max_age_ms.map(time::duration),
+        max_stale: rule.max_stale_ms.map(time::duration),
+        cooldown: rule.cooldown_ms.map(time::duration),
         missing_tag: missing(rule.missing_tag),
         immutable: rule.immutable,
     }

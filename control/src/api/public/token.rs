@@ -1,7 +1,5 @@
 //! `roadstead.v1.TokenService`.
 
-use std::sync::Arc;
-
 use roadstead_proto::v1::{
     self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, ListTokensRequest,
     ListTokensResponse, RevokeTokenRequest, RevokeTokenResponse, create_token_request::Owner,
@@ -10,28 +8,34 @@ use roadstead_proto::v1::{
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, allow_on, from_plane, invalid_field, parse},
-};
+use super::{convert, page, time};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, allow_on, from_plane, invalid_field, parse},
+    },
+    clock::Clock,
     rules::{
         access::{Action, Actor},
         identity::token::{DEFAULT_JOB_LIFETIME_MS, NewToken, TokenOwner},
     },
-    usecases::{Plane, identity::token::TokensOf},
+    store::Store,
+    usecases::identity::{self, token::TokensOf},
 };
 
 /// What a job token is called if nothing is said.
 const JOB_NAME: &str = "job";
 
 /// The service.
-pub struct Tokens(Arc<Plane>);
+#[derive(Clone)]
+pub struct Tokens {
+    store: Store,
+    clock: Clock,
+}
 
 impl Tokens {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
     }
 
     /// Whose token is asked for; refuses callers who could make none there before anything else of the request is
@@ -51,7 +55,7 @@ impl Tokens {
         }
         match &request.owner {
             Some(Owner::GroupPath(path)) => {
-                let path = allow_on(&self.0, caller, Action::ChangeGroup, "group_path", path).await?;
+                let path = allow_on(&self.store, caller, Action::ChangeGroup, "group_path", path).await?;
                 fits(&[v1::TokenKind::Group, v1::TokenKind::GroupAccess, v1::TokenKind::Service])?;
                 Ok(match kind {
                     v1::TokenKind::GroupAccess => {
@@ -95,14 +99,15 @@ impl TokenService for Tokens {
         allow(&caller, Action::ChangeGroup)?;
         let request = request.into_inner();
         let owner = self.owner(&caller, &request).await?;
-        let lifetime_ms = request.expires_in.map(|age| convert::duration_ms("expires_in", age)).transpose()?;
+        let lifetime_ms = request.expires_in.map(|age| time::duration_ms("expires_in", age)).transpose()?;
         let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
-        let (token, secret) = self.0.create_token(&caller, new).await.map_err(from_plane)?;
+        let (token, secret) =
+            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(CreateTokenResponse {
             id: token.id,
             username: token.username,
             token: secret.expose_secret().to_owned(),
-            expires_at: token.expires_at_ms.map(convert::timestamp),
+            expires_at: token.expires_at_ms.map(time::timestamp),
         }))
     }
 
@@ -112,19 +117,20 @@ impl TokenService for Tokens {
     ) -> Result<Response<CreateJobTokenResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let lifetime_ms = match request.expires_in {
-            Some(age) => convert::duration_ms("expires_in", age)?,
+            Some(age) => time::duration_ms("expires_in", age)?,
             None => DEFAULT_JOB_LIFETIME_MS,
         };
         let name = if request.name.is_empty() { JOB_NAME.to_owned() } else { request.name };
         let new = NewToken { owner: TokenOwner::Job(path), name, scopes: Vec::new(), lifetime_ms: Some(lifetime_ms) };
-        let (token, secret) = self.0.create_token(&caller, new).await.map_err(from_plane)?;
+        let (token, secret) =
+            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(CreateJobTokenResponse {
             id: token.id,
             username: token.username,
             token: secret.expose_secret().to_owned(),
-            expires_at: token.expires_at_ms.map(convert::timestamp),
+            expires_at: token.expires_at_ms.map(time::timestamp),
         }))
     }
 
@@ -147,7 +153,7 @@ impl TokenService for Tokens {
             }
         };
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.tokens(&caller, &of, &after, size).await.map_err(from_plane)?;
+        let found = identity::token::list(&self.store, &caller, &of, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|token| token.id.as_str()));
         let tokens = found.items.into_iter().map(convert::token).collect();
         Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
@@ -163,7 +169,7 @@ impl TokenService for Tokens {
         if id.is_empty() {
             return Err(invalid_field("id", "required: the id of a token, as `token list` shows it"));
         }
-        self.0.revoke_token(&caller, &id).await.map_err(from_plane)?;
+        identity::token::revoke(&self.store, &caller, &id, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(RevokeTokenResponse {}))
     }
 }

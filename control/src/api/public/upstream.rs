@@ -13,22 +13,37 @@ use roadstead_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, allow_on, from_plane, parse},
-};
+use super::{convert, page, time};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, allow_on, from_plane, parse},
+    },
+    auth::seal::Sealer,
+    clock::Clock,
     rules::{access::Action, upstreams::upstream::UpstreamRequest},
-    usecases::Plane,
+    store::Store,
+    usecases::{
+        Plane,
+        upstreams::{
+            self,
+            credential::{self, NewCredential},
+        },
+    },
 };
 
 /// The service.
-pub struct Upstreams(Arc<Plane>);
+#[derive(Clone)]
+pub struct Upstreams {
+    store: Store,
+    clock: Clock,
+    sealer: Arc<Sealer>,
+    jobs: Arc<Plane>,
+}
 
 impl Upstreams {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>, jobs: Arc<Plane>) -> Self {
+        Self { store, clock, sealer, jobs }
     }
 }
 
@@ -49,7 +64,8 @@ impl UpstreamService for Upstreams {
             redirect_hosts: &request.redirect_hosts,
             reserve_percent: request.reserve_percent.map(i64::from),
         };
-        let upstream = self.0.set_upstream(&caller, asked).await.map_err(from_plane)?;
+        let upstream =
+            upstreams::upstream::set(&self.store, &caller, asked, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }
 
@@ -60,7 +76,7 @@ impl UpstreamService for Upstreams {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.upstreams(&after, size).await.map_err(from_plane)?;
+        let found = upstreams::upstream::list(&self.store, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|upstream| upstream.host.as_str()));
         let upstreams = found.items.into_iter().map(convert::upstream).collect();
         Ok(Response::new(ListUpstreamsResponse { upstreams, next_page_token }))
@@ -73,7 +89,7 @@ impl UpstreamService for Upstreams {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let host: UpstreamHost = parse("host", &request.get_ref().host)?;
-        self.0.delete_upstream(&caller, &host).await.map_err(from_plane)?;
+        upstreams::upstream::delete(&self.store, &caller, &host, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(DeleteUpstreamResponse {}))
     }
 
@@ -83,18 +99,23 @@ impl UpstreamService for Upstreams {
     ) -> Result<Response<SetCredentialResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
-        let password = request.password.into();
-        let (username, verify) = (&request.username, !request.skip_verification);
-        let updated_at_ms =
-            self.0.set_credential(&caller, &path, &host, username, &password, verify).await.map_err(from_plane)?;
+        let given = NewCredential {
+            host: host.clone(),
+            username: request.username.clone(),
+            password: request.password.into(),
+            verify: !request.skip_verification,
+        };
+        let now_ms = self.clock.now_ms();
+        let set = credential::set(&self.store, &self.sealer, &self.jobs, &caller, &path, given, now_ms);
+        let updated_at_ms = set.await.map_err(from_plane)?;
         Ok(Response::new(SetCredentialResponse {
             credential: Some(UpstreamCredential {
                 group_path: path.to_string(),
                 host: host.to_string(),
                 username: request.username,
-                updated_at: Some(convert::timestamp(updated_at_ms)),
+                updated_at: Some(time::timestamp(updated_at_ms)),
             }),
         }))
     }
@@ -105,9 +126,9 @@ impl UpstreamService for Upstreams {
     ) -> Result<Response<DeleteCredentialResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let path = allow_on(&self.0, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
-        self.0.delete_credential(&caller, &path, &host).await.map_err(from_plane)?;
+        credential::delete(&self.store, &caller, &path, &host, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(DeleteCredentialResponse {}))
     }
 
@@ -121,9 +142,11 @@ impl UpstreamService for Upstreams {
             allow(&caller, Action::Administer)?;
             None
         } else {
-            Some(allow_on(&self.0, &caller, Action::ReadGroup, "group_path", &group_path).await?)
+            Some(allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &group_path).await?)
         };
-        let found = self.0.upstream_statuses(group.as_ref()).await.map_err(from_plane)?;
+        let found = upstreams::report::list_statuses(&self.store, group.as_ref(), self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         let statuses = found.into_iter().map(|((host, username), found)| convert::status(host, username, found));
         Ok(Response::new(ListUpstreamStatusesResponse { statuses: statuses.collect() }))
     }

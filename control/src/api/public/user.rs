@@ -9,24 +9,32 @@ use roadstead_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{convert, page};
-use crate::api::{
-    authenticate::caller,
-    errors::{allow, from_plane, parse},
-};
 use crate::{
+    api::{
+        authenticate::caller,
+        errors::{allow, from_plane, parse},
+    },
+    auth::password::Passwords,
+    clock::Clock,
     rules::{
         access::Action,
         identity::user::{NewUser, UserChange, UserName},
     },
-    usecases::Plane,
+    store::Store,
+    usecases::identity,
 };
 
 /// The service.
-pub struct Users(Arc<Plane>);
+#[derive(Clone)]
+pub struct Users {
+    store: Store,
+    clock: Clock,
+    passwords: Arc<Passwords>,
+}
 
 impl Users {
-    pub fn new(plane: Arc<Plane>) -> Self {
-        Self(plane)
+    pub fn new(store: Store, clock: Clock, passwords: Arc<Passwords>) -> Self {
+        Self { store, clock, passwords }
     }
 }
 
@@ -37,7 +45,9 @@ impl UserService for Users {
         allow(&caller, Action::Administer)?;
         let request = request.into_inner();
         let new = NewUser { name: request.name, password: request.password.into(), admin: request.admin };
-        let user = self.0.create_user(&caller, new).await.map_err(from_plane)?;
+        let user = identity::user::create(&self.store, &self.passwords, &caller, new, self.clock.now_ms())
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(CreateUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -45,7 +55,7 @@ impl UserService for Users {
         let caller = caller(&request)?;
         allow(&caller, Action::ReadSelf)?;
         let name: UserName = parse("name", &request.get_ref().name)?;
-        let user = self.0.user(&caller, &name).await.map_err(from_plane)?;
+        let user = identity::user::get(&self.store, &caller, &name).await.map_err(from_plane)?;
         Ok(Response::new(GetUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -53,7 +63,7 @@ impl UserService for Users {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
         let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
-        let found = self.0.users(&after, size).await.map_err(from_plane)?;
+        let found = identity::user::list(&self.store, &after, size).await.map_err(from_plane)?;
         let next_page_token = page::next(found.more, found.items.last().map(|user| user.name.as_str()));
         let users = found.items.into_iter().map(convert::user).collect();
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
@@ -67,7 +77,10 @@ impl UserService for Users {
         let etag = convert::etag(&request.etag)?;
         let change =
             UserChange { password: request.password.map(Into::into), admin: request.admin, disabled: request.disabled };
-        let user = self.0.update_user(&caller, &name, etag, change).await.map_err(from_plane)?;
+        let user =
+            identity::user::update(&self.store, &self.passwords, &caller, &name, etag, change, self.clock.now_ms())
+                .await
+                .map_err(from_plane)?;
         Ok(Response::new(UpdateUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -75,7 +88,7 @@ impl UserService for Users {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let name: UserName = parse("name", &request.get_ref().name)?;
-        self.0.delete_user(&caller, &name).await.map_err(from_plane)?;
+        identity::user::delete(&self.store, &caller, &name, self.clock.now_ms()).await.map_err(from_plane)?;
         Ok(Response::new(DeleteUserResponse {}))
     }
 }

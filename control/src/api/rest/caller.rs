@@ -5,15 +5,14 @@ use http::{HeaderName, header::AUTHORIZATION};
 use tonic::Status;
 
 use super::refusal;
+use crate::api::authenticate::REST_PREFIX;
 
-/// What all routes of the shim begin with.
-pub const PREFIX: &str = "/api/";
 /// GitLab's header for a token.
 const PRIVATE_TOKEN: HeaderName = HeaderName::from_static("private-token");
 
 /// Takes `PRIVATE-TOKEN` for a bearer token, and turns a refusal in gRPC's form into JSON.
 pub async fn tell(mut request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with(PREFIX) {
+    if !request.uri().path().starts_with(REST_PREFIX) {
         return next.run(request).await;
     }
     if let Some(token) = request.headers_mut().remove(PRIVATE_TOKEN)

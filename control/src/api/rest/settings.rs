@@ -25,6 +25,7 @@ use crate::{
         access::{Action, Actor},
         groups::group::RETENTION_MS,
     },
+    usecases::{groups, upstreams},
 };
 
 /// The upstream that `identity` and `secret` are for: GitLab knows no other.
@@ -152,11 +153,11 @@ pub async fn change(
 }
 
 async fn settings(shim: &Shim, actor: &Actor, path: &str) -> Result<Settings, Status> {
-    let plane = &shim.0.plane;
-    let path = allow_on(plane, actor, Action::ReviewGroup, "id", path).await?;
-    let group = plane.group(&path).await.map_err(from_plane)?;
+    let store = &shim.0.store;
+    let path = allow_on(store, actor, Action::ReviewGroup, "id", path).await?;
+    let group = groups::group::get(store, &path).await.map_err(from_plane)?;
     let hub = DOCKER_HUB.parse().map_err(|_| Status::internal("docker.io is no upstream"))?;
-    let identity = plane.credential_username(&group.id, &hub).await.map_err(from_plane)?;
+    let identity = upstreams::credential::username(store, &group.id, &hub).await.map_err(from_plane)?;
     // Rounded up: what is kept for an hour is not kept for no day at all.
     let days = group.settings.retention_ms.div_euclid(DAY_MS) + i64::from(group.settings.retention_ms % DAY_MS > 0);
     Ok(Settings {

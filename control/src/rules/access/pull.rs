@@ -6,15 +6,12 @@
 
 use roadstead_proto::GroupPath;
 
-use crate::{
-    oidc::{KeysUnavailable, OidcRefused},
-    rules::{
-        groups::{
-            group::{self, Visibility},
-            member::Role,
-        },
-        identity::{login_throttle::TooManyFailures, token::Scope},
+use crate::rules::{
+    groups::{
+        group::{self, Visibility},
+        member::Role,
     },
+    identity::{login_throttle::TooManyFailures, token::Scope},
 };
 
 /// Who signs in. Wrong, expired and revoked credentials are all [`Identity::Unknown`].
@@ -103,14 +100,14 @@ pub enum PullRefused {
     )]
     WrongCredentials,
     /// An ID token is no good.
-    #[error(transparent)]
-    Oidc(#[from] OidcRefused),
+    #[error("{0}")]
+    IdToken(String),
     /// Nothing was looked at: too many failures before.
     #[error(transparent)]
     TooManyFailures(#[from] TooManyFailures),
-    /// Whether an ID token is good cannot be told now.
-    #[error(transparent)]
-    Keys(#[from] KeysUnavailable),
+    /// The issuer's keys are unavailable, so that an ID token cannot be checked now.
+    #[error("{0}")]
+    IssuerUnavailable(String),
     /// Credentials are needed.
     #[error("sign in first: `docker login` with a user's name and password or a token")]
     SignInNeeded,

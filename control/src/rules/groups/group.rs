@@ -6,12 +6,13 @@ use roadstead_proto::{GroupPath, ImagePattern, InvalidGroupPath, UpstreamHost};
 
 use crate::rules::{
     cache::retention::TagPattern,
-    tags::settings::{ImageRules, MAX_PATTERNS, MissingTag, TagRule, TagSettings},
+    tags::{
+        limits::{MAX_MAX_AGE_MS, MAX_PATTERNS},
+        settings::{ImageRules, MissingTag, TagRule, TagSettings},
+    },
     violation::Violation,
 };
 
-/// Longest time that a tag may be served without asking upstream, in milliseconds: 30 days.
-pub const MAX_MAX_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long links may be kept without a pull, in milliseconds: a day to ten years.
 pub const RETENTION_MS: std::ops::RangeInclusive<i64> = 24 * 3600 * 1000..=3650 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.

@@ -16,9 +16,9 @@ mod facts;
 
 use roadstead_proto::Digest;
 
-use crate::rules::tags::settings::MAX_MAX_STALE_MS;
+use crate::rules::tags::limits::MAX_MAX_STALE_MS;
 
-pub use self::facts::{Outcome, Pin, Sighting, TagFacts, TagPolicy, TagRecord, UpstreamState};
+pub use self::facts::{Outcome, Pin, Sighting, TagFacts, TagPolicy, TagRecord, UpstreamSaid, UpstreamState};
 
 /// How exactly the time of a confirmation is kept where every pull asks, in milliseconds: so that a tag that many pull is not
 /// written at each pull. Such a tag looks older than it is by at most this.

@@ -6,18 +6,13 @@ use std::str::FromStr;
 
 use roadstead_proto::{ImagePattern, RepositoryName, Tag, UpstreamHost};
 
-use crate::rules::{groups::group::MAX_MAX_AGE_MS, tags::freshness::TagPolicy, violation::Violation};
-
-/// A day in milliseconds.
-const DAY_MS: i64 = 24 * 3600 * 1000;
-/// How long a tag may be served while upstream cannot be asked, unless a group says otherwise: 7 days.
-pub const DEFAULT_MAX_STALE_MS: i64 = 7 * DAY_MS;
-/// Longest `max_stale`, in milliseconds: 3650 days.
-pub const MAX_MAX_STALE_MS: i64 = 3650 * DAY_MS;
-/// Longest `cooldown`, in milliseconds: 365 days.
-pub const MAX_COOLDOWN_MS: i64 = 365 * DAY_MS;
-/// Most rules and patterns in each list of a group.
-pub const MAX_PATTERNS: usize = 100;
+use crate::rules::{
+    tags::{
+        freshness::TagPolicy,
+        limits::{DAY_MS, DEFAULT_MAX_STALE_MS, MAX_COOLDOWN_MS, MAX_MAX_AGE_MS, MAX_MAX_STALE_MS, MAX_PATTERNS},
+    },
+    violation::Violation,
+};
 
 /// What it means for a cached tag that upstream has it no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::{Executor as _, any::AnyPoolOptions};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _, any::AnyPoolOptions};
+
+use crate::store::StoreResult;
 
 /// Connections that read; one more writes.
 pub(crate) const READERS: u32 = 4;
@@ -19,4 +21,22 @@ pub(crate) fn pool(connections: u32, timeout: Duration) -> AnyPoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(|_| ()) }))
+}
+
+/// Copies a database into the empty file `to`, as it is at one moment.
+pub(crate) async fn copy(url: &str, to: &str) -> StoreResult<()> {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await?;
+    sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut connection).await?;
+    sqlx::query("VACUUM INTO $1").bind(to.to_owned()).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// Returns what is wrong with a database, if anything is.
+pub(crate) async fn fault_of(url: &str) -> StoreResult<Option<String>> {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await?;
+    let verdict: String = sqlx::query("PRAGMA integrity_check").fetch_one(&mut connection).await?.try_get(0)?;
+    connection.close().await?;
+    Ok((verdict != "ok").then_some(verdict))
 }

@@ -3,14 +3,14 @@
 use roadstead_proto::{Digest, GroupPath};
 
 use super::garbage::{bounded, limited};
-use crate::usecases::{Plane, PlaneResult, group_at, group_with};
 use crate::{
     jobs::{Job, JobHandle},
     rules::{
         access::Actor,
         cache::corruption::{Damage, DamageKind, Noticed, Stored},
     },
-    store::{audit, cache::corruption},
+    store::{Store, audit, cache::corruption},
+    usecases::{Plane, PlaneResult, group_at, group_with},
 };
 
 /// How long content that was hashed is left alone, in milliseconds: a day.
@@ -34,81 +34,84 @@ pub struct Check {
     pub began_ms: i64,
 }
 
-impl Plane {
-    /// Records what a node noticed about its store, and what it fetched again. Answers what counts as damage:
-    /// what somebody links. That something is missing counts only where all nodes share one store: in a store of its own
-    /// a node has what was pulled through it.
-    pub async fn report_damage(
-        &self,
-        store_id: &str,
-        noticed: &[Noticed],
-        healed: &[Digest],
-    ) -> PlaneResult<Vec<Digest>> {
-        bounded("damages", noticed)?;
-        bounded("healed_digests", healed)?;
-        let now_ms = self.clock.now_ms();
-        let mut recorded = Vec::new();
-        let mut tx = self.store.write().await?;
-        let is_sole = store_id.is_empty() || corruption::is_sole_store(&mut tx, store_id, now_ms - UP_MS).await?;
-        for noticed in noticed.iter().filter(|noticed| is_sole || noticed.kind != DamageKind::Missing) {
-            if corruption::put(&mut tx, noticed, now_ms).await? {
-                recorded.push(noticed.digest);
-            }
+/// Has a node look at a group's content.
+pub async fn check(
+    store: &Store,
+    jobs: &Plane,
+    actor: &Actor,
+    path: &GroupPath,
+    deep: bool,
+    now_ms: i64,
+) -> PlaneResult<Check> {
+    let group = group_at(&mut *store.read().await?, path).await?;
+    let waiting = jobs.post_job(Job::Check { group_id: group.id.clone(), deep }).await?;
+    let mut tx = store.write().await?;
+    let subject = if deep { format!("{path} deep") } else { path.to_string() };
+    audit::record(&mut tx, &actor.did("cache.check", subject).of_group(path), now_ms).await?;
+    tx.commit().await?;
+    Ok(Check { waiting, group_id: group.id, began_ms: now_ms })
+}
+
+/// Records what a node noticed about its store, and what it fetched again. Answers what counts as damage:
+/// what somebody links. That something is missing counts only where all nodes share one store: in a store of its own
+/// a node has what was pulled through it.
+pub async fn report(
+    store: &Store,
+    store_id: &str,
+    noticed: &[Noticed],
+    healed: &[Digest],
+    now_ms: i64,
+) -> PlaneResult<Vec<Digest>> {
+    bounded("damages", noticed)?;
+    bounded("healed_digests", healed)?;
+    let mut recorded = Vec::new();
+    let mut tx = store.write().await?;
+    let is_sole = store_id.is_empty() || corruption::is_sole_store(&mut tx, store_id, now_ms - UP_MS).await?;
+    for noticed in noticed.iter().filter(|noticed| is_sole || noticed.kind != DamageKind::Missing) {
+        if corruption::put(&mut tx, noticed, now_ms).await? {
+            recorded.push(noticed.digest);
         }
-        for digest in healed {
-            corruption::heal(&mut tx, digest, now_ms).await?;
-        }
-        tx.commit().await?;
-        Ok(recorded)
     }
+    for digest in healed {
+        corruption::heal(&mut tx, digest, now_ms).await?;
+    }
+    tx.commit().await?;
+    Ok(recorded)
+}
 
-    /// Hands out the linked contents that were not hashed for the longest time, at least a day.
-    pub async fn claim_scrub(&self, limit: i32) -> PlaneResult<Vec<Stored>> {
-        let limit = limited(limit, DEFAULT_SCRUB)?;
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let contents = corruption::claim_scrub(&mut tx, now_ms - SCRUB_AGAIN_MS, limit, now_ms).await?;
-        tx.commit().await?;
-        Ok(contents)
-    }
+/// Hands out the linked contents that were not hashed for the longest time, at least a day.
+pub async fn claim_scrub(store: &Store, limit: i32, now_ms: i64) -> PlaneResult<Vec<Stored>> {
+    let limit = limited(limit, DEFAULT_SCRUB)?;
+    let mut tx = store.write().await?;
+    let contents = corruption::claim_scrub(&mut tx, now_ms - SCRUB_AGAIN_MS, limit, now_ms).await?;
+    tx.commit().await?;
+    Ok(contents)
+}
 
-    /// A page of a group's distinct contents, and how many there are in all.
-    pub async fn group_contents(
-        &self,
-        group_id: &str,
-        after: Option<&Digest>,
-        limit: i32,
-    ) -> PlaneResult<(Vec<Stored>, i64)> {
-        let limit = limited(limit, DEFAULT_PAGE)?;
-        let mut tx = self.store.read().await?;
-        let group = group_with(&mut tx, group_id).await?;
-        let after = after.map(Digest::to_string).unwrap_or_default();
-        let contents = corruption::contents_of_group(&mut tx, &group.id, &after, limit).await?;
-        let total = corruption::count_of_group(&mut tx, &group.id).await?;
-        Ok((contents, total))
-    }
+/// A page of a group's distinct contents, and how many there are in all.
+pub async fn contents_of_group(
+    store: &Store,
+    group_id: &str,
+    after: Option<&Digest>,
+    limit: i32,
+) -> PlaneResult<(Vec<Stored>, i64)> {
+    let limit = limited(limit, DEFAULT_PAGE)?;
+    let mut tx = store.read().await?;
+    let group = group_with(&mut tx, group_id).await?;
+    let after = after.map(Digest::to_string).unwrap_or_default();
+    let contents = corruption::contents_of_group(&mut tx, &group.id, &after, limit).await?;
+    let total = corruption::count_of_group(&mut tx, &group.id).await?;
+    Ok((contents, total))
+}
 
-    /// Has a node look at a group's content.
-    pub async fn check_cache(&self, actor: &Actor, path: &GroupPath, deep: bool) -> PlaneResult<Check> {
-        let group = group_at(&mut *self.store.read().await?, path).await?;
-        let began_ms = self.clock.now_ms();
-        let waiting = self.post_job(Job::Check { group_id: group.id.clone(), deep }).await?;
-        let mut tx = self.store.write().await?;
-        let subject = if deep { format!("{path} deep") } else { path.to_string() };
-        audit::record(&mut tx, &actor.did("cache.check", subject).of_group(path), began_ms).await?;
-        tx.commit().await?;
-        Ok(Check { waiting, group_id: group.id, began_ms })
-    }
+/// Damage to a group's content that was noticed since.
+pub async fn since(store: &Store, group_id: &str, since_ms: i64) -> PlaneResult<Vec<Damage>> {
+    Ok(corruption::of_group(&mut *store.read().await?, group_id, since_ms).await?)
+}
 
-    /// Damage to a group's content that was noticed since.
-    pub async fn damages(&self, group_id: &str, since_ms: i64) -> PlaneResult<Vec<Damage>> {
-        Ok(corruption::of_group(&mut *self.store.read().await?, group_id, since_ms).await?)
-    }
-
-    /// Forgets damage that was healed long ago.
-    pub(crate) async fn forget_healed(&self) -> PlaneResult<()> {
-        let mut tx = self.store.write().await?;
-        corruption::prune(&mut tx, self.clock.now_ms() - KEEP_HEALED_MS).await?;
-        Ok(tx.commit().await?)
-    }
+/// Forgets damage that was healed long ago.
+pub(crate) async fn forget_healed(store: &Store, now_ms: i64) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    corruption::prune(&mut tx, now_ms - KEEP_HEALED_MS).await?;
+    Ok(tx.commit().await?)
 }

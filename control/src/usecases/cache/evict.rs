@@ -3,15 +3,14 @@
 //! It guarantees that
 //! - each transaction looks again, and leaves an image that was pulled, protected or pinned since it was planned;
 //! - each image that goes is on record, by whom and why, in the transaction that takes it;
-//! - it goes on only while this replica has the duty.
+//! - it goes on only while its term lasts.
 
 use std::time::{Duration, Instant};
 
 use super::{
     purge::{remove, void_links},
-    retention::{DUTY, DUTY_LIFETIME_MS, Retained, look},
+    retention::{Retained, Retention, look},
 };
-use crate::usecases::{Plane, PlaneError, PlaneResult};
 use crate::{
     rules::{
         access::Actor,
@@ -23,7 +22,8 @@ use crate::{
         },
         groups::group::Group,
     },
-    store::{WriteTx, audit, cluster::lease, groups::group},
+    store::{WriteTx, audit, groups::group},
+    usecases::{PlaneError, PlaneResult, cluster::leader::RETENTION},
 };
 
 /// Images that one transaction takes at most.
@@ -42,7 +42,7 @@ struct Opened {
     found: Option<(Group, Inventory, Shelf)>,
 }
 
-impl Plane {
+impl Retention {
     /// Takes what was planned and is still to go; `actor` asked for it, or nobody did.
     pub(crate) async fn evict(
         &self,
@@ -72,7 +72,7 @@ impl Plane {
     ) -> PlaneResult<&'a [Eviction<GroupRepository>]> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
-        if !lease::renew(&mut tx, DUTY, &self.replica_id, epoch, DUTY_LIFETIME_MS, now_ms).await? {
+        if !self.leader.keep_term(&mut tx, RETENTION, epoch).await? {
             return Err(PlaneError::Precondition("another replica goes on with retention".to_owned()));
         }
         let began = Instant::now();

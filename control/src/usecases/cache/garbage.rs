@@ -5,14 +5,19 @@
 //! link: it looks at the store once more then, when nobody may delete any longer. `tests/control/garbage_model.rs` checks the
 //! protocol in all its interleavings.
 
+use std::time::Duration;
+
 use roadstead_proto::Digest;
 
-use crate::usecases::{Plane, PlaneError, PlaneResult};
 use crate::{
     clock::millis,
     failpoint,
     rules::cache::corruption::Stored,
-    store::cache::garbage::{self, Claim},
+    store::{
+        Store,
+        cache::garbage::{self, Claim},
+    },
+    usecases::{PlaneError, PlaneResult},
 };
 
 /// How long a claim lasts, in milliseconds; a node that has not confirmed by then must not delete any more.
@@ -57,81 +62,79 @@ pub(crate) fn limited(limit: i32, default: i32) -> PlaneResult<i64> {
     }
 }
 
-impl Plane {
-    /// Claims content whose last link has been gone for the grace period, for a node of the store `store_id`.
-    pub async fn claim_garbage(
-        &self,
-        node_id: &str,
-        store_id: &str,
-        limit: i32,
-        void_earlier: bool,
-    ) -> PlaneResult<Claimed> {
-        let limit = limited(limit, DEFAULT_CLAIM)?;
-        let now_ms = self.clock.now_ms();
-        let claim = Claim {
-            id: uuid::Uuid::now_v7().to_string(),
-            node_id: node_id.to_owned(),
-            store_id: store_id.to_owned(),
-            unlinked_by_ms: now_ms.saturating_sub(millis(self.gc_grace)),
-            lapsed_by_ms: now_ms - CLAIM_LIFETIME_MS,
-            limit,
-            now_ms,
-        };
-        let mut tx = self.store.write().await?;
-        if void_earlier && !node_id.is_empty() {
-            garbage::void_claims(&mut tx, node_id).await?;
-        }
-        let digests = garbage::claim(&mut tx, &claim).await?;
-        if digests.is_empty() {
-            tx.commit().await?;
-            return Ok(Claimed { id: String::new(), digests });
-        }
-        failpoint::reached("claim_uncommitted");
-        tx.commit().await?;
-        failpoint::reached("claim_committed");
-        Ok(Claimed { id: claim.id, digests })
+/// Claims content whose last link has been gone for the grace period, for a node of the store `store_id`.
+pub async fn claim(
+    store: &Store,
+    grace: Duration,
+    node_id: &str,
+    store_id: &str,
+    limit: i32,
+    void_earlier: bool,
+    now_ms: i64,
+) -> PlaneResult<Claimed> {
+    let limit = limited(limit, DEFAULT_CLAIM)?;
+    let claim = Claim {
+        id: uuid::Uuid::now_v7().to_string(),
+        node_id: node_id.to_owned(),
+        store_id: store_id.to_owned(),
+        unlinked_by_ms: now_ms.saturating_sub(millis(grace)),
+        lapsed_by_ms: now_ms - CLAIM_LIFETIME_MS,
+        limit,
+        now_ms,
+    };
+    let mut tx = store.write().await?;
+    if void_earlier && !node_id.is_empty() {
+        garbage::void_claims(&mut tx, node_id).await?;
     }
+    let digests = garbage::claim(&mut tx, &claim).await?;
+    if digests.is_empty() {
+        tx.commit().await?;
+        return Ok(Claimed { id: String::new(), digests });
+    }
+    failpoint::reached("claim_uncommitted");
+    tx.commit().await?;
+    failpoint::reached("claim_committed");
+    Ok(Claimed { id: claim.id, digests })
+}
 
-    /// Forgets content that was deleted under a claim.
-    pub async fn confirm_garbage(&self, claim_id: &str, digests: &[Digest]) -> PlaneResult<()> {
-        bounded("digests", digests)?;
-        if claim_id.is_empty() {
-            return Err(PlaneError::invalid("claim_id", "required: the claim that they were deleted under"));
-        }
-        let mut tx = self.store.write().await?;
-        for digest in digests {
-            garbage::confirm(&mut tx, digest, claim_id).await?;
-        }
-        failpoint::reached("confirm_uncommitted");
-        tx.commit().await?;
-        failpoint::reached("confirm_committed");
-        Ok(())
+/// Forgets content that was deleted under a claim.
+pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> PlaneResult<()> {
+    bounded("digests", digests)?;
+    if claim_id.is_empty() {
+        return Err(PlaneError::invalid("claim_id", "required: the claim that they were deleted under"));
     }
+    let mut tx = store.write().await?;
+    for digest in digests {
+        garbage::confirm(&mut tx, digest, claim_id).await?;
+    }
+    failpoint::reached("confirm_uncommitted");
+    tx.commit().await?;
+    failpoint::reached("confirm_committed");
+    Ok(())
+}
 
-    /// Takes what a node found in its store. What is not recorded becomes garbage from now on; unless somebody links it
-    /// within the grace period, it goes.
-    pub async fn adopt(&self, store_id: &str, contents: &[Stored]) -> PlaneResult<Adopted> {
-        bounded("contents", contents)?;
-        let mut answer = Adopted::default();
-        let mut unknown = Vec::new();
-        let mut tx = self.store.read().await?;
-        for stored in contents {
-            match garbage::recorded(&mut tx, &stored.digest).await? {
-                None => unknown.push(stored),
-                Some((size_bytes, true)) if size_bytes != stored.size_bytes => answer.wrong_size.push(stored.digest),
-                Some(_) => {}
-            }
+/// Takes what a node found in its store. What is not recorded becomes garbage from now on; unless somebody links it
+/// within the grace period, it goes.
+pub async fn adopt(store: &Store, store_id: &str, contents: &[Stored], now_ms: i64) -> PlaneResult<Adopted> {
+    bounded("contents", contents)?;
+    let mut answer = Adopted::default();
+    let mut unknown = Vec::new();
+    let mut tx = store.read().await?;
+    for stored in contents {
+        match garbage::recorded(&mut tx, &stored.digest).await? {
+            None => unknown.push(stored),
+            Some((size_bytes, true)) if size_bytes != stored.size_bytes => answer.wrong_size.push(stored.digest),
+            Some(_) => {}
         }
-        drop(tx);
-        if unknown.is_empty() {
-            return Ok(answer);
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        for stored in unknown {
-            answer.adopted += i64::from(garbage::adopt(&mut tx, stored, store_id, now_ms).await?);
-        }
-        tx.commit().await?;
-        Ok(answer)
     }
+    drop(tx);
+    if unknown.is_empty() {
+        return Ok(answer);
+    }
+    let mut tx = store.write().await?;
+    for stored in unknown {
+        answer.adopted += i64::from(garbage::adopt(&mut tx, stored, store_id, now_ms).await?);
+    }
+    tx.commit().await?;
+    Ok(answer)
 }

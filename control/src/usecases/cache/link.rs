@@ -3,14 +3,15 @@
 use roadstead_proto::{Digest, Tag};
 
 use super::garbage::CLAIM_LIFETIME_MS;
-use crate::usecases::{Plane, PlaneError, PlaneResult, group_with, tags::freshness::manifest_linked};
 use crate::{
     failpoint,
     rules::cache::content::{ContentKind, GroupRepository, Link, Reference},
     store::{
+        Store,
         cache::{content, corruption, link},
         changes,
     },
+    usecases::{PlaneError, PlaneResult, group_with, tags::freshness::manifest_linked},
 };
 
 /// Most references of one manifest.
@@ -40,64 +41,60 @@ pub enum Recorded {
     BeingDeleted,
 }
 
-impl Plane {
-    /// Whether a group has a link, and for a manifest which it has to what that refers to.
-    pub async fn links(&self, place: &GroupRepository, digest: &Digest) -> PlaneResult<LinksFound> {
-        let mut tx = self.store.read().await?;
-        let group = group_with(&mut tx, &place.group_id).await?;
-        let link = link::find(&mut tx, place, digest).await?;
-        let referenced = match &link {
-            Some(link) if link.kind == ContentKind::Manifest => link::referenced(&mut tx, place, digest).await?,
-            _ => Vec::new(),
-        };
-        Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, unconfirmed_seconds: 0 })
-    }
-
-    /// Records content that is stored and a group's right to it, proven since `proven_at`: a link epoch of the group.
-    pub async fn record_link(
-        &self,
-        place: &GroupRepository,
-        link: &Link,
-        references: &[Reference],
-        tag: Option<&Tag>,
-        proven_at: i64,
-    ) -> PlaneResult<Recorded> {
-        if references.len() > MAX_REFERENCES {
-            return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write_soon().await?;
-        let group = group_with(&mut tx, &place.group_id).await?;
-        if !content::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
-            return Ok(Recorded::BeingDeleted);
-        }
-        if proven_at != 0 && proven_at < group.link_epoch {
-            // A purge must not be undone by who was on the way before it. The bytes are known of, so that they go some time.
-            link::note_if_unlinked(&mut tx, &link.digest, now_ms).await?;
-            tx.commit().await?;
-            return Ok(Recorded::Outdated);
-        }
-        if link.kind == ContentKind::Manifest {
-            content::put_references(&mut tx, &link.digest, references).await?;
-        }
-        corruption::heal(&mut tx, &link.digest, now_ms).await?;
-        link::put(&mut tx, place, link, now_ms).await?;
-        let (mut referenced, mut unconfirmed_seconds) = (Vec::new(), 0);
-        if link.kind == ContentKind::Manifest {
-            unconfirmed_seconds = manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
-            referenced = link::referenced(&mut tx, place, &link.digest).await?;
-        }
-        failpoint::reached("link_uncommitted");
-        tx.commit().await?;
-        failpoint::reached("link_committed");
-        let link_epoch = group.link_epoch;
-        Ok(Recorded::Linked(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
-    }
+/// Whether a group has a link, and for a manifest which it has to what that refers to.
+pub async fn find(store: &Store, place: &GroupRepository, digest: &Digest) -> PlaneResult<LinksFound> {
+    let mut tx = store.read().await?;
+    let group = group_with(&mut tx, &place.group_id).await?;
+    let link = link::find(&mut tx, place, digest).await?;
+    let referenced = match &link {
+        Some(link) if link.kind == ContentKind::Manifest => link::referenced(&mut tx, place, digest).await?,
+        _ => Vec::new(),
+    };
+    Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, unconfirmed_seconds: 0 })
 }
 
-impl Plane {
-    /// The revision that there is now.
-    pub async fn revision(&self) -> PlaneResult<i64> {
-        Ok(changes::current_revision(&mut *self.store.read().await?).await?)
+/// Records content that is stored and a group's right to it, proven since `proven_at`: a link epoch of the group.
+pub async fn record(
+    store: &Store,
+    place: &GroupRepository,
+    link: &Link,
+    references: &[Reference],
+    tag: Option<&Tag>,
+    proven_at: i64,
+    now_ms: i64,
+) -> PlaneResult<Recorded> {
+    if references.len() > MAX_REFERENCES {
+        return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
     }
+    let mut tx = store.write_soon().await?;
+    let group = group_with(&mut tx, &place.group_id).await?;
+    if !content::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
+        return Ok(Recorded::BeingDeleted);
+    }
+    if proven_at != 0 && proven_at < group.link_epoch {
+        // A purge must not be undone by who was on the way before it. The bytes are known of, so that they go some time.
+        link::note_if_unlinked(&mut tx, &link.digest, now_ms).await?;
+        tx.commit().await?;
+        return Ok(Recorded::Outdated);
+    }
+    if link.kind == ContentKind::Manifest {
+        content::put_references(&mut tx, &link.digest, references).await?;
+    }
+    corruption::heal(&mut tx, &link.digest, now_ms).await?;
+    link::put(&mut tx, place, link, now_ms).await?;
+    let (mut referenced, mut unconfirmed_seconds) = (Vec::new(), 0);
+    if link.kind == ContentKind::Manifest {
+        unconfirmed_seconds = manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
+        referenced = link::referenced(&mut tx, place, &link.digest).await?;
+    }
+    failpoint::reached("link_uncommitted");
+    tx.commit().await?;
+    failpoint::reached("link_committed");
+    let link_epoch = group.link_epoch;
+    Ok(Recorded::Linked(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
+}
+
+/// The revision that there is now.
+pub async fn revision(store: &Store) -> PlaneResult<i64> {
+    Ok(changes::current_revision(&mut *store.read().await?).await?)
 }

@@ -2,11 +2,13 @@
 
 use roadstead_proto::{GroupPath, ImageName, ImagePattern, InvalidImagePattern, Tag, UpstreamHost};
 
-use crate::store::{
-    ReadTx,
-    cache::list::{self, BlobItem, Filter, ImageItem, ManifestItem, Order, Position, TagItem},
+use crate::{
+    store::{
+        ReadTx, Store,
+        cache::list::{self, BlobItem, Filter, ImageItem, ManifestItem, Order, Position, TagItem},
+    },
+    usecases::{Page, PlaneResult, group_at, groups::image::resolve},
 };
-use crate::usecases::{Page, Plane, PlaneResult, cache::stats::resolve, group_at};
 
 /// Tags that are looked at in one step where a pattern sieves them.
 const SIEVED: i64 = 1000;
@@ -52,8 +54,8 @@ struct Opened {
 
 /// Reads one page. The statement gets one item more than the page has, to know whether more follow.
 macro_rules! read_page {
-    ($plane:expr, $path:expr, $listing:expr, $read:path) => {{
-        let mut opened = $plane.open_list($path, $listing).await?;
+    ($store:expr, $path:expr, $listing:expr, $read:path) => {{
+        let mut opened = open_list($store, $path, $listing).await?;
         let items = match opened.filter.take() {
             Some(filter) => {
                 let group_id = opened.group_id.clone();
@@ -67,73 +69,71 @@ macro_rules! read_page {
     }};
 }
 
-impl Plane {
-    /// A page of the images that a group has cached.
-    pub async fn images(&self, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<ImageItem>> {
-        Ok(read_page!(self, path, listing, list::images).0)
-    }
+/// A page of the images that a group has cached.
+pub async fn images(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<ImageItem>> {
+    Ok(read_page!(store, path, listing, list::images).0)
+}
 
-    /// A page of blobs.
-    pub async fn blobs(&self, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<BlobItem>> {
-        Ok(read_page!(self, path, listing, list::blobs).0)
-    }
+/// A page of blobs.
+pub async fn blobs(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<BlobItem>> {
+    Ok(read_page!(store, path, listing, list::blobs).0)
+}
 
-    /// A page of manifests.
-    pub async fn manifests(&self, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<CachedManifest>> {
-        let (page, mut opened) = read_page!(self, path, listing, list::manifests);
-        let manifests: Vec<_> = page.items.iter().map(|item| (&item.place, &item.digest)).collect();
-        let unique = list::unique_bytes(&mut opened.tx, &opened.group_id, &manifests).await?;
-        let items = page.items.into_iter().zip(unique);
-        let items = items.map(|(item, unique_bytes)| CachedManifest { item, unique_bytes }).collect();
-        Ok(Page { items, more: page.more })
-    }
+/// A page of manifests.
+pub async fn manifests(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<CachedManifest>> {
+    let (page, mut opened) = read_page!(store, path, listing, list::manifests);
+    let manifests: Vec<_> = page.items.iter().map(|item| (&item.place, &item.digest)).collect();
+    let unique = list::unique_bytes(&mut opened.tx, &opened.group_id, &manifests).await?;
+    let items = page.items.into_iter().zip(unique);
+    let items = items.map(|(item, unique_bytes)| CachedManifest { item, unique_bytes }).collect();
+    Ok(Page { items, more: page.more })
+}
 
-    /// A page of tags. The database sieves by a pattern more coarsely than we do, so that a page may take several steps.
-    pub async fn tags(&self, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<TagItem>> {
-        let Some(pattern) = &listing.tags else {
-            return Ok(read_page!(self, path, listing, list::tags).0);
-        };
-        let mut opened = self.open_list(path, listing).await?;
-        let (mut found, mut after) = (Vec::new(), listing.after.clone());
-        let wanted = usize::try_from(listing.limit).unwrap_or_default() + 1;
-        let Some(filter) = opened.filter.take() else { return Ok(Page::cut(found, listing.limit)) };
-        while found.len() < wanted {
-            let group_id = opened.group_id.clone();
-            let page = list::Page { group_id: &group_id, order: listing.order, after: after.as_ref(), limit: SIEVED };
-            let some = list::tags(&mut opened.tx, &page, &filter).await?;
-            let is_last = i64::try_from(some.len()).unwrap_or(i64::MAX) < SIEVED;
-            let last = some.last().map(|item| item.position(listing.order));
-            found.extend(some.into_iter().filter(|item| fits(pattern, item)));
-            if is_last {
-                break;
-            }
-            after = last;
+/// A page of tags. The database sieves by a pattern more coarsely than we do, so that a page may take several steps.
+pub async fn tags(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<TagItem>> {
+    let Some(pattern) = &listing.tags else {
+        return Ok(read_page!(store, path, listing, list::tags).0);
+    };
+    let mut opened = open_list(store, path, listing).await?;
+    let (mut found, mut after) = (Vec::new(), listing.after.clone());
+    let wanted = usize::try_from(listing.limit).unwrap_or_default() + 1;
+    let Some(filter) = opened.filter.take() else { return Ok(Page::cut(found, listing.limit)) };
+    while found.len() < wanted {
+        let group_id = opened.group_id.clone();
+        let page = list::Page { group_id: &group_id, order: listing.order, after: after.as_ref(), limit: SIEVED };
+        let some = list::tags(&mut opened.tx, &page, &filter).await?;
+        let is_last = i64::try_from(some.len()).unwrap_or(i64::MAX) < SIEVED;
+        let last = some.last().map(|item| item.position(listing.order));
+        found.extend(some.into_iter().filter(|item| fits(pattern, item)));
+        if is_last {
+            break;
         }
-        Ok(Page::cut(found, listing.limit))
+        after = last;
     }
+    Ok(Page::cut(found, listing.limit))
+}
 
-    async fn open_list(&self, path: &GroupPath, listing: &Listing) -> PlaneResult<Opened> {
-        let mut tx = self.store.read().await?;
-        let group = group_at(&mut tx, path).await?;
-        let (upstream, repository) = match &listing.image {
-            Some(image) => {
-                let (upstream, repository) = resolve(&group, image)?;
-                (Some(upstream), Some(repository))
-            }
-            None => (listing.upstream.clone(), None),
-        };
-        let at_odds = listing.upstream.is_some() && listing.upstream != upstream;
-        let filter = Filter {
-            upstream,
-            repository,
-            used_before_ms: listing.used_before_ms,
-            platform: listing.platform.clone(),
-            tag_like: listing.tags.as_ref().map(like),
-            // Names are lower-case.
-            name_contains: listing.name_contains.as_ref().map(|text| text.to_lowercase()),
-        };
-        Ok(Opened { tx, group_id: group.id, filter: (!at_odds).then_some(filter) })
-    }
+async fn open_list(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Opened> {
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    let (upstream, repository) = match &listing.image {
+        Some(image) => {
+            let (upstream, repository) = resolve(&group, image)?;
+            (Some(upstream), Some(repository))
+        }
+        None => (listing.upstream.clone(), None),
+    };
+    let at_odds = listing.upstream.is_some() && listing.upstream != upstream;
+    let filter = Filter {
+        upstream,
+        repository,
+        used_before_ms: listing.used_before_ms,
+        platform: listing.platform.clone(),
+        tag_like: listing.tags.as_ref().map(like),
+        // Names are lower-case.
+        name_contains: listing.name_contains.as_ref().map(|text| text.to_lowercase()),
+    };
+    Ok(Opened { tx, group_id: group.id, filter: (!at_odds).then_some(filter) })
 }
 
 /// A pattern of tags: stars stand for any characters, as they do in patterns of images with tags.

@@ -13,9 +13,8 @@ use std::{fmt, time::Duration};
 use roadstead_proto::{Digest, GroupPath, ImageName, UpstreamHost};
 use tokio::time::{Instant, sleep};
 
-use crate::usecases::{Plane, PlaneResult, cache::stats::place_of, group_at};
 use crate::{
-    clock::millis,
+    clock::{Clock, millis},
     failpoint,
     rules::{
         access::Actor,
@@ -26,13 +25,14 @@ use crate::{
         cluster::node::{Node, NodeState},
     },
     store::{
-        WriteTx, audit,
+        Store, WriteTx, audit,
         cache::{inventory, link},
         changes::Subject,
         cluster::node,
         groups::group,
         tags::{history, tag},
     },
+    usecases::{PlaneResult, group_at, groups::image::repository_of},
 };
 
 /// How long a purge waits for nodes to apply it.
@@ -116,89 +116,99 @@ pub struct PurgeOutcome {
     pub unreached: Vec<Node>,
 }
 
-impl Plane {
-    /// Removes links as the rule of [`purge`] says. A dry run does the same and undoes it. The history of tags goes with
-    /// whole images and with the whole cache, not with single tags and digests; pins are settings and stay.
-    pub async fn purge(&self, actor: &Actor, scope: &Scope, request: &PurgeRequest) -> PlaneResult<PurgeOutcome> {
-        let ids = match scope {
-            Scope::Group(path) => vec![group_at(&mut *self.store.read().await?, path).await?.id],
-            Scope::AllGroups => group::ids(&mut *self.store.read().await?).await?,
-        };
-        let mut outcome = PurgeOutcome::default();
-        let mut revision = 0;
-        for id in ids {
-            // One that was deleted meanwhile has nothing left.
-            let Some((purged, epoch)) = self.purge_group(actor, &id, request).await? else { continue };
-            outcome.groups += i64::from(purged != Purged::default());
-            outcome.purged += purged;
-            revision = revision.max(epoch);
-        }
-        if !request.dry_run {
-            outcome.unreached = self.unreached(revision).await?;
-        }
-        Ok(outcome)
+/// Removes links as the rule of [`purge`] says. A dry run does the same and undoes it. The history of tags goes with
+/// whole images and with the whole cache, not with single tags and digests; pins are settings and stay.
+pub async fn purge(
+    store: &Store,
+    clock: &Clock,
+    actor: &Actor,
+    scope: &Scope,
+    request: &PurgeRequest,
+) -> PlaneResult<PurgeOutcome> {
+    let ids = match scope {
+        Scope::Group(path) => vec![group_at(&mut *store.read().await?, path).await?.id],
+        Scope::AllGroups => group::ids(&mut *store.read().await?).await?,
+    };
+    let mut outcome = PurgeOutcome::default();
+    let mut revision = 0;
+    for id in ids {
+        // One that was deleted meanwhile has nothing left.
+        let Some((purged, epoch)) = purge_group(store, clock, actor, &id, request).await? else { continue };
+        outcome.groups += i64::from(purged != Purged::default());
+        outcome.purged += purged;
+        revision = revision.max(epoch);
     }
-
-    /// What it took of one group, and the revision from which on nothing of that is served; `None` if there is no such group.
-    /// Much of it takes several transactions, so that others get their turns; each is whole.
-    async fn purge_group(&self, actor: &Actor, id: &str, request: &PurgeRequest) -> PlaneResult<Option<(Purged, i64)>> {
-        let Some(group) = group::by_id(&mut *self.store.read().await?, id).await? else { return Ok(None) };
-        let filter = Filter {
-            tag: request.tag.clone(),
-            digest: request.digest,
-            used_before_ms: request.older_than.map(|age| self.clock.now_ms().saturating_sub(millis(age))),
-        };
-        let mut places = match &request.image {
-            None if filter.takes_all() && request.upstream.is_none() => Places::All,
-            None => Places::These(inventory::repositories(&mut *self.store.read().await?, id).await?),
-            Some(image) => Places::These(vec![place_of(&group, image)?]),
-        };
-        if let Places::These(places) = &mut places {
-            places.retain(|place| request.upstream.as_ref().is_none_or(|upstream| place.upstream == *upstream));
-        }
-        let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
-        let (mut all, mut revision) = (Purged::default(), 0);
-        loop {
-            let now_ms = self.clock.now_ms();
-            let mut tx = self.store.write().await?;
-            let Some(group) = group::by_id(&mut tx, id).await? else { break };
-            // What is undone again is counted right in one transaction only.
-            let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
-            let purged = places.take(&mut tx, id, &filter, most_links, now_ms).await?;
-            all += purged;
-            // What somebody else has just removed may be served yet: that is waited for as well.
-            revision = revision.max(group.link_epoch);
-            if !request.dry_run && purged != Purged::default() {
-                revision = revision.max(void_links(&mut tx, id, now_ms).await?);
-                let done = actor.did("cache.purge", subject.as_str()).of_group(&group.path).detail(purged.to_string());
-                audit::record(&mut tx, &done, now_ms).await?;
-                failpoint::reached("purge_uncommitted");
-                tx.commit().await?;
-                failpoint::reached("purge_committed");
-            } else if !request.dry_run {
-                tx.commit().await?;
-            }
-            if places.are_done() {
-                break;
-            }
-        }
-        Ok(Some((all, revision)))
+    if !request.dry_run {
+        outcome.unreached = unreached(store, clock, revision).await?;
     }
+    Ok(outcome)
+}
 
-    /// Waits until all nodes that are there serve by this revision; answers those that may not.
-    async fn unreached(&self, revision: i64) -> PlaneResult<Vec<Node>> {
-        let deadline = Instant::now() + NODES_TIME;
-        loop {
-            let now_ms = self.clock.now_ms();
-            let mut behind = node::before_revision(&mut *self.store.read().await?, revision).await?;
-            behind.retain(|node| node.may_serve_before(revision, now_ms));
-            // One that has stopped may come back while nobody can tell it.
-            let is_there = |node: &Node| !node.has_stopped && node.state(None, now_ms) != NodeState::Unreachable;
-            if !behind.iter().any(is_there) || Instant::now() >= deadline {
-                return Ok(behind);
-            }
-            sleep(LOOK_EVERY).await;
+/// What it took of one group, and the revision from which on nothing of that is served; `None` if there is no such group.
+/// Much of it takes several transactions, so that others get their turns; each is whole.
+async fn purge_group(
+    store: &Store,
+    clock: &Clock,
+    actor: &Actor,
+    id: &str,
+    request: &PurgeRequest,
+) -> PlaneResult<Option<(Purged, i64)>> {
+    let Some(group) = group::by_id(&mut *store.read().await?, id).await? else { return Ok(None) };
+    let filter = Filter {
+        tag: request.tag.clone(),
+        digest: request.digest,
+        used_before_ms: request.older_than.map(|age| clock.now_ms().saturating_sub(millis(age))),
+    };
+    let mut places = match &request.image {
+        None if filter.takes_all() && request.upstream.is_none() => Places::All,
+        None => Places::These(inventory::repositories(&mut *store.read().await?, id).await?),
+        Some(image) => Places::These(vec![repository_of(&group, image)?]),
+    };
+    if let Places::These(places) = &mut places {
+        places.retain(|place| request.upstream.as_ref().is_none_or(|upstream| place.upstream == *upstream));
+    }
+    let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
+    let (mut all, mut revision) = (Purged::default(), 0);
+    loop {
+        let now_ms = clock.now_ms();
+        let mut tx = store.write().await?;
+        let Some(group) = group::by_id(&mut tx, id).await? else { break };
+        // What is undone again is counted right in one transaction only.
+        let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
+        let purged = places.take(&mut tx, id, &filter, most_links, now_ms).await?;
+        all += purged;
+        // What somebody else has just removed may be served yet: that is waited for as well.
+        revision = revision.max(group.link_epoch);
+        if !request.dry_run && purged != Purged::default() {
+            revision = revision.max(void_links(&mut tx, id, now_ms).await?);
+            let done = actor.did("cache.purge", subject.as_str()).of_group(&group.path).detail(purged.to_string());
+            audit::record(&mut tx, &done, now_ms).await?;
+            failpoint::reached("purge_uncommitted");
+            tx.commit().await?;
+            failpoint::reached("purge_committed");
+        } else if !request.dry_run {
+            tx.commit().await?;
         }
+        if places.are_done() {
+            break;
+        }
+    }
+    Ok(Some((all, revision)))
+}
+
+/// Waits until all nodes that are there serve by this revision; answers those that may not.
+async fn unreached(store: &Store, clock: &Clock, revision: i64) -> PlaneResult<Vec<Node>> {
+    let deadline = Instant::now() + NODES_TIME;
+    loop {
+        let now_ms = clock.now_ms();
+        let mut behind = node::before_revision(&mut *store.read().await?, revision).await?;
+        behind.retain(|node| node.may_serve_before(revision, now_ms));
+        // One that has stopped may come back while nobody can tell it.
+        let is_there = |node: &Node| !node.has_stopped && node.state(None, now_ms) != NodeState::Unreachable;
+        if !behind.iter().any(is_there) || Instant::now() >= deadline {
+            return Ok(behind);
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 

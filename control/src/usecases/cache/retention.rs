@@ -5,30 +5,39 @@
 //! Looking is cheap while there is room: by figures that are kept, without adding anything up.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use roadstead_proto::GroupPath;
 use tokio::time::sleep;
 
-use crate::usecases::{Plane, PlaneError, PlaneResult, cache::retention_backoff::ROOM_EVERY_MS, group_at};
 use crate::{
+    clock::Clock,
     rules::{
         access::Actor,
         cache::{
             content::GroupRepository,
             purge::Inventory,
             retention::{Bounds, Eviction, Image, Planner, images},
+            watermark::Watermarks,
         },
         cluster::node::FORGOTTEN_AFTER_MS,
         groups::group::Group,
     },
     store::{
-        audit,
+        Connection, Store, audit,
         cache::{inventory, retention as stored},
-        cluster::lease::{self, Lease, Wanted},
         groups::group,
+    },
+    usecases::{
+        PlaneError, PlaneResult,
+        cache::retention_backoff::{ROOM_EVERY_MS, RetentionBackoff},
+        cluster::leader::{Leader, RETENTION},
+        group_at,
     },
 };
 
@@ -36,13 +45,8 @@ use crate::{
 const AGES_EVERY_MS: i64 = 3600 * 1000;
 /// The whole store, among what looking for room pauses for.
 const STORE: &str = "";
-/// What only one replica does at a time.
-pub(crate) const DUTY: &str = "retention";
-/// How long another waits for one that fell silent, in milliseconds.
-pub(crate) const DUTY_LIFETIME_MS: i64 = 60_000;
-
 /// How long a call waits for its turn.
-const DUTY_WAIT: Duration = Duration::from_secs(5);
+const TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// What retention took, or would take.
 #[derive(Debug, Default)]
@@ -57,11 +61,32 @@ pub struct Retained {
     pub bytes_left: i64,
 }
 
-impl Plane {
+/// Retention, as this replica does it.
+pub struct Retention {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) leader: Arc<Leader>,
+    /// How full the store may be; `None` sets no bound.
+    watermarks: Option<Watermarks>,
+    /// When links were last removed for their age.
+    ages_seen_at_ms: AtomicI64,
+    /// When quotas and the store are looked at again.
+    room_due_ms: AtomicI64,
+    /// What is not looked at for now.
+    backoff: RetentionBackoff,
+}
+
+impl Retention {
+    /// Keeps the store between the watermarks, where there are some.
+    pub fn new(store: Store, clock: Clock, leader: Arc<Leader>, watermarks: Option<Watermarks>) -> Self {
+        let (ages_seen_at_ms, room_due_ms, backoff) = Default::default();
+        Self { store, clock, leader, watermarks, ages_seen_at_ms, room_due_ms, backoff }
+    }
+
     /// Looks at the ages of all groups' images, if it is time.
-    pub(crate) async fn retain(&self) -> PlaneResult<()> {
+    pub(crate) async fn apply_if_due(&self) -> PlaneResult<()> {
         let now_ms = self.clock.now_ms();
-        if now_ms - self.retained_at_ms.load(Ordering::Relaxed) >= AGES_EVERY_MS {
+        if now_ms - self.ages_seen_at_ms.load(Ordering::Relaxed) >= AGES_EVERY_MS {
             let mut all_done = true;
             for group in group::with_retention(&mut *self.store.read().await?).await? {
                 // One group's trouble is not the others'.
@@ -71,7 +96,7 @@ impl Plane {
                 });
             }
             if all_done {
-                self.retained_at_ms.store(now_ms, Ordering::Relaxed);
+                self.ages_seen_at_ms.store(now_ms, Ordering::Relaxed);
             }
         }
         self.make_room().await
@@ -93,9 +118,9 @@ impl Plane {
         }
         drop(tx);
         let ids: Vec<_> = beyond.iter().map(|group| group.id.as_str()).collect();
-        self.room_pauses.keep(&ids);
+        self.backoff.keep(&ids);
         for group in beyond {
-            if self.room_pauses.is_due(&group.id, Some(&group.settings), now_ms) {
+            if self.backoff.is_due(&group.id, Some(&group.settings), now_ms) {
                 self.retain_group(&group.id).await?;
             }
         }
@@ -103,16 +128,16 @@ impl Plane {
     }
 
     /// Applies a group's retention, or tells what it would take.
-    pub async fn apply_retention(&self, actor: &Actor, path: &GroupPath, dry_run: bool) -> PlaneResult<Retained> {
+    pub async fn apply(&self, actor: &Actor, path: &GroupPath, dry_run: bool) -> PlaneResult<Retained> {
         let group = group_at(&mut *self.store.read().await?, path).await?;
         if dry_run {
             return Ok(self.plan_group(&group).await?.0);
         }
-        let deadline = Instant::now() + DUTY_WAIT;
+        let deadline = Instant::now() + TURN_WAIT;
         let epoch = loop {
-            match self.begin_duty().await? {
+            match self.leader.begin_term(RETENTION).await? {
                 Some(epoch) => break epoch,
-                None if Instant::now() < deadline => sleep(DUTY_WAIT / 50).await,
+                None if Instant::now() < deadline => sleep(TURN_WAIT / 50).await,
                 None => {
                     let message = "retention is being applied just now; try again in a minute";
                     return Err(PlaneError::Precondition(message.to_owned()));
@@ -120,7 +145,7 @@ impl Plane {
             }
         };
         let done = self.evict_from_group(&group, epoch, Some(actor)).await;
-        self.end_duty(epoch).await?;
+        self.leader.end_term(RETENTION, epoch).await?;
         let retained = done?;
         let mut tx = self.store.write().await?;
         let detail = format!("{} manifests, {} bytes", retained.manifests, retained.bytes);
@@ -133,9 +158,9 @@ impl Plane {
     /// False if it is somebody else's turn.
     async fn retain_group(&self, id: &str) -> PlaneResult<bool> {
         let Some(group) = group::by_id(&mut *self.store.read().await?, id).await? else { return Ok(true) };
-        let Some(epoch) = self.begin_duty().await? else { return Ok(false) };
+        let Some(epoch) = self.leader.begin_term(RETENTION).await? else { return Ok(false) };
         let done = self.evict_from_group(&group, epoch, None).await;
-        self.end_duty(epoch).await?;
+        self.leader.end_term(RETENTION, epoch).await?;
         done.map(|_| true)
     }
 
@@ -148,7 +173,7 @@ impl Plane {
         let quota = group.settings.quota_bytes;
         if quota > 0 && held > quota {
             let in_vain = done.evictions.is_empty();
-            self.room_pauses.looked(&group.id, Some(&group.settings), self.clock.now_ms(), looking, in_vain);
+            self.backoff.looked(&group.id, Some(&group.settings), self.clock.now_ms(), looking, in_vain);
         }
         Ok(done)
     }
@@ -183,7 +208,7 @@ impl Plane {
     async fn relieve_store(&self) -> PlaneResult<()> {
         let Some(marks) = self.watermarks else { return Ok(()) };
         let now_ms = self.clock.now_ms();
-        if !self.room_pauses.is_due(STORE, None, now_ms) {
+        if !self.backoff.is_due(STORE, None, now_ms) {
             return Ok(());
         }
         let mut tx = self.store.read().await?;
@@ -196,13 +221,13 @@ impl Plane {
         let held = stored::bytes_of_all(&mut tx).await?;
         drop(tx);
         if held <= high {
-            self.room_pauses.looked(STORE, None, now_ms, began.elapsed(), false);
+            self.backoff.looked(STORE, None, now_ms, began.elapsed(), false);
             return Ok(());
         }
-        let Some(epoch) = self.begin_duty().await? else { return Ok(()) };
+        let Some(epoch) = self.leader.begin_term(RETENTION).await? else { return Ok(()) };
         tracing::info!(held_bytes = held, high_bytes = high, low_bytes = low, "the store is beyond its high watermark");
         let done = self.evict_from_all(low, epoch, began).await;
-        self.end_duty(epoch).await?;
+        self.leader.end_term(RETENTION, epoch).await?;
         done
     }
 
@@ -218,50 +243,13 @@ impl Plane {
         let plan = planner.evict(Bounds { used_before_ms: None, most_bytes: Some(most_bytes) });
         let looking = began.elapsed();
         let in_vain = self.evict(plan, epoch, None).await?.evictions.is_empty();
-        self.room_pauses.looked(STORE, None, self.clock.now_ms(), looking, in_vain);
+        self.backoff.looked(STORE, None, self.clock.now_ms(), looking, in_vain);
         Ok(())
-    }
-
-    /// Takes the duty on; `None` if it is just done by somebody else.
-    async fn begin_duty(&self) -> PlaneResult<Option<i64>> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        // A lease is granted anew to who has it: two calls of one replica must not both have it.
-        if lease::holder(&mut tx, DUTY, now_ms).await?.is_some() {
-            return Ok(None);
-        }
-        let wanted = Wanted { name: DUTY, holder: &self.replica_id, lifetime_ms: DUTY_LIFETIME_MS, detail: "" };
-        let lease = lease::acquire(&mut tx, &wanted, now_ms).await?;
-        tx.commit().await?;
-        Ok(match lease {
-            Lease::Granted { epoch } => Some(epoch),
-            Lease::HeldBy { .. } => None,
-        })
-    }
-
-    /// Lets another replica do it, if this one is at it; what goes on here by itself ends with the image that it is at.
-    pub(crate) async fn leave_retention(&self) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let held = lease::holder(&mut *self.store.read().await?, DUTY, now_ms).await?;
-        match held {
-            Some((holder, epoch)) if holder == self.replica_id => self.end_duty(epoch).await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn end_duty(&self, epoch: i64) -> PlaneResult<()> {
-        let mut tx = self.store.write().await?;
-        lease::release(&mut tx, DUTY, &self.replica_id, epoch).await?;
-        Ok(tx.commit().await?)
     }
 }
 
 /// All that a group holds, one repository after the other.
-async fn add_group(
-    db: &mut sqlx::AnyConnection,
-    planner: &mut Planner<GroupRepository>,
-    group: &Group,
-) -> PlaneResult<()> {
+async fn add_group(db: &mut Connection, planner: &mut Planner<GroupRepository>, group: &Group) -> PlaneResult<()> {
     for place in inventory::repositories(db, &group.id).await? {
         let (_, found) = look(db, group, &place).await?;
         let contents = stored::contents(db, &place).await?;
@@ -272,7 +260,7 @@ async fn add_group(
 
 /// What a group holds of a repository, and its images.
 pub(crate) async fn look(
-    db: &mut sqlx::AnyConnection,
+    db: &mut Connection,
     group: &Group,
     place: &GroupRepository,
 ) -> PlaneResult<(Inventory, Vec<Image>)> {

@@ -19,7 +19,7 @@ const MOST_MS: i64 = 10 * 60 * 1000;
 const LOOK_SHARE: u32 = 20;
 
 #[derive(Debug)]
-struct Pause {
+struct Backoff {
     until_ms: i64,
     length_ms: i64,
     /// Those that were looked at; none where it is the whole store.
@@ -28,37 +28,37 @@ struct Pause {
 
 /// What is not looked at for now, by a group's id, or "" for the whole store.
 #[derive(Debug, Default)]
-pub(crate) struct Pauses(Mutex<HashMap<String, Pause>>);
+pub(crate) struct RetentionBackoff(Mutex<HashMap<String, Backoff>>);
 
-impl Pauses {
+impl RetentionBackoff {
     /// Whether it is time.
-    pub(crate) fn is_due(&self, what: &str, settings: Option<&GroupSettings>, now_ms: i64) -> bool {
-        let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.get(what).is_none_or(|pause| now_ms >= pause.until_ms || pause.settings.as_ref() != settings)
+    pub(crate) fn is_due(&self, key: &str, settings: Option<&GroupSettings>, now_ms: i64) -> bool {
+        let backoffs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        backoffs.get(key).is_none_or(|backoff| now_ms >= backoff.until_ms || backoff.settings.as_ref() != settings)
     }
 
     /// It was looked at for so long; `in_vain` if there was too much, and nothing that might go.
     pub(crate) fn looked(
         &self,
-        what: &str,
+        key: &str,
         settings: Option<&GroupSettings>,
         now_ms: i64,
         spent: Duration,
         in_vain: bool,
     ) {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = pauses.get(what).filter(|pause| in_vain && pause.settings.as_ref() == settings);
-        let doubled = before.map_or(0, |pause| (pause.length_ms * 2).min(MOST_MS));
+        let mut backoffs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = backoffs.get(key).filter(|backoff| in_vain && backoff.settings.as_ref() == settings);
+        let doubled = before.map_or(0, |backoff| (backoff.length_ms * 2).min(MOST_MS));
         let length_ms =
             i64::try_from((spent * LOOK_SHARE).as_millis()).unwrap_or(MOST_MS).max(ROOM_EVERY_MS).max(doubled);
-        let pause = Pause { until_ms: now_ms.saturating_add(length_ms), length_ms, settings: settings.cloned() };
-        pauses.insert(what.to_owned(), pause);
+        let backoff = Backoff { until_ms: now_ms.saturating_add(length_ms), length_ms, settings: settings.cloned() };
+        backoffs.insert(key.to_owned(), backoff);
     }
 
     /// Forgets all groups but these, and keeps the store's.
     pub(crate) fn keep(&self, groups: &[&str]) {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.retain(|what, _| what.is_empty() || groups.contains(&what.as_str()));
+        let mut backoffs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        backoffs.retain(|key, _| key.is_empty() || groups.contains(&key.as_str()));
     }
 }
 
@@ -68,19 +68,19 @@ mod tests {
 
     #[test]
     fn what_yields_nothing_is_looked_at_ever_more_rarely_and_what_costs_much_seldom() {
-        let pauses = Pauses::default();
+        let backoffs = RetentionBackoff::default();
         let looked = |spent_ms, in_vain| {
-            pauses.looked("", None, 0, Duration::from_millis(spent_ms), in_vain);
-            let due = (0..=MOST_MS * 2).step_by(1000).find(|now_ms| pauses.is_due("", None, *now_ms));
+            backoffs.looked("", None, 0, Duration::from_millis(spent_ms), in_vain);
+            let due = (0..=MOST_MS * 2).step_by(1000).find(|now_ms| backoffs.is_due("", None, *now_ms));
             due.unwrap() / 1000
         };
-        assert!(pauses.is_due("", None, 0));
+        assert!(backoffs.is_due("", None, 0));
         let in_vain: Vec<_> = (0..9).map(|_| looked(1, true)).collect();
         assert_eq!(in_vain, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
         assert_eq!(looked(1, false), 5, "there was something");
         assert_eq!(looked(2_000, false), 40, "a twentieth of the time");
         assert_eq!(looked(60_000, true), 1200);
-        pauses.keep(&[]);
-        assert!(!pauses.is_due("", None, 0));
+        backoffs.keep(&[]);
+        assert!(!backoffs.is_due("", None, 0));
     }
 }

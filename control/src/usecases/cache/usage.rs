@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use roadstead_proto::{Digest, GroupPath};
 
-use crate::usecases::{Plane, PlaneError, PlaneResult, group_at};
-use crate::{rules::cache::content::GroupRepository, store::cache::usage};
+use crate::{
+    rules::cache::content::GroupRepository,
+    store::{Store, cache::usage},
+    usecases::{PlaneError, PlaneResult, batch, group_at},
+};
 
 /// Most entries in a batch.
 const MAX_ENTRIES: usize = 10_000;
-/// Most characters in the id of a batch.
-const MAX_BATCH_ID_CHARS: usize = 64;
 /// Days of which counts are kept, today among them: a year.
 pub const KEPT_DAYS: i64 = 366;
 /// A day in milliseconds.
@@ -42,76 +43,65 @@ pub struct Day {
     pub misses: i64,
 }
 
-impl Plane {
-    /// Counts a batch, once.
-    pub async fn record_usage(&self, batch_id: &str, entries: &[Usage]) -> PlaneResult<()> {
-        check_batch_id(batch_id)?;
-        if entries.len() > MAX_ENTRIES {
-            return Err(PlaneError::invalid("usage", format!("at most {MAX_ENTRIES} entries; send more batches")));
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write_soon().await?;
-        if !usage::begin_batch(&mut tx, batch_id, now_ms).await? {
-            return Ok(());
-        }
-        let mut links: BTreeMap<(&str, &str, &str, Digest), usage::Pulls> = BTreeMap::new();
-        let mut days: BTreeMap<(&str, i64), (i64, i64)> = BTreeMap::new();
-        for entry in entries {
-            // A node whose clock is ahead must not make content look younger than it can be.
-            let last_ms = entry.last_pulled_at_ms.min(now_ms);
-            let place = &entry.place;
-            let key = (place.group_id.as_str(), place.upstream.as_str(), place.repository.as_str(), entry.digest);
-            let pulls = links.entry(key).or_insert_with(|| usage::Pulls {
-                place: place.clone(),
-                digest: entry.digest,
-                count: 0,
-                last_ms,
-            });
-            pulls.count = pulls.count.saturating_add(entry.hits.saturating_add(entry.misses));
-            pulls.last_ms = pulls.last_ms.max(last_ms);
-            let total = days.entry((&place.group_id, last_ms.div_euclid(DAY_MS))).or_default();
-            *total = (total.0.saturating_add(entry.hits), total.1.saturating_add(entry.misses));
-        }
-        let links: Vec<_> = links.into_values().collect();
-        usage::add_pulls(&mut tx, &links).await?;
-        for ((group_id, day), (hits, misses)) in days {
-            usage::add(&mut tx, group_id, hits, misses).await?;
-            usage::add_to_day(&mut tx, group_id, day, hits, misses).await?;
-        }
-        Ok(tx.commit().await?)
+/// Counts a batch, once.
+pub async fn record(store: &Store, batch_id: &str, entries: &[Usage], now_ms: i64) -> PlaneResult<()> {
+    batch::check_id(batch_id)?;
+    if entries.len() > MAX_ENTRIES {
+        return Err(PlaneError::invalid("usage", format!("at most {MAX_ENTRIES} entries; send more batches")));
     }
-
-    /// A group's hits and misses of so many days, today the last of them.
-    pub async fn daily_usage(&self, path: &GroupPath, days: i64) -> PlaneResult<Vec<Day>> {
-        let today = self.clock.now_ms().div_euclid(DAY_MS);
-        let mut tx = self.store.read().await?;
-        let group = group_at(&mut tx, path).await?;
-        let from = today - days.clamp(1, KEPT_DAYS) + 1;
-        let known: BTreeMap<_, _> = usage::days(&mut tx, &group.id, from)
-            .await?
-            .into_iter()
-            .map(|(day, hits, misses)| (day, (hits, misses)))
-            .collect();
-        let day = |day: i64| {
-            let (hits, misses) = known.get(&day).copied().unwrap_or_default();
-            Day { start_ms: day * DAY_MS, hits, misses }
-        };
-        Ok((from..=today).map(day).collect())
+    let mut tx = store.write_soon().await?;
+    if !usage::begin_batch(&mut tx, batch_id, now_ms).await? {
+        return Ok(());
     }
-
-    /// Forgets days that nobody can ask for any more.
-    pub(crate) async fn forget_days(&self) -> PlaneResult<()> {
-        let today = self.clock.now_ms().div_euclid(DAY_MS);
-        let mut tx = self.store.write().await?;
-        usage::prune_days(&mut tx, today - KEPT_DAYS + 1).await?;
-        Ok(tx.commit().await?)
+    let mut links: BTreeMap<(&str, &str, &str, Digest), usage::Pulls> = BTreeMap::new();
+    let mut days: BTreeMap<(&str, i64), (i64, i64)> = BTreeMap::new();
+    for entry in entries {
+        // A node whose clock is ahead must not make content look younger than it can be.
+        let last_ms = entry.last_pulled_at_ms.min(now_ms);
+        let place = &entry.place;
+        let key = (place.group_id.as_str(), place.upstream.as_str(), place.repository.as_str(), entry.digest);
+        let pulls = links.entry(key).or_insert_with(|| usage::Pulls {
+            place: place.clone(),
+            digest: entry.digest,
+            count: 0,
+            last_ms,
+        });
+        pulls.count = pulls.count.saturating_add(entry.hits.saturating_add(entry.misses));
+        pulls.last_ms = pulls.last_ms.max(last_ms);
+        let total = days.entry((&place.group_id, last_ms.div_euclid(DAY_MS))).or_default();
+        *total = (total.0.saturating_add(entry.hits), total.1.saturating_add(entry.misses));
     }
+    let links: Vec<_> = links.into_values().collect();
+    usage::add_pulls(&mut tx, &links).await?;
+    for ((group_id, day), (hits, misses)) in days {
+        usage::add(&mut tx, group_id, hits, misses).await?;
+        usage::add_to_day(&mut tx, group_id, day, hits, misses).await?;
+    }
+    Ok(tx.commit().await?)
 }
 
-/// Whether a batch can be told from others.
-pub(crate) fn check_batch_id(batch_id: &str) -> PlaneResult<()> {
-    if batch_id.is_empty() || batch_id.len() > MAX_BATCH_ID_CHARS {
-        return Err(PlaneError::invalid("batch_id", format!("required: at most {MAX_BATCH_ID_CHARS} characters")));
-    }
-    Ok(())
+/// A group's hits and misses of so many days, today the last of them.
+pub async fn daily(store: &Store, path: &GroupPath, days: i64, now_ms: i64) -> PlaneResult<Vec<Day>> {
+    let today = now_ms.div_euclid(DAY_MS);
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    let from = today - days.clamp(1, KEPT_DAYS) + 1;
+    let known: BTreeMap<_, _> = usage::days(&mut tx, &group.id, from)
+        .await?
+        .into_iter()
+        .map(|(day, hits, misses)| (day, (hits, misses)))
+        .collect();
+    let day = |day: i64| {
+        let (hits, misses) = known.get(&day).copied().unwrap_or_default();
+        Day { start_ms: day * DAY_MS, hits, misses }
+    };
+    Ok((from..=today).map(day).collect())
+}
+
+/// Forgets days that nobody can ask for any more.
+pub(crate) async fn forget_days(store: &Store, now_ms: i64) -> PlaneResult<()> {
+    let today = now_ms.div_euclid(DAY_MS);
+    let mut tx = store.write().await?;
+    usage::prune_days(&mut tx, today - KEPT_DAYS + 1).await?;
+    Ok(tx.commit().await?)
 }

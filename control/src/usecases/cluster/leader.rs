@@ -1,45 +1,98 @@
-//! What only one replica does at a time: background work, shared out by leases in the database.
+//! The work that only one replica does at a time, shared out by leases in the database.
 //!
-//! A lease spares work; nothing depends on it for being right, because two replicas' clocks may disagree.
+//! A lease saves work; correctness does not depend on it, because two replicas' clocks may disagree.
 
-use crate::store::cluster::lease::{self, Lease, Wanted};
-use crate::usecases::{Plane, PlaneResult};
+use crate::{
+    clock::Clock,
+    store::{
+        Store, WriteTx,
+        cluster::lease::{self, Lease, Wanted},
+    },
+    usecases::{PlaneResult, new_id},
+};
 
-/// How long the duty is another's once its holder fell silent, in milliseconds. Several rounds, and more than clocks differ.
-const LIFETIME_MS: i64 = 3 * 60 * 1000;
+/// Work that one replica at a time leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// Name of its lease.
+    name: &'static str,
+    /// How long another replica waits once the leader fell silent, in milliseconds.
+    lifetime_ms: i64,
+}
 
-/// Background work that is shared out.
-pub const UPKEEP: &str = "upkeep";
+/// Rotating keys and deleting old records. Its lease outlasts several rounds, and more than clocks differ.
+pub const MAINTENANCE: Leadership = Leadership { name: "maintenance", lifetime_ms: 3 * 60 * 1000 };
+/// Evicting content.
+pub const RETENTION: Leadership = Leadership { name: "retention", lifetime_ms: 60 * 1000 };
 
-impl Plane {
-    /// Whether this is the replica to do it now. A database that nobody shares needs no asking.
-    pub(crate) async fn is_on_duty(&self, name: &'static str) -> PlaneResult<bool> {
+/// This replica, as a candidate for leading.
+pub struct Leader {
+    store: Store,
+    clock: Clock,
+    /// This replica's name among those that share the database, for as long as it runs.
+    replica_id: String,
+}
+
+impl Leader {
+    /// A replica that leads nothing yet.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, replica_id: new_id() }
+    }
+
+    /// Takes or keeps the lead, and returns whether this replica has it. Alone on its database, it always does.
+    pub(crate) async fn leads(&self, what: Leadership) -> PlaneResult<bool> {
         if !self.store.is_shared() {
             return Ok(true);
         }
-        let now_ms = self.clock.now_ms();
-        let held = lease::holder(&mut *self.store.read().await?, name, now_ms).await?;
+        let held = lease::holder(&mut *self.store.read().await?, what.name, self.clock.now_ms()).await?;
         if held.is_some_and(|(holder, _)| holder != self.replica_id) {
             return Ok(false);
         }
-        let wanted = Wanted { name, holder: &self.replica_id, lifetime_ms: LIFETIME_MS, detail: "" };
         let mut tx = self.store.write().await?;
-        let lease = lease::acquire(&mut tx, &wanted, now_ms).await?;
+        let epoch = self.acquire(&mut tx, what).await?;
         tx.commit().await?;
-        Ok(matches!(lease, Lease::Granted { .. }))
+        Ok(epoch.is_some())
     }
 
-    /// Lets another replica do it, if it was this one's.
-    pub(crate) async fn leave_duty(&self, name: &'static str) -> PlaneResult<()> {
-        if !self.store.is_shared() {
-            return Ok(());
-        }
+    /// Begins a term and returns its epoch, or `None` while a term lasts, even one of this replica: two calls must not
+    /// both have it.
+    pub(crate) async fn begin_term(&self, what: Leadership) -> PlaneResult<Option<i64>> {
         let mut tx = self.store.write().await?;
-        if let Some((holder, epoch)) = lease::holder(&mut tx, name, self.clock.now_ms()).await?
-            && holder == self.replica_id
-        {
-            lease::release(&mut tx, name, &holder, epoch).await?;
+        if lease::holder(&mut tx, what.name, self.clock.now_ms()).await?.is_some() {
+            return Ok(None);
         }
+        let epoch = self.acquire(&mut tx, what).await?;
+        tx.commit().await?;
+        Ok(epoch)
+    }
+
+    /// Prolongs a term in the transaction of its work, and returns whether it still lasts.
+    pub(crate) async fn keep_term(&self, tx: &mut WriteTx, what: Leadership, epoch: i64) -> PlaneResult<bool> {
+        let now_ms = self.clock.now_ms();
+        Ok(lease::renew(tx, what.name, &self.replica_id, epoch, what.lifetime_ms, now_ms).await?)
+    }
+
+    /// Ends a term.
+    pub(crate) async fn end_term(&self, what: Leadership, epoch: i64) -> PlaneResult<()> {
+        let mut tx = self.store.write().await?;
+        lease::release(&mut tx, what.name, &self.replica_id, epoch).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Leaves the lead to another replica, if this one has it.
+    pub(crate) async fn resign(&self, what: Leadership) -> PlaneResult<()> {
+        let held = lease::holder(&mut *self.store.read().await?, what.name, self.clock.now_ms()).await?;
+        match held {
+            Some((holder, epoch)) if holder == self.replica_id => self.end_term(what, epoch).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn acquire(&self, tx: &mut WriteTx, what: Leadership) -> PlaneResult<Option<i64>> {
+        let wanted = Wanted { name: what.name, holder: &self.replica_id, lifetime_ms: what.lifetime_ms, detail: "" };
+        Ok(match lease::acquire(tx, &wanted, self.clock.now_ms()).await? {
+            Lease::Granted { epoch } => Some(epoch),
+            Lease::HeldBy { .. } => None,
+        })
     }
 }

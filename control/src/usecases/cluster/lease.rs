@@ -8,12 +8,15 @@ use std::time::Duration;
 use roadstead_proto::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::usecases::{Plane, PlaneResult};
 use crate::{
-    auth::peer_ticket::Ticket,
+    auth::{key_ring::KeyRing, peer_ticket::Ticket},
     clock::millis,
     rules::cache::content::GroupRepository,
-    store::cluster::lease::{self, Lease, Wanted},
+    store::{
+        Store,
+        cluster::lease::{self, Lease, Wanted},
+    },
+    usecases::PlaneResult,
 };
 
 /// How long a lease is good without a renewal.
@@ -74,61 +77,63 @@ struct Detail {
     repository: String,
 }
 
-impl Plane {
-    /// Grants `asker` the fill of `digest`, or tells whom to follow.
-    pub async fn acquire_fill(&self, digest: &Digest, asker: &FillAsker) -> PlaneResult<FillTurn> {
-        let now_ms = self.clock.now_ms();
-        let (name, detail) = (lease_name(digest), Detail::of(asker));
-        let wanted =
-            Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
-        let mut tx = self.store.write_soon().await?;
-        let (holder, held_epoch, detail, expires_at_ms) = match lease::acquire(&mut tx, &wanted, now_ms).await? {
-            Lease::Granted { epoch } => {
-                tx.commit().await?;
-                return Ok(FillTurn::Granted { epoch });
-            }
-            Lease::HeldBy { holder, epoch, detail, expires_at_ms } => (holder, epoch, detail, expires_at_ms),
-        };
-        let heard_ms = (now_ms + millis(FILL_LEASE)).saturating_sub(expires_at_ms).max(0);
-        let owner = Detail::read(&detail);
-        let is_lost = holder == asker.lost_node_id && heard_ms >= MISSED_MS;
-        if let (Some((peer_url, place)), false) = (owner, is_lost) {
-            let ticket = Ticket::new(&asker.node_id, digest, &asker.place, asker.link_epoch, now_ms);
-            let ticket = self.keys.sign(&ticket, now_ms)?;
-            return Ok(FillTurn::Follow(Follow { node_id: holder, peer_url, ticket, place, heard_ms }));
+/// Grants `asker` the fill of `digest`, or tells whom to follow.
+pub async fn acquire(
+    store: &Store,
+    keys: &KeyRing,
+    digest: &Digest,
+    asker: &FillAsker,
+    now_ms: i64,
+) -> PlaneResult<FillTurn> {
+    let (name, detail) = (lease_name(digest), Detail::of(asker));
+    let wanted =
+        Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
+    let mut tx = store.write_soon().await?;
+    let (holder, held_epoch, detail, expires_at_ms) = match lease::acquire(&mut tx, &wanted, now_ms).await? {
+        Lease::Granted { epoch } => {
+            tx.commit().await?;
+            return Ok(FillTurn::Granted { epoch });
         }
-        // Void for the owner that was lost: if it comes back, it finds that it is not the owner any more.
-        lease::release(&mut tx, &name, &holder, held_epoch).await?;
-        let epoch = match lease::acquire(&mut tx, &wanted, now_ms).await? {
-            Lease::Granted { epoch } => epoch,
-            // Writers take turns, so nobody came in between; and if so, fetching twice does no harm.
-            Lease::HeldBy { epoch, .. } => epoch,
-        };
-        tx.commit().await?;
-        tracing::info!(blob.digest = %digest, node.id = asker.node_id, lost.node.id = holder, "a download has a new owner");
-        Ok(FillTurn::Granted { epoch })
+        Lease::HeldBy { holder, epoch, detail, expires_at_ms } => (holder, epoch, detail, expires_at_ms),
+    };
+    let heard_ms = (now_ms + millis(FILL_LEASE)).saturating_sub(expires_at_ms).max(0);
+    let owner = Detail::read(&detail);
+    let is_lost = holder == asker.lost_node_id && heard_ms >= MISSED_MS;
+    if let (Some((peer_url, place)), false) = (owner, is_lost) {
+        let ticket = Ticket::new(&asker.node_id, digest, &asker.place, asker.link_epoch, now_ms);
+        let ticket = keys.sign(&ticket, now_ms)?;
+        return Ok(FillTurn::Follow(Follow { node_id: holder, peer_url, ticket, place, heard_ms }));
     }
+    // Void for the owner that was lost: if it comes back, it finds that it is not the owner any more.
+    lease::release(&mut tx, &name, &holder, held_epoch).await?;
+    let epoch = match lease::acquire(&mut tx, &wanted, now_ms).await? {
+        Lease::Granted { epoch } => epoch,
+        // Writers take turns, so nobody came in between; and if so, fetching twice does no harm.
+        Lease::HeldBy { epoch, .. } => epoch,
+    };
+    tx.commit().await?;
+    tracing::info!(blob.digest = %digest, node.id = asker.node_id, lost.node.id = holder, "a download has a new owner");
+    Ok(FillTurn::Granted { epoch })
+}
 
-    /// Keeps a node's leases; answers those that it has no more.
-    pub async fn renew_fills(&self, node_id: &str, fills: &[(Digest, i64)]) -> PlaneResult<Vec<Digest>> {
-        let now_ms = self.clock.now_ms();
-        let mut lost = Vec::new();
-        let mut tx = self.store.write_soon().await?;
-        for (digest, epoch) in fills {
-            if !lease::renew(&mut tx, &lease_name(digest), node_id, *epoch, millis(FILL_LEASE), now_ms).await? {
-                lost.push(*digest);
-            }
+/// Keeps a node's leases; answers those that it has no more.
+pub async fn renew(store: &Store, node_id: &str, fills: &[(Digest, i64)], now_ms: i64) -> PlaneResult<Vec<Digest>> {
+    let mut lost = Vec::new();
+    let mut tx = store.write_soon().await?;
+    for (digest, epoch) in fills {
+        if !lease::renew(&mut tx, &lease_name(digest), node_id, *epoch, millis(FILL_LEASE), now_ms).await? {
+            lost.push(*digest);
         }
-        tx.commit().await?;
-        Ok(lost)
     }
+    tx.commit().await?;
+    Ok(lost)
+}
 
-    /// Takes a lease back.
-    pub async fn release_fill(&self, node_id: &str, digest: &Digest, epoch: i64) -> PlaneResult<()> {
-        let mut tx = self.store.write_soon().await?;
-        lease::release(&mut tx, &lease_name(digest), node_id, epoch).await?;
-        Ok(tx.commit().await?)
-    }
+/// Takes a lease back.
+pub async fn release(store: &Store, node_id: &str, digest: &Digest, epoch: i64) -> PlaneResult<()> {
+    let mut tx = store.write_soon().await?;
+    lease::release(&mut tx, &lease_name(digest), node_id, epoch).await?;
+    Ok(tx.commit().await?)
 }
 
 fn lease_name(digest: &Digest) -> String {

@@ -12,10 +12,11 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::usecases::{Page, Plane, PlaneResult};
 use crate::{
+    clock::Clock,
     rules::cluster::node::{FORGOTTEN_AFTER_MS, Node, NodeState},
-    store::{changes, cluster::node},
+    store::{Store, changes, cluster::node},
+    usecases::{Page, PlaneResult},
 };
 
 /// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
@@ -43,9 +44,10 @@ impl Report {
     }
 }
 
-/// Reports that are not written yet.
-#[derive(Default)]
-pub struct NodeReports {
+/// The registry of nodes: the database, and reports that are not written yet.
+pub struct NodeRegistry {
+    store: Store,
+    clock: Clock,
     waiting: Mutex<Waiting>,
     /// Whose turn it is to write, and when that was done last.
     turn: tokio::sync::Mutex<Option<Instant>>,
@@ -70,7 +72,12 @@ pub struct ListedNode {
     pub revisions_behind: i64,
 }
 
-impl NodeReports {
+impl NodeRegistry {
+    /// A registry with nothing waiting.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,7 +97,7 @@ impl NodeReports {
 
 /// Reports on their way to the database; whatever is not written when this is dropped waits on.
 struct Taken<'a> {
-    all: &'a NodeReports,
+    all: &'a NodeRegistry,
     reports: HashMap<String, Report>,
 }
 
@@ -103,27 +110,26 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Plane {
+impl NodeRegistry {
     /// Takes a node's report.
-    pub async fn report_node(&self, report: Report) -> PlaneResult<()> {
-        if self.node_reports.put(report) { self.write_node_reports().await } else { Ok(()) }
+    pub async fn report(&self, report: Report) -> PlaneResult<()> {
+        if self.put(report) { self.write_reports().await } else { Ok(()) }
     }
 
     /// Writes what is waiting, in one transaction.
-    pub(crate) async fn write_node_reports(&self) -> PlaneResult<()> {
-        let all = &self.node_reports;
-        if all.waiting().reports.is_empty() {
+    pub(crate) async fn write_reports(&self) -> PlaneResult<()> {
+        if self.waiting().reports.is_empty() {
             return Ok(());
         }
-        let mut turn = all.turn.lock().await;
-        if all.waiting().reports.is_empty() {
+        let mut turn = self.turn.lock().await;
+        if self.waiting().reports.is_empty() {
             // Somebody else's transaction took it along.
             return Ok(());
         }
         if let Some(last) = *turn {
             sleep_until(last + BETWEEN_WRITES).await;
         }
-        let mut taken = Taken { all, reports: std::mem::take(&mut all.waiting().reports) };
+        let mut taken = Taken { all: self, reports: std::mem::take(&mut self.waiting().reports) };
         let mut tx = self.store.write_soon().await?;
         for report in taken.reports.values() {
             match report {
@@ -135,7 +141,7 @@ impl Plane {
         tx.commit().await?;
         let now = Instant::now();
         *turn = Some(now);
-        let mut waiting = all.waiting();
+        let mut waiting = self.waiting();
         waiting.written_at = Some(now);
         for (id, report) in taken.reports.drain() {
             match report {
@@ -147,7 +153,7 @@ impl Plane {
     }
 
     /// Reads nodes that follow an id.
-    pub async fn nodes(&self, after: &str, limit: i64) -> PlaneResult<Page<ListedNode>> {
+    pub async fn list(&self, after: &str, limit: i64) -> PlaneResult<Page<ListedNode>> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.read().await?;
         let page = Page::cut(node::page(&mut tx, after, now_ms - FORGOTTEN_AFTER_MS, limit + 1).await?, limit);
@@ -168,12 +174,12 @@ impl Plane {
     }
 
     /// Forgets nodes that have been silent for a day.
-    pub(crate) async fn forget_nodes(&self) -> PlaneResult<()> {
+    pub(crate) async fn forget_silent(&self) -> PlaneResult<()> {
         let before_ms = self.clock.now_ms() - FORGOTTEN_AFTER_MS;
         let mut tx = self.store.write().await?;
         let forgotten = node::prune(&mut tx, before_ms).await?;
         tx.commit().await?;
-        let mut waiting = self.node_reports.waiting();
+        let mut waiting = self.waiting();
         for id in forgotten {
             waiting.written.remove(&id);
         }

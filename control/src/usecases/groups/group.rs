@@ -7,11 +7,6 @@ use std::collections::HashSet;
 use roadstead_proto::{GroupPath, UpstreamHost};
 
 use super::rename::{release_old_path, rename};
-use crate::usecases::{
-    Page, Plane, PlaneError, PlaneResult, group_at, group_with,
-    identity::{oidc, user::void_registry_tokens},
-    new_id,
-};
 use crate::{
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
     rules::{
@@ -19,7 +14,7 @@ use crate::{
         groups::group::{Group, GroupChange, GroupSettings},
     },
     store::{
-        WriteTx, audit,
+        Store, WriteTx, audit,
         cache::link,
         changes::Subject,
         groups::{group, member},
@@ -27,104 +22,110 @@ use crate::{
         tags::tag,
         upstreams::{credential, upstream},
     },
+    usecases::{
+        Page, PlaneError, PlaneResult, group_at, group_with,
+        identity::{oidc, user::void_registry_tokens},
+        new_id,
+    },
 };
 
-impl Plane {
-    /// Creates a group.
-    pub async fn create_group(&self, actor: &Actor, path: GroupPath, settings: GroupSettings) -> PlaneResult<Group> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        check(&mut tx, &settings).await?;
-        let group = insert_group(&mut tx, path, settings, now_ms).await?;
-        let done = actor.did("group.create", group.path.as_str()).of_group(&group.path);
-        audit::record(&mut tx, &done, now_ms).await?;
-        tx.commit().await?;
-        Ok(group)
-    }
+/// Creates a group.
+pub async fn create(
+    store: &Store,
+    actor: &Actor,
+    path: GroupPath,
+    settings: GroupSettings,
+    now_ms: i64,
+) -> PlaneResult<Group> {
+    let mut tx = store.write().await?;
+    check(&mut tx, &settings).await?;
+    let group = insert_group(&mut tx, path, settings, now_ms).await?;
+    let done = actor.did("group.create", group.path.as_str()).of_group(&group.path);
+    audit::record(&mut tx, &done, now_ms).await?;
+    tx.commit().await?;
+    Ok(group)
+}
 
-    /// Reads a group.
-    pub async fn group(&self, path: &GroupPath) -> PlaneResult<Group> {
-        group_at(&mut *self.store.read().await?, path).await
-    }
+/// Reads a group.
+pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<Group> {
+    group_at(&mut *store.read().await?, path).await
+}
 
-    /// Path of the group with this id or else, whether it is there or not, at this path.
-    pub async fn path_of_group(&self, id_or_path: &str) -> PlaneResult<String> {
-        let found = group::by_id(&mut *self.store.read().await?, id_or_path).await?;
-        Ok(found.map_or_else(|| id_or_path.to_owned(), |group| group.path.to_string()))
-    }
+/// Path of the group with this id or else, whether it is there or not, at this path.
+pub async fn path_of(store: &Store, id_or_path: &str) -> PlaneResult<String> {
+    let found = group::by_id(&mut *store.read().await?, id_or_path).await?;
+    Ok(found.map_or_else(|| id_or_path.to_owned(), |group| group.path.to_string()))
+}
 
-    /// Reads the groups that follow the path `after`.
-    pub async fn groups(&self, reach: &Reach, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
-        let found = group::page(&mut *self.store.read().await?, reach, after, limit + 1).await?;
-        Ok(Page::cut(found, limit))
-    }
+/// Reads the groups that follow the path `after`.
+pub async fn list(store: &Store, reach: &Reach, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
+    let found = group::page(&mut *store.read().await?, reach, after, limit + 1).await?;
+    Ok(Page::cut(found, limit))
+}
 
-    /// Changes and renames a group, if it still has the etag (where one is given).
-    pub async fn update_group(
-        &self,
-        actor: &Actor,
-        path: &GroupPath,
-        etag: Option<i64>,
-        change: GroupChange,
-        new_path: Option<GroupPath>,
-    ) -> PlaneResult<Group> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, path).await?;
-        if etag.is_some_and(|etag| etag != group.etag) {
-            return Err(PlaneError::Changed { what: "group", name: path.to_string() });
-        }
-        let settings = group.settings.with(change);
-        check(&mut tx, &settings).await?;
-        let mut changes = settings.changes_since(&group.settings).join(", ");
-        let new_path = new_path.filter(|to| to != path);
-        if changes.is_empty() && new_path.is_none() {
-            return Ok(group);
-        }
-        let etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
-        if settings.admits_fewer_than(&group.settings) {
-            group::set_access_epoch(&mut tx, &group.id, etag).await?;
-        }
-        group::update(&mut tx, &group.id, &settings, etag, now_ms).await?;
-        if let Some(to) = &new_path {
-            let comma = if changes.is_empty() { "" } else { ", " };
-            changes = format!("{changes}{comma}path is now {to}");
-        }
-        // While the path still means this group: its owners read the event by the new one too.
-        audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms)
-            .await?;
-        if let Some(to) = &new_path {
-            rename(&mut tx, actor, path, to, now_ms).await?;
-        }
-        let group = group_with(&mut tx, &group.id).await?;
-        tx.commit().await?;
-        Ok(group)
+/// Changes and renames a group, if it still has the etag (where one is given).
+pub async fn update(
+    store: &Store,
+    actor: &Actor,
+    path: &GroupPath,
+    etag: Option<i64>,
+    change: GroupChange,
+    new_path: Option<GroupPath>,
+    now_ms: i64,
+) -> PlaneResult<Group> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    if etag.is_some_and(|etag| etag != group.etag) {
+        return Err(PlaneError::Changed { what: "group", name: path.to_string() });
     }
+    let settings = group.settings.with(change);
+    check(&mut tx, &settings).await?;
+    let mut changes = settings.changes_since(&group.settings).join(", ");
+    let new_path = new_path.filter(|to| to != path);
+    if changes.is_empty() && new_path.is_none() {
+        return Ok(group);
+    }
+    let etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+    if settings.admits_fewer_than(&group.settings) {
+        group::set_access_epoch(&mut tx, &group.id, etag).await?;
+    }
+    group::update(&mut tx, &group.id, &settings, etag, now_ms).await?;
+    if let Some(to) = &new_path {
+        let comma = if changes.is_empty() { "" } else { ", " };
+        changes = format!("{changes}{comma}path is now {to}");
+    }
+    // While the path still means this group: its owners read the event by the new one too.
+    audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms).await?;
+    if let Some(to) = &new_path {
+        rename(&mut tx, actor, path, to, now_ms).await?;
+    }
+    let group = group_with(&mut tx, &group.id).await?;
+    tx.commit().await?;
+    Ok(group)
+}
 
-    /// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there were.
-    pub async fn delete_group(&self, actor: &Actor, path: &GroupPath) -> PlaneResult<u64> {
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, path).await?;
-        let now_ms = self.clock.now_ms();
-        for token_id in token::ids_of_group(&mut tx, &group.id).await? {
-            token::revoke(&mut tx, &token_id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
-            tx.changed(&Subject::Revocation(token_id), now_ms).await?;
-        }
-        oidc::end_of_group(&mut tx, &group.id, now_ms).await?;
-        for user_id in member::delete_of_group(&mut tx, &group.id).await? {
-            // They may have had a role in subgroups by this one.
-            void_registry_tokens(&mut tx, &user_id, now_ms).await?;
-        }
-        credential::delete_of_group(&mut tx, &group.id).await?;
-        tag::delete_of_group(&mut tx, &group.id).await?;
-        let removed = link::delete_of_group(&mut tx, &group.id, now_ms).await?;
-        group::delete(&mut tx, &group.id).await?;
-        tx.changed(&Subject::Group(group.id), now_ms).await?;
-        let done = actor.did("group.delete", path.as_str()).of_group(path).detail(format!("{removed} links"));
-        audit::record(&mut tx, &done, now_ms).await?;
-        tx.commit().await?;
-        Ok(removed)
+/// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there were.
+pub async fn delete(store: &Store, actor: &Actor, path: &GroupPath, now_ms: i64) -> PlaneResult<u64> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    for token_id in token::ids_of_group(&mut tx, &group.id).await? {
+        token::revoke(&mut tx, &token_id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
+        tx.changed(&Subject::Revocation(token_id), now_ms).await?;
     }
+    oidc::end_of_group(&mut tx, &group.id, now_ms).await?;
+    for user_id in member::delete_of_group(&mut tx, &group.id).await? {
+        // They may have had a role in subgroups by this one.
+        void_registry_tokens(&mut tx, &user_id, now_ms).await?;
+    }
+    credential::delete_of_group(&mut tx, &group.id).await?;
+    tag::delete_of_group(&mut tx, &group.id).await?;
+    let removed = link::delete_of_group(&mut tx, &group.id, now_ms).await?;
+    group::delete(&mut tx, &group.id).await?;
+    tx.changed(&Subject::Group(group.id), now_ms).await?;
+    let done = actor.did("group.delete", path.as_str()).of_group(path).detail(format!("{removed} links"));
+    audit::record(&mut tx, &done, now_ms).await?;
+    tx.commit().await?;
+    Ok(removed)
 }
 
 /// Adds a group and lets nodes know.
@@ -152,14 +153,9 @@ pub(crate) async fn insert_group(
     };
     release_old_path(tx, &group.path, now_ms).await?;
     if !group::insert(tx, &group).await? {
-        return Err(already_exists(&group.path));
+        return Err(PlaneError::group_exists(&group.path));
     }
     Ok(group)
-}
-
-/// The refusal that says that the path is taken.
-pub(crate) fn already_exists(path: &GroupPath) -> PlaneError {
-    PlaneError::AlreadyExists { what: "group", name: path.to_string(), hint: "change it with `group update`" }
 }
 
 async fn check(tx: &mut WriteTx, settings: &GroupSettings) -> PlaneResult<()> {

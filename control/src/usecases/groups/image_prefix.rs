@@ -4,8 +4,10 @@ use roadstead_proto::{GroupPath, PROXY_INFIX};
 use tracing::warn;
 use url::Url;
 
-use crate::store::cluster::fact;
-use crate::usecases::{Plane, PlaneError, PlaneResult, group_at};
+use crate::{
+    store::{Store, cluster::fact},
+    usecases::{PlaneError, PlaneResult, group_at},
+};
 
 /// Longest URL of a node that is believed, in bytes.
 const MAX_URL_BYTES: usize = 2048;
@@ -23,39 +25,37 @@ pub struct ImagePrefix {
     pub group: String,
 }
 
-impl Plane {
-    /// Notes where clients reach a node; empty if the node does not know.
-    pub async fn heard_of(&self, registry_url: &str) -> PlaneResult<()> {
-        if registry_url.is_empty() {
-            return Ok(());
-        }
-        if registry_url.len() > MAX_URL_BYTES || parse(registry_url).is_none() {
-            warn!(
-                registry_url = registry_url.chars().take(MAX_URL_BYTES).collect::<String>(),
-                "a node tells an unusable URL of itself"
-            );
-            return Ok(());
-        }
-        let known = fact::get(&mut *self.store.read().await?, fact::REGISTRY_URL).await?;
-        if known.as_deref() == Some(registry_url) {
-            return Ok(());
-        }
-        let mut tx = self.store.write().await?;
-        fact::put(&mut tx, fact::REGISTRY_URL, registry_url).await?;
-        Ok(tx.commit().await?)
+/// Notes where clients reach a node; empty if the node does not know.
+pub async fn note_registry_url(store: &Store, registry_url: &str) -> PlaneResult<()> {
+    if registry_url.is_empty() {
+        return Ok(());
     }
+    if registry_url.len() > MAX_URL_BYTES || parse(registry_url).is_none() {
+        warn!(
+            registry_url = registry_url.chars().take(MAX_URL_BYTES).collect::<String>(),
+            "a node tells an unusable URL of itself"
+        );
+        return Ok(());
+    }
+    let known = fact::get(&mut *store.read().await?, fact::REGISTRY_URL).await?;
+    if known.as_deref() == Some(registry_url) {
+        return Ok(());
+    }
+    let mut tx = store.write().await?;
+    fact::put(&mut tx, fact::REGISTRY_URL, registry_url).await?;
+    Ok(tx.commit().await?)
+}
 
-    /// How clients name images of the group at `path`, at the node that was heard last.
-    pub async fn image_prefix(&self, path: &GroupPath) -> PlaneResult<ImagePrefix> {
-        let mut tx = self.store.read().await?;
-        let group = group_at(&mut tx, path).await?;
-        let url = fact::get(&mut tx, fact::REGISTRY_URL).await?.as_deref().and_then(parse);
-        url.as_ref().and_then(|url| prefix_at(url, &group.path)).ok_or_else(|| {
-            PlaneError::Precondition(
-                "no node has told yet where clients reach it; start one with --external-url".to_owned(),
-            )
-        })
-    }
+/// How clients name images of the group at `path`, at the node that was heard last.
+pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<ImagePrefix> {
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    let url = fact::get(&mut tx, fact::REGISTRY_URL).await?.as_deref().and_then(parse);
+    url.as_ref().and_then(|url| prefix_at(url, &group.path)).ok_or_else(|| {
+        PlaneError::Precondition(
+            "no node has told yet where clients reach it; start one with --external-url".to_owned(),
+        )
+    })
 }
 
 fn parse(registry_url: &str) -> Option<Url> {

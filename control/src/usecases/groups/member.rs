@@ -2,67 +2,64 @@
 
 use roadstead_proto::GroupPath;
 
-use crate::usecases::{
-    Page, Plane, PlaneError, PlaneResult, group_at,
-    identity::user::{user_named, void_registry_tokens},
-};
 use crate::{
     rules::{
         access::Actor,
         groups::member::{Member, Role},
         identity::user::UserName,
     },
-    store::{StoreError, audit, groups::member},
+    store::{Store, StoreError, audit, groups::member},
+    usecases::{
+        Page, PlaneError, PlaneResult, group_at,
+        identity::user::{user_named, void_registry_tokens},
+    },
 };
 
-impl Plane {
-    /// Makes a user a member, or changes the role there.
-    pub async fn set_member(
-        &self,
-        actor: &Actor,
-        path: &GroupPath,
-        name: &UserName,
-        role: Role,
-    ) -> PlaneResult<Member> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, path).await?;
-        let user = user_named(&mut tx, name).await?;
-        let before = member::get(&mut tx, &group.id, &user.id).await?;
-        if let Some(before) = before.filter(|before| before.role == role) {
-            return Ok(before);
-        }
-        member::put(&mut tx, &group.id, &user.id, role, now_ms).await?;
-        let done = actor.did("member.set", name.as_str()).of_group(path).detail(format!("role {role}"));
-        audit::record(&mut tx, &done, now_ms).await?;
-        let member = member::get(&mut tx, &group.id, &user.id).await?;
-        tx.commit().await?;
-        Ok(member.ok_or_else(|| StoreError::Corrupt { what: "membership of", value: name.to_string() })?)
+/// Makes a user a member, or changes the role there.
+pub async fn set(
+    store: &Store,
+    actor: &Actor,
+    path: &GroupPath,
+    name: &UserName,
+    role: Role,
+    now_ms: i64,
+) -> PlaneResult<Member> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    let user = user_named(&mut tx, name).await?;
+    let before = member::get(&mut tx, &group.id, &user.id).await?;
+    if let Some(before) = before.filter(|before| before.role == role) {
+        return Ok(before);
     }
+    member::put(&mut tx, &group.id, &user.id, role, now_ms).await?;
+    let done = actor.did("member.set", name.as_str()).of_group(path).detail(format!("role {role}"));
+    audit::record(&mut tx, &done, now_ms).await?;
+    let member = member::get(&mut tx, &group.id, &user.id).await?;
+    tx.commit().await?;
+    Ok(member.ok_or_else(|| StoreError::Corrupt { what: "membership of", value: name.to_string() })?)
+}
 
-    /// Reads a group's members, and those it has from the groups above it, that follow a user's name and a path.
-    pub async fn members(&self, path: &GroupPath, after: (&str, &str), limit: i64) -> PlaneResult<Page<Member>> {
-        let mut tx = self.store.read().await?;
-        group_at(&mut tx, path).await?;
-        Ok(Page::cut(member::page(&mut tx, path, after, limit + 1).await?, limit))
-    }
+/// Reads a group's members, and those it has from the groups above it, that follow a user's name and a path.
+pub async fn list(store: &Store, path: &GroupPath, after: (&str, &str), limit: i64) -> PlaneResult<Page<Member>> {
+    let mut tx = store.read().await?;
+    group_at(&mut tx, path).await?;
+    Ok(Page::cut(member::page(&mut tx, path, after, limit + 1).await?, limit))
+}
 
-    /// Removes a member; the registry tokens that the user has are void, also those for other groups: a new sign-in,
-    /// which clients do by themselves, gives back what the user still may.
-    pub async fn remove_member(&self, actor: &Actor, path: &GroupPath, name: &UserName) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, path).await?;
-        let user = user_named(&mut tx, name).await?;
-        if !member::delete(&mut tx, &group.id, &user.id).await? {
-            return Err(PlaneError::NotFound {
-                what: "member of this group itself named",
-                name: name.to_string(),
-                hint: "`member list` shows which group gives the role",
-            });
-        }
-        void_registry_tokens(&mut tx, &user.id, now_ms).await?;
-        audit::record(&mut tx, &actor.did("member.remove", name.as_str()).of_group(path), now_ms).await?;
-        Ok(tx.commit().await?)
+/// Removes a member; the registry tokens that the user has are void, also those for other groups: a new sign-in,
+/// which clients do by themselves, gives back what the user still may.
+pub async fn remove(store: &Store, actor: &Actor, path: &GroupPath, name: &UserName, now_ms: i64) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    let user = user_named(&mut tx, name).await?;
+    if !member::delete(&mut tx, &group.id, &user.id).await? {
+        return Err(PlaneError::NotFound {
+            what: "member of this group itself named",
+            name: name.to_string(),
+            hint: "`member list` shows which group gives the role",
+        });
     }
+    void_registry_tokens(&mut tx, &user.id, now_ms).await?;
+    audit::record(&mut tx, &actor.did("member.remove", name.as_str()).of_group(path), now_ms).await?;
+    Ok(tx.commit().await?)
 }

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use roadstead_proto::GroupPath;
 
-use crate::usecases::{PlaneError, PlaneResult, groups::group::already_exists};
 use crate::{
     rules::{
         access::{Actor, Denied},
         groups::group::{contains, moved, parent},
     },
     store::{WriteTx, changes::Subject, groups::group},
+    usecases::{PlaneError, PlaneResult},
 };
 
 /// Gives the group at `from` the path `to`, with its subgroups. Links, tokens and all else hang on ids and stay.
@@ -31,7 +31,7 @@ pub async fn rename(tx: &mut WriteTx, actor: &Actor, from: &GroupPath, to: &Grou
     let ids: HashSet<&str> = moving.iter().map(|group| group.id.as_str()).collect();
     for (_, path) in &moves {
         if group::by_path(tx, path).await?.is_some_and(|taken| !ids.contains(taken.id.as_str())) {
-            return Err(already_exists(path));
+            return Err(PlaneError::group_exists(path));
         }
         let others = group::by_old_path(tx, path).await?.filter(|other| !ids.contains(other.id.as_str()));
         if others.is_some() && parent(path).is_none() && !actor.principal.is_admin() {

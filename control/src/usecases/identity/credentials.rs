@@ -1,15 +1,24 @@
 //! Whose credentials these are: passwords and tokens of all kinds, on the registry port and on the control port.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use super::oidc::TrustedToken;
-use crate::usecases::{Plane, PlaneResult};
+use super::{
+    last_used::LastUses,
+    login_throttle::LoginThrottle,
+    oidc::{TrustedToken, trusted_token},
+    user::with_password,
+};
 use crate::{
     auth::{
+        password::Passwords,
         registry_token::{ANONYMOUS, UserMark},
         secret,
     },
+    clock::Clock,
+    oidc::KeyCache,
     rules::{
         access::{
             HeldToken, Principal,
@@ -22,7 +31,11 @@ use crate::{
             user::User,
         },
     },
-    store::identity::{token, user},
+    store::{
+        Store,
+        identity::{token, user},
+    },
+    usecases::PlaneResult,
 };
 
 /// The user name that goes with ID tokens of OpenID Connect issuers.
@@ -99,7 +112,36 @@ impl Credentials {
     }
 }
 
-impl Plane {
+/// Finds out whose credentials are shown, on the registry port and on the control port.
+pub struct Authenticator {
+    store: Store,
+    clock: Clock,
+    /// The token of the node in this process; kept in memory only.
+    embedded_node_token: SecretString,
+    passwords: Arc<Passwords>,
+    issuer_keys: Arc<KeyCache>,
+    throttle: LoginThrottle,
+    last_uses: LastUses,
+}
+
+impl Authenticator {
+    /// Checks passwords and ID tokens with these.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        embedded_node_token: SecretString,
+        passwords: Arc<Passwords>,
+        issuer_keys: Arc<KeyCache>,
+    ) -> Self {
+        let throttle = LoginThrottle::new(clock.clone());
+        Self { store, clock, embedded_node_token, passwords, issuer_keys, throttle, last_uses: LastUses::default() }
+    }
+
+    /// Writes when tokens and users were last seen.
+    pub(crate) async fn write_last_used(&self) -> PlaneResult<()> {
+        self.last_uses.write(&self.store).await
+    }
+
     /// Whose user name and password on the registry port these are.
     pub(crate) async fn credentials(
         &self,
@@ -110,16 +152,16 @@ impl Plane {
         if !username.eq_ignore_ascii_case(OIDC_USERNAME) {
             return Ok(Ok(self.local_credentials(attempt, username, password).await?));
         }
-        match self.trusted_token(password).await? {
+        match trusted_token(&self.store, &self.clock, &self.issuer_keys, password).await? {
             Ok(trusted) => Ok(Ok(Credentials::of_job(trusted))),
             Err(refused) => {
-                self.guess(Some(attempt), nothing()).await?;
-                Ok(Err(refused.into()))
+                self.throttle.guess(Some(attempt), nothing()).await?;
+                Ok(Err(PullRefused::IdToken(refused.to_string())))
             }
         }
     }
 
-    /// As [`Plane::credentials`], for those that were made here.
+    /// As [`Authenticator::credentials`], for those that were made here.
     async fn local_credentials(
         &self,
         attempt: &Attempt,
@@ -143,7 +185,7 @@ impl Plane {
             }
             .filter(|found| found.identity != Identity::Unknown))
         };
-        Ok(self.guess(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
+        Ok(self.throttle.guess(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
     }
 
     async fn token_credentials(&self, username: &str, token: Token) -> PlaneResult<Credentials> {
@@ -194,10 +236,10 @@ impl Plane {
                 None => Ok(None),
             }
         };
-        self.guess(attempt, check).await
+        self.throttle.guess(attempt, check).await
     }
 
-    /// Whose user name and password (or token) on the control port these are. Attempts as for [`Plane::authenticate`].
+    /// Whose user name and password (or token) on the control port these are. Attempts as for [`Authenticator::authenticate`].
     pub async fn authenticate_by_name(
         &self,
         attempt: Option<&Attempt>,
@@ -223,7 +265,7 @@ impl Plane {
                 }
             }
         };
-        self.guess(attempt, check).await
+        self.throttle.guess(attempt, check).await
     }
 
     /// Whom a token stands for on the control port.
@@ -256,10 +298,21 @@ impl Plane {
     async fn user_of(&self, token: &Token) -> PlaneResult<Option<User>> {
         let Some(owner) = &token.user else { return Ok(None) };
         let user = user::by_id(&mut *self.store.read().await?, &owner.id).await?;
-        if let Some(user) = user.as_ref().filter(|user| !user.disabled) {
-            self.saw(user);
-        }
+        self.note_seen(user.as_ref());
         Ok(user)
+    }
+
+    /// As [`with_password`]; notes that the person is here.
+    async fn user_with_password(&self, name: &str, password: &SecretString) -> PlaneResult<Option<User>> {
+        let user = with_password(&self.store, &self.passwords, name, password).await?;
+        self.note_seen(user.as_ref());
+        Ok(user)
+    }
+
+    fn note_seen(&self, user: Option<&User>) {
+        if let Some(user) = user.filter(|user| !user.disabled) {
+            self.last_uses.users.note(&user.id, user.last_seen_at_ms, self.clock.now_ms());
+        }
     }
 
     /// The token with this secret, if it still works; notes that it was used.
@@ -271,7 +324,7 @@ impl Plane {
         let found = token::by_secret_hash(&mut *self.store.read().await?, &secret::hash(given)).await?;
         let live = found.filter(|token| token.is_live(now_ms));
         if let Some(token) = &live {
-            self.last_used.note(&token.id, token.last_used_at_ms, now_ms);
+            self.last_uses.tokens.note(&token.id, token.last_used_at_ms, now_ms);
         }
         Ok(live)
     }

@@ -6,6 +6,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::{
+    store::{
+        Store,
+        identity::{token, user},
+    },
+    usecases::PlaneResult,
+};
+
 /// How exactly the time is kept, in milliseconds: five minutes, as the API promises.
 const PRECISION_MS: i64 = 5 * 60 * 1000;
 
@@ -24,5 +32,32 @@ impl LastUsed {
     /// Takes what is not written yet.
     pub fn take(&self) -> HashMap<String, i64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// When tokens were last used and users last seen.
+#[derive(Default)]
+pub struct LastUses {
+    /// By a token's id.
+    pub tokens: LastUsed,
+    /// By a user's id.
+    pub users: LastUsed,
+}
+
+impl LastUses {
+    /// Writes what is not written yet.
+    pub async fn write(&self, store: &Store) -> PlaneResult<()> {
+        let (used, seen) = (self.tokens.take(), self.users.take());
+        if used.is_empty() && seen.is_empty() {
+            return Ok(());
+        }
+        let mut tx = store.write_soon().await?;
+        for (id, at_ms) in used {
+            token::set_last_used(&mut tx, &id, at_ms).await?;
+        }
+        for (id, at_ms) in seen {
+            user::set_last_seen(&mut tx, &id, at_ms).await?;
+        }
+        Ok(tx.commit().await?)
     }
 }

@@ -14,16 +14,20 @@ use tokio::{
     time::sleep,
 };
 
-use crate::rules::identity::login_throttle::{Attempt, Attempts};
-use crate::usecases::{Plane, PlaneResult};
+use crate::{
+    clock::Clock,
+    rules::identity::login_throttle::{Attempt, Attempts},
+    usecases::PlaneResult,
+};
 
 /// How many addresses take turns apart from each other, at least.
 const TURNS: usize = 64;
 /// Most answers that wait at once; what is beyond is answered at once, and counted all the same.
 const MAX_WAITING: usize = 256;
 
-/// What is known of failures.
-pub struct Guesses {
+/// The failures of a while, and who waits because of them.
+pub struct LoginThrottle {
+    clock: Clock,
     attempts: Attempts,
     turns: Vec<Mutex<()>>,
     /// Which turn an address takes: not to be known outside, so that nobody can choose whom to keep waiting.
@@ -31,18 +35,18 @@ pub struct Guesses {
     waiting: Semaphore,
 }
 
-impl Default for Guesses {
-    fn default() -> Self {
+impl LoginThrottle {
+    /// A throttle that has counted nothing.
+    pub fn new(clock: Clock) -> Self {
         Self {
+            clock,
             attempts: Attempts::default(),
             turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
             choice: RandomState::new(),
             waiting: Semaphore::new(MAX_WAITING),
         }
     }
-}
 
-impl Guesses {
     fn turn(&self, attempt: &Attempt) -> &Mutex<()> {
         let hash = self.choice.hash_one(attempt.address());
         &self.turns[usize::try_from(hash % TURNS as u64).unwrap_or_default()]
@@ -55,9 +59,7 @@ impl Guesses {
             sleep(delay).await;
         }
     }
-}
 
-impl Plane {
     /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is good
     /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here, and their holders are never kept waiting.
     pub(crate) async fn guess<T>(
@@ -67,15 +69,15 @@ impl Plane {
     ) -> PlaneResult<Option<T>> {
         let Some(attempt) = attempt else { return check.await };
         let delay = {
-            let _turn = self.guesses.turn(attempt).lock().await;
-            self.guesses.attempts.check(attempt, self.clock.now_ms())?;
+            let _turn = self.turn(attempt).lock().await;
+            self.attempts.check(attempt, self.clock.now_ms())?;
             if let Some(found) = check.await? {
-                self.guesses.attempts.succeeded(attempt, self.clock.now_ms());
+                self.attempts.succeeded(attempt, self.clock.now_ms());
                 return Ok(Some(found));
             }
-            self.guesses.attempts.failed(attempt, self.clock.now_ms())
+            self.attempts.failed(attempt, self.clock.now_ms())
         };
-        self.guesses.wait(delay).await;
+        self.wait(delay).await;
         Ok(None)
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use roadstead_proto::GroupPath;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::usecases::{Page, Plane, PlaneError, PlaneResult, group_at, new_id};
 use crate::{
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
-    oidc::{IdToken, IssuerUrl, MAX_TRUSTS, NewTrust, OidcRefused, Trust, Unverified},
+    clock::Clock,
+    oidc::{IdToken, IssuerUrl, KeyCache, MAX_TRUSTS, NewTrust, OidcRefused, Trust, Unverified},
     rules::access::{Action, Actor, Denied, Reach},
     store::{
-        WriteTx, audit,
+        Store, WriteTx, audit,
         changes::Subject,
         groups::group,
         identity::{
@@ -19,6 +19,7 @@ use crate::{
             token,
         },
     },
+    usecases::{Page, PlaneError, PlaneResult, group_at, new_id},
 };
 
 /// An ID token that is good, and who trusts it.
@@ -30,136 +31,141 @@ pub struct TrustedToken {
     pub trusts: Vec<Trust>,
 }
 
-impl Plane {
-    /// Allows an issuer; nothing changes if it is allowed already.
-    pub async fn add_issuer(&self, actor: &Actor, url: &IssuerUrl) -> PlaneResult<StoredIssuer> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let issuer = StoredIssuer { url: url.to_string(), created_at_ms: now_ms };
-        if !oidc::insert_issuer(&mut tx, &issuer).await? {
-            return Ok(oidc::issuer(&mut tx, url.as_str()).await?.unwrap_or(issuer));
-        }
-        audit::record(&mut tx, &actor.did("oidc.issuer.add", url.as_str()), now_ms).await?;
-        tx.commit().await?;
-        Ok(issuer)
+/// Allows an issuer; nothing changes if it is allowed already.
+pub async fn add_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i64) -> PlaneResult<StoredIssuer> {
+    let mut tx = store.write().await?;
+    let issuer = StoredIssuer { url: url.to_string(), created_at_ms: now_ms };
+    if !oidc::insert_issuer(&mut tx, &issuer).await? {
+        return Ok(oidc::issuer(&mut tx, url.as_str()).await?.unwrap_or(issuer));
     }
+    audit::record(&mut tx, &actor.did("oidc.issuer.add", url.as_str()), now_ms).await?;
+    tx.commit().await?;
+    Ok(issuer)
+}
 
-    /// Reads the issuers that follow the URL `after`.
-    pub async fn issuers(&self, after: &str, limit: i64) -> PlaneResult<Page<StoredIssuer>> {
-        let found = oidc::issuers(&mut *self.store.read().await?, after, limit + 1).await?;
-        Ok(Page::cut(found, limit))
-    }
+/// Reads the issuers that follow the URL `after`.
+pub async fn list_issuers(store: &Store, after: &str, limit: i64) -> PlaneResult<Page<StoredIssuer>> {
+    let found = oidc::issuers(&mut *store.read().await?, after, limit + 1).await?;
+    Ok(Page::cut(found, limit))
+}
 
-    /// Forgets an issuer and all trust in it.
-    pub async fn remove_issuer(&self, actor: &Actor, url: &str) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        if oidc::issuer(&mut tx, url).await?.is_none() {
-            return Err(PlaneError::NotFound {
-                what: "issuer",
-                name: url.to_owned(),
-                hint: "`oidc issuer list` shows those there are",
-            });
-        }
-        let trusts = oidc::of_issuer(&mut tx, url).await?;
-        end(&mut tx, &trusts, now_ms).await?;
-        oidc::delete_issuer(&mut tx, url).await?;
-        let done = actor.did("oidc.issuer.remove", url).detail(format!("{} trusts", trusts.len()));
-        audit::record(&mut tx, &done, now_ms).await?;
-        tx.commit().await?;
-        self.issuer_keys.forget(url);
-        Ok(())
+/// Forgets an issuer and all trust in it.
+pub async fn remove_issuer(
+    store: &Store,
+    issuer_keys: &KeyCache,
+    actor: &Actor,
+    url: &str,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    if oidc::issuer(&mut tx, url).await?.is_none() {
+        return Err(PlaneError::NotFound {
+            what: "issuer",
+            name: url.to_owned(),
+            hint: "`oidc issuer list` shows those there are",
+        });
     }
+    let trusts = oidc::of_issuer(&mut tx, url).await?;
+    end(&mut tx, &trusts, now_ms).await?;
+    oidc::delete_issuer(&mut tx, url).await?;
+    let done = actor.did("oidc.issuer.remove", url).detail(format!("{} trusts", trusts.len()));
+    audit::record(&mut tx, &done, now_ms).await?;
+    tx.commit().await?;
+    issuer_keys.forget(url);
+    Ok(())
+}
 
-    /// Lets a group trust an issuer's tokens.
-    pub async fn create_trust(&self, actor: &Actor, new: NewTrust) -> PlaneResult<Trust> {
-        let found = new.violations();
-        if !found.is_empty() {
-            return Err(PlaneError::Invalid(found));
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, &new.group).await?;
-        if oidc::issuer(&mut tx, new.issuer.as_str()).await?.is_none() {
-            return Err(PlaneError::Precondition(format!(
-                "issuer {} is not allowed here; an administrator can allow it with `oidc issuer add`",
-                new.issuer
-            )));
-        }
-        if oidc::count(&mut tx, &group.id).await? >= MAX_TRUSTS {
-            return Err(PlaneError::Precondition(format!(
-                "group {} has {MAX_TRUSTS} trusts already; end one that is not needed any more",
-                group.path
-            )));
-        }
-        let trust = Trust {
-            id: new_id(),
-            group: group.path,
-            issuer: new.issuer.to_string(),
-            audience: new.audience,
-            claims: new.claims,
-            created_at_ms: now_ms,
-        };
-        oidc::insert_trust(&mut tx, &group.id, &trust).await?;
-        let done = actor.did("oidc.trust.create", trust.id.as_str()).of_group(&trust.group);
-        audit::record(&mut tx, &done.detail(trust.to_string()), now_ms).await?;
-        tx.commit().await?;
-        Ok(trust)
+/// Lets a group trust an issuer's tokens.
+pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i64) -> PlaneResult<Trust> {
+    let found = new.violations();
+    if !found.is_empty() {
+        return Err(PlaneError::Invalid(found));
     }
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, &new.group).await?;
+    if oidc::issuer(&mut tx, new.issuer.as_str()).await?.is_none() {
+        return Err(PlaneError::Precondition(format!(
+            "issuer {} is not allowed here; an administrator can allow it with `oidc issuer add`",
+            new.issuer
+        )));
+    }
+    if oidc::count(&mut tx, &group.id).await? >= MAX_TRUSTS {
+        return Err(PlaneError::Precondition(format!(
+            "group {} has {MAX_TRUSTS} trusts already; end one that is not needed any more",
+            group.path
+        )));
+    }
+    let trust = Trust {
+        id: new_id(),
+        group: group.path,
+        issuer: new.issuer.to_string(),
+        audience: new.audience,
+        claims: new.claims,
+        created_at_ms: now_ms,
+    };
+    oidc::insert_trust(&mut tx, &group.id, &trust).await?;
+    let done = actor.did("oidc.trust.create", trust.id.as_str()).of_group(&trust.group);
+    audit::record(&mut tx, &done.detail(trust.to_string()), now_ms).await?;
+    tx.commit().await?;
+    Ok(trust)
+}
 
-    /// Reads a group's trusts that follow the id `after`.
-    pub async fn trusts(&self, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Trust>> {
-        let mut tx = self.store.read().await?;
-        let group = group_at(&mut tx, path).await?;
-        Ok(Page::cut(oidc::page(&mut tx, &group.id, after, limit + 1).await?, limit))
-    }
+/// Reads a group's trusts that follow the id `after`.
+pub async fn list_trusts(store: &Store, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Trust>> {
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    Ok(Page::cut(oidc::page(&mut tx, &group.id, after, limit + 1).await?, limit))
+}
 
-    /// Ends a trust. One that is not there looks like one of a group that the caller may not know.
-    pub async fn delete_trust(&self, actor: &Actor, id: &str) -> PlaneResult<()> {
-        let no_trust = || PlaneError::NotFound {
-            what: "trust",
-            name: id.to_owned(),
-            hint: "it may be ended already; `oidc trust list` shows those there are",
-        };
-        let found = oidc::trust(&mut *self.store.read().await?, id).await?.ok_or_else(no_trust)?;
-        match self.authorize(actor, Action::ChangeGroup, &found.group).await {
-            Err(PlaneError::Denied(Denied::NoSuchGroup { .. })) => return Err(no_trust()),
-            other => other?,
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        // Asked again: somebody else may have been faster.
-        let trust = oidc::trust(&mut tx, id).await?.ok_or_else(no_trust)?;
-        let done = actor.did("oidc.trust.delete", id).of_group(&trust.group).detail(trust.to_string());
-        end(&mut tx, &[trust], now_ms).await?;
-        audit::record(&mut tx, &done, now_ms).await?;
-        Ok(tx.commit().await?)
+/// Ends a trust. One that is not there looks like one of a group that the caller may not know.
+pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> PlaneResult<()> {
+    let no_trust = || PlaneError::NotFound {
+        what: "trust",
+        name: id.to_owned(),
+        hint: "it may be ended already; `oidc trust list` shows those there are",
+    };
+    let found = oidc::trust(&mut *store.read().await?, id).await?.ok_or_else(no_trust)?;
+    match crate::usecases::access::authorize(store, actor, Action::ChangeGroup, &found.group).await {
+        Err(PlaneError::Denied(Denied::NoSuchGroup { .. })) => return Err(no_trust()),
+        other => other?,
     }
+    let mut tx = store.write().await?;
+    // Asked again: somebody else may have been faster.
+    let trust = oidc::trust(&mut tx, id).await?.ok_or_else(no_trust)?;
+    let done = actor.did("oidc.trust.delete", id).of_group(&trust.group).detail(trust.to_string());
+    end(&mut tx, &[trust], now_ms).await?;
+    audit::record(&mut tx, &done, now_ms).await?;
+    Ok(tx.commit().await?)
+}
 
-    /// Whether an ID token is good now, and who trusts it. Asks nobody for keys but an issuer that is allowed and trusted.
-    pub(crate) async fn trusted_token(&self, text: &SecretString) -> PlaneResult<Result<TrustedToken, OidcRefused>> {
-        let unverified = match Unverified::parse(text.expose_secret()) {
-            Ok(unverified) => unverified,
-            Err(problem) => return Ok(Err(problem.into())),
-        };
-        let Ok(issuer) = unverified.issuer().parse::<IssuerUrl>() else { return Ok(Err(OidcRefused::Stranger)) };
-        if !oidc::is_trusted(&mut *self.store.read().await?, issuer.as_str()).await? {
-            return Ok(Err(OidcRefused::Stranger));
-        }
-        let keys = self.issuer_keys.keys(&issuer, unverified.key_id()).await?;
-        let token = match unverified.verify(&keys, self.clock.now_ms()) {
-            Ok(token) => token,
-            Err(problem) => return Ok(Err(problem.into())),
-        };
-        let mut tx = self.store.read().await?;
-        let mut trusts = Vec::new();
-        for audience in token.audiences.iter().collect::<BTreeSet<_>>() {
-            trusts.extend(oidc::for_audience(&mut tx, &token.issuer, audience).await?);
-        }
-        trusts.retain(|trust| trust.takes(&token));
-        trusts.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(if trusts.is_empty() { Err(OidcRefused::NoTrust) } else { Ok(TrustedToken { token, trusts }) })
+/// Whether an ID token is good now, and who trusts it. Asks nobody for keys but an issuer that is allowed and trusted.
+pub(crate) async fn trusted_token(
+    store: &Store,
+    clock: &Clock,
+    issuer_keys: &KeyCache,
+    text: &SecretString,
+) -> PlaneResult<Result<TrustedToken, OidcRefused>> {
+    let unverified = match Unverified::parse(text.expose_secret()) {
+        Ok(unverified) => unverified,
+        Err(problem) => return Ok(Err(problem.into())),
+    };
+    let Ok(issuer) = unverified.issuer().parse::<IssuerUrl>() else { return Ok(Err(OidcRefused::Stranger)) };
+    if !oidc::is_trusted(&mut *store.read().await?, issuer.as_str()).await? {
+        return Ok(Err(OidcRefused::Stranger));
     }
+    let keys = issuer_keys.keys(&issuer, unverified.key_id()).await?;
+    let token = match unverified.verify(&keys, clock.now_ms()) {
+        Ok(token) => token,
+        Err(problem) => return Ok(Err(problem.into())),
+    };
+    let mut tx = store.read().await?;
+    let mut trusts = Vec::new();
+    for audience in token.audiences.iter().collect::<BTreeSet<_>>() {
+        trusts.extend(oidc::for_audience(&mut tx, &token.issuer, audience).await?);
+    }
+    trusts.retain(|trust| trust.takes(&token));
+    trusts.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(if trusts.is_empty() { Err(OidcRefused::NoTrust) } else { Ok(TrustedToken { token, trusts }) })
 }
 
 /// Ends all trusts of a group that is being deleted.

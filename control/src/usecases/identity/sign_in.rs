@@ -1,21 +1,27 @@
 //! Signing in to the registry: credentials in, a registry token or a refusal out.
 
+use std::{sync::Arc, time::Duration};
+
 use roadstead_proto::{GroupPath, PROXY_INFIX};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::credentials::Credentials;
-use crate::usecases::{Plane, PlaneError, PlaneResult};
+use super::credentials::{Authenticator, Credentials};
 use crate::{
-    auth::registry_token::{Access, Claims},
+    auth::{
+        key_ring::KeyRing,
+        registry_token::{Access, Claims},
+    },
+    clock::Clock,
     rules::{
         access::pull::{self, Identity, PullRefused, PulledGroup},
         audit::{Entry, shown_name},
         identity::login_throttle::Attempt,
     },
     store::{
-        ReadTx,
+        ReadTx, Store,
         groups::{group, member},
     },
+    usecases::{PlaneError, PlaneResult, audit::AuditLog},
 };
 
 /// Most characters of what a client sent that are recorded.
@@ -24,7 +30,7 @@ const MAX_SHOWN_CHARS: usize = 255;
 const MAX_SCOPES: usize = 10;
 
 /// What somebody signs in with, and for what.
-pub struct SignIn {
+pub struct Request {
     /// Empty, with an empty password, if anonymous.
     pub username: String,
     /// A password, a token's secret, or an ID token.
@@ -57,10 +63,33 @@ pub struct SignedIn {
     pub issued_at_ms: i64,
 }
 
-impl Plane {
+/// Issues registry tokens.
+pub struct SignIn {
+    store: Store,
+    clock: Clock,
+    authenticator: Arc<Authenticator>,
+    audit: Arc<AuditLog>,
+    keys: Arc<KeyRing>,
+    /// How long a token is good.
+    lifetime: Duration,
+}
+
+impl SignIn {
+    /// Issues tokens that are good for `lifetime`, signed with `keys`.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        authenticator: Arc<Authenticator>,
+        audit: Arc<AuditLog>,
+        keys: Arc<KeyRing>,
+        lifetime: Duration,
+    ) -> Self {
+        Self { store, clock, authenticator, audit, keys, lifetime }
+    }
+
     /// Issues a token for those of the scopes that the credentials are good for; if for none, answers why not for the
     /// first.
-    pub async fn sign_in(&self, request: SignIn) -> PlaneResult<Result<SignedIn, PullRefused>> {
+    pub async fn sign_in(&self, request: Request) -> PlaneResult<Result<SignedIn, PullRefused>> {
         if request.scopes.len() > MAX_SCOPES {
             return Err(PlaneError::invalid("scopes", format!("at most {MAX_SCOPES}; ask for the rest separately")));
         }
@@ -68,16 +97,16 @@ impl Plane {
             Credentials::anonymous(request.anonymous_allowed)
         } else {
             let attempt = Attempt::new(&request.client_address, &request.username);
-            let refused = match self.credentials(&attempt, &request.username, &request.password).await {
+            let refused = match self.authenticator.credentials(&attempt, &request.username, &request.password).await {
                 Ok(Ok(who)) => Ok(who),
                 Ok(Err(refused)) => Err(refused),
                 Err(PlaneError::TooManyFailures(problem)) => Err(problem.into()),
-                Err(PlaneError::Keys(problem)) => Err(problem.into()),
+                Err(PlaneError::Keys(problem)) => Err(PullRefused::IssuerUnavailable(problem.to_string())),
                 Err(problem) => return Err(problem),
             };
             match refused {
                 Ok(who) => who,
-                Err(refused) => return self.refuse_sign_in(&request, None, refused).await,
+                Err(refused) => return self.refuse(&request, None, refused).await,
             }
         };
         let access = if request.scopes.is_empty() {
@@ -87,14 +116,14 @@ impl Plane {
         };
         match access {
             Ok(access) => self.issue(who, access),
-            Err(refused) => self.refuse_sign_in(&request, Some(&who.identity), refused).await,
+            Err(refused) => self.refuse(&request, Some(&who.identity), refused).await,
         }
     }
 
     /// Refuses, and records it. Who brought no credentials did not try to sign in; that is not recorded.
-    async fn refuse_sign_in(
+    async fn refuse(
         &self,
-        request: &SignIn,
+        request: &Request,
         who: Option<&Identity>,
         refused: PullRefused,
     ) -> PlaneResult<Result<SignedIn, PullRefused>> {
@@ -117,11 +146,12 @@ impl Plane {
         };
         let subject = asked.chars().take(MAX_SHOWN_CHARS).collect::<String>();
         let entry = Entry::refused_sign_in(actor, request.client_address.clone(), subject, detail);
-        self.refused(match group {
-            Some(group) => entry.of_group(&group.path),
-            None => entry,
-        })
-        .await;
+        self.audit
+            .refused(match group {
+                Some(group) => entry.of_group(&group.path),
+                None => entry,
+            })
+            .await;
         Ok(Err(refused))
     }
 
@@ -156,7 +186,7 @@ impl Plane {
 
     fn issue(&self, who: Credentials, access: Vec<Access>) -> PlaneResult<Result<SignedIn, PullRefused>> {
         let now_ms = self.clock.now_ms();
-        let mut lifetime_seconds = i64::try_from(self.registry_token_lifetime.as_secs()).unwrap_or(i64::MAX);
+        let mut lifetime_seconds = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
         // Never longer than what was signed in with: its expiry must not be outlived by what it was good for.
         if let Some(expires_at_ms) = who.expires_at_ms {
             lifetime_seconds = lifetime_seconds.min((expires_at_ms - now_ms).div_euclid(1000));

@@ -3,11 +3,6 @@
 use roadstead_proto::GroupPath;
 use secrecy::SecretString;
 
-use crate::usecases::{
-    Page, Plane, PlaneError, PlaneResult, group_at,
-    identity::user::{allow_for, user_named},
-    new_id,
-};
 use crate::{
     auth::{rotation::MAX_TOKEN_LIFETIME_MS, secret},
     rules::{
@@ -18,7 +13,12 @@ use crate::{
             user::UserName,
         },
     },
-    store::{audit, changes::Subject, identity::token},
+    store::{Store, audit, changes::Subject, identity::token},
+    usecases::{
+        Page, PlaneError, PlaneResult, group_at,
+        identity::user::{allow_for, user_named},
+        new_id,
+    },
 };
 
 /// Whose tokens to list.
@@ -32,123 +32,117 @@ pub enum TokensOf {
     User(UserName),
 }
 
-impl Plane {
-    /// Makes a token, if the caller may have one like it made. Its secret is in the answer and nowhere else.
-    pub async fn create_token(&self, actor: &Actor, new: NewToken) -> PlaneResult<(Token, SecretString)> {
-        self.may_create(actor, &new.owner).await?;
-        let scopes = new.scopes().map_err(PlaneError::Invalid)?;
-        let kind = new.owner.kind();
-        let secret = secret::generate(kind)?;
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group_id = match new.owner.group() {
-            Some(path) => Some(group_at(&mut tx, path).await?.id),
-            None => None,
-        };
-        let user = match &new.owner {
-            TokenOwner::Person(name) => Some(user_named(&mut tx, name).await?),
-            _ => None,
-        };
-        let token = Token {
-            id: new_id(),
-            kind,
-            name: new.name,
-            username: match &user {
-                Some(user) => user.name.to_string(),
-                None => secret::generate_username(kind)?,
-            },
-            group: new.owner.group().cloned(),
-            user: user.map(|user| TokenUser { id: user.id, name: user.name.to_string() }),
-            role: new.owner.role(),
-            scopes,
-            created_at_ms: now_ms,
-            expires_at_ms: new.lifetime_ms.map(|lifetime| now_ms + lifetime),
-            last_used_at_ms: None,
-        };
-        token::insert(&mut tx, &token, group_id.as_deref(), &secret::hash(&secret)).await?;
-        audit::record(&mut tx, &about(actor, "token.create", &token), now_ms).await?;
-        tx.commit().await?;
-        Ok((token, secret))
-    }
+/// Makes a token, if the caller may have one like it made. Its secret is in the answer and nowhere else.
+pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) -> PlaneResult<(Token, SecretString)> {
+    may_create(store, actor, &new.owner).await?;
+    let scopes = new.scopes().map_err(PlaneError::Invalid)?;
+    let kind = new.owner.kind();
+    let secret = secret::generate(kind)?;
+    let mut tx = store.write().await?;
+    let group_id = match new.owner.group() {
+        Some(path) => Some(group_at(&mut tx, path).await?.id),
+        None => None,
+    };
+    let user = match &new.owner {
+        TokenOwner::Person(name) => Some(user_named(&mut tx, name).await?),
+        _ => None,
+    };
+    let token = Token {
+        id: new_id(),
+        kind,
+        name: new.name,
+        username: match &user {
+            Some(user) => user.name.to_string(),
+            None => secret::generate_username(kind)?,
+        },
+        group: new.owner.group().cloned(),
+        user: user.map(|user| TokenUser { id: user.id, name: user.name.to_string() }),
+        role: new.owner.role(),
+        scopes,
+        created_at_ms: now_ms,
+        expires_at_ms: new.lifetime_ms.map(|lifetime| now_ms + lifetime),
+        last_used_at_ms: None,
+    };
+    token::insert(&mut tx, &token, group_id.as_deref(), &secret::hash(&secret)).await?;
+    audit::record(&mut tx, &about(actor, "token.create", &token), now_ms).await?;
+    tx.commit().await?;
+    Ok((token, secret))
+}
 
-    /// Whether the caller may make a token of this owner: none that may do more than the caller.
-    async fn may_create(&self, actor: &Actor, owner: &TokenOwner) -> PlaneResult<()> {
-        match owner {
-            TokenOwner::Node | TokenOwner::Service(None) => Ok(actor.principal.may(Action::Administer)?),
-            TokenOwner::Person(name) => Ok(allow_for(actor, name, Action::ChangeSelf, Action::Administer)?),
-            TokenOwner::Group(path) | TokenOwner::Job(path) | TokenOwner::Service(Some(path)) => {
-                self.authorize(actor, Action::ChangeGroup, path).await
+/// Whether the caller may make a token of this owner: none that may do more than the caller.
+async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> PlaneResult<()> {
+    match owner {
+        TokenOwner::Node | TokenOwner::Service(None) => Ok(actor.principal.may(Action::Administer)?),
+        TokenOwner::Person(name) => Ok(allow_for(actor, name, Action::ChangeSelf, Action::Administer)?),
+        TokenOwner::Group(path) | TokenOwner::Job(path) | TokenOwner::Service(Some(path)) => {
+            crate::usecases::access::authorize(store, actor, Action::ChangeGroup, path).await
+        }
+        TokenOwner::GroupAccess(path, role) => {
+            crate::usecases::access::authorize(store, actor, Action::ChangeGroup, path).await?;
+            let have = actor.principal.role_in(&crate::usecases::access::target(store, actor, path).await?);
+            if have < Some(*role) {
+                return Err(Denied::NeedsRole { needs: *role, have, group: path.clone() }.into());
             }
-            TokenOwner::GroupAccess(path, role) => {
-                self.authorize(actor, Action::ChangeGroup, path).await?;
-                let have = actor.principal.role_in(&self.target(actor, path).await?);
-                if have < Some(*role) {
-                    return Err(Denied::NeedsRole { needs: *role, have, group: path.clone() }.into());
-                }
-                Ok(())
-            }
+            Ok(())
         }
     }
+}
 
-    /// Reads the tokens that follow the id `after`.
-    pub async fn tokens(&self, actor: &Actor, of: &TokensOf, after: &str, limit: i64) -> PlaneResult<Page<Token>> {
-        match of {
-            TokensOf::All => actor.principal.may(Action::ReadEverything)?,
-            TokensOf::Group(path) => self.authorize(actor, Action::ReviewGroup, path).await?,
-            TokensOf::User(name) => allow_for(actor, name, Action::ReadSelf, Action::ReadEverything)?,
-        }
-        let mut tx = self.store.read().await?;
-        let found = match of {
-            TokensOf::All => token::page(&mut tx, after, limit + 1).await?,
-            TokensOf::Group(path) => {
-                let group = group_at(&mut tx, path).await?;
-                token::page_of_group(&mut tx, &group.id, after, limit + 1).await?
-            }
-            TokensOf::User(name) => {
-                let user = user_named(&mut tx, name).await?;
-                token::page_of_user(&mut tx, &user.id, after, limit + 1).await?
-            }
-        };
-        Ok(Page::cut(found, limit))
+/// Reads the tokens that follow the id `after`.
+pub async fn list(store: &Store, actor: &Actor, of: &TokensOf, after: &str, limit: i64) -> PlaneResult<Page<Token>> {
+    match of {
+        TokensOf::All => actor.principal.may(Action::ReadEverything)?,
+        TokensOf::Group(path) => crate::usecases::access::authorize(store, actor, Action::ReviewGroup, path).await?,
+        TokensOf::User(name) => allow_for(actor, name, Action::ReadSelf, Action::ReadEverything)?,
     }
+    let mut tx = store.read().await?;
+    let found = match of {
+        TokensOf::All => token::page(&mut tx, after, limit + 1).await?,
+        TokensOf::Group(path) => {
+            let group = group_at(&mut tx, path).await?;
+            token::page_of_group(&mut tx, &group.id, after, limit + 1).await?
+        }
+        TokensOf::User(name) => {
+            let user = user_named(&mut tx, name).await?;
+            token::page_of_user(&mut tx, &user.id, after, limit + 1).await?
+        }
+    };
+    Ok(Page::cut(found, limit))
+}
 
-    /// Revokes a token that is within the caller's reach. One that is not there looks like one that is out of reach.
-    pub async fn revoke_token(&self, actor: &Actor, id: &str) -> PlaneResult<()> {
-        let found = token::by_id(&mut *self.store.read().await?, id).await?;
-        let token = found.ok_or_else(|| PlaneError::no_token(id))?;
-        self.may_revoke(actor, &token).await?;
-        if token.kind == TokenKind::Admin {
-            return Err(PlaneError::Precondition(format!(
-                "token {id} is the administrator's token; without it nobody could administer this installation"
-            )));
-        }
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        if !token::revoke(&mut tx, id, now_ms + MAX_TOKEN_LIFETIME_MS).await? {
-            return Err(PlaneError::no_token(id));
-        }
-        tx.changed(&Subject::Revocation(id.to_owned()), now_ms).await?;
-        audit::record(&mut tx, &about(actor, "token.revoke", &token), now_ms).await?;
-        Ok(tx.commit().await?)
+/// Revokes a token that is within the caller's reach. One that is not there looks like one that is out of reach.
+pub async fn revoke(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> PlaneResult<()> {
+    let found = token::by_id(&mut *store.read().await?, id).await?;
+    let token = found.ok_or_else(|| PlaneError::no_token(id))?;
+    may_revoke(store, actor, &token).await?;
+    if token.kind == TokenKind::Admin {
+        return Err(PlaneError::Precondition(format!(
+            "token {id} is the administrator's token; without it nobody could administer this installation"
+        )));
     }
+    let mut tx = store.write().await?;
+    if !token::revoke(&mut tx, id, now_ms + MAX_TOKEN_LIFETIME_MS).await? {
+        return Err(PlaneError::no_token(id));
+    }
+    tx.changed(&Subject::Revocation(id.to_owned()), now_ms).await?;
+    audit::record(&mut tx, &about(actor, "token.revoke", &token), now_ms).await?;
+    Ok(tx.commit().await?)
+}
 
-    async fn may_revoke(&self, actor: &Actor, token: &Token) -> PlaneResult<()> {
-        let allowed = match (&token.group, &token.user) {
-            (Some(path), _) => {
-                let target = self.target(actor, path).await?;
-                match actor.principal.may_on(Action::ChangeGroup, &target) {
-                    // Somebody with a role there may know of it.
-                    Err(denied @ Denied::NeedsRole { have: Some(_), .. }) => return Err(denied.into()),
-                    allowed => allowed,
-                }
+async fn may_revoke(store: &Store, actor: &Actor, token: &Token) -> PlaneResult<()> {
+    let allowed = match (&token.group, &token.user) {
+        (Some(path), _) => {
+            let target = crate::usecases::access::target(store, actor, path).await?;
+            match actor.principal.may_on(Action::ChangeGroup, &target) {
+                // Somebody with a role there may know of it.
+                Err(denied @ Denied::NeedsRole { have: Some(_), .. }) => return Err(denied.into()),
+                allowed => allowed,
             }
-            (None, Some(user)) if actor.principal.user_id() == Some(&user.id) => {
-                actor.principal.may(Action::ChangeSelf)
-            }
-            (None, _) => actor.principal.may(Action::Administer),
-        };
-        allowed.map_err(|_| PlaneError::no_token(&token.id))
-    }
+        }
+        (None, Some(user)) if actor.principal.user_id() == Some(&user.id) => actor.principal.may(Action::ChangeSelf),
+        (None, _) => actor.principal.may(Action::Administer),
+    };
+    allowed.map_err(|_| PlaneError::no_token(&token.id))
 }
 
 /// The record of what was done to a token.

@@ -2,140 +2,139 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::usecases::{Page, Plane, PlaneError, PlaneResult, new_id};
 use crate::{
-    auth::rotation::MAX_TOKEN_LIFETIME_MS,
+    auth::{password::Passwords, rotation::MAX_TOKEN_LIFETIME_MS},
     rules::{
         access::{Action, Actor, Denied, Principal},
         identity::user::{NewUser, PASSWORD_CHARS, User, UserChange, UserName},
     },
     store::{
-        WriteTx, audit,
+        Connection, Store, WriteTx, audit,
         changes::Subject,
         identity::{token, user},
     },
+    usecases::{Page, PlaneError, PlaneResult, new_id},
 };
 
-impl Plane {
-    /// Creates a user.
-    pub async fn create_user(&self, actor: &Actor, new: NewUser) -> PlaneResult<User> {
-        let name = new.name().map_err(PlaneError::Invalid)?;
-        let password_hash = self.passwords.hash(&new.password).await?;
-        let now_ms = self.clock.now_ms();
-        let user = User {
-            id: new_id(),
-            name,
-            admin: new.admin,
-            disabled: false,
-            etag: now_ms,
-            epoch: 1,
-            created_at_ms: now_ms,
-            last_seen_at_ms: None,
-        };
-        let mut tx = self.store.write().await?;
-        if !user::insert(&mut tx, &user, &password_hash).await? {
-            return Err(PlaneError::AlreadyExists {
-                what: "user",
-                name: user.name.to_string(),
-                hint: "change it with `user update`",
-            });
-        }
-        let detail = if user.admin { "administrator" } else { "" };
-        audit::record(&mut tx, &actor.did("user.create", user.name.as_str()).detail(detail), now_ms).await?;
-        tx.commit().await?;
-        Ok(user)
+/// The user that this name and password belong to, disabled or not. A wrong name takes as long as a wrong password.
+pub(crate) async fn with_password(
+    store: &Store,
+    passwords: &Passwords,
+    name: &str,
+    password: &SecretString,
+) -> PlaneResult<Option<User>> {
+    // No user has such a name or password, which everybody can know: telling it fast gives nothing away.
+    let Ok(name) = name.parse::<UserName>() else { return Ok(None) };
+    if !PASSWORD_CHARS.contains(&password.expose_secret().chars().count()) {
+        return Ok(None);
     }
+    let found = user::with_password_hash(&mut *store.read().await?, &name).await?;
+    let (user, hash) = found.unzip();
+    let right = passwords.verify(password, hash).await?;
+    Ok(user.filter(|_| right))
+}
 
-    /// Reads a user; everybody may read themselves.
-    pub async fn user(&self, actor: &Actor, name: &UserName) -> PlaneResult<User> {
-        allow_for(actor, name, Action::ReadSelf, Action::ReadEverything)?;
-        user_named(&mut *self.store.read().await?, name).await
+/// Creates a user.
+pub async fn create(
+    store: &Store,
+    passwords: &Passwords,
+    actor: &Actor,
+    new: NewUser,
+    now_ms: i64,
+) -> PlaneResult<User> {
+    let name = new.name().map_err(PlaneError::Invalid)?;
+    let password_hash = passwords.hash(&new.password).await?;
+    let user = User {
+        id: new_id(),
+        name,
+        admin: new.admin,
+        disabled: false,
+        etag: now_ms,
+        epoch: 1,
+        created_at_ms: now_ms,
+        last_seen_at_ms: None,
+    };
+    let mut tx = store.write().await?;
+    if !user::insert(&mut tx, &user, &password_hash).await? {
+        return Err(PlaneError::AlreadyExists {
+            what: "user",
+            name: user.name.to_string(),
+            hint: "change it with `user update`",
+        });
     }
+    let detail = if user.admin { "administrator" } else { "" };
+    audit::record(&mut tx, &actor.did("user.create", user.name.as_str()).detail(detail), now_ms).await?;
+    tx.commit().await?;
+    Ok(user)
+}
 
-    /// Reads the users that follow the name `after`.
-    pub async fn users(&self, after: &str, limit: i64) -> PlaneResult<Page<User>> {
-        let found = user::page(&mut *self.store.read().await?, after, limit + 1).await?;
-        Ok(Page::cut(found, limit))
-    }
+/// Reads a user; everybody may read themselves.
+pub async fn get(store: &Store, actor: &Actor, name: &UserName) -> PlaneResult<User> {
+    allow_for(actor, name, Action::ReadSelf, Action::ReadEverything)?;
+    user_named(&mut *store.read().await?, name).await
+}
 
-    /// Changes a user, if it still has the etag (where one is given). People may change their own password.
-    pub async fn update_user(
-        &self,
-        actor: &Actor,
-        name: &UserName,
-        etag: Option<i64>,
-        change: UserChange,
-    ) -> PlaneResult<User> {
-        if change.is_of_password_only() {
-            allow_for(actor, name, Action::ChangePassword, Action::Administer)?;
-        } else {
-            actor.principal.may(Action::Administer)?;
-        }
-        let found = change.violations();
-        if !found.is_empty() {
-            return Err(PlaneError::Invalid(found));
-        }
-        let password_hash = match &change.password {
-            Some(password) => Some(self.passwords.hash(password).await?),
-            None => None,
-        };
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let before = user_named(&mut tx, name).await?;
-        if etag.is_some_and(|etag| etag != before.etag) {
-            return Err(PlaneError::Changed { what: "user", name: name.to_string() });
-        }
-        let changes = change.changes(&before);
-        if changes.is_empty() {
-            return Ok(before);
-        }
-        let mut user = User {
-            admin: change.admin.unwrap_or(before.admin),
-            disabled: change.disabled.unwrap_or(before.disabled),
-            etag: now_ms.max(before.etag + 1),
-            ..before.clone()
-        };
-        if change.voids_registry_tokens(&before) {
-            user.epoch = void_registry_tokens(&mut tx, &user.id, now_ms).await?;
-        }
-        user::update(&mut tx, &user, password_hash).await?;
-        audit::record(&mut tx, &actor.did("user.update", name.as_str()).detail(changes.join(", ")), now_ms).await?;
-        tx.commit().await?;
-        Ok(user)
-    }
+/// Reads the users that follow the name `after`.
+pub async fn list(store: &Store, after: &str, limit: i64) -> PlaneResult<Page<User>> {
+    let found = user::page(&mut *store.read().await?, after, limit + 1).await?;
+    Ok(Page::cut(found, limit))
+}
 
-    /// Deletes a user with memberships and tokens.
-    pub async fn delete_user(&self, actor: &Actor, name: &UserName) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let user = user_named(&mut tx, name).await?;
-        void_registry_tokens(&mut tx, &user.id, now_ms).await?;
-        user::delete(&mut tx, &user.id).await?;
-        audit::record(&mut tx, &actor.did("user.delete", name.as_str()), now_ms).await?;
-        Ok(tx.commit().await?)
+/// Changes a user, if it still has the etag (where one is given). People may change their own password.
+pub async fn update(
+    store: &Store,
+    passwords: &Passwords,
+    actor: &Actor,
+    name: &UserName,
+    etag: Option<i64>,
+    change: UserChange,
+    now_ms: i64,
+) -> PlaneResult<User> {
+    if change.is_of_password_only() {
+        allow_for(actor, name, Action::ChangePassword, Action::Administer)?;
+    } else {
+        actor.principal.may(Action::Administer)?;
     }
+    let found = change.violations();
+    if !found.is_empty() {
+        return Err(PlaneError::Invalid(found));
+    }
+    let password_hash = match &change.password {
+        Some(password) => Some(passwords.hash(password).await?),
+        None => None,
+    };
+    let mut tx = store.write().await?;
+    let before = user_named(&mut tx, name).await?;
+    if etag.is_some_and(|etag| etag != before.etag) {
+        return Err(PlaneError::Changed { what: "user", name: name.to_string() });
+    }
+    let changes = change.changes(&before);
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    let mut user = User {
+        admin: change.admin.unwrap_or(before.admin),
+        disabled: change.disabled.unwrap_or(before.disabled),
+        etag: now_ms.max(before.etag + 1),
+        ..before.clone()
+    };
+    if change.voids_registry_tokens(&before) {
+        user.epoch = void_registry_tokens(&mut tx, &user.id, now_ms).await?;
+    }
+    user::update(&mut tx, &user, password_hash).await?;
+    audit::record(&mut tx, &actor.did("user.update", name.as_str()).detail(changes.join(", ")), now_ms).await?;
+    tx.commit().await?;
+    Ok(user)
+}
 
-    /// The user that this name and password belong to, disabled or not. A wrong name takes as long as a wrong password.
-    pub(crate) async fn user_with_password(&self, name: &str, password: &SecretString) -> PlaneResult<Option<User>> {
-        // No user has such a name or password, which everybody can know: telling it fast gives nothing away.
-        let Ok(name) = name.parse::<UserName>() else { return Ok(None) };
-        if !PASSWORD_CHARS.contains(&password.expose_secret().chars().count()) {
-            return Ok(None);
-        }
-        let found = user::with_password_hash(&mut *self.store.read().await?, &name).await?;
-        let (user, hash) = found.unzip();
-        let right = self.passwords.verify(password, hash).await?;
-        let user = user.filter(|_| right);
-        if let Some(user) = user.as_ref().filter(|user| !user.disabled) {
-            self.saw(user);
-        }
-        Ok(user)
-    }
-
-    /// Notes that a user is here.
-    pub(crate) fn saw(&self, user: &User) {
-        self.last_seen.note(&user.id, user.last_seen_at_ms, self.clock.now_ms());
-    }
+/// Deletes a user with memberships and tokens.
+pub async fn delete(store: &Store, actor: &Actor, name: &UserName, now_ms: i64) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    let user = user_named(&mut tx, name).await?;
+    void_registry_tokens(&mut tx, &user.id, now_ms).await?;
+    user::delete(&mut tx, &user.id).await?;
+    audit::record(&mut tx, &actor.did("user.delete", name.as_str()), now_ms).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Allows `own` to the user with this name, and `others` to whoever may that.
@@ -152,7 +151,7 @@ pub(crate) fn allow_for(actor: &Actor, name: &UserName, own: Action, others: Act
 }
 
 /// The user with this name, or the refusal that says there is none.
-pub(crate) async fn user_named(db: &mut sqlx::AnyConnection, name: &UserName) -> PlaneResult<User> {
+pub(crate) async fn user_named(db: &mut Connection, name: &UserName) -> PlaneResult<User> {
     user::by_name(db, name).await?.ok_or_else(|| PlaneError::NotFound {
         what: "user",
         name: name.to_string(),

@@ -7,10 +7,10 @@
 
 use secrecy::ExposeSecret as _;
 
-use crate::usecases::{Plane, PlaneError, PlaneResult};
 use crate::{
     jobs::{Job, JobHandle, Report, stored},
     store::{StoreError, jobs::job},
+    usecases::{Plane, PlaneError, PlaneResult},
 };
 
 /// How long a job outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.

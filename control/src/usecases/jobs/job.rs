@@ -3,11 +3,14 @@
 use roadstead_proto::{GroupPath, ImageName, Reference, UpstreamHost};
 use secrecy::SecretString;
 
-use crate::usecases::{Plane, PlaneError, PlaneResult, cache::stats::place_of, group_at, tags::freshness::refused};
 use crate::{
     jobs::{Job, JobError, JobHandle},
     rules::{access::Actor, cache::content::GroupRepository, groups::group::Group},
     store::audit,
+    usecases::{
+        Plane, PlaneError, PlaneResult, group_at, groups::image::repository_of, tags::freshness::refused,
+        upstreams::condition,
+    },
 };
 
 /// Most platforms of one prefetch.
@@ -59,7 +62,7 @@ impl Plane {
     ) -> PlaneResult<JobHandle> {
         check_platforms(&platforms)?;
         let group = group_at(&mut *self.store.read().await?, path).await?;
-        let place = place_of(&group, image)?;
+        let place = repository_of(&group, image)?;
         let subject = format!("{place} {reference}");
         let waiting = self.start_prefetch(&group, place, reference.to_string(), platforms).await?;
         let mut tx = self.store.write().await?;
@@ -77,13 +80,14 @@ impl Plane {
         platforms: Vec<String>,
     ) -> PlaneResult<JobHandle> {
         may_prefetch(group, &place)?;
-        let state = self.upstream_state(&group.id, &place.upstream).await?;
+        let upstream =
+            condition::state(&mut *self.store.read().await?, &group.id, &place.upstream, self.clock.now_ms()).await?;
         let host = &place.upstream;
-        if let Some(seconds) = state.pause_seconds(self.clock.now_ms()) {
+        if let Some(seconds) = upstream.pause_seconds(self.clock.now_ms()) {
             let message = format!("{host} asked to be left alone for {seconds} more seconds; prefetch then");
             return Err(PlaneError::Job(JobError::Limit(message)));
         }
-        if state.below_reserve {
+        if upstream.below_reserve {
             let message = format!(
                 "what is left of the pull limit of {host} is kept for what people pull; see `upstream status`, and \
                  prefetch when it has been reset"

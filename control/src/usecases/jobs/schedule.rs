@@ -8,19 +8,18 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::usecases::{
-    Page, Plane, PlaneError, PlaneResult,
-    cache::stats::place_of,
-    group_at, group_with,
-    jobs::job::{check_platforms, may_prefetch},
-    new_id,
-};
 use crate::{
     rules::{
         access::Actor,
         jobs::schedule::{MAX_EVERY_MS, MAX_SCHEDULES, MIN_EVERY_MS, Schedule},
     },
     store::{audit, jobs::schedule},
+    usecases::{
+        Page, Plane, PlaneError, PlaneResult, group_at, group_with,
+        groups::image::repository_of,
+        jobs::job::{check_platforms, may_prefetch},
+        new_id,
+    },
 };
 
 /// How often schedules that are due are looked for.
@@ -48,7 +47,7 @@ impl Plane {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
-        let place = place_of(&group, image)?;
+        let place = repository_of(&group, image)?;
         may_prefetch(&group, &place)?;
         if schedule::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
             return Err(PlaneError::Precondition(format!(

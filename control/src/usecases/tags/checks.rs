@@ -16,11 +16,14 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::usecases::{Plane, PlaneResult, tags::freshness::UpstreamSaid};
 use crate::{
-    clock::millis,
-    rules::cache::content::GroupRepository,
-    store::cluster::lease::{self, Lease, Wanted},
+    clock::{Clock, millis},
+    rules::{cache::content::GroupRepository, tags::freshness::UpstreamSaid},
+    store::{
+        Store,
+        cluster::lease::{self, Lease, Wanted},
+    },
+    usecases::PlaneResult,
 };
 
 /// How long a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where there is one
@@ -35,7 +38,14 @@ const SWEEP_AT: usize = 1024;
 
 /// The checks that are known to run, by the names of their leases.
 #[derive(Default)]
-pub struct TagChecks(Mutex<HashMap<String, Check>>);
+struct Running(Mutex<HashMap<String, Check>>);
+
+/// Checks of tags that nodes share.
+pub struct TagChecks {
+    store: Store,
+    clock: Clock,
+    running: Running,
+}
 
 struct Check {
     node_id: String,
@@ -73,7 +83,7 @@ enum Found {
     Running,
 }
 
-impl TagChecks {
+impl Running {
     /// The node that asks is sent on, also if it asks again: its own requests share what it is told without this.
     fn begin(&self, name: &str, node_id: &str) -> Turn {
         let now = Instant::now();
@@ -128,9 +138,14 @@ impl TagChecks {
     }
 }
 
-impl Plane {
+impl TagChecks {
+    /// No check runs yet.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, running: Running::default() }
+    }
+
     /// What another node was told that was asking already; `None` if `node_id` is to ask upstream itself.
-    pub(crate) async fn checked_by_another(
+    pub(crate) async fn said_by_another(
         &self,
         place: &GroupRepository,
         tag: &Tag,
@@ -140,7 +155,7 @@ impl Plane {
         let is_shared = self.store.is_shared();
         let deadline = Instant::now() + if is_shared { SHARED_WAIT } else { CHECK_LEASE };
         while Instant::now() < deadline {
-            let waited = match self.tag_checks.begin(&name, node_id) {
+            let waited = match self.running.begin(&name, node_id) {
                 Turn::Ask(_) if !is_shared => return None,
                 Turn::Ask(mut epoch) => {
                     let before = *epoch.borrow();
@@ -160,7 +175,7 @@ impl Plane {
                     Ok(true) => return None,
                     Ok(false) => continue,
                     Err(error) => {
-                        self.tag_checks.forget(&name, None);
+                        self.running.forget(&name, None);
                         Err(error)
                     }
                 },
@@ -187,12 +202,12 @@ impl Plane {
         match lease::acquire(&mut tx, &wanted, now_ms).await? {
             Lease::Granted { epoch } => {
                 tx.commit().await?;
-                self.tag_checks.is_of(name, node_id, epoch, CHECK_LEASE);
+                self.running.is_of(name, node_id, epoch, CHECK_LEASE);
                 Ok(true)
             }
             Lease::HeldBy { holder, epoch, expires_at_ms, .. } => {
                 let left_ms = u64::try_from(expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
-                self.tag_checks.is_of(name, &holder, epoch, Duration::from_millis(left_ms));
+                self.running.is_of(name, &holder, epoch, Duration::from_millis(left_ms));
                 Ok(false)
             }
         }
@@ -229,7 +244,7 @@ impl Plane {
         let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
         if has_ended {
-            self.tag_checks.forget(name, Some(epoch));
+            self.running.forget(name, Some(epoch));
         }
         Ok(has_ended)
     }
@@ -237,12 +252,12 @@ impl Plane {
     /// Looks until the check has ended, and tells those who wait here.
     async fn until_ended(&self, name: &str) -> PlaneResult<Option<UpstreamSaid>> {
         loop {
-            if let Some(epoch) = self.tag_checks.epoch(name)
+            if let Some(epoch) = self.running.epoch(name)
                 && let Found::Ended(said) = self.look(name, epoch).await?
             {
                 match said {
-                    Some(said) => self.tag_checks.end(name, said),
-                    None => self.tag_checks.forget(name, Some(epoch)),
+                    Some(said) => self.running.end(name, said),
+                    None => self.running.forget(name, Some(epoch)),
                 }
                 return Ok(said);
             }
@@ -258,9 +273,9 @@ impl Plane {
     }
 
     /// A node was told what it asked for.
-    pub(crate) async fn check_ended(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) {
+    pub(crate) async fn ended(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) {
         let name = lease_name(place, tag);
-        self.tag_checks.end(&name, said);
+        self.running.end(&name, said);
         if !self.store.is_shared() {
             return;
         }
@@ -299,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn others_wait_for_the_node_that_asks_until_it_is_told_or_takes_too_long() {
-        let checks = TagChecks::default();
+        let checks = Running::default();
         assert!(matches!(checks.begin("t", "a"), Turn::First));
         assert!(matches!(checks.begin("t", "a"), Turn::Ask(_)), "its own requests share by themselves");
         assert!(matches!(checks.begin("u", "b"), Turn::First), "another tag is another check");

@@ -2,21 +2,24 @@
 
 use roadstead_proto::{Digest, ImageRefused, Tag, may_pull_image};
 
-use crate::usecases::{Plane, PlaneResult, upstreams::condition};
+use super::checks::TagChecks;
 use crate::{
+    clock::Clock,
     rules::{
         cache::content::{ContentKind, GroupRepository, Link},
         groups::group::Group,
         tags::freshness::{
-            self, Decision, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy, UpstreamState,
+            self, Decision, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy, UpstreamSaid,
+            UpstreamState,
         },
     },
     store::{
-        StoreError, WriteTx,
+        Connection, Store, StoreError, WriteTx,
         cache::link,
         groups::group,
         tags::{history, tag},
     },
+    usecases::{PlaneResult, upstreams::condition},
 };
 
 /// What to do about a pull by tag, with what that needs.
@@ -71,100 +74,107 @@ pub struct Served {
     pub unconfirmed_seconds: i64,
 }
 
-/// What upstream said, before it is known whether the group has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamSaid {
-    /// It has the tag, with this digest.
-    Found(Digest),
-    /// Anything else.
-    Other(Outcome),
+/// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
+/// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
+/// waits for nobody.
+pub async fn resolve(
+    store: &Store,
+    clock: &Clock,
+    checks: &TagChecks,
+    place: &GroupRepository,
+    tag: &Tag,
+    node_id: &str,
+) -> PlaneResult<TagAnswer> {
+    let answer = resolve_alone(store, clock, place, tag).await?;
+    if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
+        return Ok(answer);
+    }
+    let Some(said) = checks.said_by_another(place, tag, node_id).await else { return Ok(answer) };
+    let mut tx = store.read().await?;
+    let (decided, _) = decide(&mut tx, clock, place, tag, said).await?;
+    Ok(match (decided, said) {
+        // The tag is the other node's to record; this one needs what it means now.
+        (TagAnswer::Fetch { digest: None }, UpstreamSaid::Found(digest)) => TagAnswer::Fetch { digest: Some(digest) },
+        (TagAnswer::Fetch { digest: None }, UpstreamSaid::Other(_)) => answer,
+        (decided, _) => decided,
+    })
 }
 
-impl Plane {
-    /// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
-    /// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
-    /// waits for nobody.
-    pub async fn resolve_tag(&self, place: &GroupRepository, tag: &Tag, node_id: &str) -> PlaneResult<TagAnswer> {
-        let answer = self.resolve_alone(place, tag).await?;
-        if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
-            return Ok(answer);
-        }
-        let Some(said) = self.checked_by_another(place, tag, node_id).await else { return Ok(answer) };
-        let mut tx = self.store.read().await?;
-        let (decided, _) = self.decide(&mut tx, place, tag, said).await?;
-        Ok(match (decided, said) {
-            // The tag is the other node's to record; this one needs what it means now.
-            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Found(digest)) => {
-                TagAnswer::Fetch { digest: Some(digest) }
+async fn resolve_alone(store: &Store, clock: &Clock, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
+    let now_ms = clock.now_ms();
+    let mut tx = store.read().await?;
+    let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
+    let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
+    let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &known.facts, now_ms);
+    answer(&mut tx, place, &known.group, decision, unconfirmed_seconds).await
+}
+
+/// A pull by tag, after upstream was asked.
+pub async fn report(
+    store: &Store,
+    clock: &Clock,
+    checks: &TagChecks,
+    place: &GroupRepository,
+    tag: &Tag,
+    said: UpstreamSaid,
+) -> PlaneResult<TagAnswer> {
+    let decided = take_report(store, clock, place, tag, said).await;
+    // Whatever came of it, nobody waits for this check any more.
+    checks.ended(place, tag, said).await;
+    decided
+}
+
+async fn take_report(
+    store: &Store,
+    clock: &Clock,
+    place: &GroupRepository,
+    tag: &Tag,
+    said: UpstreamSaid,
+) -> PlaneResult<TagAnswer> {
+    // Most checks find nothing new, and those need not wait for a turn to write.
+    let mut tx = store.read().await?;
+    let (decided, change) = decide(&mut tx, clock, place, tag, said).await?;
+    if change == RecordChange::Keep {
+        return Ok(decided);
+    }
+    drop(tx);
+    let mut tx = store.write_soon().await?;
+    let (decided, change) = decide(&mut tx, clock, place, tag, said).await?;
+    // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
+    if let Err(error) = note(tx, place, tag, change, clock.now_ms()).await {
+        tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
+    }
+    Ok(decided)
+}
+
+async fn decide(
+    db: &mut Connection,
+    clock: &Clock,
+    place: &GroupRepository,
+    tag: &Tag,
+    said: UpstreamSaid,
+) -> PlaneResult<(TagAnswer, RecordChange)> {
+    let now_ms = clock.now_ms();
+    let Some(known) = known(db, place, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
+    let outcome = match said {
+        UpstreamSaid::Other(outcome) => outcome,
+        UpstreamSaid::Found(digest) => {
+            let link = link::find(db, place, &digest).await?;
+            Outcome::Found {
+                digest,
+                linked: link.is_some_and(|link| link.kind == ContentKind::Manifest),
+                first_seen_ms: history::first_seen(db, place, tag, &digest).await?,
             }
-            (TagAnswer::Fetch { digest: None }, UpstreamSaid::Other(_)) => answer,
-            (decided, _) => decided,
-        })
-    }
-
-    async fn resolve_alone(&self, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.read().await?;
-        let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
-        let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
-        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &known.facts, now_ms);
-        answer(&mut tx, place, &known.group, decision, unconfirmed_seconds).await
-    }
-
-    /// A pull by tag, after upstream was asked.
-    pub async fn report_tag(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
-        let decided = self.take_report(place, tag, said).await;
-        // Whatever came of it, nobody waits for this check any more.
-        self.check_ended(place, tag, said).await;
-        decided
-    }
-
-    async fn take_report(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) -> PlaneResult<TagAnswer> {
-        // Most checks find nothing new, and those need not wait for a turn to write.
-        let mut tx = self.store.read().await?;
-        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
-        if change == RecordChange::Keep {
-            return Ok(decided);
         }
-        drop(tx);
-        let mut tx = self.store.write_soon().await?;
-        let (decided, change) = self.decide(&mut tx, place, tag, said).await?;
-        // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
-        if let Err(error) = note(tx, place, tag, change, self.clock.now_ms()).await {
-            tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
-        }
-        Ok(decided)
-    }
-
-    async fn decide(
-        &self,
-        db: &mut sqlx::AnyConnection,
-        place: &GroupRepository,
-        tag: &Tag,
-        said: UpstreamSaid,
-    ) -> PlaneResult<(TagAnswer, RecordChange)> {
-        let now_ms = self.clock.now_ms();
-        let Some(known) = known(db, place, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
-        let outcome = match said {
-            UpstreamSaid::Other(outcome) => outcome,
-            UpstreamSaid::Found(digest) => {
-                let link = link::find(db, place, &digest).await?;
-                Outcome::Found {
-                    digest,
-                    linked: link.is_some_and(|link| link.kind == ContentKind::Manifest),
-                    first_seen_ms: history::first_seen(db, place, tag, &digest).await?,
-                }
-            }
-        };
-        let (decision, change) = freshness::report(known.policy, &known.facts, known.upstream, outcome, now_ms);
-        let record = match change {
-            RecordChange::Keep | RecordChange::Drop => known.facts.record,
-            RecordChange::Put(record) => record,
-        };
-        let facts = TagFacts { record, ..known.facts };
-        let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
-        Ok((answer(db, place, &known.group, decision, unconfirmed_seconds).await?, change))
-    }
+    };
+    let (decision, change) = freshness::report(known.policy, &known.facts, known.upstream, outcome, now_ms);
+    let record = match change {
+        RecordChange::Keep | RecordChange::Drop => known.facts.record,
+        RecordChange::Put(record) => record,
+    };
+    let facts = TagFacts { record, ..known.facts };
+    let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+    Ok((answer(db, place, &known.group, decision, unconfirmed_seconds).await?, change))
 }
 
 /// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
@@ -251,7 +261,7 @@ pub(crate) struct Known {
 
 /// All of it; `None` if the group is not there or may not use that upstream: a node may not have heard of a change yet.
 pub(crate) async fn known(
-    db: &mut sqlx::AnyConnection,
+    db: &mut Connection,
     place: &GroupRepository,
     tag: &Tag,
     now_ms: i64,
@@ -292,7 +302,7 @@ fn no_group() -> TagAnswer {
 }
 
 async fn answer(
-    db: &mut sqlx::AnyConnection,
+    db: &mut Connection,
     place: &GroupRepository,
     group: &Group,
     decision: Decision,

@@ -2,13 +2,13 @@
 
 use roadstead_proto::{Digest, GroupPath, ImageName, Tag};
 
-use crate::usecases::{Plane, PlaneError, PlaneResult, cache::stats::place_of, group_at};
 use crate::{
     rules::access::Actor,
     store::{
-        audit,
+        Store, audit,
         tags::{history, tag},
     },
+    usecases::{PlaneError, PlaneResult, group_at, groups::image::repository_of},
 };
 
 /// A digest that a tag has meant.
@@ -28,84 +28,89 @@ pub struct TagSighting {
     pub pinned: bool,
 }
 
-impl Plane {
-    /// What a tag has meant, the last meaning first.
-    pub async fn tag_history(&self, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagSighting>> {
-        let mut tx = self.store.read().await?;
-        let place = place_of(&group_at(&mut tx, path).await?, image)?;
-        let record = tag::get(&mut tx, &place, tag).await?;
-        let pin = history::pinned(&mut tx, &place, tag).await?;
-        let served = pin.map_or(record.cached.map(|cached| cached.digest), |pin| Some(pin.digest));
-        let mut sightings: Vec<_> = history::all(&mut tx, &place, tag)
-            .await?
-            .into_iter()
-            .map(|meaning| TagSighting {
-                digest: meaning.digest,
-                first_seen_ms: Some(meaning.first_seen_ms),
-                // The present meaning is noted when the tag moves on.
-                last_seen_ms: record
-                    .seen
-                    .filter(|seen| seen.digest == meaning.digest)
-                    .map(|seen| seen.at_ms)
-                    .max(Some(meaning.last_seen_ms)),
-                cached: meaning.cached,
-                served: meaning.cached && served == Some(meaning.digest),
-                pinned: pin.is_some_and(|pin| pin.digest == meaning.digest),
-            })
-            .collect();
-        if let Some(pin) = pin.filter(|pin| sightings.iter().all(|sighting| sighting.digest != pin.digest)) {
-            sightings.push(TagSighting {
-                digest: pin.digest,
-                first_seen_ms: None,
-                last_seen_ms: None,
-                cached: pin.linked,
-                served: pin.linked,
-                pinned: true,
-            });
-        }
-        sightings.sort_by_key(|sighting| std::cmp::Reverse((sighting.last_seen_ms, sighting.first_seen_ms)));
-        Ok(sightings)
+/// What a tag has meant, the last meaning first.
+pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagSighting>> {
+    let mut tx = store.read().await?;
+    let place = repository_of(&group_at(&mut tx, path).await?, image)?;
+    let record = tag::get(&mut tx, &place, tag).await?;
+    let pin = history::pinned(&mut tx, &place, tag).await?;
+    let served = pin.map_or(record.cached.map(|cached| cached.digest), |pin| Some(pin.digest));
+    let mut sightings: Vec<_> = history::all(&mut tx, &place, tag)
+        .await?
+        .into_iter()
+        .map(|meaning| TagSighting {
+            digest: meaning.digest,
+            first_seen_ms: Some(meaning.first_seen_ms),
+            // The present meaning is noted when the tag moves on.
+            last_seen_ms: record
+                .seen
+                .filter(|seen| seen.digest == meaning.digest)
+                .map(|seen| seen.at_ms)
+                .max(Some(meaning.last_seen_ms)),
+            cached: meaning.cached,
+            served: meaning.cached && served == Some(meaning.digest),
+            pinned: pin.is_some_and(|pin| pin.digest == meaning.digest),
+        })
+        .collect();
+    if let Some(pin) = pin.filter(|pin| sightings.iter().all(|sighting| sighting.digest != pin.digest)) {
+        sightings.push(TagSighting {
+            digest: pin.digest,
+            first_seen_ms: None,
+            last_seen_ms: None,
+            cached: pin.linked,
+            served: pin.linked,
+            pinned: true,
+        });
     }
+    sightings.sort_by_key(|sighting| std::cmp::Reverse((sighting.last_seen_ms, sighting.first_seen_ms)));
+    Ok(sightings)
+}
 
-    /// Fixes a tag to a digest, cached or not.
-    pub async fn pin_tag(
-        &self,
-        actor: &Actor,
-        path: &GroupPath,
-        image: &ImageName,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> PlaneResult<()> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.write().await?;
-        let group = group_at(&mut tx, path).await?;
-        let place = place_of(&group, image)?;
-        if !group.settings.upstreams.contains(&place.upstream) {
-            return Err(PlaneError::Precondition(format!(
-                "group {path} may not use upstream {}; add it to the group's list first, with `group update`",
-                place.upstream
-            )));
-        }
-        history::pin(&mut tx, &place, tag, digest, now_ms).await?;
-        let done = actor.did("cache.pin", format!("{place}:{tag}")).of_group(path).detail(format!("to {digest}"));
-        audit::record(&mut tx, &done, now_ms).await?;
-        Ok(tx.commit().await?)
+/// Fixes a tag to a digest, cached or not.
+pub async fn pin(
+    store: &Store,
+    actor: &Actor,
+    path: &GroupPath,
+    image: &ImageName,
+    tag: &Tag,
+    digest: &Digest,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    let place = repository_of(&group, image)?;
+    if !group.settings.upstreams.contains(&place.upstream) {
+        return Err(PlaneError::Precondition(format!(
+            "group {path} may not use upstream {}; add it to the group's list first, with `group update`",
+            place.upstream
+        )));
     }
+    history::pin(&mut tx, &place, tag, digest, now_ms).await?;
+    let done = actor.did("cache.pin", format!("{place}:{tag}")).of_group(path).detail(format!("to {digest}"));
+    audit::record(&mut tx, &done, now_ms).await?;
+    Ok(tx.commit().await?)
+}
 
-    /// Lets a tag follow upstream again.
-    pub async fn unpin_tag(&self, actor: &Actor, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<()> {
-        let mut tx = self.store.write().await?;
-        let place = place_of(&group_at(&mut tx, path).await?, image)?;
-        let subject = format!("{place}:{tag}");
-        if !history::unpin(&mut tx, &place, tag).await? {
-            return Err(PlaneError::NotFound {
-                what: "pin of",
-                name: subject,
-                hint: "`cache history` shows what a tag is pinned to",
-            });
-        }
-        let done = actor.did("cache.unpin", subject).of_group(path);
-        audit::record(&mut tx, &done, self.clock.now_ms()).await?;
-        Ok(tx.commit().await?)
+/// Lets a tag follow upstream again.
+pub async fn unpin(
+    store: &Store,
+    actor: &Actor,
+    path: &GroupPath,
+    image: &ImageName,
+    tag: &Tag,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    let place = repository_of(&group_at(&mut tx, path).await?, image)?;
+    let subject = format!("{place}:{tag}");
+    if !history::unpin(&mut tx, &place, tag).await? {
+        return Err(PlaneError::NotFound {
+            what: "pin of",
+            name: subject,
+            hint: "`cache history` shows what a tag is pinned to",
+        });
     }
+    let done = actor.did("cache.unpin", subject).of_group(path);
+    audit::record(&mut tx, &done, now_ms).await?;
+    Ok(tx.commit().await?)
 }

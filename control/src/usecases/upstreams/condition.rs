@@ -2,15 +2,18 @@
 
 use roadstead_proto::UpstreamHost;
 
-use crate::usecases::PlaneResult;
 use crate::{
     rules::{tags::freshness::UpstreamState, upstreams::pull_limit},
-    store::upstreams::{condition, credential, upstream},
+    store::{
+        Connection,
+        upstreams::{condition, credential, upstream},
+    },
+    usecases::PlaneResult,
 };
 
 /// The state of an upstream for the credentials that a group has for it.
 pub async fn state(
-    db: &mut sqlx::AnyConnection,
+    db: &mut Connection,
     group_id: &str,
     host: &UpstreamHost,
     now_ms: i64,

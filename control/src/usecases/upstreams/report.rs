@@ -1,20 +1,24 @@
 //! What nodes learn of upstreams: taken, put together, told to all nodes, and shown.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use roadstead_proto::{GroupPath, UpstreamHost};
+use arc_swap::ArcSwap;
 
-use crate::usecases::{Plane, PlaneError, PlaneResult, group_at};
+use roadstead_proto::GroupPath;
+
 use crate::{
+    clock::Clock,
     rules::upstreams::{
         pull_limit::Condition,
         status::{BUCKET_MS, KEEP_SPENDS_MS, NodeView, Statuses, statuses},
     },
     store::{
+        Store,
         cache::usage,
         changes::Subject,
         upstreams::{condition, credential, health, upstream},
     },
+    usecases::{PlaneError, PlaneResult, batch, group_at},
 };
 
 /// Most reports in a batch.
@@ -35,10 +39,28 @@ pub struct UpstreamReport {
     pub spent: Vec<(String, i64)>,
 }
 
-impl Plane {
+/// Takes what nodes learn of upstreams.
+pub struct UpstreamReports {
+    store: Store,
+    clock: Clock,
+    /// What is known, as the metrics show it.
+    shown: ArcSwap<Vec<Condition>>,
+}
+
+impl UpstreamReports {
+    /// Nothing is shown before the first report or round of maintenance.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, shown: ArcSwap::default() }
+    }
+
+    /// What is known of upstreams, and the present time.
+    pub fn shown(&self) -> (Arc<Vec<Condition>>, i64) {
+        (self.shown.load_full(), self.clock.now_ms())
+    }
+
     /// Takes a batch of reports, once.
-    pub async fn report_upstreams(&self, batch_id: &str, node: &str, reports: Vec<UpstreamReport>) -> PlaneResult<()> {
-        crate::usecases::cache::usage::check_batch_id(batch_id)?;
+    pub async fn report(&self, batch_id: &str, node: &str, reports: Vec<UpstreamReport>) -> PlaneResult<()> {
+        batch::check_id(batch_id)?;
         if reports.len() > MAX_REPORTS || reports.iter().any(|report| report.spent.len() > MAX_SPENDS) {
             let message = format!("at most {MAX_REPORTS}, with at most {MAX_SPENDS} groups each");
             return Err(PlaneError::invalid("reports", message));
@@ -94,33 +116,8 @@ impl Plane {
         self.show_limits().await
     }
 
-    /// How upstreams are doing; where a group is given, only what that uses and spent.
-    pub async fn upstream_statuses(&self, group: Option<&GroupPath>) -> PlaneResult<Statuses> {
-        let now_ms = self.clock.now_ms();
-        let mut tx = self.store.read().await?;
-        let (group_id, used) = match group {
-            None => (None, None),
-            Some(path) => {
-                let group = group_at(&mut tx, path).await?;
-                let mut used = HashMap::new();
-                for host in &group.settings.upstreams {
-                    let stored = credential::get(&mut tx, &group.id, host.as_str()).await?;
-                    used.insert(host.to_string(), stored.map(|stored| stored.username).unwrap_or_default());
-                }
-                (Some(group.id), Some(used))
-            }
-        };
-        let spends = health::spends(&mut tx, now_ms - KEEP_SPENDS_MS, group_id.as_deref()).await?;
-        let (known, views) = (condition::all(&mut tx).await?, health::all(&mut tx).await?);
-        let mut found = statuses(known, views, spends, now_ms);
-        if let Some(used) = used {
-            found.retain(|(upstream, username), _| used.get(upstream) == Some(username));
-        }
-        Ok(found)
-    }
-
     /// Tells nodes what they were not told at once, and forgets what is old.
-    pub(crate) async fn keep_conditions(&self) -> PlaneResult<()> {
+    pub(crate) async fn keep(&self) -> PlaneResult<()> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         condition::prune(&mut tx, now_ms - KEEP_CONDITIONS_MS).await?;
@@ -136,22 +133,31 @@ impl Plane {
     /// Keeps what the metrics show up to date.
     async fn show_limits(&self) -> PlaneResult<()> {
         let known = condition::all(&mut *self.store.read().await?).await?;
-        self.conditions_shown.store(std::sync::Arc::new(known));
+        self.shown.store(Arc::new(known));
         Ok(())
     }
+}
 
-    /// The pause of an upstream for the group's credentials, and whether little is left of the limit.
-    pub(crate) async fn upstream_state(
-        &self,
-        group_id: &str,
-        host: &UpstreamHost,
-    ) -> PlaneResult<crate::rules::tags::freshness::UpstreamState> {
-        crate::usecases::upstreams::condition::state(
-            &mut *self.store.read().await?,
-            group_id,
-            host,
-            self.clock.now_ms(),
-        )
-        .await
+/// How upstreams are doing; where a group is given, only what that uses and spent.
+pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64) -> PlaneResult<Statuses> {
+    let mut tx = store.read().await?;
+    let (group_id, used) = match group {
+        None => (None, None),
+        Some(path) => {
+            let group = group_at(&mut tx, path).await?;
+            let mut used = HashMap::new();
+            for host in &group.settings.upstreams {
+                let stored = credential::get(&mut tx, &group.id, host.as_str()).await?;
+                used.insert(host.to_string(), stored.map(|stored| stored.username).unwrap_or_default());
+            }
+            (Some(group.id), Some(used))
+        }
+    };
+    let spends = health::spends(&mut tx, now_ms - KEEP_SPENDS_MS, group_id.as_deref()).await?;
+    let (known, views) = (condition::all(&mut tx).await?, health::all(&mut tx).await?);
+    let mut found = statuses(known, views, spends, now_ms);
+    if let Some(used) = used {
+        found.retain(|(upstream, username), _| used.get(upstream) == Some(username));
     }
+    Ok(found)
 }

@@ -42,7 +42,7 @@ fn verdict(who: &Identity, standing: Standing, group: Option<(Visibility, bool, 
     });
     match may_pull(who, PATH, group.as_ref()) {
         Ok(()) => "ok",
-        Err(PullRefused::WrongCredentials | PullRefused::Oidc(_)) => "wrong",
+        Err(PullRefused::WrongCredentials | PullRefused::IdToken(_)) => "wrong",
         Err(PullRefused::SignInNeeded) => "sign in",
         Err(PullRefused::DisabledUser { .. }) => "no user",
         Err(PullRefused::OtherToken { .. }) => "no token",
@@ -50,7 +50,7 @@ fn verdict(who: &Identity, standing: Standing, group: Option<(Visibility, bool, 
         Err(PullRefused::MayNot { .. }) => "denied",
         Err(PullRefused::Disabled { .. }) => "off",
         Err(PullRefused::TooManyFailures(_)) => "429",
-        Err(PullRefused::Keys(_)) => "503",
+        Err(PullRefused::IssuerUnavailable(_)) => "503",
         Err(PullRefused::NotFound { .. }) => "404",
     }
 }

@@ -3,7 +3,7 @@
 
 use roadstead_proto::Digest;
 
-use crate::rules::tags::settings::DEFAULT_MAX_STALE_MS;
+use crate::rules::tags::limits::DEFAULT_MAX_STALE_MS;
 
 /// What a group's settings say of one tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,4 +132,13 @@ pub enum Outcome {
         /// Seconds to wait; 0 if not said.
         retry_after_seconds: i64,
     },
+}
+
+/// What upstream said, before it is known whether the group has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamSaid {
+    /// It has the tag, with this digest.
+    Found(Digest),
+    /// Anything else.
+    Other(Outcome),
 }

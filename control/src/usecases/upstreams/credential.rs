@@ -1,0 +1,141 @@
+//! Groups' credentials for upstreams, stored sealed.
+
+use roadstead_proto::{GroupPath, UpstreamHost};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    auth::seal::{SealError, Sealer},
+    rules::{access::Actor, groups::group::Group, violation::Violation},
+    store::{
+        Store, audit,
+        changes::Subject,
+        groups::group,
+        upstreams::credential::{self, StoredCredential},
+    },
+    usecases::{Plane, PlaneError, PlaneResult, group_at, group_with},
+};
+
+/// Most characters in a user name for an upstream.
+const MAX_USERNAME_CHARS: usize = 255;
+/// Most characters in a password for an upstream.
+const MAX_PASSWORD_CHARS: usize = 4096;
+
+/// What a group's password is sealed for.
+fn purpose(group_id: &str, host: &UpstreamHost) -> String {
+    format!("credential of group {group_id} for {host}")
+}
+
+/// Credentials that somebody stores.
+pub struct NewCredential {
+    /// The upstream.
+    pub host: UpstreamHost,
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: SecretString,
+    /// Whether a node tries them first.
+    pub verify: bool,
+}
+
+/// Stores a group's credentials for an upstream, sealed, after a node has tried them where that is asked for. Answers when.
+pub async fn set(
+    store: &Store,
+    sealer: &Sealer,
+    jobs: &Plane,
+    actor: &Actor,
+    path: &GroupPath,
+    given: NewCredential,
+    now_ms: i64,
+) -> PlaneResult<i64> {
+    let NewCredential { host, username, password, verify } = &given;
+    check(username, password)?;
+    if *verify {
+        may_use(&group_at(&mut *store.read().await?, path).await?, host)?;
+        // No transaction is held meanwhile: upstream may take its time.
+        jobs.verify_credential(host, username, password).await?;
+    }
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    may_use(&group, host)?;
+    let sealed_password = sealer.seal(&purpose(&group.id, host), password.expose_secret().as_bytes())?;
+    let credential = StoredCredential { username: username.clone(), sealed_password };
+    credential::put(&mut tx, &group.id, host.as_str(), &credential, now_ms).await?;
+    let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+    group::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+    let done = actor.did("upstream.login", host.as_str()).of_group(path).detail(format!("user name {username}"));
+    audit::record(&mut tx, &done, now_ms).await?;
+    tx.commit().await?;
+    Ok(now_ms)
+}
+
+/// Forgets a group's credentials for an upstream.
+pub async fn delete(
+    store: &Store,
+    actor: &Actor,
+    path: &GroupPath,
+    host: &UpstreamHost,
+    now_ms: i64,
+) -> PlaneResult<()> {
+    let mut tx = store.write().await?;
+    let group = group_at(&mut tx, path).await?;
+    if !credential::delete(&mut tx, &group.id, host.as_str()).await? {
+        return Err(PlaneError::NotFound {
+            what: "credential of this group for upstream",
+            name: host.to_string(),
+            hint: "store one with `upstream login`",
+        });
+    }
+    let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
+    group::set_credential_epoch(&mut tx, &group.id, epoch).await?;
+    audit::record(&mut tx, &actor.did("upstream.logout", host.as_str()).of_group(path), now_ms).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The user name of a group's credentials for an upstream; `None` if it has none.
+pub async fn username(store: &Store, group_id: &str, host: &UpstreamHost) -> PlaneResult<Option<String>> {
+    let stored = credential::get(&mut *store.read().await?, group_id, host.as_str()).await?;
+    Ok(stored.map(|stored| stored.username))
+}
+
+/// A group's credentials for an upstream (user name and password), and the epoch of that answer.
+pub async fn get(
+    store: &Store,
+    sealer: &Sealer,
+    group_id: &str,
+    host: &UpstreamHost,
+) -> PlaneResult<(Option<(String, SecretString)>, i64)> {
+    let mut tx = store.read().await?;
+    let group = group_with(&mut tx, group_id).await?;
+    let Some(stored) = credential::get(&mut tx, group_id, host.as_str()).await? else {
+        return Ok((None, group.credential_epoch));
+    };
+    let what = purpose(group_id, host);
+    let opened = sealer.open_sealed(&what, &stored.sealed_password)?;
+    let password = std::str::from_utf8(opened.expose_secret()).map_err(|_| SealError::DoesNotOpen { what })?.to_owned();
+    Ok((Some((stored.username, password.into())), group.credential_epoch))
+}
+
+fn may_use(group: &Group, host: &UpstreamHost) -> PlaneResult<()> {
+    if group.settings.upstreams.contains(host) {
+        return Ok(());
+    }
+    let path = &group.path;
+    Err(PlaneError::Precondition(format!(
+        "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
+    )))
+}
+
+fn check(username: &str, password: &SecretString) -> PlaneResult<()> {
+    let mut found = Vec::new();
+    if username.is_empty() || username.chars().count() > MAX_USERNAME_CHARS || username.contains([':', '\n', '\r']) {
+        found.push(Violation::new(
+            "username",
+            format!("required: at most {MAX_USERNAME_CHARS} characters, without a colon or line break"),
+        ));
+    }
+    let password = password.expose_secret();
+    if password.is_empty() || password.chars().count() > MAX_PASSWORD_CHARS {
+        found.push(Violation::new("password", format!("required: at most {MAX_PASSWORD_CHARS} characters")));
+    }
+    if found.is_empty() { Ok(()) } else { Err(PlaneError::Invalid(found)) }
+}
