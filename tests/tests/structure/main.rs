@@ -53,7 +53,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("cli", &["args", "commands", "process", "settings", "telemetry"]),
     ("cli", &["settings::check", "settings::flags", "settings::peers"]),
     ("dataplane", &["access", "http", "pull", "sign_in"]),
-    ("dataplane", &["control::client", "control::jobs", "control::reports", "control::sync"]),
     ("dataplane", &["fill", "links", "metrics", "respond"]),
     ("dataplane", &["upstream::auth::authorization", "upstream::auth::token_service"]),
     ("dataplane", &["upstream::health", "upstream::transport"]),
@@ -79,12 +78,6 @@ const MISPLACED: &[(&str, &str, &str)] = &[
     ("dataplane", "StatusCode", "pull::tags"),
     ("dataplane", "StatusCode", "sign_in"),
     ("dataplane", "gRPC", "control::error"),
-    ("dataplane", "gRPC", "control::jobs"),
-    ("dataplane", "gRPC", "control::reports::heartbeat"),
-    ("dataplane", "gRPC", "control::reports::upstreams"),
-    ("dataplane", "gRPC", "control::sync::saved"),
-    ("dataplane", "gRPC", "control::sync::staleness"),
-    ("dataplane", "gRPC", "control::sync::watch"),
 ];
 
 fn read(name: &str) -> Crate {
