@@ -5,6 +5,8 @@
 //! - A folder imports only folders that come after it in its crate's list.
 //! - SQL, gRPC and HTTP status codes each stay where they belong.
 
+#![allow(clippy::unwrap_used)] // A source that cannot be read fails the test.
+
 mod source;
 
 use std::{
@@ -50,8 +52,6 @@ const PLACES: [(&str, &str, &[&str]); 5] = [
 
 /// Circles that are still there: crate, and the modules of one. This list only shrinks.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("cli", &["args", "commands", "process", "settings", "telemetry"]),
-    ("cli", &["settings::check", "settings::flags", "settings::peers"]),
     ("dataplane", &["access", "http", "pull", "sign_in"]),
     ("dataplane", &["fill", "links", "metrics", "respond"]),
     ("dataplane", &["upstream::auth::authorization", "upstream::auth::token_service"]),
@@ -203,8 +203,7 @@ fn sql_grpc_and_http_statuses_stay_where_they_belong() {
         for module in found.modules.keys() {
             let path = module.join("::");
             let is_home = |place: &&str| path == **place || path.starts_with(&format!("{place}::"));
-            if !places.iter().any(|place| is_home(&place)) && found.names_outside(module).any(|path| names(path, what))
-            {
+            if !places.iter().any(|place| is_home(place)) && found.names_outside(module).any(|path| names(path, what)) {
                 misplaced.insert((name, what, path), format!("belongs in {places:?}"));
             }
         }
