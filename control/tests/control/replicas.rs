@@ -113,10 +113,11 @@ async fn tokens_of_one_replica_are_good_at_the_others() {
 }
 
 #[tokio::test]
-async fn upkeep_is_one_replicas_until_it_goes() {
+async fn one_replica_leads_maintenance_until_it_stops() {
     let (here, there) = two().await;
-    let holder =
-        || private_postgres::query(&url(&here), "SELECT holder FROM leases WHERE name = 'upkeep' AND expires_at > 0");
+    let holder = || {
+        private_postgres::query(&url(&here), "SELECT holder FROM leases WHERE name = 'maintenance' AND expires_at > 0")
+    };
     here.control.keep_up_once().await.unwrap();
     let first = holder();
     assert!(!first.is_empty());
@@ -125,7 +126,8 @@ async fn upkeep_is_one_replicas_until_it_goes() {
     let url = url(&here);
     here.stop().await;
     there.control.keep_up_once().await.unwrap();
-    let second = private_postgres::query(&url, "SELECT holder FROM leases WHERE name = 'upkeep' AND expires_at > 0");
+    let second =
+        private_postgres::query(&url, "SELECT holder FROM leases WHERE name = 'maintenance' AND expires_at > 0");
     assert!(!second.is_empty() && second != first);
 }
 

@@ -203,7 +203,7 @@ fn sql_grpc_and_http_statuses_stay_where_they_belong() {
         for module in found.modules.keys() {
             let path = module.join("::");
             let is_home = |place: &&str| path == **place || path.starts_with(&format!("{place}::"));
-            if !places.iter().any(|place| is_home(place)) && found.names_outside(module).any(|path| names(path, what)) {
+            if !places.iter().any(is_home) && found.names_outside(module).any(|path| names(path, what)) {
                 misplaced.insert((name, what, path), format!("belongs in {places:?}"));
             }
         }
