@@ -23,7 +23,7 @@ use crate::{
 /// File of a dump of PostgreSQL in a backup.
 const DUMP: &str = "control.dump";
 
-/// What to back up.
+/// The source of a backup.
 pub struct BackupSource {
     /// The server's data folder.
     pub data_dir: PathBuf,
@@ -39,10 +39,10 @@ pub enum BackupError {
     /// There is something under the name of the backup already.
     #[error("{0} is there already; name a folder that is not")]
     TargetExists(PathBuf),
-    /// What is to be backed up is not there.
+    /// The source does not exist.
     #[error("{path} is not there; point --data-dir (and --secret-key-file, or --secret-key) at what the server uses")]
     SourceMissing {
-        /// What is missing.
+        /// The missing path.
         path: PathBuf,
     },
     /// A file cannot be read or written.
@@ -50,7 +50,7 @@ pub enum BackupError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The database cannot be read.
@@ -65,7 +65,7 @@ pub enum BackupError {
     /// PostgreSQL's own tool failed.
     #[error("pg_dump failed: {0}")]
     Dump(String),
-    /// The database's URL is none.
+    /// The database URL is invalid.
     #[error("--database-url: {0}")]
     Url(String),
     /// The data folder's name cannot be used.
@@ -74,7 +74,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Whether other arguments would help: exit code 2.
+    /// True if other arguments would help: exit code 2.
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::TargetExists(_) | Self::Url(_))
     }
@@ -140,7 +140,7 @@ async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>,
     Ok(files)
 }
 
-/// Copies a file for its owner only; `None` if there is none.
+/// Copies a file for its owner only; `None` if it does not exist.
 fn copy_private(from: &Path, to: &Path) -> Result<Option<()>, BackupError> {
     let text = match fs::read(from) {
         Ok(text) => text,
@@ -194,7 +194,7 @@ fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
     File::open(to).and_then(|file| file.sync_all()).map_err(failed)
 }
 
-/// What a server's URL says, in the words of PostgreSQL's own tools. Settings that only the server's pool knows are left out.
+/// Returns a server's URL in the form of PostgreSQL's own tools. Settings that only the server's pool knows are left out.
 fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupError> {
     let url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();

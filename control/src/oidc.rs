@@ -7,7 +7,7 @@
 //! - an issuer that is down, slow or hostile costs a bounded time, and stops nobody whose keys are known.
 //!
 //! `token`, `key_set` and `trust` are rules over plain data; `discovery` asks the issuer; `key_cache` remembers what it
-//! said. What is stored, and who may change it, is the plane's.
+//! said. Storage and access rules belong to the plane.
 
 mod discovery;
 mod issuer;
@@ -23,10 +23,10 @@ pub use self::{
     trust::{ClaimRule, MAX_TRUSTS, NewTrust, Trust},
 };
 
-/// Why an ID token signs nobody in.
+/// The reason for which an ID token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OidcRefused {
-    /// The token itself is no good.
+    /// The token itself is invalid.
     #[error("this ID token is not accepted: {0}")]
     Token(#[from] TokenProblem),
     /// Its issuer is not trusted here.

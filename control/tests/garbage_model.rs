@@ -2,9 +2,9 @@
 //! that may happen to it at any moment: fills, links to what is stored, purges, claims, deletions, confirmations that come late
 //! or never, claims that lapse, walks through the store, crashes.
 //!
-//! What is modelled: `plane/garbage.rs`, `plane/pulls.rs` and `store/{garbage,contents}.rs` here, each call one step, as its transaction
-//! is; `upkeep/{keeper,garbage,walk}.rs` of the data plane, each access to the store one step. Each rule of the protocol can be
-//! broken by a parameter, and then the model finds what goes wrong.
+//! The model covers the use cases of garbage, links and pulls and their store here, each call one step, as its transaction
+//! is; and the link recorder, garbage and walk of the data plane, each access to the store one step. Each rule of the
+//! protocol can be broken by a parameter, and then the model finds what goes wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -51,7 +51,7 @@ enum Collect {
     Deleted(u8),
 }
 
-/// What the database has of the digest.
+/// The database's record of the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Row {
     linked: bool,
@@ -73,7 +73,7 @@ struct State {
     confirming: u8,
     /// A walk has seen the bytes and has not told of them yet.
     seen: bool,
-    /// A node crashed between recording a link and looking. What it left is noticed by the next pull.
+    /// A node crashed between recording a link and looking. The next pull notices the rest.
     crashed_before_look: bool,
 }
 
@@ -99,7 +99,7 @@ enum Step {
 }
 
 impl Step {
-    /// What goes on by itself, without anybody who pulls, purges or crashes.
+    /// The steps that happen by themselves, without anybody who pulls, purges or crashes.
     fn is_progress(self) -> bool {
         !matches!(self, Self::Fill(_) | Self::Open(_) | Self::Purge | Self::Crash(_))
     }

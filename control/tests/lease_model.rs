@@ -2,10 +2,11 @@
 //! grants, renewals that come late or never, silence, a follower that takes over, answers about a lease of before, ends,
 //! crashes and pauses (a paused node takes no step).
 //!
-//! What is modelled: `store/leases.rs` and `plane/fills.rs`, each call one step, as its transaction is; the owner's side of the data plane's
-//! `fill/cluster.rs`: a lease is held under its epoch until the owner hears that it lost it. The lease's age stands for the clock: a row
-//! is fresh, has missed renewals, or has expired. Bytes are verified by whoever takes them, so what a lease promises is
-//! who may renew and end it, and that somebody can always fetch. Each rule can be broken, and then the model finds what goes wrong.
+//! The model covers leases in the store and the use cases of fills, each call one step, as its transaction is; and the
+//! owner's side of the data plane: a lease is held under its epoch until the owner hears that it lost it. The lease's age
+//! stands for the clock: a row is fresh, has missed renewals, or has expired. Bytes are verified by whoever takes them, so
+//! what a lease promises is who may renew and end it, and that somebody can always fetch. Each rule can be broken, and then
+//! the model finds what goes wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -88,7 +89,7 @@ enum Step {
 }
 
 impl Step {
-    /// What goes on by itself while one node lives: nothing is lost, and nobody else does anything.
+    /// The steps that happen by themselves while one node lives: nothing is lost, and nobody else acts.
     fn is_progress(self) -> bool {
         matches!(self, Self::Ask(0) | Self::TimePasses | Self::Finish(0) | Self::Arrives)
     }

@@ -22,11 +22,11 @@ use crate::{
 
 /// Most prefetches at a time on one node; each fetches a few blobs at once.
 const MAX_PREFETCHES: usize = 4;
-/// How long a node that has enough to do leaves an offer to others.
+/// Time for which a busy node leaves an offer to others.
 const POLITE_PAUSE: Duration = Duration::from_millis(500);
-/// How often progress is told; the control plane gives up jobs that it has not heard of for some seconds.
+/// Interval of progress reports; the control plane gives up jobs that it has not heard of for some seconds.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How often the last word of a job is repeated if it cannot be delivered.
+/// Interval at which the last report of a job is repeated if it cannot be delivered.
 const LAST_WORDS: u32 = 5;
 
 /// Where jobs come from, and who is told of them.
@@ -39,7 +39,7 @@ pub struct JobBoard {
     pub policy: Arc<Policy>,
 }
 
-/// What jobs are done with.
+/// The dependencies of jobs.
 pub struct Jobs {
     board: JobBoard,
     prefetcher: Prefetcher,

@@ -1,9 +1,9 @@
-//! What a node does for its blob store besides serving from it: links are recorded to what is really there, garbage is deleted,
-//! files that nobody knows are told of, and damage is noticed, put aside and reported.
+//! The maintenance of a node's blob store: it records links to existing content, deletes garbage, reports unknown files, and
+//! notices, quarantines and reports corruption.
 //!
-//! Guarantees: content is deleted only under a claim that is good; content whose link was recorded is in the store afterwards, or
-//! is known to be missing; nothing stays in the store that nobody knows of for longer than a walk takes to come round. What is
-//! garbage, and which damage counts, is the control plane's to say.
+//! Guarantees: content is deleted only under a claim that is good; content whose link was recorded is in the store
+//! afterwards, or is known to be missing; nothing stays in the store that nobody knows of for longer than a walk takes to
+//! come round. The control plane decides which content is garbage, and which corruption counts.
 
 pub mod check;
 pub mod garbage;
@@ -35,7 +35,7 @@ pub struct Maintenance {
     metrics: Arc<Metrics>,
     /// Records links.
     pub recorder: Arc<LinkRecorder>,
-    /// What was found damaged.
+    /// The corruption that was found.
     pub corruption: Arc<CorruptionLog>,
 }
 

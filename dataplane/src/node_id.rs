@@ -1,4 +1,4 @@
-//! Who this node is to the others: an id of its own, made at its first start and kept in its data folder.
+//! The identity of this node for others: an id of its own, created at its first start and kept in its data folder.
 
 use std::{
     fmt,

@@ -1,9 +1,8 @@
 //! Nodes among themselves: what one of them is fetching, for the others.
 //!
-//! The port serves `GET /fills/DIGEST` (a blob) and `GET /manifests/DIGEST` to whoever shows a ticket of the control plane for
-//! that digest, and nothing else. What a
-//! node gets so it verifies like anything from upstream, and the last byte is held back until the owner has verified it.
-//! Who fetches and who follows is decided in [`crate::fill`].
+//! The port serves `GET /fills/DIGEST` (a blob) and `GET /manifests/DIGEST` to whoever shows a ticket of the control plane
+//! for that digest, and nothing else. A node verifies the content that it gets like any from upstream, and the last byte is
+//! held back until the owner has verified it. [`crate::fill`] decides which node fetches and which follow.
 
 mod server;
 mod ticket;
@@ -14,12 +13,12 @@ use url::Url;
 
 pub use self::server::PeerPort;
 
-/// How a node meets the others.
+/// The settings of the port for other nodes.
 #[derive(Clone)]
 pub struct PeerConfig {
-    /// Where other nodes are served.
+    /// Address of the port.
     pub listen: SocketAddr,
-    /// How they reach it; by the address that is listened on if not set.
+    /// URL by which they reach it; the listening address if not set.
     pub url: Option<Url>,
     /// Certificates, PEM, that are trusted besides the public ones when others are asked.
     pub ca_pem: Vec<u8>,

@@ -24,7 +24,7 @@ impl<K, V> Default for Singleflight<K, V> {
     }
 }
 
-/// How a requester came by a result.
+/// The way in which a requester got a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It started the work.

@@ -23,11 +23,11 @@ const PAGE: usize = 1000;
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long the uploads of a copy that was broken off may take to be aborted, and how often that is looked at.
+/// Longest wait until the uploads of an interrupted copy are aborted, and the interval of the looks.
 const SETTLE_TIME: Duration = Duration::from_secs(15);
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// What to copy, and how.
+/// The source, the target and the options of a copy.
 #[derive(Clone, Debug)]
 pub struct StoreCopy {
     /// The store to read. A local folder may be in use by a node.
@@ -41,7 +41,7 @@ pub struct StoreCopy {
     pub jobs: usize,
 }
 
-/// How far a copy is, and in the end what came of it.
+/// The progress of a copy, and in the end its result.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     /// Blobs and bytes of the source, once they are counted.
@@ -119,7 +119,7 @@ impl StoreCopy {
     }
 
     /// To be called after `run` has ended or was dropped: waits until what it had begun to upload is aborted, and removes
-    /// the staging folder. What cannot be aborted now is noted there, for the next run; then it stays.
+    /// the staging folder. Uploads that cannot be aborted now are noted there, for the next run; then it stays.
     pub async fn settle(&self) {
         let is_settled = || ["from", "to"].iter().all(|side| !ObjectBlobStore::has_left_over(&self.staging.join(side)));
         let settled = async {

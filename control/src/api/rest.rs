@@ -1,5 +1,5 @@
-//! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the
-//! same services that gRPC callers use. What it answers is described at `/openapi.json`, which is made of the handlers.
+//! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the same
+//! services that gRPC callers use. `/openapi.json`, generated from the handlers, describes the answers.
 //!
 //! It guarantees that nothing can be done here that the gRPC call behind it would refuse, and leaves everything that GitLab
 //! has no call for to gRPC.
@@ -30,7 +30,7 @@ use crate::{
     usecases::{audit::AuditLog, groups},
 };
 
-/// What the handlers work with.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Shim(Arc<Services>);
 
@@ -79,7 +79,7 @@ impl Shim {
 )]
 struct Description;
 
-/// How callers say who they are.
+/// The ways of authentication.
 struct Credentials;
 
 impl Modify for Credentials {

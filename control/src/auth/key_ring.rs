@@ -32,13 +32,13 @@ pub enum KeyError {
     /// It cannot be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// What was opened is not a key.
+    /// The opened value is not a key.
     #[error("signing key {id} is damaged")]
     Damaged {
         /// The key.
         id: String,
     },
-    /// There is none to sign with.
+    /// The ring has no signing key.
     #[error("there is no signing key in use")]
     None,
     /// Signing failed.

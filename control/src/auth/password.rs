@@ -9,10 +9,10 @@ use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _, password_hash};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-/// How many are hashed at once. Each takes the 19 MiB and two passes that OWASP's password storage cheat sheet asks for,
-/// which are the library's defaults.
+/// Maximum number of concurrent hashes. Each takes the 19 MiB and two passes that OWASP's password storage cheat sheet asks
+/// for, which are the library's defaults.
 const AT_ONCE: usize = 4;
-/// How long one waits for its turn before the caller is told to try again.
+/// Longest wait for a turn before the caller is told to try again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A password cannot be hashed or checked.
@@ -21,7 +21,7 @@ pub enum PasswordError {
     /// Too many others are waiting.
     #[error("too many passwords are being checked right now; try again in a moment")]
     Busy,
-    /// The library refuses, or what is stored is no hash.
+    /// The library fails, or the stored text is not a hash.
     #[error("a password cannot be hashed or checked: {0}")]
     Hash(password_hash::Error),
     /// The thread that did it ended early.
@@ -39,13 +39,13 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// What is stored of a password.
+    /// Returns the stored form of a password.
     pub async fn hash(&self, password: &SecretString) -> Result<String, PasswordError> {
         let password = password.clone();
         self.take_turns(move || Ok(hash(&password)?.to_string())).await
     }
 
-    /// Whether `stored` was made of this password. `None` stands for nobody's: it takes as long, and is wrong.
+    /// Checks whether `stored` is the hash of this password. `None` stands for nobody's: it takes as long, and is wrong.
     pub async fn verify(&self, password: &SecretString, stored: Option<String>) -> Result<bool, PasswordError> {
         let password = password.clone();
         self.take_turns(move || match stored {

@@ -3,12 +3,12 @@
 use roadstead_proto::REGISTRY_SERVICE;
 use serde::{Deserialize, Serialize};
 
-/// Who issues registry tokens.
+/// The issuer of registry tokens.
 pub const ISSUER: &str = "roadstead";
 /// The `sub` of somebody who did not sign in.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// What a registry token says.
+/// The claims of a registry token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Always [`ISSUER`].
@@ -31,7 +31,7 @@ pub struct Claims {
     /// The user that signed in; absent when anonymous, and for tokens of groups.
     #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
     pub user: Option<UserMark>,
-    /// What may be pulled; empty after a `docker login`.
+    /// The repositories that may be pulled; empty after a `docker login`.
     pub access: Vec<Access>,
 }
 
@@ -70,7 +70,7 @@ impl Access {
 }
 
 impl Claims {
-    /// What a token issued now says.
+    /// Returns the claims of a token issued now.
     pub fn new(
         subject: String,
         token_id: Option<String>,

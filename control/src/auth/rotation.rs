@@ -3,10 +3,10 @@
 //! A key is published before it signs, so that every node knows it when the first token signed with it arrives,
 //! and stays published after it stopped signing until its last token has expired.
 
-/// How long a key is published before it signs, in milliseconds: a node that has not heard of a change for a minute
-/// is cut off anyway.
+/// Time for which a key is published before it signs, in milliseconds: a node that has not heard of a change for a minute is
+/// cut off anyway.
 pub const PUBLISH_LEAD_MS: i64 = 60 * 1000;
-/// How long a key signs before the next one takes over, in milliseconds: 30 days.
+/// Time for which a key signs before the next one takes over, in milliseconds: 30 days.
 pub const ROTATE_AFTER_MS: i64 = 30 * 24 * 3600 * 1000;
 /// Longest life of a registry token that can be configured, in milliseconds: a day. Whatever the setting was when a
 /// token was issued, after this time it has expired.
@@ -21,7 +21,7 @@ pub struct KeyTimes {
     pub not_after_ms: Option<i64>,
 }
 
-/// What to do now.
+/// The steps that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// Make a new key.
@@ -49,7 +49,7 @@ pub fn signing(keys: &[KeyTimes], now_ms: i64) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-/// Whether a key is due, or some have had their time.
+/// True if a key is due, or some keys have expired.
 pub fn due(keys: &[KeyTimes], now_ms: i64) -> Rotation {
     let in_use = || keys.iter().filter(|key| key.not_after_ms.is_none());
     let newest = in_use().map(|key| key.created_at_ms).max();

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::{IssuerUrl, key_set::KeySet};
 
-/// How long a connection may take, TLS included.
+/// Timeout for a connection, with TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// How long all of it may take. Less than what a node waits for a sign-in.
+/// Timeout for the whole request. Less than what a node waits for a sign-in.
 const WHOLE_TIME: Duration = Duration::from_secs(3);
 /// Longest answer that is read, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -35,23 +35,23 @@ pub enum FetchError {
     /// Not a success.
     #[error("{url} answers {status}")]
     Status {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// What was answered; a redirect is not followed.
+        /// Fetches an answer; does not follow redirects.
         status: u16,
     },
     /// Too much.
     #[error("{url} answers with more than {MAX_BODY_BYTES} bytes")]
     TooLong {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
     },
     /// Not what it should be.
     #[error("{url} answers with something else than {wanted}")]
     Malformed {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// What it should be.
+        /// The expected value.
         wanted: &'static str,
     },
     /// The description is of another issuer.
@@ -63,7 +63,7 @@ pub enum FetchError {
     /// The keys are somewhere else.
     #[error("its keys are at {url}, which is not the issuer's own scheme, host and port")]
     ForeignKeys {
-        /// Where.
+        /// The URL.
         url: String,
     },
 }
@@ -79,7 +79,7 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
-/// What is needed of an issuer's description.
+/// The needed fields of an issuer's description.
 #[derive(Deserialize)]
 struct Description {
     issuer: String,

@@ -6,7 +6,7 @@ use url::{Origin, Url};
 
 /// Most characters in an issuer's URL.
 const MAX_CHARS: usize = 255;
-/// Where an issuer describes itself, after its URL without a closing slash (OpenID Connect Discovery 1.0, section 4).
+/// Path of an issuer's description, after its URL without a closing slash (OpenID Connect Discovery 1.0, section 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// An issuer's URL, kept exactly as tokens write it: "https://gitlab.example.com".
@@ -16,7 +16,7 @@ pub struct IssuerUrl {
     url: Url,
 }
 
-/// The text is no URL of an issuer.
+/// The text is not the URL of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be the issuer's URL as its tokens name it in `iss`, like https://gitlab.example.com: http or https, \
@@ -30,7 +30,7 @@ impl IssuerUrl {
         &self.text
     }
 
-    /// Where it describes itself.
+    /// Returns the URL of its description.
     pub(super) fn discovery(&self) -> Url {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{DISCOVERY}", self.url.path().trim_end_matches('/')));

@@ -17,13 +17,13 @@ use tracing::{info, warn};
 use super::{IssuerUrl, discovery, key_set::KeySet};
 use crate::clock::Clock;
 
-/// How long keys are used without asking, in milliseconds: ten minutes.
+/// Time for which keys are used without a refresh, in milliseconds: ten minutes.
 const FRESH_MS: i64 = 10 * 60 * 1000;
-/// How long keys are used while the issuer cannot be asked, in milliseconds: a day.
+/// Time for which keys are used while the issuer is unavailable, in milliseconds: a day.
 const STALE_MS: i64 = 24 * 3600 * 1000;
 /// Shortest time between two fetches, in milliseconds.
 const BETWEEN_MS: i64 = 30 * 1000;
-/// The same while there are no keys at all: nobody can sign in then.
+/// The same limit without any keys: nobody can sign in then.
 const BETWEEN_WITHOUT_KEYS_MS: i64 = 5 * 1000;
 
 /// An issuer's keys are not known, and cannot be had now.
@@ -34,7 +34,7 @@ pub struct KeysUnavailable {
     pub issuer: String,
 }
 
-/// What is known of one issuer.
+/// The cached state of one issuer.
 #[derive(Default)]
 struct Known {
     /// Its keys, and when they were fetched.
@@ -50,7 +50,7 @@ impl Known {
         (now_ms - at_ms < FRESH_MS && keys.has(key_id)).then(|| keys.clone())
     }
 
-    /// Whether it may be asked again.
+    /// True if it may be asked again.
     fn may_ask(&self, now_ms: i64) -> bool {
         let between = if self.keys.is_some() { BETWEEN_MS } else { BETWEEN_WITHOUT_KEYS_MS };
         self.asked_at_ms.is_none_or(|at_ms| now_ms - at_ms >= between)

@@ -15,7 +15,7 @@ const MIN_RSA_BYTES: usize = 256;
 /// Longest modulus of an RSA key, in bytes: 8192 bits; longer ones take long to verify.
 const MAX_RSA_BYTES: usize = 1024;
 
-/// What kind of key it is; says which algorithms it can be meant for.
+/// The kind of a key, which limits the algorithms that it can be meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Rsa,
@@ -53,7 +53,7 @@ struct Key {
 /// An issuer's keys that can verify.
 pub struct KeySet(Vec<Key>);
 
-/// What came of looking for a key.
+/// The result of looking for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The signature is good.
@@ -62,7 +62,7 @@ pub enum Verdict {
     Bad,
     /// The key that is named is for other algorithms.
     WrongAlgorithm,
-    /// There is no such key.
+    /// The set has no such key.
     UnknownKey,
 }
 
@@ -77,7 +77,7 @@ impl KeySet {
         Ok(Self(set.keys.into_iter().take(MAX_KEYS).filter_map(usable).collect()))
     }
 
-    /// Whether there is a key with this id; if none is named, whether there is any.
+    /// Checks whether the set has a key with this id, or any key if none is named.
     pub fn has(&self, id: Option<&str>) -> bool {
         self.named(id).next().is_some()
     }

@@ -9,11 +9,11 @@ use super::key_set::{KeySet, Verdict};
 
 /// Longest ID token that is looked at, in bytes; those of GitLab and GitHub have two or three thousand.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// How far an issuer's clock may be ahead of ours, in seconds. The end of a token is taken exactly: it must be good for
-/// a moment yet, so that nothing issued for it outlives it.
+/// Largest lead of an issuer's clock over ours, in seconds. The end of a token is taken exactly: it must be good for a
+/// moment yet, so that nothing issued for it outlives it.
 const LEEWAY_SECONDS: i64 = 30;
 
-/// Why a token is not believed.
+/// The reason for which a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenProblem {
     /// Too long to look at.
@@ -103,7 +103,7 @@ impl<'a> Unverified<'a> {
         Ok(Self { algorithm, key_id: header.kid, issuer, claims, message, signature })
     }
 
-    /// Who is said to have issued it.
+    /// Returns the claimed issuer.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }

@@ -1,4 +1,4 @@
-//! What a group trusts: tokens of an issuer, for an audience, whose claims fit rules.
+//! The trusts of a group: tokens of an issuer, for an audience, with claims that match rules.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ const MAX_RULES: usize = 20;
 pub struct ClaimRule {
     /// The claim's name.
     pub claim: String,
-    /// What its value must be, from its first to its last character; "*" stands for any characters.
+    /// The pattern of its whole value; "*" stands for any characters.
     pub pattern: String,
 }
 
@@ -35,7 +35,7 @@ pub struct Trust {
     pub group: GroupPath,
     /// The issuer's URL.
     pub issuer: String,
-    /// What a token must name in `aud`.
+    /// The required value of a token's `aud`.
     pub audience: String,
     /// All must fit.
     pub claims: Vec<ClaimRule>,
@@ -90,7 +90,7 @@ fn is_name(text: &str) -> bool {
 }
 
 impl Trust {
-    /// Whether this trust takes the token, which is verified.
+    /// Checks whether this trust accepts the verified token.
     pub fn takes(&self, token: &IdToken) -> bool {
         self.issuer == token.issuer
             && token.audiences.contains(&self.audience)
@@ -118,7 +118,7 @@ impl ClaimRule {
     }
 }
 
-/// Whether the pattern fits the whole text. Takes time in proportion to the product of their lengths at most.
+/// Checks whether the pattern matches the whole text. Takes time in proportion to the product of their lengths at most.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };

@@ -1,11 +1,11 @@
-//! What is wrong with a request, field by field.
+//! The violations of a request, field by field.
 
 /// One field that cannot be as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The field, by its name in the request.
     pub field: String,
-    /// What it must be, for a person.
+    /// The requirement, for a person.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a caller may do something to a group: looks the facts up that the rule of [`access`](crate::rules::access) asks for.
+//! Access of callers to groups: reads the facts that the rule of [`access`](crate::rules::access) needs.
 
 use roadstead_proto::GroupPath;
 
@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// Whether `actor` may do this to the group at `path`, there or not.
+/// Checks whether `actor` may do this to the group at `path`, which may not exist.
 pub async fn authorize(store: &Store, actor: &Actor, action: Action, path: &GroupPath) -> PlaneResult<()> {
     actor.principal.may(action)?;
     let target = target(store, actor, path).await?;
     Ok(actor.principal.may_on(action, &target)?)
 }
 
-/// What the rule must know of the group at `path`.
+/// Returns the facts about the group at `path` that the rule needs.
 pub(super) async fn target(store: &Store, actor: &Actor, path: &GroupPath) -> PlaneResult<Target> {
     let mut tx = store.read().await?;
     let membership = match actor.principal.user_id() {

@@ -15,7 +15,7 @@ use crate::{
     store::{Store, audit},
 };
 
-/// How long repeats of a refusal are counted as one, in milliseconds: a minute.
+/// Time for which repeats of a refusal are counted as one, in milliseconds: a minute.
 const REPEAT_MS: i64 = 60 * 1000;
 /// Most different refusals that are written within that time; what is beyond is counted together, so that no flood of
 /// made-up names fills the database.
@@ -44,7 +44,7 @@ pub struct AuditLog {
 }
 
 impl Refusals {
-    /// Counts a refusal. Answers what to write, and as what, if it is none that is written already.
+    /// Counts a refusal. Returns the record to write, and its key, unless it repeats one that is written already.
     fn count(&self, entry: Entry, now_ms: i64) -> Option<(String, Entry)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What is still to be written stays until it is.

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::harness::START_MS;
 
-/// How the issuer misbehaves.
+/// The faults of the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -127,12 +127,12 @@ impl Issuer {
         *self.shared.fault.lock().unwrap() = fault;
     }
 
-    /// How often its description was asked for.
+    /// Returns the number of requests for its description.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    /// What a good token of a job of acme/app says.
+    /// Returns the claims of a valid token of a job of acme/app.
     pub fn claims(&self) -> Value {
         let now = START_MS / 1000;
         json!({

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::harness::private_postgres;
 
-/// How the line is.
+/// The state of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// As it should be.
@@ -21,7 +21,7 @@ pub enum Line {
 
 /// The line. Dropping it cuts it.
 pub struct Link {
-    /// How it is, and how often it was cut.
+    /// The state, and the number of cuts.
     line: Arc<watch::Sender<(Line, u32)>>,
     port: u16,
 }

@@ -12,7 +12,7 @@ use crate::{
     link::{Line, Link},
 };
 
-/// What `--database-timeout` is here.
+/// The `--database-timeout` of these tests.
 const TIMEOUT: Duration = Duration::from_millis(800);
 
 async fn start() -> (Link, Plane) {

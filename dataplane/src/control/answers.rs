@@ -1,4 +1,4 @@
-//! What the control plane says of links, tags and credentials: remembered, or asked for and then remembered.
+//! The control plane's answers about links, tags and credentials: remembered, or asked for and then remembered.
 
 pub mod credentials;
 pub mod links;

@@ -21,11 +21,11 @@ use super::{
     sync::{ensure_synced::SyncGuard, saved::Saved, watch::Watcher},
 };
 
-/// What a node knows of its control plane, and what it asks. Each part is taken by those that need it.
+/// A node's connection to its control plane: the known state, and the calls. Each part is taken by those that need it.
 pub struct Control {
     /// One function a call.
     pub client: Arc<NodeClient>,
-    /// What requests are judged by.
+    /// The state that decides on requests.
     pub policy: Arc<Policy>,
     /// When the control plane was last heard.
     pub liveness: Arc<ControlLiveness>,
@@ -37,7 +37,7 @@ pub struct Control {
     pub tags: Arc<Tags>,
     /// Credentials for upstreams.
     pub credentials: Arc<Credentials>,
-    /// What is known of upstreams, by credentials.
+    /// The known state of upstreams, by credentials.
     pub conditions: Arc<Conditions>,
     /// Counts pulls.
     pub usage: Arc<UsageCounter>,
@@ -46,7 +46,7 @@ pub struct Control {
     background: Background,
 }
 
-/// What runs for as long as the node does.
+/// The tasks that run for as long as the node does.
 struct Background {
     /// Follows what the control plane tells.
     watcher: Watcher,

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long the watch must have been silent before the control plane counts as unavailable. It says something every 2.5 s.
+/// Silence of the watch after which the control plane counts as unavailable. It says something every 2.5 s.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// The last word of the watch, and whether calls fail.
@@ -50,7 +50,7 @@ impl ControlLiveness {
         self.answered();
     }
 
-    /// What is known was heard at `then`, by an earlier process; a time to come is the clock's mistake and counts as now.
+    /// The saved state dates from `then`, from an earlier process; a time in the future is a clock error and counts as now.
     pub(crate) fn heard_before(&self, then: SystemTime) {
         let ago = SystemTime::now().duration_since(then).unwrap_or_default();
         let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
@@ -68,12 +68,12 @@ impl ControlLiveness {
         self.troubled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the last call was not answered: the next need not be waited for as long where there is a way without.
+    /// True if the last call failed: the next one need not be waited for as long if there is a way without it.
     pub(crate) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::Relaxed)
     }
 
-    /// Returns the time since the watch's last word, or since the start if there was none.
+    /// Returns the time since the watch's last word, or since the start before the first.
     pub fn silent_for(&self) -> Duration {
         self.since(&self.heard_ms)
     }

@@ -8,18 +8,18 @@ use super::RepositoryRef;
 /// The key, owned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ContentKey {
-    /// Where.
+    /// The group and repository.
     pub(super) repository: RepositoryRef,
-    /// What.
+    /// The content.
     pub(super) digest: Digest,
 }
 
 /// The key, borrowed: hashes and compares like [`ContentKey`], so that a lookup clones nothing.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct ContentKeyRef<'a> {
-    /// Where.
+    /// The group and repository.
     pub(super) repository: &'a RepositoryRef,
-    /// What.
+    /// The content.
     pub(super) digest: &'a Digest,
 }
 

@@ -1,4 +1,4 @@
-//! Whether what this node remembers may be stale.
+//! The staleness of this node's remembered state.
 //!
 //! A purge waits three seconds for nodes; a node that it gave up on has heard nothing for as long. So a node that has heard
 //! nothing for [`QUIET`] may have missed something. If nobody answers it, this is an outage of the control plane: what is
@@ -23,12 +23,12 @@ pub(crate) const QUIET: Duration = Duration::from_secs(3);
 /// No word of the control plane is ever this late.
 const NO_OUTAGE: u64 = u64::MAX;
 
-/// Whether what is remembered can be relied on. Changes with each word of the control plane, and with each silence.
+/// The reliability of the remembered state. Changes with each word of the control plane, and with each silence.
 pub(crate) struct Staleness {
     liveness: Arc<ControlLiveness>,
     /// There was a silence, and what was missed in it is not known yet.
     suspected: AtomicBool,
-    /// The last word before a silence in which nobody answered; [`NO_OUTAGE`] if there was none.
+    /// The last word before a silence in which nobody answered; [`NO_OUTAGE`] without one.
     outage_since: AtomicU64,
     /// Until when nothing was missed although the watch is silent, in milliseconds after `started`.
     checked_ms: AtomicU64,
@@ -49,7 +49,7 @@ impl Staleness {
         }
     }
 
-    /// Whether this node may have missed something that was to void what it remembers.
+    /// True if this node may have missed a change that voids what it remembers.
     pub(crate) fn is_suspected(&self) -> bool {
         if self.suspected.load(Ordering::SeqCst) {
             return true;
@@ -58,7 +58,7 @@ impl Staleness {
         self.liveness.silent_for() > QUIET && checked_ago > QUIET && !self.is_outage()
     }
 
-    /// Whether nobody answered since the last word: what is remembered holds.
+    /// True if nobody has answered since the last word: the remembered state is used.
     pub(crate) fn is_outage(&self) -> bool {
         self.outage_since.load(Ordering::SeqCst) == self.liveness.last_word()
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Control, RepositoryRef};
 
-/// Where the client says that it is reached.
+/// The URL by which the client says that it is reached.
 const REGISTRY_URL: &str = "https://images.example";
 
 /// Runs a client until the token is cancelled.

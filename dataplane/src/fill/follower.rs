@@ -36,7 +36,7 @@ impl Follower {
         (self.end != u64::MAX).then(|| self.end - self.at)
     }
 
-    /// Where this reader ends, as far as that is known now, and whether it may end there.
+    /// Returns the end of this reader, as far as it is known now, and whether it may end there.
     fn is_at_end(&self) -> bool {
         match self.latest.phase {
             Phase::Verified => self.at >= self.end.min(self.latest.written),

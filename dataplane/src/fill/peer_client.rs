@@ -15,14 +15,14 @@ use crate::{
     upstream::{BlobBody, MAX_MANIFEST_BYTES, UpstreamError, content_length, content_range},
 };
 
-/// Whether the right to the content is proven for whoever the ticket names: `yes` or `no`.
+/// Header that tells whether the right to the content is proven for the ticket's target: `yes` or `no`.
 pub(crate) const PROVEN: HeaderName = HeaderName::from_static("roadstead-proven");
 
-/// How long connecting may take: nodes stand beside each other.
+/// Timeout for a connection: nodes are near each other.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
-/// How long an answer's headers may take; a living node sends some after a second, if only that there is nothing yet.
+/// Timeout for an answer's headers; a living node sends some after a second, even if it has nothing yet.
 const ANSWER_TIME: Duration = Duration::from_millis(2_500);
-/// How long a body may be silent before the node is asked again whether it lives.
+/// Time for which a body may be silent before the node is asked again whether it lives.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Idle connections are kept this long.
 const IDLE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(30);
 #[error("--peer-ca-file: {0}")]
 pub struct PeerSetupError(reqwest::Error);
 
-/// Why another node does not give a blob.
+/// The reason for which another node does not serve a blob.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// It cannot be reached, or does not answer in time.
@@ -41,19 +41,19 @@ pub enum PeerError {
     /// It has not what it is asked for, or does not take the ticket.
     #[error("it answers with status {0}")]
     Refused(StatusCode),
-    /// What it sends is no manifest.
+    /// The answer is not a manifest.
     #[error("it sends more than a manifest may have")]
     TooLarge,
 }
 
 impl PeerError {
-    /// Whether the node did not answer at all.
+    /// True if the node did not answer at all.
     pub const fn is_out_of_reach(&self) -> bool {
         matches!(self, Self::Unreachable(_))
     }
 }
 
-/// What another node has.
+/// The answer of another node.
 pub enum Opened {
     /// The blob, from where it was asked for or before; and whether the right to it is proven.
     Body(BlobBody, bool),
@@ -61,7 +61,7 @@ pub enum Opened {
     NotYet,
 }
 
-/// What another node has of a manifest.
+/// The answer of another node for a manifest.
 pub enum OpenedManifest {
     /// All of it.
     Here(PeerManifest),

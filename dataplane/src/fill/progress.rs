@@ -1,11 +1,11 @@
-//! How far a fill is, as its followers see it.
+//! The progress of a fill, as its followers see it.
 
 use std::sync::Arc;
 
 use super::FillError;
 
-/// Longest blob whose answer waits for the digest, in bytes: it comes in one piece or two, and a clear error is better than a
-/// connection that breaks. What proxies and hotels send instead of content is this short, too.
+/// Longest blob whose answer waits for the digest, in bytes: it comes in one piece or two, and a clear error is better than
+/// a connection that breaks. Error pages of proxies and hotels are this short, too.
 const SHORT_BYTES: u64 = 4 * 1024;
 
 /// A fill's state at one moment.
@@ -33,7 +33,7 @@ pub(super) enum Phase {
 }
 
 impl Progress {
-    /// Whether answers may start.
+    /// True if answers may start.
     pub(super) fn has_headers(&self) -> bool {
         match self.phase {
             Phase::Connecting => false,
@@ -42,8 +42,8 @@ impl Progress {
         }
     }
 
-    /// How many bytes followers may have: all but the last until the digest is right, so that no client can take a
-    /// wrong blob for a whole one.
+    /// Returns the number of bytes that followers may have: all but the last until the digest is right, so that no client
+    /// can take a wrong blob for a whole one.
     pub(super) fn released(&self) -> u64 {
         match (&self.phase, self.total) {
             (Phase::Verified, _) => self.written,

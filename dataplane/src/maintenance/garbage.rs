@@ -18,32 +18,32 @@ use crate::{
     storage::BlobStore,
 };
 
-/// How often garbage is asked for.
+/// Interval of the claims of garbage.
 const COLLECT_EVERY: Duration = Duration::from_secs(15);
-/// How long a claim is used: the control plane takes it back after ten minutes, and may have linked the content again.
+/// Time for which a claim is used: the control plane takes it back after ten minutes, and may have linked the content again.
 const CLAIM_TIME: Duration = Duration::from_secs(8 * 60);
 /// Most digests in one claim.
 const BATCH: u16 = 100;
 
-/// What garbage is collected with.
+/// The dependencies of garbage collection.
 pub struct Collector {
     /// The control plane.
     pub control: Arc<ControlClient>,
-    /// Where the garbage is.
+    /// The store with the garbage.
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
     pub store_id: String,
     /// Downloads under way.
     pub fills: Arc<Fills>,
-    /// Who records links.
+    /// The recorder of links.
     pub recorder: Arc<LinkRecorder>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
 
 impl Collector {
-    /// Claims, deletes and confirms until `stop`. What cannot be deleted is not confirmed, so it comes back in a later
-    /// claim; what is just being fetched again is left alone.
+    /// Claims, deletes and confirms until `stop`. Content that cannot be deleted is not confirmed, so it comes back in a
+    /// later claim; content that is just being fetched again stays.
     pub async fn run(self, stop: CancellationToken) {
         if stop.run_until_cancelled(self.control.wait_for_snapshot()).await.is_none() {
             return;

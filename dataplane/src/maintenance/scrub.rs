@@ -15,7 +15,7 @@ const BATCH: u16 = 10;
 /// Pause while there is nothing to hash, or nobody to ask.
 const IDLE_PAUSE: Duration = Duration::from_secs(10);
 
-/// What content is scrubbed with.
+/// The dependencies of the scrub.
 pub struct Scrubber {
     /// The control plane.
     pub control: Arc<ControlClient>,
@@ -23,7 +23,7 @@ pub struct Scrubber {
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
     pub store_id: String,
-    /// Where damage goes.
+    /// The log of corruption.
     pub corruption: Arc<CorruptionLog>,
     /// Counts.
     pub metrics: Arc<Metrics>,

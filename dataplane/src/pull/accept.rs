@@ -1,4 +1,4 @@
-//! What a client takes: all its `Accept` lines together.
+//! The media types that a client accepts: all its `Accept` lines together.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -22,7 +22,7 @@ impl ClientAccept {
         self.0
     }
 
-    /// Whether the client takes `media_type`. A client that names no type takes all.
+    /// Checks whether the client accepts `media_type`. A client that names no type takes all.
     pub fn takes(&self, media_type: &str) -> bool {
         let wanted = essence(media_type);
         let mut ranges =

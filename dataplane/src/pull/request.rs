@@ -12,7 +12,7 @@ use crate::{
     upstream::Target,
 };
 
-/// What is wanted, by whom, and what links, tags and counts of it are kept under.
+/// The wanted content, with the repository under which its links, tags and counts are kept.
 pub struct Wanted {
     pub permitted: Permitted,
     pub repository: RepositoryRef,
@@ -23,7 +23,7 @@ pub struct Wanted {
 /// One pull on its way through a flow.
 pub struct Pull {
     pub wanted: Wanted,
-    /// Where upstream's side of it is asked, with the group's own credentials.
+    /// The repository upstream, with the group's own credentials.
     pub target: Target,
 }
 
@@ -37,7 +37,7 @@ impl Wanted {
         Self { permitted, repository, is_prefetch: false }
     }
 
-    /// What a prefetch wants, by the same rules as a client's pull.
+    /// Returns the target of a prefetch, by the same rules as a client's pull.
     pub fn for_prefetch(policy: &PolicySnapshot, prefetch: &Prefetch) -> Result<Self, OciError> {
         let permitted = Permitted::for_job(policy, &prefetch.repository, prefetch.reference.clone())?;
         Ok(Self { is_prefetch: true, ..Self::new(permitted) })

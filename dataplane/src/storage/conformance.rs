@@ -1,4 +1,4 @@
-//! What every [`BlobStore`] guarantees, asked of each that there is: a local disk, S3 (a real server of its own, by a
+//! The guarantees of every [`BlobStore`], checked for each implementation: a local disk, S3 (a real server of its own, by a
 //! link that can be cut) with and without a node cache, and the library's object store in memory.
 
 mod cases;

@@ -63,7 +63,7 @@ impl Mapping {
         Ok(self.bytes.slice(range))
     }
 
-    /// How many bytes from the start of `range` are in the page cache.
+    /// Returns the number of bytes from the start of `range` that are in the page cache.
     fn resident(&self, range: &Range<usize>) -> usize {
         const MOST_PAGES: usize = READY_BYTES / PAGE_BYTES + 2;
         let start = range.start - range.start % PAGE_BYTES;

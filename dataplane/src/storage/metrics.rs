@@ -1,4 +1,4 @@
-//! What stores count: requests to an object store, and what its node cache saved.
+//! The metrics of stores: requests to an object store, and the requests that its node cache saved.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -48,7 +48,7 @@ impl StorageMetrics {
         self.node_cache.get_or_create(&CacheLabels { outcome: if hit { "hit" } else { "miss" } }).inc();
     }
 
-    /// What the node cache holds now.
+    /// Size of the node cache now.
     pub fn holds(&self, bytes: u64) {
         self.node_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }

@@ -7,9 +7,9 @@ use roadstead_proto::Digest;
 
 use super::StoredBlob;
 
-/// What all open blobs may hold: about a thousand mappings, or so many bytes of small content.
+/// Limits of all open blobs: about a thousand mappings, or this many bytes of small content.
 const HELD_BYTES: u64 = 32 * 1024 * 1024;
-/// How many blobs we expect to be open, to size the table; not a bound.
+/// Expected number of open blobs, which sizes the table; not a limit.
 const EXPECTED: usize = 4096;
 
 #[derive(Clone)]

@@ -99,7 +99,7 @@ impl StagedFile {
         self.is_copy.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another node commits the same.
+    /// True if another node commits the same.
     pub(super) fn is_copy(&self) -> bool {
         self.is_copy.load(Ordering::Relaxed)
     }
@@ -134,7 +134,7 @@ impl StagedFile {
     }
 }
 
-/// Reserves room for `size` bytes. Where there clearly is none, nothing is tried: ext4 takes all that is left before
+/// Reserves room for `size` bytes. If the space is clearly too small, nothing is tried: ext4 takes all that is left before
 /// it gives up, and for that moment every other write on the disk would fail.
 fn reserve(file: &File, size: u64) -> Result<(), Errno> {
     let disk = fstatvfs(file)?;

@@ -42,7 +42,7 @@ impl Drop for Fake {
 }
 
 impl Fake {
-    /// Starts a server that answers as `reply` says; `None` is no answer, ever.
+    /// Starts a server that answers as `reply` says; `None` means that it never answers.
     pub(super) async fn start(reply: impl Fn(&Seen) -> Option<Response> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -71,12 +71,12 @@ impl Fake {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What was asked, in order.
+    /// The requests, in order.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many requests for paths that begin so.
+    /// Returns the number of requests for paths with that prefix.
     pub(super) fn count(&self, path: &str) -> usize {
         self.seen().iter().filter(|seen| seen.path.starts_with(path)).count()
     }

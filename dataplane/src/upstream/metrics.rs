@@ -1,4 +1,4 @@
-//! What is counted of upstream requests. Labels are closed sets, never names of registries or repositories.
+//! The metrics of upstream requests. Labels are closed sets, never names of registries or repositories.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What an upstream request is for.
+/// The purpose of an upstream request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RequestKind {
     ManifestHead,
@@ -40,7 +40,7 @@ struct Labels {
     status: &'static str,
 }
 
-/// Why a request was not sent.
+/// The reason for which a request was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeldBack {
     /// Upstream asked for a pause.
@@ -100,7 +100,7 @@ impl UpstreamMetrics {
         metrics
     }
 
-    /// Counts a request by the status that was answered; `None` if there was no answer.
+    /// Counts a request by the status of its answer; `None` means that no answer came.
     pub(super) fn sent(&self, kind: RequestKind, status: Option<u16>) {
         let status = match status {
             None => "error",

@@ -42,7 +42,7 @@ impl Groups {
         Self { store, clock }
     }
 
-    /// Whether the caller may create a group there: whoever owns the group above, otherwise administrators.
+    /// Checks that the caller may create a group there: owners of the group above may, and otherwise administrators.
     async fn may_be_created(&self, caller: &Actor, path: &GroupPath) -> Result<(), Status> {
         match group::parent(path) {
             Some(parent) => access::authorize(&self.store, caller, Action::OwnGroup, &parent).await.map_err(from_plane),

@@ -11,7 +11,7 @@ const DEFAULT: i64 = 100;
 /// Most items in a page.
 const MAX: i32 = 1000;
 
-/// How many items to answer.
+/// Returns the number of items to answer.
 pub fn size(page_size: i32) -> Result<i64, Status> {
     match page_size {
         0 => Ok(DEFAULT),

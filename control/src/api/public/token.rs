@@ -23,7 +23,7 @@ use crate::{
     usecases::identity::{self, token::TokensOf},
 };
 
-/// What a job token is called if nothing is said.
+/// Default name of a job token.
 const JOB_NAME: &str = "job";
 
 /// The service.
@@ -38,8 +38,8 @@ impl Tokens {
         Self { store, clock }
     }
 
-    /// Whose token is asked for; refuses callers who could make none there before anything else of the request is
-    /// looked at.
+    /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the request
+    /// is looked at.
     async fn owner(&self, caller: &Actor, request: &CreateTokenRequest) -> Result<TokenOwner, Status> {
         let kind = v1::TokenKind::try_from(request.kind)
             .map_err(|_| invalid_field("kind", format!("{} is not a kind of token", request.kind)))?;

@@ -1,4 +1,4 @@
-//! Who calls, as GitLab's clients say it.
+//! The caller, by the headers of GitLab's clients.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderName, header::AUTHORIZATION};

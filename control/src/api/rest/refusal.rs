@@ -12,13 +12,13 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use utoipa::ToSchema;
 
-/// Why a call was not done.
+/// The reason for which a call failed.
 #[derive(Serialize, ToSchema)]
 pub struct Refusal {
-    /// What GitLab says: "401 Unauthorized".
+    /// GitLab's text: "401 Unauthorized".
     #[schema(example = "404 Group Not Found")]
     message: String,
-    /// What is wrong, for people.
+    /// The fault, for people.
     error: String,
 }
 

@@ -1,5 +1,5 @@
-//! How full the store may be: beyond the high watermark, the least recently pulled images of all groups go until it is as
-//! full as the low one says.
+//! The fill level of the store: above the high watermark, the least recently pulled images of all groups are evicted down to
+//! the low one.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Data-plane nodes: what is known of them, whether one is there, and whether a purge has to reckon with it.
 
-/// How often a node reports, in milliseconds, as the protocol says.
+/// Interval of a node's reports, in milliseconds, as in the protocol.
 const REPORT_INTERVAL_MS: i64 = 5_000;
 /// A node that was not heard for so long is not there: three reports were missed.
 const UNREACHABLE_AFTER_MS: i64 = 3 * REPORT_INTERVAL_MS;
@@ -8,7 +8,7 @@ const UNREACHABLE_AFTER_MS: i64 = 3 * REPORT_INTERVAL_MS;
 const LAGGING_AFTER_MS: i64 = 3_000;
 /// Within this, the node's clock and ours may differ about how long it has heard nothing.
 const SILENCE_SLACK_MS: i64 = 30_000;
-/// How long a silent node is remembered: a day.
+/// Time for which a silent node is remembered: a day.
 pub const FORGOTTEN_AFTER_MS: i64 = 24 * 3600 * 1000;
 
 /// A node, as it last reported.
@@ -30,15 +30,15 @@ pub struct Node {
     pub applied_revision: i64,
     /// For how long it serves without word from the control plane.
     pub max_outage_ms: i64,
-    /// What it does.
+    /// Its activity.
     pub figures: Figures,
-    /// Where other nodes reach it; empty if they do not.
+    /// The URL by which other nodes reach it; empty if they do not.
     pub peer_url: String,
     /// Names its blob store.
     pub store_id: String,
 }
 
-/// What a node counts and measures.
+/// The counters and measurements of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Downloads from upstream under way.
@@ -49,13 +49,13 @@ pub struct Figures {
     pub fetched_bytes: i64,
     /// Bytes fetched from other nodes since it started.
     pub peer_bytes: i64,
-    /// Bytes of its store's file system; 0 where there are no bounds.
+    /// Bytes of its store's file system; 0 for a store without a size.
     pub store_total_bytes: i64,
     /// Of those, free.
     pub store_available_bytes: i64,
 }
 
-/// Whether a node is there.
+/// The presence of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
     /// It reports.
@@ -67,7 +67,7 @@ pub enum NodeState {
 }
 
 impl Node {
-    /// Whether it is there; `behind_since_ms` is when the first change was made that it has not applied.
+    /// Decides its presence; `behind_since_ms` is the time of the first change that it has not applied.
     pub fn state(&self, behind_since_ms: Option<i64>, now_ms: i64) -> NodeState {
         if now_ms - self.heard_at_ms > UNREACHABLE_AFTER_MS {
             NodeState::Unreachable
@@ -78,8 +78,8 @@ impl Node {
         }
     }
 
-    /// Whether it may serve by a revision before `revision`: it has not said otherwise, and has not been silent for longer
-    /// than it serves without the control plane.
+    /// Checks whether it may serve by a revision before `revision`: it has not reported a later one, and has not been silent
+    /// for longer than it serves without the control plane.
     pub fn may_serve_before(&self, revision: i64, now_ms: i64) -> bool {
         let silent_ms = now_ms - self.heard_at_ms;
         self.applied_revision < revision && silent_ms <= self.max_outage_ms.saturating_add(SILENCE_SLACK_MS)

@@ -65,9 +65,9 @@ pub struct User {
     pub id: String,
     /// Unique, lower-case.
     pub name: UserName,
-    /// Whether the user may do everything.
+    /// True if the user may do everything.
     pub admin: bool,
-    /// Whether every sign-in is refused.
+    /// True if every sign-in is refused.
     pub disabled: bool,
     /// Goes up with every change.
     pub etag: i64,
@@ -115,17 +115,17 @@ pub struct UserChange {
 }
 
 impl UserChange {
-    /// What is wrong with it.
+    /// Returns the violations.
     pub fn violations(&self) -> Vec<Violation> {
         self.password.as_ref().map(password_violations).unwrap_or_default()
     }
 
-    /// Whether people may do this to themselves: only the password.
+    /// True if users may do this to themselves: only the password.
     pub fn is_of_password_only(&self) -> bool {
         self.admin.is_none() && self.disabled.is_none()
     }
 
-    /// Whether registry tokens that the user has must end with it.
+    /// True if the user's registry tokens must end with it.
     pub fn voids_registry_tokens(&self, before: &User) -> bool {
         self.password.is_some()
             || (before.admin && self.admin == Some(false))

@@ -2,7 +2,7 @@
 
 /// A day in milliseconds.
 pub(super) const DAY_MS: i64 = 24 * 3600 * 1000;
-/// How long a tag may be served while upstream cannot be asked, unless a group says otherwise: 7 days.
+/// Default time for which a tag is served while upstream is unavailable: 7 days.
 pub const DEFAULT_MAX_STALE_MS: i64 = 7 * DAY_MS;
 /// Longest `max_stale`, in milliseconds: 3650 days.
 pub const MAX_MAX_STALE_MS: i64 = 3650 * DAY_MS;

@@ -8,21 +8,21 @@ use roadstead_proto::UpstreamHost;
 
 use crate::rules::tags::freshness::UpstreamState;
 
-/// How long an observation counts where upstream does not name the window, in milliseconds: six hours, as Docker Hub's.
+/// Time for which an observation counts if upstream does not name the window, in milliseconds: six hours, as Docker Hub's.
 pub const DEFAULT_WINDOW_MS: i64 = 6 * 3600 * 1000;
 /// Longest pause that is believed, in milliseconds: a day. A mistaken `Retry-After` must not shut an upstream for years.
 pub const MAX_PAUSE_MS: i64 = 24 * 3600 * 1000;
 /// Longest window that is believed, in seconds: 31 days.
 const MAX_WINDOW_SECONDS: i64 = 31 * 24 * 3600;
 
-/// What is known of an upstream for one set of credentials and one source that it counts for.
+/// The known state of an upstream for one set of credentials and one source that it counts for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
     /// The upstream's host.
     pub upstream: String,
     /// User name of the credentials; empty for none.
     pub username: String,
-    /// Whom upstream counts for; empty if it does not say.
+    /// The client that upstream counts for; empty if it does not say.
     pub source: String,
     /// Nothing is fetched until then; 0 if it did not ask for that.
     pub paused_until_ms: i64,
@@ -37,7 +37,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// What it is told apart by, in one text: none of the three holds a line break.
+    /// Returns its key as one text: none of the three parts has a line break.
     pub fn key(&self) -> String {
         format!("{}\n{}\n{}", self.upstream, self.username, self.source)
     }
@@ -49,22 +49,22 @@ impl Condition {
         (upstream, username, source)
     }
 
-    /// How long what it says of the limit counts, in milliseconds.
+    /// Time for which its limit counts, in milliseconds.
     pub fn window_ms(&self) -> i64 {
         if self.window_seconds > 0 { self.window_seconds.saturating_mul(1000) } else { DEFAULT_WINDOW_MS }
     }
 
-    /// Whether what it says of the limit still counts.
+    /// True if its limit still counts.
     pub fn counts(&self, now_ms: i64) -> bool {
         self.seen_at_ms > 0 && self.limit > 0 && now_ms - self.seen_at_ms < self.window_ms()
     }
 
-    /// Whether it says anything that nodes must know.
+    /// True if it has anything that nodes must know.
     pub fn matters(&self, now_ms: i64) -> bool {
         self.paused_until_ms > now_ms || self.counts(now_ms)
     }
 
-    /// Whether less is left than the reserve.
+    /// True if less is left than the reserve.
     pub fn below_reserve(&self, reserve_percent: i64, now_ms: i64) -> bool {
         self.counts(now_ms) && self.remaining.saturating_mul(100) < self.limit.saturating_mul(reserve_percent)
     }
@@ -82,21 +82,21 @@ impl Condition {
         }
     }
 
-    /// What is known after `newer` was observed too.
+    /// Returns the state after `newer` was observed too.
     pub fn merged(&self, newer: &Self) -> Self {
         let told = if newer.limit > 0 && newer.seen_at_ms > self.seen_at_ms { newer } else { self };
         Self { paused_until_ms: self.paused_until_ms.max(newer.paused_until_ms), ..told.clone() }
     }
 
-    /// Whether nodes must hear at once that this became `after`: a pause, or the reserve was crossed.
+    /// Checks whether nodes must hear at once that this became `after`: a pause, or a crossed reserve.
     pub fn matters_at_once(&self, after: &Self, reserve_percent: i64, now_ms: i64) -> bool {
         let paused = after.paused_until_ms > now_ms && after.paused_until_ms > self.paused_until_ms;
         paused || self.below_reserve(reserve_percent, now_ms) != after.below_reserve(reserve_percent, now_ms)
     }
 }
 
-/// What the conditions of one set of credentials mean for pulls. Several sources are several places that nodes ask from;
-/// which of them the next pull comes from is not known, so the worst counts.
+/// Returns the effect of the conditions of one set of credentials on pulls. Several sources are several places that nodes
+/// ask from; which of them the next pull comes from is not known, so the worst counts.
 pub fn state(host: &UpstreamHost, conditions: &[Condition], reserve_percent: i64, now_ms: i64) -> UpstreamState {
     UpstreamState {
         paused_until_ms: conditions.iter().map(|condition| condition.paused_until_ms).max().unwrap_or_default(),

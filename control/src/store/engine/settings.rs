@@ -6,22 +6,22 @@ use url::Url;
 
 use crate::store::StoreError;
 
-/// What the store is opened with.
+/// The settings of the store.
 #[derive(Clone)]
 pub struct StoreSettings {
     /// `sqlite://PATH` or `postgres://…`.
     pub url: String,
     /// Most connections to PostgreSQL that this process holds; at least three. SQLite needs no such bound.
     pub pool_size: u32,
-    /// How long a transaction waits for a connection and for its turn, and after how long a silent database counts as
-    /// gone.
+    /// Longest wait of a transaction for a connection and for its turn; a database that is silent for longer counts as
+    /// unavailable.
     pub timeout: Duration,
 }
 
 impl StoreSettings {
-    /// How many connections to PostgreSQL a process holds if nothing is said.
+    /// Default number of a process's connections to PostgreSQL.
     pub const POOL_SIZE: u32 = 10;
-    /// How long is waited if nothing is said.
+    /// Default time limit.
     pub const TIMEOUT: Duration = Duration::from_secs(5);
 
     /// The defaults, for this database.

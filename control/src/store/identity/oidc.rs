@@ -114,7 +114,7 @@ pub async fn page(db: &mut AnyConnection, group_id: &str, after: &str, limit: i6
         .collect()
 }
 
-/// How many trusts a group has.
+/// Returns the number of a group's trusts.
 pub async fn count(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
     let row = sqlx::query("SELECT COUNT(*) FROM oidc_trusts WHERE group_id = $1");
     Ok(row.bind(group_id.to_owned()).fetch_one(db).await?.try_get(0)?)
@@ -131,7 +131,7 @@ pub async fn of_issuer(db: &mut AnyConnection, issuer: &str) -> StoreResult<Vec<
         .collect()
 }
 
-/// Whether there is any trust in an issuer.
+/// Checks whether any group trusts an issuer.
 pub async fn is_trusted(db: &mut AnyConnection, issuer: &str) -> StoreResult<bool> {
     let row = sqlx::query("SELECT 1 FROM oidc_trusts WHERE issuer = $1 LIMIT 1");
     Ok(row.bind(issuer.to_owned()).fetch_optional(db).await?.is_some())

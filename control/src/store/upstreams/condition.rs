@@ -1,4 +1,4 @@
-//! What nodes learnt of upstreams: pull limits and pauses.
+//! The observations of nodes about upstreams: pull limits and pauses.
 
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 

@@ -1,4 +1,4 @@
-//! Whether upstreams answer, as each node sees it, and which group fetched how much.
+//! The health of upstreams, as each node sees it, and the pulls of each group.
 
 use sqlx::{AnyConnection, Row as _};
 
@@ -34,7 +34,7 @@ pub async fn put(db: &mut AnyConnection, node: &str, view: &NodeView) -> StoreRe
     Ok(())
 }
 
-/// How all nodes see all upstreams.
+/// Returns all nodes' views of all upstreams.
 pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<NodeView>> {
     let rows = sqlx::query(
         "SELECT upstream, username, state, last_error, last_failed_at, last_answered_at, reported_at
@@ -82,7 +82,7 @@ pub async fn spend(
     Ok(())
 }
 
-/// What groups spent in buckets that begin at that time or later; of one group where that is given.
+/// Returns the pulls of groups in buckets that begin at that time or later, or of one given group.
 pub async fn spends(db: &mut AnyConnection, from_ms: i64, group_id: Option<&str>) -> StoreResult<Vec<Spend>> {
     let rows = sqlx::query(
         "SELECT upstream, username, path, bucket_start, pulls FROM upstream_spends

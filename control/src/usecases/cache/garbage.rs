@@ -1,8 +1,8 @@
 //! Garbage: content without links, handed to nodes for deletion.
 //!
-//! A claim and a link exclude each other: while a claim lasts no link can be recorded, and a link voids a claim that lapsed. A
-//! confirmation counts only for the claim that it names. What was deleted before a link is noticed by the node that recorded the
-//! link: it looks at the store once more then, when nobody may delete any longer. `tests/control/garbage_model.rs` checks the
+//! A claim and a link exclude each other: while a claim lasts no link can be recorded, and a link voids a claim that lapsed.
+//! A confirmation counts only for the claim that it names. The node that recorded a link notices content that was deleted
+//! before: it looks at the store once more, when nobody may delete any longer. `tests/control/garbage_model.rs` checks the
 //! protocol in all its interleavings.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::{
     usecases::{PlaneError, PlaneResult},
 };
 
-/// How long a claim lasts, in milliseconds; a node that has not confirmed by then must not delete any more.
+/// Duration of a claim, in milliseconds; a node that has not confirmed by then must not delete any more.
 pub const CLAIM_LIFETIME_MS: i64 = 10 * 60 * 1000;
 /// Most digests in one claim, confirmation, or page of a store.
 pub(crate) const MAX_DIGESTS: i32 = 1000;
@@ -32,14 +32,14 @@ const DEFAULT_CLAIM: i32 = 100;
 pub struct Claimed {
     /// Names the claim; empty if nothing was claimed.
     pub id: String,
-    /// What to delete.
+    /// The content to delete.
     pub digests: Vec<Digest>,
 }
 
-/// What became of contents that were found in a store.
+/// The outcome for contents that were found in a store.
 #[derive(Debug, Default)]
 pub struct Adopted {
-    /// How many were not known.
+    /// The number of unknown ones.
     pub adopted: i64,
     /// Linked contents of another size.
     pub wrong_size: Vec<Digest>,
@@ -113,8 +113,8 @@ pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> Plane
     Ok(())
 }
 
-/// Takes what a node found in its store. What is not recorded becomes garbage from now on; unless somebody links it
-/// within the grace period, it goes.
+/// Takes what a node found in its store. Unknown content becomes garbage from now on; unless somebody links it within the
+/// grace period, it is deleted.
 pub async fn adopt(store: &Store, store_id: &str, contents: &[Stored], now_ms: i64) -> PlaneResult<Adopted> {
     bounded("contents", contents)?;
     let mut answer = Adopted::default();

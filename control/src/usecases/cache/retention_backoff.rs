@@ -1,4 +1,4 @@
-//! How long looking for room rests: looking at much costs much, and looking at what gives nothing is mostly for nothing.
+//! Pauses between searches for content to remove: a search is expensive, and a search that finds nothing is mostly wasted.
 //!
 //! It guarantees that at most a share of the time is spent on looking, that what yields nothing is looked at ever more
 //! rarely, and that new settings are looked at at once.
@@ -11,11 +11,11 @@ use std::{
 
 use crate::rules::groups::group::GroupSettings;
 
-/// How often there is a look where there is something to take, in milliseconds.
+/// Interval of the searches while they find something, in milliseconds.
 pub(crate) const ROOM_EVERY_MS: i64 = 5_000;
-/// How rarely at most where there is nothing to take, in milliseconds: ten minutes.
+/// Longest interval while they find nothing, in milliseconds: ten minutes.
 const MOST_MS: i64 = 10 * 60 * 1000;
-/// What share of the time may be spent on looking.
+/// Largest share of the time that searches may take.
 const LOOK_SHARE: u32 = 20;
 
 #[derive(Debug)]
@@ -26,12 +26,12 @@ struct Backoff {
     settings: Option<GroupSettings>,
 }
 
-/// What is not looked at for now, by a group's id, or "" for the whole store.
+/// The pauses, by a group's id, or "" for the whole store.
 #[derive(Debug, Default)]
 pub(crate) struct RetentionBackoff(Mutex<HashMap<String, Backoff>>);
 
 impl RetentionBackoff {
-    /// Whether it is time.
+    /// True if a search is due.
     pub(crate) fn is_due(&self, key: &str, settings: Option<&GroupSettings>, now_ms: i64) -> bool {
         let backoffs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         backoffs.get(key).is_none_or(|backoff| now_ms >= backoff.until_ms || backoff.settings.as_ref() != settings)

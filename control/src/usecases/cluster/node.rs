@@ -21,13 +21,13 @@ use crate::{
 
 /// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
 const BETWEEN_WRITES: Duration = Duration::from_millis(100);
-/// How long what is not new may wait for a transaction.
+/// Longest wait of a report without news for a transaction.
 const WRITE_HEARTBEATS_AFTER: Duration = Duration::from_secs(1);
 
-/// What a node said.
+/// The report of a node.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// How it is.
+    /// Its state.
     Is(Node),
     /// That it begins to watch, and by which revision it serves until it hears of another.
     Watches(Node),
@@ -49,7 +49,7 @@ pub struct NodeRegistry {
     store: Store,
     clock: Clock,
     waiting: Mutex<Waiting>,
-    /// Whose turn it is to write, and when that was done last.
+    /// The turn to write, and the time of the last write.
     turn: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -66,7 +66,7 @@ struct Waiting {
 pub struct ListedNode {
     /// The node.
     pub node: Node,
-    /// Whether it is there.
+    /// Its presence.
     pub state: NodeState,
     /// Changes that it has not applied.
     pub revisions_behind: i64,

@@ -1,4 +1,4 @@
-//! How clients name a group's images, which only nodes know: they tell where they are reached.
+//! The names of a group's images for clients. Only nodes know them: they report the URLs by which they are reached.
 
 use roadstead_proto::{GroupPath, PROXY_INFIX};
 use tracing::warn;
@@ -12,16 +12,16 @@ use crate::{
 /// Longest URL of a node that is believed, in bytes.
 const MAX_URL_BYTES: usize = 2048;
 
-/// How clients name a group's images.
+/// The names of a group's images for clients.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ImagePrefix {
     /// The registry port as clients reach it.
     pub registry_url: String,
-    /// What `docker login` takes: host, and the port unless it is 443.
+    /// The server name for `docker login`: the host, with the port unless it is 443.
     pub server: String,
-    /// What the names of images of the top-level group begin with.
+    /// The prefix of image names of the top-level group.
     pub top_group: String,
-    /// What the names of images of the group itself begin with.
+    /// The prefix of image names of the group itself.
     pub group: String,
 }
 
@@ -46,7 +46,7 @@ pub async fn note_registry_url(store: &Store, registry_url: &str) -> PlaneResult
     Ok(tx.commit().await?)
 }
 
-/// How clients name images of the group at `path`, at the node that was heard last.
+/// Returns the names of images of the group at `path`, at the node that was heard last.
 pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<ImagePrefix> {
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;

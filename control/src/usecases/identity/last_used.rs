@@ -14,7 +14,7 @@ use crate::{
     usecases::PlaneResult,
 };
 
-/// How exactly the time is kept, in milliseconds: five minutes, as the API promises.
+/// Precision of the time, in milliseconds: five minutes, as the API promises.
 const PRECISION_MS: i64 = 5 * 60 * 1000;
 
 /// Times that are not written yet, by id.

@@ -138,7 +138,7 @@ pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -
     Ok(tx.commit().await?)
 }
 
-/// Whether an ID token is good now, and who trusts it. Asks nobody for keys but an issuer that is allowed and trusted.
+/// Checks an ID token, and finds the groups that trust it. Asks nobody for keys but an issuer that is allowed and trusted.
 pub(crate) async fn trusted_token(
     store: &Store,
     clock: &Clock,

@@ -29,17 +29,17 @@ const MAX_SHOWN_CHARS: usize = 255;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 
-/// What somebody signs in with, and for what.
+/// The credentials of a sign-in, and the requested access.
 pub struct Request {
     /// Empty, with an empty password, if anonymous.
     pub username: String,
     /// A password, a token's secret, or an ID token.
     pub password: SecretString,
-    /// What is to be pulled; none for `docker login`.
+    /// The requested access; empty for `docker login`.
     pub scopes: Vec<PullScope>,
-    /// Whether the node allows anonymous pulls.
+    /// True if the node allows anonymous pulls.
     pub anonymous_allowed: bool,
-    /// Where the client is; empty if nobody said.
+    /// The client's address; empty if it is unknown.
     pub client_address: String,
 }
 
@@ -57,7 +57,7 @@ pub struct PullScope {
 pub struct SignedIn {
     /// The JWT.
     pub token: String,
-    /// How long it is good.
+    /// Its lifetime.
     pub expires_in_seconds: i64,
     /// When it was issued.
     pub issued_at_ms: i64,
@@ -120,7 +120,7 @@ impl SignIn {
         }
     }
 
-    /// Refuses, and records it. Who brought no credentials did not try to sign in; that is not recorded.
+    /// Refuses, and records it. A request without credentials is not an attempt to sign in, and is not recorded.
     async fn refuse(
         &self,
         request: &Request,
@@ -200,7 +200,7 @@ impl SignIn {
     }
 }
 
-/// What the rule must know of a group.
+/// Returns the facts about a group that the rule needs.
 async fn facts(
     tx: &mut ReadTx,
     who: &Credentials,
@@ -222,7 +222,8 @@ async fn facts(
     })
 }
 
-/// Whether `name` is an image below this group: a token must not name a repository of another group than was checked.
+/// Checks that `name` is an image below this group: a token must not name a repository of another group than the checked
+/// one.
 fn names_image_of(name: &str, group: &GroupPath) -> bool {
     let lower = name.to_ascii_lowercase();
     lower

@@ -150,7 +150,7 @@ pub(crate) fn allow_for(actor: &Actor, name: &UserName, own: Action, others: Act
     }
 }
 
-/// The user with this name, or the refusal that says there is none.
+/// Returns the user with this name, or the refusal for a missing one.
 pub(crate) async fn user_named(db: &mut Connection, name: &UserName) -> PlaneResult<User> {
     user::by_name(db, name).await?.ok_or_else(|| PlaneError::NotFound {
         what: "user",

@@ -1,4 +1,4 @@
-//! How upstreams are doing for a group's credentials, as the rule of freshness asks for it.
+//! The state of upstreams for a group's credentials, for the freshness rule.
 
 use roadstead_proto::UpstreamHost;
 

@@ -20,7 +20,7 @@ const MAX_USERNAME_CHARS: usize = 255;
 /// Most characters in a password for an upstream.
 const MAX_PASSWORD_CHARS: usize = 4096;
 
-/// What a group's password is sealed for.
+/// Returns the purpose that a group's password is sealed for.
 fn purpose(group_id: &str, host: &UpstreamHost) -> String {
     format!("credential of group {group_id} for {host}")
 }

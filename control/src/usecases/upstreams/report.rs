@@ -1,4 +1,4 @@
-//! What nodes learn of upstreams: taken, put together, told to all nodes, and shown.
+//! Nodes' observations of upstreams: stored, merged, sent to all nodes, and shown.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,15 +25,15 @@ use crate::{
 const MAX_REPORTS: usize = 1000;
 /// Most groups in one report.
 const MAX_SPENDS: usize = 10_000;
-/// How long what is known of a limit is kept for people to see, in milliseconds: a week.
+/// Time for which a known limit is shown to people, in milliseconds: a week.
 const KEEP_CONDITIONS_MS: i64 = 7 * 24 * 3600 * 1000;
 
-/// What a node learnt of one upstream with one set of credentials.
+/// A node's observations of one upstream with one set of credentials.
 #[derive(Clone, Debug)]
 pub struct UpstreamReport {
     /// Pull limit and pause.
     pub condition: Condition,
-    /// Whether it answers.
+    /// Its health.
     pub view: NodeView,
     /// Manifests fetched, by the group's id.
     pub spent: Vec<(String, i64)>,
@@ -138,7 +138,7 @@ impl UpstreamReports {
     }
 }
 
-/// How upstreams are doing; where a group is given, only what that uses and spent.
+/// Returns the state of upstreams; for a given group only those that it uses and its pulls.
 pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64) -> PlaneResult<Statuses> {
     let mut tx = store.read().await?;
     let (group_id, used) = match group {

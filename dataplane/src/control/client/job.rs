@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use super::translate;
 use crate::control::{Credential, GroupId, RepositoryRef};
 
-/// What to do.
+/// The task.
 #[derive(Debug)]
 pub enum Job {
     /// Try credentials.
@@ -28,7 +28,7 @@ pub enum Job {
     Check(Check),
 }
 
-/// Whose content to look at.
+/// The group whose content to check.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// The group.
@@ -37,7 +37,7 @@ pub struct Check {
     pub deep: bool,
 }
 
-/// How far a check is.
+/// The progress of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckProgress {
     /// Contents to be checked.
@@ -51,15 +51,15 @@ pub struct CheckProgress {
 /// Which image to fetch.
 #[derive(Clone, Debug)]
 pub struct Prefetch {
-    /// Where it is.
+    /// The repository.
     pub repository: RepositoryRef,
     /// Tag or digest.
     pub reference: Reference,
-    /// Only these platforms of an index; all if there are none.
+    /// Only these platforms of an index; all if the list is empty.
     pub platforms: Vec<String>,
 }
 
-/// How far a prefetch is.
+/// The progress of a prefetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrefetchProgress {
     /// Bytes of the image, so far as they are known.
@@ -70,24 +70,24 @@ pub struct PrefetchProgress {
     pub fetched_bytes: u64,
     /// Manifests and blobs that are here now.
     pub objects: u64,
-    /// What the reference means; empty until that is known.
+    /// The digest that the reference resolves to; empty until it is known.
     pub digest: String,
 }
 
-/// Why a job failed.
+/// The reason for the failure of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobFailure {
     /// Upstream, or the group's rules, refuse it.
     Refused,
     /// Upstream cannot be asked.
     Unavailable,
-    /// There is no such image.
+    /// The image does not exist.
     NotFound,
     /// The pull limit does not allow it now.
     Limit,
 }
 
-/// What is told of a job.
+/// A report of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobReport {
     /// It goes on.

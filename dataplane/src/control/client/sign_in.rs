@@ -12,9 +12,9 @@ pub struct SignIn {
     pub username: String,
     /// The password or a token's secret.
     pub password: SecretString,
-    /// What is asked for; none where only the credentials are to be checked.
+    /// The requested access; `None` if only the credentials are to be checked.
     pub scopes: Vec<PullScope>,
-    /// Whether this node lets anonymous clients pull.
+    /// True if this node lets anonymous clients pull.
     pub anonymous_allowed: bool,
     /// The client's address; empty if unknown.
     pub client_address: String,
@@ -29,7 +29,7 @@ pub struct PullScope {
     pub group: GroupPath,
 }
 
-/// What came of signing in.
+/// The result of a sign-in.
 #[derive(Clone, Debug)]
 pub enum SignInResult {
     /// Signed in.
@@ -59,14 +59,14 @@ impl fmt::Debug for RegistryToken {
     }
 }
 
-/// Why there is no token.
+/// The reason for which the sign-in has no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInRefused {
     /// The kind of refusal.
     pub reason: SignInRefusal,
     /// For the person at the client.
     pub message: String,
-    /// How long to wait, where that is said.
+    /// The requested wait, if there is one.
     pub retry_after: Option<Duration>,
 }
 
@@ -77,10 +77,10 @@ pub enum SignInRefusal {
     Unauthenticated,
     /// The credentials are good, but not for what was asked.
     Denied,
-    /// There is no such group, as far as the caller may know.
+    /// The group does not exist, as far as the caller may know.
     NotFound,
     /// Too many failures.
     TooManyRequests,
-    /// Whether the credentials are good cannot be told now.
+    /// The credentials cannot be checked now.
     Unavailable,
 }

@@ -10,7 +10,7 @@ use crate::control::{Credential, GroupId};
 /// Credentials remembered; a large installation has a few upstreams for each of a few thousand groups.
 const REMEMBERED: usize = 10_000;
 
-/// What was read, and the group's epoch at which it was. That a group has none is remembered too.
+/// The credentials, and the group's epoch at which they were read. That a group has none is remembered too.
 type ReadAt = (i64, Option<Arc<Credential>>);
 
 /// Credentials, as they were read.
@@ -25,7 +25,7 @@ impl Default for CredentialMemory {
 }
 
 impl CredentialMemory {
-    /// What was read at the group's current epoch, if that is remembered.
+    /// Returns the credentials that were read at the group's current epoch, if they are remembered.
     pub(crate) fn get(&self, group: &GroupId, upstream: &UpstreamHost, epoch: i64) -> Option<Option<Arc<Credential>>> {
         let (read_at, credential) = self.known.get(&(group.clone(), upstream.clone()))?;
         (read_at == epoch).then_some(credential)

@@ -28,9 +28,9 @@ use crate::control::{
     lookup::ContentKeyRef,
 };
 
-/// How often usage is reported.
+/// Interval of usage reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the last report may take at a stop.
+/// Longest time for the last report at a stop.
 const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
 
 /// Locks that counting is spread over.
@@ -40,7 +40,7 @@ const MAX_COUNTED: usize = 100_000;
 /// Most entries in one batch, as the protocol says.
 const MAX_BATCH: usize = 10_000;
 
-/// How a pull was served.
+/// The way in which a pull was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pull {
     /// Without fetching from upstream.
@@ -87,7 +87,7 @@ impl UsageCounter {
         }
     }
 
-    /// Takes all counts, in batches. What is counted from now on is for the next ones.
+    /// Takes all counts, in batches. Later pulls count for the next batch.
     pub(crate) fn take(&self) -> Vec<Batch> {
         let mut all: Vec<Usage> = Vec::new();
         for shard in &self.shards {
@@ -103,7 +103,7 @@ impl UsageCounter {
         batches
     }
 
-    /// How many pulls were not counted since this was last asked.
+    /// Returns the number of uncounted pulls since the last call.
     pub(crate) fn take_uncounted(&self) -> u64 {
         self.uncounted.swap(0, Ordering::Relaxed)
     }
@@ -137,8 +137,8 @@ impl UsageReports {
         }
     }
 
-    /// Sends what is pending, or else what was counted. What cannot be sent now stays pending under its id, and
-    /// nothing new is taken before it is sent: that bounds memory.
+    /// Sends what is pending, or else what was counted. A batch that cannot be sent stays pending under its id, and no other
+    /// is started before it is sent: this bounds memory.
     async fn report(&self, pending: &mut VecDeque<Batch>) {
         if pending.is_empty() {
             pending.extend(self.counter.take());

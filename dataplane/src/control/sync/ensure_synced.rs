@@ -19,7 +19,7 @@ use crate::control::{client::NodeClient, policy::Policy, staleness::Staleness};
 const START_TIME: Duration = Duration::from_secs(5);
 /// How long a request waits for this node to catch up.
 const CATCH_UP_TIME: Duration = Duration::from_secs(2);
-/// How long what is missing may take to arrive before the watch is opened anew.
+/// Longest wait for missing changes before the watch is opened again.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// This node cannot judge requests by what it knows.
@@ -38,7 +38,7 @@ pub struct SyncGuard {
     client: Arc<NodeClient>,
     policy: Arc<Policy>,
     staleness: Arc<Staleness>,
-    /// Whose turn it is to ask; the others wait for what it finds out.
+    /// The turn to ask; the others wait for the result.
     turn: Mutex<()>,
 }
 

@@ -5,8 +5,8 @@
 //! network, and the control plane ([`replica`]): its watch tells a change log in memory, as the real one tells its database's, because SQLite
 //! brings threads, which no seed orders. The real one is held to the same rules by `control/tests` and the end-to-end chaos tests.
 //!
-//! `ROADSTEAD_SEEDS=1000` runs so many histories, `ROADSTEAD_SEED=17` one. What a seed does not decide is which branch tokio takes first of
-//! those that are ready at the same moment.
+//! `ROADSTEAD_SEEDS=1000` runs so many histories, `ROADSTEAD_SEED=17` one. One thing a seed does not decide: the branch that
+//! tokio takes first of those that are ready at the same moment.
 
 mod node;
 mod replica;
@@ -20,9 +20,9 @@ use crate::random::{self, seeded};
 
 const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
 const REPLICAS: [&str; 2] = ["replica-0", "replica-1"];
-/// How long there is trouble.
+/// Duration of the trouble.
 const TROUBLE: Duration = Duration::from_secs(60);
-/// How long nodes may need afterwards: a dead connection is found out by silence (12 s), a pause before the next try takes 5 s, opening
+/// Time for nodes to recover: silence reveals a dead connection (12 s), a pause before the next attempt takes 5 s, opening
 /// the watch 5 s, and a second replica may be in the same state.
 const RECOVERY: Duration = Duration::from_secs(45);
 /// Seeds of a run, unless told otherwise.
@@ -33,7 +33,7 @@ fn below(bound: usize) -> usize {
     random::number() as usize % bound
 }
 
-/// What happens next, of all that may.
+/// The next step, of all possible ones.
 fn disturb(sim: &mut turmoil::Sim<'_>, changes: &Changes) {
     let (node, replica) = (NODES[below(NODES.len())], REPLICAS[below(REPLICAS.len())]);
     match below(12) {

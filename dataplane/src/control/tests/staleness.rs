@@ -1,4 +1,4 @@
-//! What a node does after it was out of touch.
+//! The behaviour of a node after it lost its connection to the control plane.
 
 use std::{sync::Arc, time::Duration};
 

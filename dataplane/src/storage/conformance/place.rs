@@ -1,4 +1,4 @@
-//! Where the suite runs: how a store is opened, opened again, looked into past the store, and cut off.
+//! The environment of the suite: it opens a store, opens it again, looks into it past the store, and cuts it off.
 
 use std::{
     fs,
@@ -107,17 +107,17 @@ impl Place {
         self.try_open().await.unwrap()
     }
 
-    /// Whether readers finish a blob that is deleted under them; where all of it is elsewhere, they see an error.
+    /// True if readers finish a blob that is deleted under them; readers of remote stores see an error.
     pub fn readers_outlive_deletion(&self) -> bool {
         matches!(self.backing, Backing::Disk) || self.node_cache_bytes > 0
     }
 
-    /// Whether what is read whole is hashed on its way.
+    /// True if blobs that are read whole are hashed on the way.
     pub fn hashes_what_it_fetches(&self) -> bool {
         !matches!(self.backing, Backing::Disk) && self.node_cache_bytes > 0
     }
 
-    /// How much there is of what is neither stored nor given up: staged files, uploads in parts.
+    /// Returns the number of pieces that are neither stored nor given up: staged files, uploads in parts.
     pub async fn half_stored(&self) -> usize {
         let staging = fs::read_dir(self.root().join("staging")).unwrap();
         let files = staging.filter(|entry| entry.as_ref().unwrap().file_name() != local::LOCK).count();

@@ -13,13 +13,13 @@ use crate::storage::StoredFile;
 
 /// The folder, within the store, of damaged blobs that were put aside.
 const QUARANTINE: &str = "quarantine";
-/// How long damaged blobs are kept for whoever wants to know what happened to them: a day.
+/// Time for which corrupt blobs are kept for examination: a day.
 const KEEP_DAMAGED: Duration = Duration::from_secs(24 * 3600);
 /// Most damaged blobs that are kept.
 const MAX_DAMAGED: usize = 100;
 
 /// The next blobs after `after`, in the order of their digests, at most `limit`. Folders with a single level of two
-/// hexadecimal digits keep the work of one page small. What is not named like a blob is passed over.
+/// hexadecimal digits keep the work of one page small. Files that are not named like a blob are skipped.
 pub(crate) fn list(root: &Path, after: Option<&Digest>, limit: usize) -> io::Result<Vec<StoredFile>> {
     let mut found = Vec::new();
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

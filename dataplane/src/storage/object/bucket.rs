@@ -31,7 +31,7 @@ const SHORT: Duration = Duration::from_secs(12);
 /// Longest that one part of an upload may take, and putting parts together.
 const LONG: Duration = Duration::from_secs(120);
 
-/// How long another node's commit may take, whatever its size; and how many bytes a second of what is to be uploaded yet.
+/// Longest time for another node's commit, whatever its size; and its minimum rate for bytes that are still to be uploaded.
 const OTHERS_COMMIT_TAKES: Duration = Duration::from_secs(5);
 const OTHERS_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
 /// The pauses between looks for it: at first, and at most.
@@ -69,12 +69,12 @@ impl Bucket {
         Self { name, prefix, parts: Arc::clone(&store) as _, store, signer, metrics }
     }
 
-    /// What it counts.
+    /// Its metrics.
     pub const fn metrics(&self) -> &StorageMetrics {
         &self.metrics
     }
 
-    /// Where a blob is kept.
+    /// Returns the path of a blob.
     pub fn path(&self, digest: &Digest) -> Path {
         let hex = digest.hex();
         self.below(&[digest.algorithm().name(), &hex[..2], &hex])
@@ -220,7 +220,7 @@ impl Bucket {
         Ok(found)
     }
 
-    /// Whose content an object is; `None` if it is not named like a blob of ours.
+    /// Returns the digest of an object; `None` if it is not named like a blob.
     fn digest_at(&self, algorithm: Algorithm, meta: &ObjectMeta) -> Option<Digest> {
         let digest: Digest = format!("{}:{}", algorithm.name(), meta.location.filename()?).parse().ok()?;
         (self.path(&digest) == meta.location).then_some(digest)

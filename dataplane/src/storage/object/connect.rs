@@ -15,16 +15,16 @@ use uuid::Uuid;
 use super::bucket::Bucket;
 use crate::storage::{StorageError, metrics::StorageMetrics};
 
-/// How often a request is tried again, and for how long at most.
+/// Number of retries of a request, and their longest time.
 const RETRIES: usize = 3;
 const RETRY_TIME: Duration = Duration::from_secs(8);
-/// How long a connection may take.
+/// Timeout for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
-/// How long an answer may pause, and how long a part of an upload may take to be acknowledged.
+/// Timeout for a pause in an answer, and for the acknowledgement of a part of an upload.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Where an object store is and how it is spoken to. Credentials come from the environment, in the words that the
-/// providers' own tools use (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
+/// The URL and the options of an object store. Credentials come from the environment, in the words that the providers' own
+/// tools use (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectStoreUrl {
     /// `s3://BUCKET/PREFIX`, `gs://…` or `az://…`.
@@ -100,8 +100,8 @@ fn endpoint_of_environment() -> Option<String> {
     read("AWS_ENDPOINT_URL_S3").or_else(|| read("AWS_ENDPOINT_URL")).or_else(|| read("AWS_ENDPOINT"))
 }
 
-/// Asks the store once. What settings cannot heal by waiting is an error; a store that is merely away is not: a node
-/// starts, says in `/readyz` that it waits, and serves what its node cache holds.
+/// Asks the store once. Settings that waiting cannot heal are an error. An unreachable store is not: a node starts, reports
+/// in `/readyz` that it waits, and serves the content of its node cache.
 pub async fn greet(bucket: &Bucket, url: &Url) -> Result<(), StorageError> {
     use object_store::Error;
     let settings = |why: String| Err(StorageError::Settings(format!("{url}: {why}")));

@@ -26,12 +26,12 @@ const AT_ONCE: usize = 64;
 /// Pieces that may wait for the disk.
 const QUEUED_PIECES: usize = 4;
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Clone, Debug)]
 enum State {
     Arriving(u64),
     Complete,
-    /// Whether the content itself was wrong, and what happened.
+    /// The error, and whether the content itself was wrong.
     Failed {
         is_damage: bool,
         why: Arc<str>,
@@ -46,12 +46,12 @@ pub struct Download {
 }
 
 impl Download {
-    /// Where it arrives.
+    /// The staged file.
     pub const fn staged(&self) -> &Arc<StagedFile> {
         &self.staged
     }
 
-    /// How many bytes readers may have.
+    /// The number of bytes that readers may have.
     pub fn released(&self) -> u64 {
         match &*self.state.borrow() {
             State::Arriving(written) => (*written).min(self.size.saturating_sub(1)),
@@ -105,7 +105,7 @@ impl Downloads {
         self.running.lock()
     }
 
-    /// The download of a blob, set off now if `starts`; `None` if there is none, or no room for one.
+    /// Returns the download of a blob, and starts it if `starts`; `None` without one, or without space for one.
     pub async fn join(self: &Arc<Self>, digest: &Digest, size: u64, starts: bool) -> Option<Arc<Download>> {
         if let Some(there) = self.running().get(digest) {
             return Some(Arc::clone(there));

@@ -1,8 +1,8 @@
 //! A bounded folder of whole, verified blobs in front of an object store, least recently used out first.
 //!
-//! Everything in it can be had again: the folder may be deleted at any time. What is in it was hashed on its way in and
-//! reached the disk before it got its name; what a restart finds is hashed again before it is first used. Taking a blob out
-//! takes nothing from whoever reads it.
+//! Everything in it can be had again: the folder may be deleted at any time. Its content was hashed on its way in and
+//! reached the disk before it got its name; content found after a restart is hashed again before its first use. Taking a
+//! blob out takes nothing from whoever reads it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +22,7 @@ use crate::storage::{
     metrics::StorageMetrics,
 };
 
-/// How much of a file is read at a time to hash it, in bytes.
+/// Size of the reads for hashing a file, in bytes.
 const HASHED_AT_ONCE: usize = 256 * 1024;
 
 /// The folder and what is known of it. All functions block.
@@ -102,7 +102,7 @@ impl NodeCache {
         self.held.lock()
     }
 
-    /// Whether a blob of this size may be kept.
+    /// Checks whether a blob of this size may be kept.
     pub const fn admits(&self, size: u64) -> bool {
         size <= self.capacity
     }

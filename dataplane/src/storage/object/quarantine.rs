@@ -10,7 +10,7 @@ use super::bucket::Bucket;
 use crate::storage::StorageError;
 
 const FOLDER: &str = "quarantine";
-/// How long damaged blobs are kept for whoever wants to know what happened to them: a day.
+/// Time for which corrupt blobs are kept for examination: a day.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Most damaged blobs that are kept.
 const MOST: usize = 100;

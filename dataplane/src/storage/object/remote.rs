@@ -1,8 +1,8 @@
 //! Reading a blob that is in the bucket and not on this node.
 //!
 //! Whoever reads (most of) it from the start sets off one download into the node cache, which everybody who reads it
-//! follows; the last byte is released only when the digest is right. Parts that are far from what has arrived, and
-//! everything where there is no node cache, come by ranged requests, the next piece asked for ahead of time.
+//! follows; the last byte is released only when the digest is right. Parts that are far from the arrived ones, and
+//! everything without a node cache, come by ranged requests, with the next piece requested ahead of time.
 
 use std::{
     io,
@@ -24,9 +24,9 @@ use crate::storage::{StorageError, StoredFile};
 
 /// Size of a piece that is asked for at once, in bytes.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
-/// What a reader is handed at once, in bytes: that much each slow client holds.
+/// Size of a piece for a reader, in bytes: each slow client holds that much.
 const HANDED_BYTES: u64 = 256 * 1024;
-/// What all pieces in memory may hold, beside those that are on their way.
+/// Total size of all pieces in memory, besides those that are on their way.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// Pieces on their way at a time.
 const PIECES_AT_ONCE: usize = 16;

@@ -34,7 +34,7 @@ const PARTS_AT_ONCE: usize = 3;
 /// Uploads of one node: bounds what all of them hold in memory.
 pub struct Uploads {
     bucket: Arc<Bucket>,
-    /// Where unfinished uploads are noted.
+    /// Folder of the notes about unfinished uploads.
     notes: PathBuf,
     /// Notes of uploads that were neither completed nor aborted: before a crash, or while the store was away.
     left_over: Mutex<Vec<PathBuf>>,
@@ -45,7 +45,7 @@ pub struct Uploads {
 /// Most parts in memory on one node.
 const PARTS_IN_MEMORY: usize = 16;
 
-/// What the upload's task is told.
+/// The messages to the upload's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
     /// So many bytes are in the file.
@@ -103,7 +103,7 @@ impl Uploads {
         Upload { news, task: Mutex::new(Some(tokio::spawn(run.follow(heard)))) }
     }
 
-    /// Completes `begun`; where that fails, or there is none, uploads the file from its first byte, once.
+    /// Completes `begun`; if that fails, or without it, uploads the file from its first byte, once.
     pub async fn finish(
         self: &Arc<Self>,
         begun: Option<&Upload>,
@@ -146,7 +146,7 @@ impl Uploads {
     }
 }
 
-/// Whether a file in the staging folder is the note of an upload.
+/// Checks whether a file in the staging folder is the note of an upload.
 pub fn is_note(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "upload")
 }

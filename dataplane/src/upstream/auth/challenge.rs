@@ -1,5 +1,5 @@
-//! What an upstream wants before it answers: `WWW-Authenticate`. Grammar: RFC 9110, section 11; the parameters of
-//! Bearer are those of Docker's "Token Authentication Specification".
+//! The demands of an upstream: `WWW-Authenticate`. Grammar: RFC 9110, section 11; the parameters of Bearer are those of
+//! Docker's "Token Authentication Specification".
 
 use std::fmt;
 
@@ -17,14 +17,14 @@ pub(crate) enum Challenge {
     Basic,
 }
 
-/// Where a token is to be had, and what for.
+/// The token service of a challenge, and the access to ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bearer {
     /// The token service's address.
     pub(crate) realm: String,
-    /// Who the token is for.
+    /// The service that the token is for.
     pub(crate) service: Option<String>,
-    /// What it is to be good for.
+    /// The access that it is to grant.
     pub(crate) scope: Option<String>,
 }
 

@@ -1,9 +1,9 @@
-//! What kind of place an IP address is, as far as a server can be abused to reach it. Ranges: the IANA special-purpose
-//! address registries (RFC 6890 and successors).
+//! The kinds of IP addresses, as far as a server can be abused to reach them. Ranges: the IANA special-purpose address
+//! registries (RFC 6890 and successors).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whose an address is.
+/// The kind of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Anybody's on the internet.

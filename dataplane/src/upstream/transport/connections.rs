@@ -11,7 +11,7 @@ use super::destination::{Destinations, Lookup, Resolver};
 use crate::control::UpstreamPolicy;
 use crate::upstream::{UpstreamError, UpstreamTimeouts};
 
-/// How long an idle connection is kept; most registries close theirs after one minute or more.
+/// Time for which an idle connection is kept; most registries close theirs after one minute or more.
 const CONNECTION_IDLE: Duration = Duration::from_secs(50);
 /// Most idle connections kept for one host.
 const IDLE_CONNECTIONS: usize = 32;
@@ -43,7 +43,7 @@ impl Connections {
         Self { timeouts, lookup, kept: Mutex::default() }
     }
 
-    /// Whether https works at all here.
+    /// True if https works at all here.
     pub(crate) fn check(&self) -> reqwest::Result<()> {
         self.builder().build().map(drop)
     }

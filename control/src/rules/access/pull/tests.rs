@@ -20,7 +20,7 @@ fn oidc(groups: &[&str]) -> Identity {
     Identity::Oidc { subject: "project acme/app".into(), groups: groups.iter().map(|g| g.parse().unwrap()).collect() }
 }
 
-/// How a user stands to the group; of no matter for others.
+/// The user's relation to the group; irrelevant for others.
 #[derive(Clone, Copy)]
 enum Standing {
     None,

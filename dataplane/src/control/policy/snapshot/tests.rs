@@ -1,4 +1,4 @@
-//! What a node knows, after each change.
+//! The expected state of a node, after each change.
 
 use std::time::{Duration, SystemTime};
 

@@ -19,19 +19,19 @@ use crate::{
     random,
 };
 
-/// How often somebody pulls.
+/// Interval of the pulls.
 const PULLS: Duration = Duration::from_millis(50);
 /// Between a change and the word of it: the control plane's look at the log, and the slowest link of a simulation.
 const ON_THE_WAY: Duration = Duration::from_millis(600);
 /// The executable's.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// What was seen of all nodes.
+/// The observations of all nodes.
 #[derive(Default)]
 pub(super) struct Seen {
     /// The revision of each.
     pub(super) revisions: HashMap<&'static str, i64>,
-    /// How often a pull had to ask first.
+    /// The number of pulls that had to ask first.
     pub(super) checks: usize,
     wrong: Option<String>,
 }
@@ -42,7 +42,7 @@ impl Seen {
         self.wrong.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether so many nodes have that revision.
+    /// Checks whether that many nodes have that revision.
     pub(super) fn have_all(&self, nodes: usize, revision: i64) -> bool {
         self.revisions.values().filter(|has| **has >= revision).count() == nodes
     }

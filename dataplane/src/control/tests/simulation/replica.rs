@@ -23,11 +23,11 @@ use crate::control::fake;
 
 /// Groups there are.
 pub(super) const GROUPS: usize = 4;
-/// Where replicas listen.
+/// The addresses of replicas.
 pub(super) const PORT: u16 = 7071;
-/// How often a replica looks at the change log.
+/// Interval of a replica's looks at the change log.
 const POLL: Duration = Duration::from_millis(250);
-/// How often a watch says something when there is nothing to say.
+/// Interval of heartbeats on a silent watch.
 const HEARTBEAT: Duration = Duration::from_millis(2500);
 
 /// The change log: which group changed at each revision, and when.
