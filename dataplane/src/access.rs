@@ -1,10 +1,13 @@
-//! The layers that every request passes, in the order of [`crate::http::pipeline`].
+//! Who asks, and what they may have: decided by the watched snapshot alone, before any flow runs. Knows nothing of HTTP
+//! answers: `respond` turns an [`AccessError`] into one.
 
 pub mod authenticate;
 pub mod authorize;
-pub mod ensure_synced;
+
+use std::{sync::Arc, time::Duration};
 
 use http::request::Parts;
+use roadstead_proto::{GroupPath, ImageRefused, UpstreamHost};
 
 use crate::route::Route;
 
@@ -26,4 +29,48 @@ pub enum Read {
     Get,
     /// Headers only.
     Head,
+}
+
+/// Why a request is refused before any flow runs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// There is no registry token.
+    #[error("authentication is required; run docker login")]
+    TokenMissing,
+    /// There is one that is not, or no longer, good.
+    #[error("the token is invalid or has expired; sign in again")]
+    TokenInvalid,
+    /// The token is not good for this image; the client may get another.
+    #[error("this token does not allow pulls of {0}")]
+    InsufficientScope(Arc<str>),
+    /// The snapshot is older than `--max-control-outage`.
+    #[error("this node has lost its control plane for {} s; pulls are refused", .0.as_secs())]
+    ControlOutage(Duration),
+    /// The group has been deleted.
+    #[error("the group no longer exists")]
+    GroupGone,
+    /// The group is switched off.
+    #[error("pulls are switched off for group {0}")]
+    GroupDisabled(GroupPath),
+    /// The group has no upstream.
+    #[error("the default upstream of group {0} is not there")]
+    NoDefaultUpstream(GroupPath),
+    /// The group may not use the upstream, or there is none by that name.
+    #[error("group {0} may not pull from {1}")]
+    UpstreamDenied(GroupPath, UpstreamHost),
+    /// The group's rules deny the image.
+    #[error(transparent)]
+    ImageDenied(#[from] ImageRefused),
+}
+
+impl AccessError {
+    /// The `error` that a Bearer challenge names (RFC 6750, section 3.1); `None` where signing in again does not help.
+    pub const fn challenge_error(&self) -> Option<Option<&'static str>> {
+        match self {
+            Self::TokenMissing => Some(None),
+            Self::TokenInvalid => Some(Some("invalid_token")),
+            Self::InsufficientScope(_) => Some(Some("insufficient_scope")),
+            _ => None,
+        }
+    }
 }

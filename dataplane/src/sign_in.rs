@@ -10,10 +10,9 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use ipnet::IpNet;
 use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -24,8 +23,6 @@ pub use self::memory::{SignInMemory, SignInName};
 use crate::{
     access::authenticate::{ANYBODY, Authenticator},
     control::{ControlClient, ControlError, PullScope, RegistryToken, SignIn, SignInRefusal, SignInResult},
-    http::{client_address::client_address, server::Connection},
-    mirror::Mirrors,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
 };
@@ -48,23 +45,19 @@ const MAX_SCOPES: usize = 10;
 pub struct TokenService {
     /// Who decides.
     pub control: Arc<ControlClient>,
-    /// Groups that scopes without one mean.
-    pub mirrors: Arc<Mirrors>,
     /// Whether this node admits the anonymous, where the group does.
     pub allow_anonymous_pulls: bool,
     /// Tells which tokens are still good.
     pub authenticator: Arc<Authenticator>,
-    /// For those who sign in again while the control plane cannot be asked.
+    /// For those who sign in again while the control plane cannot be form.
     pub remembered: SignInMemory,
     /// How long anything is served without word from the control plane.
     pub max_control_outage: Duration,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
 }
 
-/// What a client sent.
+/// What a client sent, all of it.
 #[derive(Default)]
-struct Asked {
+pub struct Form {
     service: Option<String>,
     scopes: Vec<String>,
     grant_type: Option<String>,
@@ -72,7 +65,34 @@ struct Asked {
     password: String,
 }
 
-impl Asked {
+impl Form {
+    /// Reads a request to its end.
+    pub async fn receive<B>(request: Request<B>) -> Result<Self, OciError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin,
+    {
+        let mut form = Self::default();
+        form.take(request.uri().query().unwrap_or_default().as_bytes());
+        // Credentials in a URL end up in logs.
+        (form.username, form.password) = basic(request.headers())?.unwrap_or_default();
+        if *request.method() != Method::POST {
+            return Ok(form);
+        }
+        let body = timeout(FORM_TIME, Limited::new(request.into_body(), MAX_FORM_BYTES).collect())
+            .await
+            .map_err(|_| OciError::new(StatusCode::REQUEST_TIMEOUT, Code::Unknown, "the form took too long to arrive"))?
+            .map_err(|_| {
+                OciError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::Unknown, "the form is too long, or was cut off")
+            })?;
+        form.take(&body.to_bytes());
+        match form.grant_type.as_deref() {
+            Some("password") => Ok(form),
+            // We issue no refresh tokens; clients that hear 401 sign in with their password.
+            Some("refresh_token") => Err(unauthorized("refresh tokens are not issued here; sign in with a password")),
+            _ => Err(bad_request("grant_type must be password")),
+        }
+    }
+
     fn take(&mut self, encoded: &[u8]) {
         for (key, value) in form_urlencoded::parse(encoded) {
             match &*key {
@@ -115,47 +135,48 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
 }
 
 impl TokenService {
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Result<Answer, OciError> {
-        let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
-        let client = peer.map(|peer| client_address(peer, request.headers(), &self.trusted_proxies));
-        let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
-        let asked = read(request).await?;
-        match &asked.service {
+    /// Answers one request of the client at this address. `mirror` is the group that scopes without one mean.
+    pub async fn answer(
+        &self,
+        form: Form,
+        client: Option<IpAddr>,
+        mirror: Option<&GroupPath>,
+    ) -> Result<Answer, OciError> {
+        match &form.service {
             Some(service) if service != REGISTRY_SERVICE => {
                 let message = format!("there is no service {service:?} here, only {REGISTRY_SERVICE:?}");
                 return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
             }
             _ => {}
         }
-        self.sign_in(asked, client, mirror.as_ref()).await
+        self.sign_in(form, client, mirror).await
     }
 
     async fn sign_in(
         &self,
-        asked: Asked,
+        form: Form,
         client: Option<IpAddr>,
         mirror: Option<&GroupPath>,
     ) -> Result<Answer, OciError> {
-        if asked.scopes.len() > MAX_SCOPES {
+        if form.scopes.len() > MAX_SCOPES {
             return Err(bad_request("too many scopes at once"));
         }
-        if asked.username.len() > MAX_USERNAME_BYTES || asked.password.len() > MAX_PASSWORD_BYTES {
+        if form.username.len() > MAX_USERNAME_BYTES || form.password.len() > MAX_PASSWORD_BYTES {
             return Err(unauthorized("user name or password is too long"));
         }
-        let scopes: Vec<PullScope> = asked
+        let scopes: Vec<PullScope> = form
             .scopes
             .iter()
             .filter_map(|scope| group_of_scope(scope, mirror))
             .map(|(name, group)| PullScope { name: name.to_string(), group })
             .collect();
-        if scopes.is_empty() && !asked.scopes.is_empty() {
+        if scopes.is_empty() && !form.scopes.is_empty() {
             let message = "images here are named GROUP/dependency_proxy/containers/IMAGE";
             return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
         }
         let sign_in = SignIn {
-            username: asked.username,
-            password: SecretString::from(asked.password),
+            username: form.username,
+            password: SecretString::from(form.password),
             scopes,
             anonymous_allowed: self.allow_anonymous_pulls,
             client_address: client.map(|address| address.to_string()).unwrap_or_default(),
@@ -190,30 +211,7 @@ impl TokenService {
     }
 }
 
-async fn read(request: Request<Incoming>) -> Result<Asked, OciError> {
-    let mut asked = Asked::default();
-    asked.take(request.uri().query().unwrap_or_default().as_bytes());
-    // Credentials in a URL end up in logs.
-    (asked.username, asked.password) = basic(request.headers())?.unwrap_or_default();
-    if *request.method() != Method::POST {
-        return Ok(asked);
-    }
-    let body = timeout(FORM_TIME, Limited::new(request.into_body(), MAX_FORM_BYTES).collect())
-        .await
-        .map_err(|_| OciError::new(StatusCode::REQUEST_TIMEOUT, Code::Unknown, "the form took too long to arrive"))?
-        .map_err(|_| {
-            OciError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::Unknown, "the form is too long, or was cut off")
-        })?;
-    asked.take(&body.to_bytes());
-    match asked.grant_type.as_deref() {
-        Some("password") => Ok(asked),
-        // We issue no refresh tokens; clients that hear 401 sign in with their password.
-        Some("refresh_token") => Err(unauthorized("refresh tokens are not issued here; sign in with a password")),
-        _ => Err(bad_request("grant_type must be password")),
-    }
-}
-
-/// Signing in while the control plane cannot be asked.
+/// Signing in while the control plane cannot be form.
 impl TokenService {
     /// Nobody has to be asked who the anonymous are: the snapshot says which groups admit them.
     fn anonymous_without_control(&self, groups: &[GroupPath], error: &ControlError) -> Result<Answer, OciError> {

@@ -14,11 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{
-        authenticate::{AuthenticateLayer, Authenticator},
-        authorize::{AuthorizeLayer, Authorizer},
-        ensure_synced::SettleLayer,
-    },
+    access::{authenticate::Authenticator, authorize::Authorizer},
     config::{DataplaneConfig, StorageUrl},
     control::{Control, InvalidNodeToken, NodeIdentity, liveness},
     fill::{
@@ -26,10 +22,10 @@ use crate::{
         peer_client::{PeerClient, PeerSetupError},
     },
     http::{
-        limit::LimitLayer,
-        pipeline, registry_url,
+        limit::Places,
+        pipeline::{Front, Pipeline},
+        registry_url,
         server::{Bounds, Server},
-        trace::TraceLayer,
     },
     jobs::{JobBoard, Jobs},
     maintenance::Maintenance,
@@ -92,9 +88,9 @@ impl StartError {
 
 /// A node that is bound and not yet serving.
 pub struct Dataplane {
-    server: Server,
+    server: Server<Pipeline>,
     /// The port for other nodes, if there is one, and the leases that go with it.
-    peer_port: Option<(Server, Arc<Cluster>)>,
+    peer_port: Option<(Server<PeerPort>, Arc<Cluster>)>,
     readiness: Readiness,
     control: Arc<Control>,
     store: Arc<dyn BlobStore>,
@@ -162,31 +158,21 @@ impl Dataplane {
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
-        let mirrors = Arc::new(config.mirrors);
-        let authenticator = Arc::new(Authenticator::new(
-            Arc::clone(&control),
-            config.external_url.clone(),
-            config.allow_anonymous_pulls,
-        ));
-        let stack = pipeline::build(pipeline::Parts {
-            trace: TraceLayer { metrics: Arc::clone(&metrics), mirrors: Arc::clone(&mirrors) },
-            limit: LimitLayer::new(config.max_requests),
-            settle: SettleLayer::new(Arc::clone(&control)),
-            authenticate: AuthenticateLayer(Arc::clone(&authenticator)),
-            authorize: AuthorizeLayer(Arc::new(Authorizer {
+        let authenticator = Arc::new(Authenticator::new(Arc::clone(&control), config.allow_anonymous_pulls));
+        let pipeline = Arc::new(Pipeline {
+            metrics: Arc::clone(&metrics),
+            mirrors: Arc::new(config.mirrors),
+            front: Front { external_url: config.external_url.clone(), trusted_proxies: config.trusted_proxies },
+            places: Places::new(config.max_requests),
+            control: Arc::clone(&control),
+            sign_in: TokenService {
                 control: Arc::clone(&control),
-                authenticator: Arc::clone(&authenticator),
-                max_control_outage: config.max_control_outage,
-            })),
-            sign_in: Arc::new(TokenService {
-                control: Arc::clone(&control),
-                mirrors,
                 allow_anonymous_pulls: config.allow_anonymous_pulls,
                 authenticator,
                 remembered: SignInMemory::new()?,
                 max_control_outage: config.max_control_outage,
-                trusted_proxies: config.trusted_proxies,
-            }),
+            },
+            authorizer: Authorizer { control: Arc::clone(&control), max_control_outage: config.max_control_outage },
             puller: Arc::clone(&puller),
         });
         let has_tls = config.tls.is_some();
@@ -203,14 +189,14 @@ impl Dataplane {
                     PeerPort { control: Arc::clone(&control), fills: Arc::clone(&fills), store: Arc::clone(&store) };
                 let (tls, open) = (config.tls.as_ref().map(|tls| Arc::clone(&tls.0)), metrics.peer_connections.clone());
                 let bounds = Bounds { drain: bounds.drain.min(PEER_DRAIN), ..bounds };
-                let server = Server::new(listener, tls, bounds, port.into_stack(), open)?;
+                let server = Server::new(listener, tls, bounds, Arc::new(port), open)?;
                 Some((server, cluster))
             }
         };
         let failed = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let tls = config.tls.map(|tls| tls.0);
-        let server = Server::new(listener, tls, bounds, stack, metrics.connections.clone()).map_err(failed)?;
+        let server = Server::new(listener, tls, bounds, pipeline, metrics.connections.clone()).map_err(failed)?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let prefetcher = puller.prefetcher();

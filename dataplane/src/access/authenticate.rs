@@ -1,30 +1,19 @@
 //! Who is asking: verifies the registry token with the keys of the snapshot.
 
 use std::{
-    convert::Infallible,
-    future::{Ready, ready},
     sync::Arc,
-    task::{Context, Poll},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::Either;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use quick_cache::sync::Cache;
 use roadstead_proto::REGISTRY_SERVICE;
 use serde::Deserialize;
-use tower::{Layer, Service};
 use tracing::debug_span;
-use url::Url;
 
-use super::Routed;
-use crate::{
-    control::{ControlClient, PolicySnapshot},
-    http::registry_url,
-    respond::{Answer, Code, OciError},
-    route::Route,
-};
+use super::AccessError;
+use crate::control::{ControlClient, PolicySnapshot};
 
 /// Longest registry token we look at, in bytes; one that names ten images is a quarter of that.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -90,37 +79,18 @@ impl Caller {
     }
 }
 
-/// Why a request is not authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// There is no token.
-    Missing,
-    /// There is one, but it is not (or no longer) good.
-    Invalid,
-}
-
-/// A request whose sender is known.
-#[derive(Debug)]
-pub struct Authenticated {
-    /// Who it is from.
-    pub caller: Arc<Caller>,
-    /// What it is for.
-    pub request: Routed,
-}
-
 /// Verifies tokens and remembers those that were good.
 pub struct Authenticator {
     control: Arc<ControlClient>,
     verified: Cache<Box<str>, Arc<Caller>>,
-    external_url: Option<Url>,
     /// Who [`ANYBODY`] is, where this node admits the anonymous.
     anybody: Option<Arc<Caller>>,
 }
 
 impl Authenticator {
-    /// Verifies with the keys that `control` watches; challenges name `external_url`, or the request's own address.
-    /// `admits_anybody` is whether this node admits the anonymous at all.
-    pub fn new(control: Arc<ControlClient>, external_url: Option<Url>, admits_anybody: bool) -> Self {
+    /// Verifies with the keys that `control` watches. `admits_anybody` tells whether this node admits anonymous callers
+    /// at all.
+    pub fn new(control: Arc<ControlClient>, admits_anybody: bool) -> Self {
         let anybody = Caller {
             sub: "anonymous".to_owned(),
             exp: u64::MAX,
@@ -131,7 +101,7 @@ impl Authenticator {
             is_anybody: true,
         };
         let anybody = admits_anybody.then(|| Arc::new(anybody));
-        Self { control, verified: Cache::new(REMEMBERED_TOKENS), external_url, anybody }
+        Self { control, verified: Cache::new(REMEMBERED_TOKENS), anybody }
     }
 
     /// Whether a registry token would be taken now.
@@ -139,19 +109,21 @@ impl Authenticator {
         self.check(token).is_ok()
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
-        let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::Missing)?;
-        let value = value.to_str().map_err(|_| Refusal::Invalid)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Refusal::Invalid)?;
+    /// Returns who sent a request with these headers.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, AccessError> {
+        let _span = debug_span!("auth").entered();
+        let value = headers.get(header::AUTHORIZATION).ok_or(AccessError::TokenMissing)?;
+        let value = value.to_str().map_err(|_| AccessError::TokenInvalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(AccessError::TokenInvalid)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Refusal::Missing);
+            return Err(AccessError::TokenMissing);
         }
         self.check(token)
     }
 
-    fn check(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
+    fn check(&self, token: &str) -> Result<Arc<Caller>, AccessError> {
         if token == ANYBODY {
-            return self.anybody.clone().ok_or(Refusal::Invalid);
+            return self.anybody.clone().ok_or(AccessError::TokenInvalid);
         }
         let policy = self.control.policy();
         let judged_at = self.control.judged_at();
@@ -159,33 +131,13 @@ impl Authenticator {
         let caller = match self.verified.get(token) {
             Some(caller) => caller,
             None => {
-                let caller = Arc::new(verify(token, &policy, judged_at).ok_or(Refusal::Invalid)?);
+                let caller = Arc::new(verify(token, &policy, judged_at).ok_or(AccessError::TokenInvalid)?);
                 self.verified.insert(token.into(), Arc::clone(&caller));
                 caller
             }
         };
         let expired = caller.exp.saturating_add(EXPIRY_LEEWAY_SECONDS) < now;
-        if expired || caller.is_revoked(&policy) { Err(Refusal::Invalid) } else { Ok(caller) }
-    }
-
-    /// The challenge that tells a client where to sign in, and what for.
-    pub fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
-        let base = registry_url::of_request(self.external_url.as_ref(), head)?;
-        let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
-        if let Route::Image(image) = route {
-            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
-        }
-        if let Some(error) = error {
-            text.push_str(&format!(",error=\"{error}\""));
-        }
-        HeaderValue::try_from(text).ok()
-    }
-
-    /// A 401 for this request.
-    pub fn unauthorized(&self, head: &Parts, route: &Route, error: Option<&str>, message: &str) -> OciError {
-        let mut refused = OciError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
-        refused.challenge = self.challenge(head, route, error);
-        refused
+        if expired || caller.is_revoked(&policy) { Err(AccessError::TokenInvalid) } else { Ok(caller) }
     }
 }
 
@@ -204,47 +156,4 @@ fn verify(token: &str, policy: &PolicySnapshot, judged_at: SystemTime) -> Option
     validation.validate_exp = false;
     validation.leeway = CLOCK_BEHIND_SECONDS;
     Some(decode::<Caller>(token, key, &validation).ok()?.claims)
-}
-
-/// Adds [`Authenticator`] to the stack.
-#[derive(Clone)]
-pub struct AuthenticateLayer(pub Arc<Authenticator>);
-
-impl<S> Layer<S> for AuthenticateLayer {
-    type Service = Authenticate<S>;
-
-    fn layer(&self, inner: S) -> Authenticate<S> {
-        Authenticate { inner, authenticator: Arc::clone(&self.0) }
-    }
-}
-
-/// See [`AuthenticateLayer`].
-#[derive(Clone)]
-pub struct Authenticate<S> {
-    inner: S,
-    authenticator: Arc<Authenticator>,
-}
-
-impl<S> Service<Routed> for Authenticate<S>
-where
-    S: Service<Authenticated, Response = Answer, Error = Infallible>,
-{
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Answer, Infallible>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Routed) -> Self::Future {
-        let verified = debug_span!("auth").in_scope(|| self.authenticator.authenticate(&request.head.headers));
-        let (error, message) = match verified {
-            Ok(caller) => return Either::Left(self.inner.call(Authenticated { caller, request })),
-            Err(Refusal::Missing) => (None, "authentication is required; run docker login"),
-            Err(Refusal::Invalid) => (Some("invalid_token"), "the token is not, or no longer, valid; sign in again"),
-        };
-        let refused = self.authenticator.unauthorized(&request.head, &request.route, error, message);
-        Either::Right(ready(Ok(refused.into_answer())))
-    }
 }

@@ -47,13 +47,13 @@ impl Activity {
         answer: F,
     ) -> impl Future<Output = Result<Response<Watched<B>>, Infallible>> + use<B, F>
     where
-        F: Future<Output = Result<Response<B>, Infallible>>,
+        F: Future<Output = Response<B>>,
     {
         let mut turn = Turn { activity: Arc::clone(self), ours: false };
         turn.step();
         turn.set(true);
         async move {
-            let answer = answer.await?;
+            let answer = answer.await;
             turn.set(false);
             Ok(answer.map(|body| Watched { body, turn }))
         }
@@ -202,7 +202,7 @@ mod tests {
         let activity = Arc::<Activity>::default();
         let frames = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")))]);
         let frames = futures_util::StreamExt::chain(frames, futures_util::stream::pending());
-        let answer = activity.watch(async { Ok(Response::new(StreamBody::new(frames))) }).await;
+        let answer = activity.watch(async { Response::new(StreamBody::new(frames)) }).await;
         let mut body = answer.unwrap().into_body();
         body.frame().await.unwrap().unwrap();
         // The frame is the client's to take.

@@ -1,152 +1,148 @@
-//! The whole order of layers that a request passes, on one page.
+//! What happens to a request on the registry port, from its head to its answer, on one page.
 
-use std::{
-    convert::Infallible,
-    future::{Future, Ready, ready},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use futures_util::future::Either;
-use http::Request;
-use hyper::body::Incoming;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, request::Parts};
+use ipnet::IpNet;
+use roadstead_proto::REGISTRY_SERVICE;
 use tracing::Instrument;
+use url::Url;
 
+use super::{
+    client_address::client_address,
+    limit::Places,
+    registry_url,
+    server::{Connection, Handler},
+    trace::Observed,
+};
 use crate::{
     access::{
-        Read, Routed,
-        authenticate::AuthenticateLayer,
-        authorize::{AuthorizeLayer, Granted},
-        ensure_synced::SettleLayer,
+        AccessError, Read, Routed,
+        authenticate::Authenticator,
+        authorize::{Authorizer, Granted},
     },
-    http::{limit::LimitLayer, trace::TraceLayer},
+    control::ControlClient,
+    metrics::Metrics,
+    mirror::Mirrors,
     pull::Puller,
     respond::{Answer, OciError},
     route::{Route, RouteError},
-    sign_in::TokenService,
+    sign_in::{Form, TokenService},
 };
 
-/// The registry port as a service.
-pub type Stack = BoxCloneSyncService<Request<Incoming>, Answer, Infallible>;
-
-/// What the stack is made of.
-pub struct Parts {
-    /// See [`TraceLayer`].
-    pub trace: TraceLayer,
-    /// See [`LimitLayer`].
-    pub limit: LimitLayer,
-    /// See [`SettleLayer`].
-    pub settle: SettleLayer,
-    /// See [`AuthenticateLayer`].
-    pub authenticate: AuthenticateLayer,
-    /// See [`AuthorizeLayer`].
-    pub authorize: AuthorizeLayer,
-    /// The token service.
-    pub sign_in: Arc<TokenService>,
+/// What answers requests.
+pub struct Pipeline {
+    /// Where answers are counted.
+    pub metrics: Arc<Metrics>,
+    /// The groups that bare image names mean.
+    pub mirrors: Arc<Mirrors>,
+    /// Where this port is, and which proxies are in front of it.
+    pub front: Front,
+    /// Bounds the requests under way.
+    pub places: Places,
+    /// Tells whether this node may have missed a change.
+    pub control: Arc<ControlClient>,
+    /// Issues registry tokens, and verifies them.
+    pub sign_in: TokenService,
+    /// Decides what a caller may have.
+    pub authorizer: Authorizer,
     /// The flows.
     pub puller: Arc<Puller>,
 }
 
-/// Builds the stack.
-pub fn build(parts: Parts) -> Stack {
-    let pulls = ServiceBuilder::new()
-        // What this node goes by may be old news after it was out of touch.
-        .layer(parts.settle)
-        // Whose token is it? Everything behind this is for signed-in callers, or those allowed to be anonymous.
-        .layer(parts.authenticate)
-        // May they? Yields `Permitted`, without which no flow can be called.
-        .layer(parts.authorize)
-        .service(Flows(parts.puller));
-    let service = ServiceBuilder::new()
-        // First, so that every answer is counted and logged, whoever gave it.
-        .layer(parts.trace)
-        // Before any work: a node over its bound answers at once.
-        .layer(parts.limit)
-        // The token service is for those who are not signed in yet.
-        .layer(SplitLayer(parts.sign_in))
-        .service(pulls);
-    // Boxed once, here, so that type names stay short.
-    BoxCloneSyncService::new(service)
+/// How clients reach the registry port.
+pub struct Front {
+    /// What challenges name; the request's own address if not set.
+    pub external_url: Option<Url>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
-type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
-
-/// Sends sign-ins to the token service, malformed requests back, and everything else on.
-#[derive(Clone)]
-struct SplitLayer(Arc<TokenService>);
-
-impl<S> Layer<S> for SplitLayer {
-    type Service = Split<S>;
-
-    fn layer(&self, inner: S) -> Split<S> {
-        Split { inner, sign_in: Arc::clone(&self.0) }
-    }
-}
-
-#[derive(Clone)]
-struct Split<S> {
-    inner: S,
-    sign_in: Arc<TokenService>,
-}
-
-impl<S> Service<(Request<Incoming>, Result<Route, RouteError>)> for Split<S>
+impl<B> Handler<B> for Pipeline
 where
-    S: Service<Routed, Response = Answer, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Either<S::Future, AnswerFuture>;
+    type Body = crate::respond::Body;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, (request, route): (Request<Incoming>, Result<Route, RouteError>)) -> Self::Future {
-        match route {
-            Err(error) => Either::Right(Box::pin(async move { Ok(OciError::from(error).into_answer()) })),
-            Ok(Route::SignIn) => {
-                let sign_in = Arc::clone(&self.sign_in);
-                Either::Right(Box::pin(async move {
-                    Ok(sign_in.answer(request).await.unwrap_or_else(OciError::into_answer))
-                }))
-            }
-            Ok(route) => {
-                let read = if *request.method() == http::Method::HEAD { Read::Head } else { Read::Get };
-                // A pull has no body; what is not read is bounded by the connection.
-                let (head, _body) = request.into_parts();
-                Either::Left(self.inner.call(Routed { route, read, head }))
-            }
-        }
+    async fn answer(self: Arc<Self>, request: Request<B>) -> Answer {
+        let mirror = self.mirrors.group_of(request.uri(), request.headers());
+        let route = Route::parse(request.method(), request.uri(), mirror);
+        // Every answer is counted and traced, whichever step gives it.
+        let observed = Observed::begin(&self.metrics, &request, &route);
+        let answered = self.steps(request, route).instrument(observed.span()).await;
+        observed.end(answered.unwrap_or_else(OciError::into_answer))
     }
 }
 
-/// The flows as a service.
-#[derive(Clone)]
-struct Flows(Arc<Puller>);
-
-impl Service<Granted> for Flows {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Either<Ready<Result<Answer, Infallible>>, AnswerFuture>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, granted: Granted) -> Self::Future {
-        let granted = match self.0.answer_at_once(granted) {
-            Ok(answer) => return Either::Left(ready(Ok(answer))),
+impl Pipeline {
+    /// The steps in their order. The first that refuses decides the answer.
+    async fn steps<B>(&self, request: Request<B>, route: Result<Route, RouteError>) -> Result<Answer, OciError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin,
+    {
+        // A malformed request is refused before anything else happens.
+        let route = route?;
+        // The token service is for callers who are not signed in yet. A form takes a place only once all of it is here.
+        if route == Route::SignIn {
+            let client = self.client(&request);
+            let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
+            let form = Form::receive(request).await?;
+            let _place = self.places.enter()?;
+            return Box::pin(self.sign_in.answer(form, client, mirror.as_ref())).await;
+        }
+        let read = if *request.method() == Method::HEAD { Read::Head } else { Read::Get };
+        // A pull has no body; the connection bounds what is sent all the same.
+        let (head, _body) = request.into_parts();
+        let granted = self.grant(Routed { route, read, head }).await?;
+        // Most of what a node is asked for is stored and open: that needs no place, for it waits for nothing.
+        let granted = match self.puller.answer_at_once(granted) {
+            Ok(answer) => return Ok(answer),
             Err(granted) => granted,
         };
-        let (puller, span) = (Arc::clone(&self.0), granted.span());
-        let answer = async move { Ok(puller.answer(granted).await.unwrap_or_else(OciError::into_answer)) };
-        Either::Right(Box::pin(answer.instrument(span)))
+        // The flow behind it waits for the disk, the control plane or an upstream.
+        let _place = self.places.enter()?;
+        let span = granted.span();
+        Box::pin(Arc::clone(&self.puller).answer(granted)).instrument(span).await
     }
-}
 
-/// Calls the stack once; for connections, which hold a clone each.
-pub async fn call(stack: Stack, request: Request<Incoming>) -> Result<Answer, Infallible> {
-    stack.oneshot(request).await
+    /// Decides whether a caller may have what it asks for. Only this yields what a flow accepts.
+    async fn grant(&self, request: Routed) -> Result<Granted, OciError> {
+        // A node that lost its connection to the control plane catches up before it judges anybody by what it knows.
+        self.control.settle().await?;
+        let refused = |error| self.refused(error, &request.head, &request.route);
+        // Whose token is it? Callers without a token sign in first, even those who may be anonymous.
+        let caller = self.authenticator().authenticate(&request.head.headers).map_err(refused)?;
+        // May they have it?
+        let grant = self.authorizer.authorize(&caller, &request.route).map_err(refused)?;
+        Ok(grant.of(request))
+    }
+
+    fn authenticator(&self) -> &Authenticator {
+        &self.sign_in.authenticator
+    }
+
+    /// Turns a refusal into an answer, with a challenge where another token would help.
+    fn refused(&self, error: AccessError, head: &Parts, route: &Route) -> OciError {
+        let challenge = error.challenge_error().and_then(|reason| self.challenge(head, route, reason));
+        OciError { challenge, ..error.into() }
+    }
+
+    /// The challenge that tells a client where to sign in, and what for.
+    fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
+        let base = registry_url::of_request(self.front.external_url.as_ref(), head)?;
+        let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
+        if let Route::Image(image) = route {
+            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
+        }
+        if let Some(error) = error {
+            text.push_str(&format!(",error=\"{error}\""));
+        }
+        HeaderValue::try_from(text).ok()
+    }
+
+    fn client<B>(&self, request: &Request<B>) -> Option<std::net::IpAddr> {
+        let peer = request.extensions().get::<Connection>()?.peer.ip();
+        Some(client_address(peer, request.headers(), &self.front.trusted_proxies))
+    }
 }

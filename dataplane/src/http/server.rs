@@ -2,7 +2,8 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -19,10 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::http::{
-    idle_timeout::{Activity, Counted},
-    pipeline::{self, Stack},
-};
+use crate::http::idle_timeout::{Activity, Counted};
 
 /// Largest head of a request, in bytes: nginx's and most registries' bound is 32 KiB too.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -60,6 +58,18 @@ impl Connection {
     }
 }
 
+/// What a port serves.
+pub trait Handler<B = Incoming>: Send + Sync + 'static {
+    /// The body of its answers.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Answers one request. The future is dropped when the client leaves.
+    fn answer(self: Arc<Self>, request: Request<B>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -74,31 +84,37 @@ pub struct Bounds {
 }
 
 /// A bound registry port.
-pub struct Server {
+pub struct Server<H> {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     bounds: Bounds,
-    stack: Stack,
+    handler: Arc<H>,
     open: Gauge,
     address: SocketAddr,
 }
 
-impl Server {
+impl<H: Handler> Server<H> {
     /// Serves what comes to `listener`; `open` tells how many connections there are.
     pub fn new(
         listener: TcpListener,
         tls: Option<Arc<rustls::ServerConfig>>,
         bounds: Bounds,
-        stack: Stack,
+        handler: Arc<H>,
         open: Gauge,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), bounds, stack, open, address })
+        Ok(Self { listener, tls: tls.map(TlsAcceptor::from), bounds, handler, open, address })
     }
 
     /// Where it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it serves.
+    #[cfg(test)]
+    pub const fn handler(&self) -> &Arc<H> {
+        &self.handler
     }
 
     /// Serves until `stop`, then lets answers under way finish within the drain time.
@@ -132,14 +148,15 @@ impl Server {
     fn spawn(&self, accepted: Accepted, http: &Arc<auto::Builder<TokioExecutor>>, graceful: &GracefulShutdown) {
         let (place, socket, peer) = accepted;
         let connection = Connection { peer, tls: self.tls.is_some() };
-        let (tls, bounds, http, stack) = (self.tls.clone(), self.bounds, Arc::clone(http), self.stack.clone());
+        let (tls, bounds, http) = (self.tls.clone(), self.bounds, Arc::clone(http));
+        let handler = Arc::clone(&self.handler);
         let (watcher, open) = (graceful.watcher(), self.open.clone());
         tokio::spawn(async move {
             open.inc();
             match tls {
-                None => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                None => serve_connection(socket, connection, &http, handler, watcher, bounds).await,
                 Some(tls) => match timeout(bounds.header, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => serve_connection(socket, connection, &http, stack, watcher, bounds).await,
+                    Ok(Ok(socket)) => serve_connection(socket, connection, &http, handler, watcher, bounds).await,
                     Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => debug!(%peer, "TLS handshake took too long"),
                 },
@@ -186,21 +203,22 @@ fn http(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     http
 }
 
-async fn serve_connection<I>(
+async fn serve_connection<I, H>(
     socket: I,
     connection: Connection,
     http: &auto::Builder<TokioExecutor>,
-    stack: Stack,
+    handler: Arc<H>,
     watcher: hyper_util::server::graceful::Watcher,
     bounds: Bounds,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
 {
     let activity = Arc::<Activity>::default();
     let watched = Arc::clone(&activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection);
-        watched.watch(pipeline::call(stack.clone(), request))
+        watched.watch(Arc::clone(&handler).answer(request))
     });
     let socket = TokioIo::new(Counted::new(socket, Arc::clone(&activity)));
     let serving = watcher.watch(http.serve_connection(socket, service).into_owned());
@@ -218,14 +236,10 @@ async fn serve_connection<I>(
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use bytes::Bytes;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         time::Instant,
     };
-    use tower::service_fn as tower_service_fn;
 
     use super::*;
     use crate::respond::{Answer, Body};
@@ -237,19 +251,31 @@ mod tests {
     const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0roadwork";
     const IDLE: Duration = Duration::from_secs(60);
 
+    /// Answers with `bytes` bytes after `delay`.
+    struct Slow {
+        delay: Duration,
+        bytes: usize,
+    }
+
+    impl Handler for Slow {
+        type Body = Body;
+
+        async fn answer(self: Arc<Self>, _: Request<Incoming>) -> Answer {
+            sleep(self.delay).await;
+            Answer::new(Body::from(Bytes::from(vec![b'x'; self.bytes])))
+        }
+    }
+
     /// A client's end of a connection to a server that answers `bytes` bytes after `delay`, and when the server ends.
     fn serve(delay: Duration, bytes: usize) -> (DuplexStream, tokio::task::JoinHandle<Duration>) {
         let (theirs, ours) = duplex(16 * 1024);
-        let stack = Stack::new(tower_service_fn(move |_: Request<Incoming>| async move {
-            sleep(delay).await;
-            Ok::<_, Infallible>(Answer::new(Body::from(Bytes::from(vec![b'x'; bytes]))))
-        }));
+        let handler = Arc::new(Slow { delay, bytes });
         let connection = Connection { peer: ([127, 0, 0, 1], 1).into(), tls: false };
         let bounds = Bounds { connections: 1, header: IDLE * 100, idle: IDLE, drain: IDLE };
         let server = tokio::spawn(async move {
             let started = Instant::now();
             let watcher = GracefulShutdown::new();
-            serve_connection(ours, connection, &http(bounds), stack, watcher.watcher(), bounds).await;
+            serve_connection(ours, connection, &http(bounds), handler, watcher.watcher(), bounds).await;
             started.elapsed()
         });
         (theirs, server)

@@ -1,19 +1,18 @@
 //! The port for other nodes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use roadstead_proto::Digest;
 use tokio::time::timeout;
-use tower::util::BoxCloneSyncService;
 use tracing::{debug, warn};
 
 use super::ticket::{self, Asker};
 use crate::{
     control::{ContentKind, ControlClient, Link},
     fill::{Fills, peer_client::PROVEN},
-    http::pipeline::Stack,
+    http::server::Handler,
     metrics::Metrics,
     respond::{Answer, Body, CacheStatus, Conditions, Content, Freshness},
     storage::BlobStore,
@@ -35,17 +34,16 @@ pub struct PeerPort {
     pub store: Arc<dyn BlobStore>,
 }
 
-impl PeerPort {
-    /// The port as a service.
-    pub fn into_stack(self) -> Stack {
-        let port = Arc::new(self);
-        BoxCloneSyncService::new(tower::service_fn(move |request: Request<Incoming>| {
-            let port = Arc::clone(&port);
-            async move { Ok::<_, Infallible>(port.answer(&request).await) }
-        }))
-    }
+impl Handler for PeerPort {
+    type Body = Body;
 
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        self.follow(&request).await
+    }
+}
+
+impl PeerPort {
+    async fn follow<B>(&self, request: &Request<B>) -> Answer {
         let Some((kind, digest)) = asked_for(request.uri().path()) else { return plain(StatusCode::NOT_FOUND) };
         if request.method() != Method::GET {
             return plain(StatusCode::METHOD_NOT_ALLOWED);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, json as json_answer};
 use crate::{
+    access::AccessError,
     control::{ControlError, RefusalReason, Refused},
     fill::FillError,
     route::RouteError,
@@ -220,6 +221,24 @@ impl OciError {
         };
         Self::new(status, code, refused.message.clone())
             .with_retry_after(refused.retry_after.map(|wait| wait.as_secs()))
+    }
+}
+
+impl From<AccessError> for OciError {
+    fn from(error: AccessError) -> Self {
+        let (status, code) = match &error {
+            AccessError::TokenMissing | AccessError::TokenInvalid | AccessError::InsufficientScope(_) => {
+                (StatusCode::UNAUTHORIZED, Code::Unauthorized)
+            }
+            AccessError::ControlOutage(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            AccessError::GroupGone => (StatusCode::NOT_FOUND, Code::NameUnknown),
+            AccessError::GroupDisabled(_)
+            | AccessError::NoDefaultUpstream(_)
+            | AccessError::UpstreamDenied(..)
+            | AccessError::ImageDenied(_) => (StatusCode::FORBIDDEN, Code::Denied),
+        };
+        let wait = matches!(error, AccessError::ControlOutage(_)).then_some(10);
+        Self::new(status, code, error.to_string()).with_retry_after(wait)
     }
 }
 

@@ -12,7 +12,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::control::fake::{Fake, FakeWatch, changes, group, snapshot};
+use crate::{
+    control::fake::{Fake, FakeWatch, changes, group, snapshot},
+    http::server::Handler as _,
+};
 
 const ACCESS_TO: &str = "acme/dependency_proxy/containers/app";
 
@@ -351,4 +354,50 @@ async fn a_client_that_writes_the_port_is_challenged_alike_and_its_tokens_are_go
     }
     node.control.policy.wait_for_snapshot().await;
     assert_eq!(node.fake.script(|script| script.registry_urls.clone()), ["https://images.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_judged_by_what_holds_now_or_put_off() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let config = DataplaneConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        storage: StorageUrl::Local(folder.path().join("blobs")),
+        data_dir: folder.path().to_owned(),
+        ..DataplaneConfig::default()
+    };
+    let fake = Fake::default();
+    let (events, told) = mpsc::unbounded_channel();
+    fake.script(|script| {
+        script.watches.push_back(FakeWatch::Live(told));
+        script.revision = Some(9);
+    });
+    let token = SecretString::from("rs_node_x");
+    let node = Dataplane::bind(config, fake.channel(), token, &mut Registry::default()).await.unwrap();
+    tokio::spawn({
+        let control = Arc::clone(&node.control);
+        async move { control.run("", CancellationToken::new()).await }
+    });
+    events.send(snapshot(7, vec![group("g1", "acme", 1, 1)])).unwrap();
+    node.control.policy.wait_for_snapshot().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let pipeline = Arc::clone(node.server.handler());
+    let ask = || {
+        let request = http::Request::get("/v2/")
+            .header("authorization", format!("Bearer {}", signed(&claims())))
+            .body(http_body_util::Empty::<bytes::Bytes>::new());
+        Arc::clone(&pipeline).answer(request.unwrap())
+    };
+    let first = tokio::spawn(ask());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!first.is_finished(), "there is a change that this node has not heard of");
+    let ed25519 = signing_key().verifying_key().to_bytes().to_vec();
+    let key = pb::PublicKey { id: "k1".to_owned(), ed25519, not_after_ms: 0 };
+    let keys = Change::Keys(pb::PublicKeySet { keys: vec![key] });
+    events.send(changes(9, vec![keys])).unwrap();
+    assert_eq!(first.await.unwrap().status(), http::StatusCode::OK, "the key that is new is known");
+    // A change that never arrives.
+    fake.script(|script| script.revision = Some(10));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(ask().await.status(), http::StatusCode::SERVICE_UNAVAILABLE);
 }
