@@ -24,7 +24,7 @@ pub fn channel(router: Router, stop: CancellationToken) -> Channel {
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the control plane has stopped"));
             }
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            tokio::spawn(listener::serve_one(theirs, router, stop));
+            tokio::spawn(listener::serve_stream(theirs, router, stop));
             Ok(TokioIo::new(ours))
         }
     }))

@@ -1,51 +1,36 @@
-//! A server for axum routers: the control port, the metrics port, and connections within the process.
-//!
-//! It bounds connections, request heads and idle time. A stop gives calls in progress some time to finish. Requests over a port
-//! carry the peer's address as [`ConnectInfo`], for audit and limits.
+//! The ports that serve routers: the control port, the metrics port, and connections within the process. All of them
+//! use the one [`listener`] there is. Requests carry their client's address as [`ConnectInfo`], so that the audit and the
+//! login throttle know whom they see.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use axum::{Router, extract::ConnectInfo, http::Request};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
-    service::TowerToHyperService,
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, Response},
 };
-use rustls::ServerConfig;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
+use roadstead_dataplane::listener::{
+    self, Connection, Handler, Limits, Listener, PortSettings, RequestBody, ServerTls, Timeouts, client_address,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::{debug, info, warn};
 
 use crate::failure::Failure;
 
-/// Maximum number of connections to one port; others wait to be accepted.
-const MAX_CONNECTIONS: usize = 2048;
-/// Maximum number of concurrent calls on one HTTP/2 connection. A busy node's calls share one connection.
-const MAX_STREAMS: u32 = 2000;
-/// Largest head of a request, in bytes.
-const MAX_HEAD_BYTES: u32 = 32 * 1024;
-/// Timeout for the start of a connection, and for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Interval and timeout of keep-alive pings on a silent HTTP/2 connection.
+/// Most calls at a time on one HTTP/2 connection to the control port. A busy node's calls share one connection.
+const MAX_CALLS: u32 = 2000;
+/// How often, and then how long, a silent HTTP/2 connection to the control port is asked for a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Time for calls in progress to finish after a stop; endless streams are cut off then.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Pause after a failed accept, for example for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the port that `flag` names.
-pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| cannot_bind(flag, address, &error))
+/// Binds a port; `flag` is what named it.
+pub fn bind(flag: &str, address: SocketAddr, settings: &PortSettings) -> Result<TcpListener, Failure> {
+    listener::bind(address, settings.limits.backlog).map_err(|error| cannot_bind(flag, address, &error))
 }
 
 /// Explains a port that cannot be bound, with the next step.
@@ -57,107 +42,112 @@ pub fn cannot_bind(flag: &str, address: SocketAddr, error: &io::Error) -> Failur
     Failure::failed(format_args!("{flag} {address}: {error}{next}"))
 }
 
-/// Serves a port until `stop`, with TLS if there is a certificate.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, stop: CancellationToken) {
-    let tls = tls.map(TlsAcceptor::from);
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        let Some((place, socket, peer)) = accepted else { continue };
-        let (watcher, router, tls) = (graceful.watcher(), router.clone(), tls.clone());
-        tokio::spawn(async move {
-            // Protocol detection has no timeout of its own.
-            if matches!(timeout(HEAD_TIMEOUT, socket.peek(&mut [0])).await, Ok(Ok(1))) {
-                match tls {
-                    None => serve_until_stopped(socket, router, peer, watcher).await,
-                    Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(socket)).await {
-                        Ok(Ok(socket)) => serve_until_stopped(socket, router, peer, watcher).await,
-                        Ok(Err(error)) => {
-                            info!(%peer, %error, "a TLS handshake on the control port failed")
-                        }
-                        Err(_) => debug!(%peer, "a TLS handshake timed out"),
-                    },
-                }
-            }
-            drop(place);
-        });
-    }
-    drop(listener);
-    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        debug!("calls in progress were cut off");
+/// A router as the listener serves it.
+pub struct Routes {
+    router: Router,
+    trusted_proxies: Arc<[IpNet]>,
+}
+
+impl Routes {
+    /// Serves `router`; proxies in front name the client.
+    pub const fn new(router: Router, trusted_proxies: Arc<[IpNet]>) -> Self {
+        Self { router, trusted_proxies }
     }
 }
 
-/// Serves one connection until it ends or, after its port stops, until its calls in progress have ended.
-async fn serve_until_stopped(
-    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    router: Router,
-    peer: SocketAddr,
-    watcher: Watcher,
-) {
-    let service = TowerToHyperService::new(router.map_request(move |mut request: Request<_>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request
-    }));
-    let connection = http().serve_connection(TokioIo::new(io), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        debug!(%error, "connection ended");
+impl Handler for Routes {
+    type Body = Body;
+
+    async fn answer(self: Arc<Self>, mut request: Request<RequestBody>) -> Response<Body> {
+        if let Some(peer) = request.extensions().get::<Connection>().map(|connection| connection.peer) {
+            let client = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
+            let client = if client == peer.ip().to_canonical() { peer } else { SocketAddr::new(client, 0) };
+            request.extensions_mut().insert(ConnectInfo(client));
+        }
+        match self.router.clone().oneshot(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
     }
 }
 
-/// Serves one connection until it ends or, after `stop`, until its calls in progress have ended.
-pub async fn serve_one(
-    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+/// How the control port treats its clients, as `settings` say for all ports.
+fn control_settings(settings: &PortSettings) -> PortSettings {
+    PortSettings {
+        limits: Limits { streams: MAX_CALLS, ..settings.limits },
+        timeouts: Timeouts { drain: DRAIN, keep_alive: Some(KEEP_ALIVE), ..settings.timeouts },
+        ..settings.clone()
+    }
+}
+
+/// Serves the control port until `stop`.
+pub async fn serve_control(
+    socket: TcpListener,
+    tls: Option<ServerTls>,
     router: Router,
+    settings: PortSettings,
     stop: CancellationToken,
-) {
-    let connection = http().serve_connection(TokioIo::new(io), TowerToHyperService::new(router)).into_owned();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "connection ended");
-    }
+) -> io::Result<()> {
+    let routes = Arc::new(Routes::new(router, Arc::clone(&settings.trusted_proxies)));
+    Listener::new(socket, tls, control_settings(&settings), routes, Gauge::default())?.serve(stop).await;
+    Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((socket, peer)) => {
-            // Small answers must not wait for more data. Fails only if the peer has gone already.
-            let _ = socket.set_nodelay(true);
-            Some((place, socket, peer))
-        }
-        Err(error) => {
-            warn!(%error, "cannot accept a connection");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
+/// Serves one connection within the process until it ends or, after `stop`, its calls under way have.
+pub async fn serve_stream(stream: tokio::io::DuplexStream, router: Router, stop: CancellationToken) {
+    let settings = control_settings(&PortSettings::default());
+    listener::serve_stream(stream, Arc::new(Routes::new(router, Arc::default())), &settings, stop).await;
 }
 
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD_BYTES)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE);
-    http
+/// The metrics port: served by a thread, a runtime and bounds of its own, so that probes are answered whatever else
+/// keeps the process busy.
+pub struct MetricsPort {
+    stop: CancellationToken,
+    thread: thread::JoinHandle<()>,
+}
+
+impl MetricsPort {
+    /// Bounds of the port: a scrape a second by a handful of collectors, and probes.
+    fn settings() -> PortSettings {
+        let seconds = Duration::from_secs;
+        PortSettings {
+            limits: Limits { connections: 256, per_client: 32, streams: 16, backlog: 128 },
+            timeouts: Timeouts {
+                head: seconds(5),
+                body: seconds(5),
+                idle: seconds(60),
+                drain: seconds(1),
+                keep_alive: None,
+            },
+            trusted_proxies: Arc::default(),
+        }
+    }
+
+    /// Binds the port.
+    pub fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+        bind("--metrics-listen", address, &Self::settings())
+    }
+
+    /// Starts to serve it.
+    pub fn start(socket: TcpListener, router: Router) -> io::Result<Self> {
+        let socket = socket.into_std()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let port = {
+            let _within = runtime.enter();
+            let routes = Arc::new(Routes::new(router, Arc::default()));
+            Listener::new(TcpListener::from_std(socket)?, None, Self::settings(), routes, Gauge::default())?
+        };
+        let serve = move || runtime.block_on(port.serve(stopped));
+        Ok(Self { stop, thread: thread::Builder::new().name("metrics-port".to_owned()).spawn(serve)? })
+    }
+
+    /// Stops it and waits until it has stopped.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The metrics port: `/metrics` (OpenMetrics text), `/livez` and `/readyz`. The planes register their own metrics; this module
 //! has those of the process.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,6 +16,7 @@ use prometheus_client::{
     metrics::{gauge::ConstGauge, info::Info},
     registry::Registry,
 };
+use tokio::{runtime::Handle, time::timeout};
 
 /// Content type of `/metrics`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,12 +33,16 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Returns the pages of the metrics port.
+/// How long the rest of the process may take to say whether it is ready.
+const READINESS_TIME: Duration = Duration::from_secs(5);
+
+/// The metrics port's pages. Readiness is asked on the runtime that this is called on; the port itself may be served by
+/// another.
 pub fn router(registry: Arc<Registry>, readiness: Readiness) -> Router {
     Router::new()
         .route("/metrics", get(metrics).with_state(registry))
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz).with_state(readiness))
+        .route("/readyz", get(readyz).with_state((Handle::current(), readiness)))
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
@@ -50,8 +55,12 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     }
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    match readiness().await {
+async fn readyz(State((runtime, readiness)): State<(Handle, Readiness)>) -> (StatusCode, String) {
+    let ready = match timeout(READINESS_TIME, runtime.spawn(readiness())).await {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(_)) | Err(_) => Err("the process does not answer in time".to_owned()),
+    };
+    match ready {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }

@@ -2,8 +2,14 @@
 
 use std::{io, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit, setrlimit, umask},
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -12,11 +18,22 @@ use crate::{failure::Failure, settings::ProcessSettings, telemetry::Telemetry};
 /// Longest time that tasks which ignore the stop delay the end of the process.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs a server to its end. The first signal cancels the token that `server` gets.
-pub fn run<F>(settings: &ProcessSettings, server: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+/// What signals ask for.
+#[derive(Debug)]
+pub struct Signals {
+    /// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+    pub stop: CancellationToken,
+    /// Told at each SIGHUP: certificates are to be read anew.
+    pub reload: watch::Receiver<()>,
+}
+
+/// Runs a server to its end.
+pub fn run<F>(settings: &ProcessSettings, server: impl FnOnce(Signals) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
+    // What is made from here on is for this user only, even in a folder that others may look into.
+    umask(Mode::RWXG | Mode::RWXO);
     create_data_dir(&settings.data_dir)?;
     let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start)?;
@@ -25,7 +42,7 @@ where
         Telemetry::start(settings)?
     };
     raise_open_files();
-    let result = runtime.block_on(async { server(stop_on_signals().map_err(cannot_start)?).await });
+    let result = runtime.block_on(async { server(listen_to_signals().map_err(cannot_start)?).await });
     telemetry.shutdown();
     runtime.shutdown_timeout(LAST_GRACE);
     result
@@ -53,12 +70,19 @@ fn raise_open_files() {
     }
 }
 
-/// The first SIGTERM or SIGINT cancels the token, the second ends the process at once.
-fn stop_on_signals() -> io::Result<CancellationToken> {
+fn listen_to_signals() -> io::Result<Signals> {
     let stop = CancellationToken::new();
     let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(watch_signals(terminate, interrupt, stop.clone()));
-    Ok(stop)
+    let (tell, reload) = watch::channel(());
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            info!("SIGHUP: certificates are read anew");
+            tell.send_replace(());
+        }
+    });
+    Ok(Signals { stop, reload })
 }
 
 async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {

@@ -2,8 +2,8 @@
 //! the flag and its value; the exit code is 2.
 
 mod control_plane;
-mod control_tls;
 mod peers;
+mod ports;
 mod process;
 mod refuse;
 mod registry;

@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use url::Url;
 
 use crate::{
-    http::tls::ServerTls, mirror::Mirrors, node_id::NodeId, peer::PeerConfig, storage::ObjectStoreUrl,
+    listener::{PortSettings, ServerTls},
+    mirror::Mirrors,
+    node_id::NodeId,
+    peer::PeerConfig,
+    storage::ObjectStoreUrl,
     upstream::UpstreamTimeouts,
 };
 
@@ -26,8 +29,8 @@ pub struct DataplaneConfig {
     pub tls: Option<ServerTls>,
     /// What clients see in the challenge; the request's own scheme and host if not set.
     pub external_url: Option<Url>,
-    /// Proxies in front whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// How the registry port and the port for other nodes treat their clients.
+    pub port: PortSettings,
     /// Groups that image names without a group mean.
     pub mirrors: Mirrors,
     /// Where blobs are kept.
@@ -38,8 +41,6 @@ pub struct DataplaneConfig {
     pub redirect_blobs: bool,
     /// Whether clients may pull without signing in, from groups that admit it.
     pub allow_anonymous_pulls: bool,
-    /// How long a stop waits for answers under way.
-    pub drain_timeout: Duration,
     /// How long the last snapshot is good without word from the control plane.
     pub max_control_outage: Duration,
     /// How long a cached tag waits for upstream's word before it is served unconfirmed.
@@ -52,14 +53,8 @@ pub struct DataplaneConfig {
     pub scrub_rate: u64,
     /// The node's name in logs of the control plane.
     pub node_name: String,
-    /// Most connections at a time; more wait to be accepted.
-    pub max_connections: usize,
     /// Most requests waiting for their answer's headers at a time; more are refused.
     pub max_requests: usize,
-    /// How long a connection may take to send a request's headers, and to shake hands.
-    pub header_timeout: Duration,
-    /// How long a connection may be silent, or take no byte of an answer, before it is closed.
-    pub idle_timeout: Duration,
 }
 
 impl Default for DataplaneConfig {
@@ -70,23 +65,19 @@ impl Default for DataplaneConfig {
             peers: None,
             tls: None,
             external_url: None,
-            trusted_proxies: Vec::new(),
+            port: PortSettings::default(),
             mirrors: Mirrors::default(),
             storage: StorageUrl::Local("roadstead-data/blobs".into()),
             node_cache_bytes: 10 * 1024 * 1024 * 1024,
             redirect_blobs: false,
             allow_anonymous_pulls: true,
-            drain_timeout: Duration::from_secs(30),
             max_control_outage: Duration::from_secs(15 * 60),
             revalidate_timeout: Duration::from_secs(2),
             upstream: UpstreamTimeouts::default(),
             data_dir: "roadstead-data".into(),
             scrub_rate: 20 * 1024 * 1024,
             node_name: "roadstead".to_owned(),
-            max_connections: 10_000,
             max_requests: 4_000,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -1,10 +1,6 @@
-//! The registry port: the server, the request pipeline, and what it knows of a connection.
+//! The registry port: the request pipeline, the bounds on it, and the port's own address.
 
-pub mod client_address;
-pub mod idle_timeout;
 pub mod limit;
 pub mod pipeline;
 pub mod registry_url;
-pub mod server;
-pub mod tls;
 pub mod trace;

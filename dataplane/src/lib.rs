@@ -13,6 +13,7 @@ mod fill;
 mod http;
 mod jobs;
 mod links;
+pub mod listener;
 mod maintenance;
 mod metrics;
 mod mirror;
@@ -33,7 +34,6 @@ mod trace_context;
 pub mod upstream;
 
 pub use self::config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
-pub use self::http::tls::{InvalidTls, ServerTls};
 pub use self::mirror::Mirrors;
 pub use self::node_id::NodeId;
 pub use self::peer::PeerConfig;

@@ -136,6 +136,16 @@ impl Puller {
         Ok(self.blobs.stored.serve(&wanted, &digest, &blob, media_type, freshness))
     }
 
+    /// Whether a pull is of something that is linked here already: it waits for the store and for nobody else.
+    pub fn is_warm(&self, granted: &Granted) -> bool {
+        let Granted::Pull(permitted) = granted else { return true };
+        let digest = match &permitted.resource {
+            Resource::Manifest(Reference::Digest(digest)) | Resource::Blob(digest) => digest,
+            _ => return false,
+        };
+        self.control.remembered_link(&permitted.repository_ref(), digest).is_some()
+    }
+
     /// Answers one permitted request.
     pub async fn answer(self: Arc<Self>, granted: Granted) -> Result<Answer, OciError> {
         let wanted = match granted {

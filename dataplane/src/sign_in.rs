@@ -23,6 +23,7 @@ pub use self::memory::{SignInMemory, SignInName};
 use crate::{
     access::authenticate::{ANYBODY, Authenticator},
     control::{ControlClient, ControlError, PullScope, RegistryToken, SignIn, SignInRefusal, SignInResult},
+    listener::BodyError,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
 };
@@ -69,7 +70,7 @@ impl Form {
     /// Reads a request to its end.
     pub async fn receive<B>(request: Request<B>) -> Result<Self, OciError>
     where
-        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin,
+        B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin,
     {
         let mut form = Self::default();
         form.take(request.uri().query().unwrap_or_default().as_bytes());

@@ -25,9 +25,9 @@ use crate::{
         limit::Places,
         pipeline::{Front, Pipeline},
         registry_url,
-        server::{Bounds, Server},
     },
     jobs::{JobBoard, Jobs},
+    listener::{self, Listener, PortSettings, Timeouts},
     maintenance::Maintenance,
     metrics::Metrics,
     node_id::NodeId,
@@ -88,9 +88,9 @@ impl StartError {
 
 /// A node that is bound and not yet serving.
 pub struct Dataplane {
-    server: Server<Pipeline>,
+    server: Listener<Pipeline>,
     /// The port for other nodes, if there is one, and the leases that go with it.
-    peer_port: Option<(Server<PeerPort>, Arc<Cluster>)>,
+    peer_port: Option<(Listener<PeerPort>, Arc<Cluster>)>,
     readiness: Readiness,
     control: Arc<Control>,
     store: Arc<dyn BlobStore>,
@@ -136,7 +136,7 @@ impl Dataplane {
         let store_id = config.storage.id(control.node_id());
         let maintenance = Maintenance::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
         let peers = match &config.peers {
-            Some(peers) => Some(meet(peers, config.tls.is_some(), &control).await?),
+            Some(peers) => Some(meet(peers, config.port.limits.backlog, config.tls.is_some(), &control)?),
             None => None,
         };
         let cluster = peers.as_ref().map(|(_, cluster)| Arc::clone(cluster));
@@ -162,7 +162,10 @@ impl Dataplane {
         let pipeline = Arc::new(Pipeline {
             metrics: Arc::clone(&metrics),
             mirrors: Arc::new(config.mirrors),
-            front: Front { external_url: config.external_url.clone(), trusted_proxies: config.trusted_proxies },
+            front: Front {
+                external_url: config.external_url.clone(),
+                trusted_proxies: Arc::clone(&config.port.trusted_proxies),
+            },
             places: Places::new(config.max_requests),
             control: Arc::clone(&control),
             sign_in: TokenService {
@@ -176,27 +179,23 @@ impl Dataplane {
             puller: Arc::clone(&puller),
         });
         let has_tls = config.tls.is_some();
-        let bounds = Bounds {
-            connections: config.max_connections,
-            header: config.header_timeout,
-            idle: config.idle_timeout,
-            drain: config.drain_timeout,
-        };
+        let drain = config.port.timeouts.drain;
         let peer_port = match peers {
             None => None,
             Some((listener, cluster)) => {
                 let port =
                     PeerPort { control: Arc::clone(&control), fills: Arc::clone(&fills), store: Arc::clone(&store) };
-                let (tls, open) = (config.tls.as_ref().map(|tls| Arc::clone(&tls.0)), metrics.peer_connections.clone());
-                let bounds = Bounds { drain: bounds.drain.min(PEER_DRAIN), ..bounds };
-                let server = Server::new(listener, tls, bounds, Arc::new(port), open)?;
+                let timeouts = Timeouts { drain: drain.min(PEER_DRAIN), ..config.port.timeouts };
+                let settings = PortSettings { timeouts, ..config.port.clone() };
+                let (tls, open) = (config.tls.clone(), metrics.peer_connections.clone());
+                let server = Listener::new(listener, tls, settings, Arc::new(port), open)?;
                 Some((server, cluster))
             }
         };
         let failed = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let tls = config.tls.map(|tls| tls.0);
-        let server = Server::new(listener, tls, bounds, pipeline, metrics.connections.clone()).map_err(failed)?;
+        let socket = listener::bind(config.listen, config.port.limits.backlog).map_err(failed)?;
+        let open = metrics.connections.clone();
+        let server = Listener::new(socket, config.tls, config.port, pipeline, open).map_err(failed)?;
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let prefetcher = puller.prefetcher();
@@ -234,7 +233,7 @@ impl Dataplane {
             metrics,
             reporter,
             stopping,
-            drain: config.drain_timeout,
+            drain,
             registry_url,
         })
     }
@@ -285,13 +284,14 @@ impl Dataplane {
 }
 
 /// Binds the port for other nodes, and joins them.
-async fn meet(
+fn meet(
     config: &PeerConfig,
+    backlog: u32,
     has_tls: bool,
     control: &Arc<Control>,
 ) -> Result<(TcpListener, Arc<Cluster>), StartError> {
     let failed = |source| StartError::PeerListen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let listener = listener::bind(config.listen, backlog).map_err(failed)?;
     let url = config.url(listener.local_addr().map_err(failed)?, has_tls);
     let peers = PeerClient::new(&config.ca_pem)?;
     Ok((listener, Cluster::new(Arc::clone(control), peers, url)))

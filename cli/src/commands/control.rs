@@ -9,19 +9,21 @@ use tracing::{error, info};
 use crate::{
     banner,
     failure::Failure,
-    listener,
+    listener::{self, MetricsPort},
     metrics::{self, Readiness},
-    output, process,
+    output,
+    process::{self, Signals},
     settings::{ControlFlags, ControlSettings},
 };
 
 /// Runs the server until a signal.
 pub fn run(flags: ControlFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
-    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+    process::run(&settings.process.clone(), |signals| serve(settings, signals))
 }
 
-async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(settings: ControlSettings, signals: Signals) -> Result<(), Failure> {
+    let stop = signals.stop.clone();
     let mut registry = metrics::registry();
     // The start may wait for the database.
     let Some(opened) = stop.run_until_cancelled(Control::open(settings.control, &mut registry)).await else {
@@ -31,8 +33,9 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
     if let Some(token) = &first.admin_token {
         output::print(&banner::admin_token(token, &first.admin_token_file))?;
     }
-    let control_listener = listener::bind("--control-listen", settings.control_listen).await?;
-    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+    let ports = settings.process.ports;
+    let control_listener = listener::bind("--control-listen", settings.control_listen, &ports)?;
+    let metrics_listener = MetricsPort::bind(settings.process.metrics_listen)?;
     let address = control_listener.local_addr().unwrap_or(settings.control_listen);
     let metrics_address = metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen);
 
@@ -40,11 +43,18 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
     let greeting = format!("Roadstead's control plane serves gRPC on {address}, metrics on {metrics_address}.");
     tokio::spawn(banner::once_ready(Arc::clone(&readiness), greeting));
 
-    let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);
-    let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
-    let control_port =
-        tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), stop.clone()));
+    let metrics_port = MetricsPort::start(metrics_listener, pages).map_err(Failure::failed)?;
+    if let Some(tls) = settings.control_tls.clone() {
+        tokio::spawn(tls.follow(signals.reload.clone()));
+    }
+    let control_port = tokio::spawn(listener::serve_control(
+        control_listener,
+        settings.control_tls,
+        control.router(),
+        ports,
+        stop.clone(),
+    ));
     control.run(stop.clone()).await;
     let result = if stop.is_cancelled() {
         Ok(())
@@ -54,8 +64,7 @@ async fn serve(settings: ControlSettings, stop: CancellationToken) -> Result<(),
         Err(Failure::failed("the control plane's background work ended; the log says why"))
     };
     let _ = control_port.await;
-    metrics_stop.cancel();
-    let _ = metrics_port.await;
+    metrics_port.stop().await;
     info!("stopped");
     result
 }

@@ -10,9 +10,9 @@ use tracing::info;
 use crate::{
     banner::{self, Listening},
     failure::Failure,
-    listener,
+    listener::{self, MetricsPort},
     metrics::{self, Readiness},
-    process,
+    process::{self, Signals},
     settings::{DataplaneFlags, DataplaneSettings},
 };
 
@@ -26,10 +26,14 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// Runs the server until a signal.
 pub fn run(flags: DataplaneFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
-    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+    process::run(&settings.process.clone(), |signals| serve(settings, signals))
 }
 
-async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(settings: DataplaneSettings, signals: Signals) -> Result<(), Failure> {
+    let stop = signals.stop.clone();
+    if let Some(tls) = settings.dataplane.tls.clone() {
+        tokio::spawn(tls.follow(signals.reload.clone()));
+    }
     // Connects with the first call, and reconnects when needed: a node can start without its control plane.
     let replicas = ControlReplicas::new(settings.control_at.channels(|endpoint| {
         endpoint
@@ -42,7 +46,7 @@ async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(
     let node = Dataplane::bind(settings.dataplane.clone(), replicas, settings.node_token, &mut registry)
         .await
         .map_err(|error| cannot_start(settings.dataplane.listen, &error))?;
-    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+    let metrics_listener = MetricsPort::bind(settings.process.metrics_listen)?;
 
     let listening = Listening {
         registry: node.local_addr(),
@@ -53,12 +57,10 @@ async fn serve(settings: DataplaneSettings, stop: CancellationToken) -> Result<(
     let readiness = readiness(&node, &stop);
     tokio::spawn(banner::once_ready(Arc::clone(&readiness), listening.short()));
 
-    let metrics_stop = CancellationToken::new();
     let pages = metrics::router(Arc::new(registry), readiness);
-    let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
+    let metrics_port = MetricsPort::start(metrics_listener, pages).map_err(Failure::failed)?;
     node.serve(stop).await;
-    metrics_stop.cancel();
-    let _ = metrics_port.await;
+    metrics_port.stop().await;
     info!("stopped");
     Ok(())
 }

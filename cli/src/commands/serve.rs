@@ -12,19 +12,21 @@ use crate::{
     banner::{self, Listening},
     embedded,
     failure::Failure,
-    listener,
+    listener::{self, MetricsPort},
     metrics::{self, Readiness},
-    output, process,
+    output,
+    process::{self, Signals},
     settings::{ServeFlags, ServeSettings},
 };
 
 /// Runs the server until a signal.
 pub fn run(flags: ServeFlags) -> Result<(), Failure> {
     let settings = flags.check()?;
-    process::run(&settings.process.clone(), |stop| serve(settings, stop))
+    process::run(&settings.process.clone(), |signals| serve(settings, signals))
 }
 
-async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(settings: ServeSettings, signals: Signals) -> Result<(), Failure> {
+    let stop = signals.stop.clone();
     let mut registry = metrics::registry();
     // The start may wait for the database.
     let Some(opened) = stop.run_until_cancelled(Control::open(settings.control, &mut registry)).await else {
@@ -36,13 +38,16 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     }
     // The node drains while the control plane still runs, and the metrics port stops last.
     let control_stop = CancellationToken::new();
-    let metrics_stop = CancellationToken::new();
+    for tls in settings.control_tls.iter().chain(&settings.dataplane.tls) {
+        tokio::spawn(tls.clone().follow(signals.reload.clone()));
+    }
     let channel = embedded::channel(control.router(), control_stop.clone());
     let node = Dataplane::bind(settings.dataplane.clone(), channel, control.embedded_node_token(), &mut registry)
         .await
         .map_err(|error| cannot_start(settings.dataplane.listen, &error))?;
-    let control_listener = listener::bind("--control-listen", settings.control_listen).await?;
-    let metrics_listener = listener::bind("--metrics-listen", settings.process.metrics_listen).await?;
+    let ports = settings.process.ports;
+    let control_listener = listener::bind("--control-listen", settings.control_listen, &ports)?;
+    let metrics_listener = MetricsPort::bind(settings.process.metrics_listen)?;
 
     let listening = Listening {
         registry: node.local_addr(),
@@ -54,10 +59,15 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     let greeting = if first.is_first { listening.first() } else { listening.short() };
     tokio::spawn(banner::once_ready(Arc::clone(&readiness), greeting));
 
-    let control_port =
-        tokio::spawn(listener::serve(control_listener, settings.control_tls, control.router(), control_stop.clone()));
+    let control_port = tokio::spawn(listener::serve_control(
+        control_listener,
+        settings.control_tls,
+        control.router(),
+        ports,
+        control_stop.clone(),
+    ));
     let pages = metrics::router(Arc::new(registry), readiness);
-    let metrics_port = tokio::spawn(listener::serve(metrics_listener, None, pages, metrics_stop.clone()));
+    let metrics_port = MetricsPort::start(metrics_listener, pages).map_err(Failure::failed)?;
     let mut background = tokio::spawn(control.run(control_stop.clone()));
 
     let mut node = std::pin::pin!(node.serve(stop.clone()));
@@ -75,8 +85,7 @@ async fn serve(settings: ServeSettings, stop: CancellationToken) -> Result<(), F
     if result.is_ok() {
         let _ = background.await;
     }
-    metrics_stop.cancel();
-    let _ = metrics_port.await;
+    metrics_port.stop().await;
     info!("stopped");
     result
 }

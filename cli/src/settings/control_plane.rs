@@ -4,7 +4,6 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +12,10 @@ use roadstead_control::{
     ControlConfig,
     rules::cache::watermark::{Level, Watermarks},
 };
-use rustls::ServerConfig;
+use roadstead_dataplane::listener::{ServerTls, TlsFiles};
 use secrecy::SecretString;
 
 use super::{
-    control_tls,
     refuse::{LONGEST, bad, within},
     secret_key::SecretKeyFlags,
 };
@@ -121,10 +119,17 @@ struct WatermarkFlags {
 
 impl ControlPlaneFlags {
     /// Returns the control port's TLS settings; `None` is plain HTTP.
-    pub(super) fn tls(&self) -> Result<Option<Arc<ServerConfig>>, Failure> {
+    pub(super) fn tls(&self) -> Result<Option<ServerTls>, Failure> {
         match (&self.tls.control_tls_cert, &self.tls.control_tls_key, &self.tls.control_client_ca) {
             (None, None, None) => Ok(None),
-            (Some(cert), Some(key), client_ca) => control_tls::load(cert, key, client_ca.as_deref()).map(Some),
+            (Some(cert), Some(key), client_ca) => {
+                let files = TlsFiles {
+                    cert: ("--control-tls-cert", cert.clone()),
+                    key: ("--control-tls-key", key.clone()),
+                    client_ca: client_ca.clone().map(|ca| ("--control-client-ca", ca)),
+                };
+                ServerTls::load(files).map(Some).map_err(Failure::usage)
+            }
             (Some(cert), None, _) => Err(bad("--control-tls-cert", cert.display(), "needs --control-tls-key too")),
             (None, Some(key), _) => Err(bad("--control-tls-key", key.display(), "needs --control-tls-cert too")),
             (None, None, Some(ca)) => {

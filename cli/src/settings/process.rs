@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use roadstead_dataplane::listener::PortSettings;
 use tracing_subscriber::EnvFilter;
 
-use super::refuse::bad;
+use super::{ports::PortFlags, refuse::bad};
 use crate::{failure::Failure, value_parsers::address};
 
 /// Flags of every server.
@@ -25,6 +26,8 @@ pub(super) struct ProcessFlags {
     /// Format of log lines
     #[arg(long, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value = "human", value_name = "FORMAT")]
     log_format: LogFormat,
+    #[command(flatten)]
+    ports: PortFlags,
 }
 
 /// Format of log lines.
@@ -43,6 +46,8 @@ pub struct ProcessSettings {
     pub metrics_listen: SocketAddr,
     /// Folder of all embedded data.
     pub data_dir: PathBuf,
+    /// Bounds of the ports on their clients.
+    pub ports: PortSettings,
     /// Directives for [`EnvFilter`].
     pub log: String,
     /// Format of log lines.
@@ -61,6 +66,7 @@ impl ProcessFlags {
         Ok(ProcessSettings {
             metrics_listen: self.metrics_listen,
             data_dir: self.data_dir,
+            ports: self.ports.check()?,
             log,
             log_format: self.log_format,
         })

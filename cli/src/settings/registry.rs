@@ -3,18 +3,23 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use ipnet::IpNet;
-use roadstead_dataplane::{DataplaneConfig, Mirrors, ServerTls, upstream::UpstreamTimeouts};
+use roadstead_dataplane::{
+    DataplaneConfig, Mirrors,
+    listener::{PortSettings, ServerTls, Timeouts, TlsFiles},
+    upstream::UpstreamTimeouts,
+};
 use roadstead_proto::GroupPath;
 
 use super::{
     peers::PeerFlags,
+    ports::at_least_one,
+    process::ProcessSettings,
     refuse::{LONGEST, at_least_a_second, bad, base_url, positive, within},
     storage::StorageFlags,
 };
 use crate::{
     failure::Failure,
-    value_parsers::{address, duration, mirror_host, network},
+    value_parsers::{address, duration, mirror_host},
 };
 
 /// Flags of the data plane.
@@ -34,17 +39,19 @@ pub(super) struct RegistryFlags {
     /// URL of the registry in the auth challenge [default: the request's own scheme and Host]
     #[arg(long, env = "ROADSTEAD_EXTERNAL_URL", value_name = "URL")]
     external_url: Option<String>,
-    /// Reverse proxy (address or CIDR network) whose X-Forwarded-For is trusted; may be repeated
-    #[arg(long, env = "ROADSTEAD_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    trusted_proxy: Vec<IpNet>,
     #[command(flatten)]
     mirrors: MirrorFlags,
-    /// Allow groups to serve pulls without sign-in [default: only while listening on loopback]
+    /// Allow groups to serve pulls without sign-in [default: only on a loopback address without --external-url and
+    /// --trusted-proxy]
     #[arg(long, env = "ROADSTEAD_ALLOW_ANONYMOUS_PULLS", value_name = "true|false")]
     allow_anonymous_pulls: Option<bool>,
     /// Name of this node at the control plane [default: the host name]
     #[arg(long, env = "ROADSTEAD_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+    /// Maximum requests that wait for an upstream, the control plane or the disk; more are refused. Half of them are for
+    /// signed-in callers, an eighth for pulls of cached content
+    #[arg(long, env = "ROADSTEAD_MAX_REQUESTS", default_value = "4000", value_name = "NUMBER")]
+    max_requests: usize,
     #[command(flatten)]
     timeouts: TimeoutFlags,
     #[command(flatten)]
@@ -99,34 +106,42 @@ impl RegistryFlags {
         Some(("--peer-listen", self.peers.peer_listen?))
     }
 
-    pub(super) fn check(self, data_dir: PathBuf) -> Result<DataplaneConfig, Failure> {
+    pub(super) fn check(self, process: &ProcessSettings) -> Result<DataplaneConfig, Failure> {
+        let data_dir = process.data_dir.clone();
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => None,
-            (Some(cert), Some(key)) => Some(ServerTls::load(&cert, &key).map_err(Failure::usage)?),
+            (Some(cert), Some(key)) => {
+                let files = TlsFiles { cert: ("--tls-cert", cert), key: ("--tls-key", key), client_ca: None };
+                Some(ServerTls::load(files).map_err(Failure::usage)?)
+            }
             (Some(cert), None) => return Err(bad("--tls-cert", cert.display(), "needs --tls-key too")),
             (None, Some(key)) => return Err(bad("--tls-key", key.display(), "needs --tls-cert too")),
         };
         let external_url = self.external_url.as_deref().map(|url| base_url("--external-url", url)).transpose()?;
+        // Behind a proxy or a name of its own, clients come from anywhere, whatever the address is.
+        let is_alone =
+            self.listen.ip().is_loopback() && external_url.is_none() && process.ports.trusted_proxies.is_empty();
         let timeouts = self.timeouts;
+        let drain = within("--drain-timeout", timeouts.drain_timeout, Duration::ZERO, LONGEST)?;
+        let port = PortSettings { timeouts: Timeouts { drain, ..process.ports.timeouts }, ..process.ports.clone() };
         Ok(DataplaneConfig {
             listen: self.listen,
             peers: self.peers.check()?,
             tls,
             external_url,
-            trusted_proxies: self.trusted_proxy,
+            port,
             mirrors: Mirrors::new(self.mirrors.mirror_group, self.mirrors.mirror_host),
             storage: self.storage.url(&data_dir)?,
             node_cache_bytes: self.storage.node_cache,
             redirect_blobs: self.storage.redirect_blobs,
             scrub_rate: self.storage.scrub_rate,
-            allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or_else(|| self.listen.ip().is_loopback()),
-            drain_timeout: within("--drain-timeout", timeouts.drain_timeout, Duration::ZERO, LONGEST)?,
+            allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or(is_alone),
+            max_requests: at_least_one("--max-requests", self.max_requests)?,
             max_control_outage: at_least_a_second("--max-control-outage", timeouts.max_control_outage)?,
             revalidate_timeout: positive("--revalidate-timeout", timeouts.revalidate_timeout)?,
             upstream: timeouts.upstream()?,
             data_dir,
             node_name: node_name(self.node_name)?,
-            ..DataplaneConfig::default()
         })
     }
 }

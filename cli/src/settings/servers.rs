@@ -1,11 +1,10 @@
 //! The flags of `serve`, `control` and `dataplane`, and the settings that they come to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use clap::Args;
 use roadstead_control::ControlConfig;
-use roadstead_dataplane::DataplaneConfig;
-use rustls::ServerConfig;
+use roadstead_dataplane::{DataplaneConfig, listener::ServerTls};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -71,7 +70,7 @@ pub struct ServeSettings {
     pub process: ProcessSettings,
     pub control_listen: SocketAddr,
     /// The control port's certificate; `None` is plain HTTP.
-    pub control_tls: Option<Arc<ServerConfig>>,
+    pub control_tls: Option<ServerTls>,
     pub control: ControlConfig,
     pub dataplane: DataplaneConfig,
 }
@@ -82,7 +81,7 @@ pub struct ControlSettings {
     pub process: ProcessSettings,
     pub control_listen: SocketAddr,
     /// The control port's certificate; `None` is plain HTTP.
-    pub control_tls: Option<Arc<ServerConfig>>,
+    pub control_tls: Option<ServerTls>,
     pub control: ControlConfig,
 }
 
@@ -106,9 +105,10 @@ impl ServeFlags {
         ];
         apart(listeners.into_iter().chain(self.registry.peer_listener()))?;
         let control_tls = self.control_plane.tls()?;
-        let dataplane = self.registry.check(self.process.data_dir.clone())?;
-        let control = self.control_plane.check(&self.process.data_dir)?;
-        Ok(ServeSettings { process: self.process.check()?, control_listen, control_tls, control, dataplane })
+        let process = self.process.check()?;
+        let dataplane = self.registry.check(&process)?;
+        let control = self.control_plane.check(&process.data_dir)?;
+        Ok(ServeSettings { process, control_listen, control_tls, control, dataplane })
     }
 }
 
@@ -135,8 +135,9 @@ impl DataplaneFlags {
             ));
         }
         let node_token = SecretString::from(token);
-        let dataplane = self.registry.check(self.process.data_dir.clone())?;
-        Ok(DataplaneSettings { process: self.process.check()?, dataplane, control_at: self.control, node_token })
+        let process = self.process.check()?;
+        let dataplane = self.registry.check(&process)?;
+        Ok(DataplaneSettings { process, dataplane, control_at: self.control, node_token })
     }
 }
 

@@ -42,6 +42,15 @@ pub enum Granted {
 }
 
 impl Permitted {
+    /// What links, tags and counts of the image are kept under.
+    pub fn repository_ref(&self) -> RepositoryRef {
+        RepositoryRef {
+            group: self.group.id.clone(),
+            upstream: self.upstream.host.clone(),
+            repository: self.repository.clone(),
+        }
+    }
+
     /// Permits what a job of the control plane fetches: it has checked who may ask for that. The group's rules count as
     /// for every pull.
     pub fn for_job(policy: &PolicySnapshot, at: &RepositoryRef, reference: Reference) -> Result<Self, AccessError> {

@@ -1,6 +1,6 @@
 //! What happens to a request on the registry port, from its head to its answer, on one page.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, request::Parts};
@@ -10,10 +10,8 @@ use tracing::Instrument;
 use url::Url;
 
 use super::{
-    client_address::client_address,
-    limit::Places,
+    limit::{Origin, Places, Work},
     registry_url,
-    server::{Connection, Handler},
     trace::Observed,
 };
 use crate::{
@@ -23,6 +21,7 @@ use crate::{
         authorize::{Authorizer, Granted},
     },
     control::ControlClient,
+    listener::{BodyError, Connection, Handler, client_address},
     metrics::Metrics,
     mirror::Mirrors,
     pull::Puller,
@@ -55,13 +54,13 @@ pub struct Pipeline {
 pub struct Front {
     /// What challenges name; the request's own address if not set.
     pub external_url: Option<Url>,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Proxies that are believed what they say of their clients.
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 impl<B> Handler<B> for Pipeline
 where
-    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     type Body = crate::respond::Body;
 
@@ -79,43 +78,50 @@ impl Pipeline {
     /// The steps in their order. The first that refuses decides the answer.
     async fn steps<B>(&self, request: Request<B>, route: Result<Route, RouteError>) -> Result<Answer, OciError>
     where
-        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin,
+        B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin,
     {
         // A malformed request is refused before anything else happens.
         let route = route?;
+        let client = self.client(&request);
         // The token service is for callers who are not signed in yet. A form takes a place only once all of it is here.
         if route == Route::SignIn {
-            let client = self.client(&request);
             let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
+            let arriving = self.places.receive_form(client)?;
             let form = Form::receive(request).await?;
-            let _place = self.places.enter()?;
+            drop(arriving);
+            let _place = self.places.enter(Origin::Anybody(client), Work::Cold)?;
             return Box::pin(self.sign_in.answer(form, client, mirror.as_ref())).await;
         }
         let read = if *request.method() == Method::HEAD { Read::Head } else { Read::Get };
         // A pull has no body; the connection bounds what is sent all the same.
         let (head, _body) = request.into_parts();
-        let granted = self.grant(Routed { route, read, head }).await?;
+        let (granted, from) = self.grant(Routed { route, read, head }, client).await?;
         // Most of what a node is asked for is stored and open: that needs no place, for it waits for nothing.
         let granted = match self.puller.answer_at_once(granted) {
             Ok(answer) => return Ok(answer),
             Err(granted) => granted,
         };
         // The flow behind it waits for the disk, the control plane or an upstream.
-        let _place = self.places.enter()?;
+        let work = if self.puller.is_warm(&granted) { Work::Warm } else { Work::Cold };
+        let _place = self.places.enter(from, work)?;
         let span = granted.span();
         Box::pin(Arc::clone(&self.puller).answer(granted)).instrument(span).await
     }
 
     /// Decides whether a caller may have what it asks for. Only this yields what a flow accepts.
-    async fn grant(&self, request: Routed) -> Result<Granted, OciError> {
+    async fn grant(&self, request: Routed, client: Option<IpAddr>) -> Result<(Granted, Origin), OciError> {
         // A node that lost its connection to the control plane catches up before it judges anybody by what it knows.
-        self.control.settle().await?;
+        if self.control.is_in_doubt() {
+            let _place = self.places.enter(Origin::Anybody(client), Work::Cold)?;
+            self.control.settle().await?;
+        }
         let refused = |error| self.refused(error, &request.head, &request.route);
         // Whose token is it? Callers without a token sign in first, even those who may be anonymous.
         let caller = self.authenticator().authenticate(&request.head.headers).map_err(refused)?;
         // May they have it?
         let grant = self.authorizer.authorize(&caller, &request.route).map_err(refused)?;
-        Ok(grant.of(request))
+        let from = if caller.is_anonymous() { Origin::Anybody(client) } else { Origin::SignedIn };
+        Ok((grant.of(request), from))
     }
 
     fn authenticator(&self) -> &Authenticator {
@@ -141,7 +147,7 @@ impl Pipeline {
         HeaderValue::try_from(text).ok()
     }
 
-    fn client<B>(&self, request: &Request<B>) -> Option<std::net::IpAddr> {
+    fn client<B>(&self, request: &Request<B>) -> Option<IpAddr> {
         let peer = request.extensions().get::<Connection>()?.peer.ip();
         Some(client_address(peer, request.headers(), &self.front.trusted_proxies))
     }

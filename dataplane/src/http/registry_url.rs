@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use http::{header, request::Parts, uri::Authority};
 use url::Url;
 
-use crate::http::server::Connection;
+use crate::listener::Connection;
 
 /// What challenges of a request name: `external`, or else the address that the request itself was sent to. Without `/` at
 /// the end; `None` if the request names no host.

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use roadstead_proto::Digest;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -12,7 +11,7 @@ use super::ticket::{self, Asker};
 use crate::{
     control::{ContentKind, ControlClient, Link},
     fill::{Fills, peer_client::PROVEN},
-    http::server::Handler,
+    listener::{Handler, RequestBody},
     metrics::Metrics,
     respond::{Answer, Body, CacheStatus, Conditions, Content, Freshness},
     storage::BlobStore,
@@ -37,7 +36,7 @@ pub struct PeerPort {
 impl Handler for PeerPort {
     type Body = Body;
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<RequestBody>) -> Answer {
         self.follow(&request).await
     }
 }

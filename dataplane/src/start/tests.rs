@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     control::fake::{Fake, FakeWatch, changes, group, snapshot},
-    http::server::Handler as _,
+    listener::Handler as _,
 };
 
 const ACCESS_TO: &str = "acme/dependency_proxy/containers/app";

@@ -23,6 +23,7 @@ mod crate_directions;
 mod deploy;
 mod fake_hub;
 mod fixtures;
+mod floods;
 mod freshness;
 mod healing;
 mod hedge;

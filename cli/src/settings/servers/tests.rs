@@ -106,6 +106,7 @@ fn what_clap_refuses_names_flag_and_value_too() {
         ("serve --mirror-host ho/st=acme", "--mirror-host", "ho/st=acme"),
         ("serve --mirror-host host=-acme", "--mirror-host", "host=-acme"),
         ("serve --trusted-proxy proxy.example", "--trusted-proxy", "proxy.example"),
+        ("serve --listen-backlog many", "--listen-backlog", "many"),
         ("serve --trusted-proxy 10.0.0.0/33", "--trusted-proxy", "10.0.0.0/33"),
         ("dataplane --node-token x --control 127.0.0.1:7071", "--control", "127.0.0.1:7071"),
         ("dataplane", "--node-token", ""),
@@ -127,13 +128,13 @@ fn the_defaults_are_the_contract_s() {
     assert_eq!(settings.control.registry_token_lifetime, Duration::from_secs(15 * 60));
     assert_eq!(settings.control.gc_grace, Duration::from_secs(3600));
     assert_eq!(settings.control.audit_retention, Duration::from_secs(400 * 86_400));
-    assert_eq!(settings.dataplane.drain_timeout, Duration::from_secs(30));
+    assert_eq!(settings.dataplane.port.timeouts.drain, Duration::from_secs(30));
     let blobs = std::env::current_dir().unwrap().join("roadstead-data/blobs");
     assert_eq!(settings.dataplane.storage, StorageUrl::Local(blobs));
 }
 
 #[test]
-fn anonymous_pulls_default_to_loopback_only() {
+fn anonymous_pulls_default_to_loopback_without_anything_in_front() {
     for (line, allowed) in [
         ("serve", true),
         ("serve --listen [::1]:7070", true),
@@ -141,6 +142,9 @@ fn anonymous_pulls_default_to_loopback_only() {
         ("serve --listen 192.0.2.1:7070", false),
         ("serve --listen 0.0.0.0:7070 --allow-anonymous-pulls true", true),
         ("serve --allow-anonymous-pulls false", false),
+        ("serve --external-url https://images.example", false),
+        ("serve --trusted-proxy 127.0.0.1", false),
+        ("serve --external-url https://images.example --allow-anonymous-pulls true", true),
     ] {
         assert_eq!(serve(line).dataplane.allow_anonymous_pulls, allowed, "{line}");
     }
@@ -149,9 +153,13 @@ fn anonymous_pulls_default_to_loopback_only() {
 #[test]
 fn trusted_proxies_are_addresses_and_networks() {
     let line = "serve --trusted-proxy 10.0.0.0/8,192.0.2.1 --trusted-proxy 2001:db8::/32";
-    let networks: Vec<_> = serve(line).dataplane.trusted_proxies.iter().map(ToString::to_string).collect();
-    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
-    assert!(serve("serve").dataplane.trusted_proxies.is_empty());
+    let settings = serve(line);
+    // On every port.
+    for ports in [&settings.dataplane.port, &settings.process.ports] {
+        let networks: Vec<_> = ports.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    }
+    assert!(serve("serve").process.ports.trusted_proxies.is_empty());
 }
 
 #[test]

@@ -30,8 +30,12 @@ const LEAST_BYTES: u64 = 4096;
 const LOOKS: u32 = 8;
 
 /// What happens on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
+    /// When the connection began.
+    began: Instant,
+    /// Requests without the end of their answer.
+    open: AtomicUsize,
     /// Answers for which we have nothing to send yet.
     ours: AtomicUsize,
     /// Requests begun, frames handed out, answers ended.
@@ -40,7 +44,33 @@ pub struct Activity {
     written: AtomicU64,
 }
 
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            open: AtomicUsize::new(0),
+            ours: AtomicUsize::new(0),
+            steps: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Activity {
+    /// How long the connection has waited for its client, roughly: whether it has ever asked, and when it began.
+    /// `None` while a request is under way.
+    pub fn waiting(&self) -> Option<(bool, Instant)> {
+        (self.open.load(Relaxed) == 0).then(|| (self.steps.load(Relaxed) > 0, self.began))
+    }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> Turn {
+        self.open.fetch_add(1, Relaxed);
+        let turn = Turn { activity: Arc::clone(self), ours: false };
+        turn.step();
+        turn
+    }
+
     /// The answer, watched from here on to its end.
     pub fn watch<B, F>(
         self: &Arc<Self>,
@@ -49,8 +79,7 @@ impl Activity {
     where
         F: Future<Output = Response<B>>,
     {
-        let mut turn = Turn { activity: Arc::clone(self), ours: false };
-        turn.step();
+        let mut turn = self.begin();
         turn.set(true);
         async move {
             let answer = answer.await;
@@ -59,12 +88,18 @@ impl Activity {
         }
     }
 
-    /// Returns once it has been the client's turn for `limit`, and nothing came of it.
-    pub async fn stands_still(&self, limit: Duration) {
-        let (mut since, mut steps, mut written) = (Instant::now(), 0, 0);
+    /// Returns once no first request has come within `first`, or it has been the client's turn for `limit` and nothing
+    /// came of it.
+    pub async fn stands_still(&self, first: Duration, limit: Duration) {
+        let begun = Instant::now();
+        let (mut since, mut steps, mut written) = (begun, 0, 0);
         loop {
-            sleep(limit / LOOKS).await;
+            let look = limit / LOOKS;
+            sleep(if steps == 0 { look.min(first.saturating_sub(begun.elapsed())) } else { look }).await;
             let (steps_now, written_now) = (self.steps.load(Relaxed), self.written.load(Relaxed));
+            if steps_now == 0 && begun.elapsed() >= first {
+                return;
+            }
             let moved = steps_now != steps || written_now - written >= LEAST_BYTES;
             if moved || self.ours.load(Relaxed) > 0 {
                 (since, steps, written) = (Instant::now(), steps_now, written_now);
@@ -76,7 +111,7 @@ impl Activity {
 }
 
 /// Whose turn it is with one answer. Dropped with it.
-struct Turn {
+pub struct Turn {
     activity: Arc<Activity>,
     ours: bool,
 }
@@ -100,6 +135,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.set(false);
         self.step();
+        self.activity.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -190,6 +226,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Counted<I> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use bytes::Bytes;
     use http_body_util::{BodyExt, StreamBody};
     use tokio::time::timeout;
@@ -206,12 +244,12 @@ mod tests {
         let mut body = answer.unwrap().into_body();
         body.frame().await.unwrap().unwrap();
         // The frame is the client's to take.
-        assert!(timeout(limit * 2, activity.stands_still(limit)).await.is_ok());
+        assert!(timeout(limit * 2, activity.stands_still(limit, limit)).await.is_ok());
         // It is taken, and there is no other yet.
         assert!(timeout(limit, body.frame()).await.is_err());
-        assert!(timeout(limit * 10, activity.stands_still(limit)).await.is_err());
+        assert!(timeout(limit * 10, activity.stands_still(limit, limit)).await.is_err());
         // The client gives up.
         drop(body);
-        assert!(timeout(limit * 2, activity.stands_still(limit)).await.is_ok());
+        assert!(timeout(limit * 2, activity.stands_still(limit, limit)).await.is_ok());
     }
 }

@@ -1,0 +1,212 @@
+//! The connections of one port: a bound on all of them, and on those of one client.
+//!
+//! Where a bound is reached, the oldest of the connections that wait for their client gives way to the new one: first
+//! those that never asked for anything. A connection with an answer under way never gives way.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Limits, activity::Activity};
+
+/// How many waiting connections are compared before one is chosen.
+const COMPARED: usize = 64;
+/// Bits of an IPv6 address that name a client: what a provider gives one customer at least.
+const CLIENT_BITS_V6: u32 = 64;
+
+/// See the module.
+pub(super) struct Connections {
+    limits: Limits,
+    trusted: Arc<[IpNet]>,
+    open: Mutex<Open>,
+    freed: Notify,
+    gauge: Gauge,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    by_id: HashMap<u64, Known>,
+    by_client: HashMap<IpAddr, Vec<u64>>,
+}
+
+struct Known {
+    client: IpAddr,
+    activity: Arc<Activity>,
+    close: CancellationToken,
+}
+
+/// A connection's place; given back when dropped.
+pub(super) struct Entry {
+    id: u64,
+    connections: Arc<Connections>,
+    /// What happens on the connection.
+    pub activity: Arc<Activity>,
+    /// Cancelled when it has to give way.
+    pub close: CancellationToken,
+}
+
+/// Whether a new connection may be.
+enum Room {
+    Here,
+    /// The client has as many as it may, and all of them are busy.
+    ClientIsFull,
+    /// All places are taken, and all of them are busy.
+    Full,
+}
+
+impl Connections {
+    pub(super) fn new(limits: Limits, trusted: Arc<[IpNet]>, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { limits, trusted, open: Mutex::default(), freed: Notify::new(), gauge })
+    }
+
+    /// Waits until there is room for a connection from `peer`; `None` if its client has too many.
+    pub(super) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Entry> {
+        loop {
+            let freed = self.freed.notified();
+            match self.try_admit(peer) {
+                Ok(entry) => return Some(entry),
+                Err(Room::Full) => freed.await,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The same without waiting.
+    pub(super) fn admit_now(self: &Arc<Self>, peer: IpAddr) -> Option<Entry> {
+        self.try_admit(peer).ok()
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Result<Entry, Room> {
+        let client = client_of(peer);
+        let is_trusted = self.trusted.iter().any(|net| net.contains(&peer.to_canonical()));
+        let mut open = self.open();
+        let room = open.make_room(client, if is_trusted { usize::MAX } else { self.limits.per_client }, &self.limits);
+        if !matches!(room, Room::Here) {
+            return Err(room);
+        }
+        let id = open.next;
+        open.next += 1;
+        let (activity, close) = (Arc::<Activity>::default(), CancellationToken::new());
+        open.by_client.entry(client).or_default().push(id);
+        open.by_id.insert(id, Known { client, activity: Arc::clone(&activity), close: close.clone() });
+        drop(open);
+        self.gauge.inc();
+        Ok(Entry { id, connections: Arc::clone(self), activity, close })
+    }
+}
+
+impl Open {
+    fn make_room(&mut self, client: IpAddr, per_client: usize, limits: &Limits) -> Room {
+        let of_client = self.by_client.get(&client).map_or(&[][..], Vec::as_slice);
+        if of_client.len() >= per_client {
+            let Some(id) = self.oldest_waiting(of_client.iter().copied()) else { return Room::ClientIsFull };
+            self.close(id);
+        }
+        if self.by_id.len() >= limits.connections {
+            let Some(id) = self.oldest_waiting(self.by_id.keys().copied()) else { return Room::Full };
+            self.close(id);
+        }
+        Room::Here
+    }
+
+    fn oldest_waiting(&self, ids: impl Iterator<Item = u64>) -> Option<u64> {
+        ids.filter_map(|id| Some((self.by_id.get(&id)?.activity.waiting()?, id))).take(COMPARED).min().map(|(_, id)| id)
+    }
+
+    fn close(&mut self, id: u64) {
+        if let Some(known) = self.remove(id) {
+            known.close.cancel();
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Known> {
+        let known = self.by_id.remove(&id)?;
+        if let Some(ids) = self.by_client.get_mut(&known.client) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_client.remove(&known.client);
+            }
+        }
+        Some(known)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.connections.open().remove(self.id);
+        self.connections.gauge.dec();
+        self.connections.freed.notify_one();
+    }
+}
+
+/// What counts as one client.
+pub(crate) fn client_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - CLIENT_BITS_V6);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(connections: usize, per_client: usize, trusted: &[&str]) -> Arc<Connections> {
+        let limits = Limits { connections, per_client, ..Limits::default() };
+        Connections::new(limits, trusted.iter().map(|net| net.parse().unwrap()).collect(), Gauge::default())
+    }
+
+    fn admit(connections: &Arc<Connections>, peer: &str) -> Option<Entry> {
+        connections.admit_now(peer.parse().unwrap())
+    }
+
+    #[test]
+    fn a_client_with_busy_connections_only_gets_no_more_and_others_do() {
+        let all = connections(10, 2, &["192.0.2.9/32"]);
+        let held: Vec<Entry> = ["192.0.2.1", "::ffff:192.0.2.1"].map(|peer| admit(&all, peer).unwrap()).into();
+        let busy: Vec<_> = held.iter().map(|entry| entry.activity.begin()).collect();
+        assert!(admit(&all, "192.0.2.1").is_none());
+        assert!(admit(&all, "192.0.2.2").is_some());
+        let proxied: Vec<_> = (0..5).map(|_| admit(&all, "192.0.2.9").unwrap()).collect();
+        assert_eq!(proxied.len(), 5, "a trusted proxy brings many clients");
+        drop((busy, held));
+        assert!(admit(&all, "192.0.2.1").is_some());
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_client() {
+        let all = connections(10, 1, &[]);
+        let held = admit(&all, "2001:db8:0:1::1").unwrap();
+        let _busy = held.activity.begin();
+        assert!(admit(&all, "2001:db8:0:1:ffff::2").is_none());
+        assert!(admit(&all, "2001:db8:0:2::1").is_some());
+    }
+
+    #[test]
+    fn what_has_never_asked_gives_way_first() {
+        let all = connections(3, 3, &[]);
+        let [asked, silent, busy] = [1, 2, 3].map(|_| admit(&all, "192.0.2.1").unwrap());
+        drop(asked.activity.begin());
+        let _turn = busy.activity.begin();
+        let new = admit(&all, "192.0.2.1").unwrap();
+        assert_eq!([&asked, &silent, &busy].map(|entry| entry.close.is_cancelled()), [false, true, false]);
+        drop(silent);
+        let _turns = [new.activity.begin(), asked.activity.begin()];
+        assert!(admit(&all, "192.0.2.2").is_none(), "all are busy");
+    }
+}
