@@ -1,6 +1,12 @@
 //! The process of a server: its data folder, file descriptors, runtime, telemetry, and the signals that stop it.
 
-use std::{io, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use rustix::{
     fs::Mode,
@@ -17,6 +23,9 @@ use crate::{failure::Failure, settings::ProcessSettings, telemetry::Telemetry};
 
 /// Longest time that tasks which ignore the stop delay the end of the process.
 const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Files of the data folder that hold secrets.
+const SECRET_FILES: [&str; 5] = ["control.db", "control.db-wal", "control.db-shm", "secret.key", "admin-token"];
 
 /// What signals ask for.
 #[derive(Debug)]
@@ -41,6 +50,7 @@ where
         let _within = runtime.enter();
         Telemetry::start(settings)?
     };
+    close_to_others(&settings.data_dir);
     raise_open_files();
     let result = runtime.block_on(async { server(listen_to_signals().map_err(cannot_start)?).await });
     telemetry.shutdown();
@@ -57,7 +67,24 @@ fn create_data_dir(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format_args!("--data-dir {}: {error}", path.display())))
 }
 
-/// Raises the limit of open files as far as the system allows: every download uses two sockets and a file.
+/// Takes from other users what they may do to the secrets in the folder: an earlier version, or whoever copied them there,
+/// may have left them readable. What cannot be changed is logged.
+fn close_to_others(data_dir: &Path) {
+    let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode());
+    if mode(data_dir).is_ok_and(|mode| mode & 0o002 != 0) {
+        warn!(path = %data_dir.display(), "other users may write to the data folder; `chmod 700` it");
+    }
+    for path in SECRET_FILES.map(|name| data_dir.join(name)) {
+        if mode(&path).is_ok_and(|mode| mode & 0o077 != 0) {
+            match std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+                Ok(()) => warn!(path = %path.display(), "other users could read this file; it is closed to them now"),
+                Err(error) => warn!(path = %path.display(), %error, "other users can read this file; `chmod 600` it"),
+            }
+        }
+    }
+}
+
+/// Every download holds two sockets and a file: as many as the system lets us have.
 fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

@@ -8,9 +8,9 @@
 //!   their time ([`Timeouts`]). A connection that waits for this server is never cut.
 
 mod activity;
-mod client_address;
 mod connection;
 mod connections;
+mod forwarded;
 mod request_body;
 mod tls;
 
@@ -33,8 +33,8 @@ use tracing::{debug, info, warn};
 
 pub(crate) use self::connections::client_of;
 pub use self::{
-    client_address::client_address,
     connection::serve_stream,
+    forwarded::{Forwarded, client_address, forwarded},
     request_body::{BodyError, RequestBody},
     tls::{InvalidTls, ServerTls, TlsFiles},
 };

@@ -31,6 +31,11 @@ impl Mirrors {
             Some(authority) => authority.as_str(),
             None => headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
         };
+        self.group_of_host(host)
+    }
+
+    /// The same where a proxy tells the host name that the client asked.
+    pub fn group_of_host(&self, host: &str) -> Option<&GroupPath> {
         let host = host.to_ascii_lowercase();
         let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
         self.by_host.get(&*host).or_else(|| self.by_host.get(without_port?.0)).or(self.group.as_ref())

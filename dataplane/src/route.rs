@@ -89,6 +89,9 @@ pub enum RouteError {
     /// We only serve pulls.
     #[error("this is a pull-through cache: {0} is not supported, push to the registry that the image comes from")]
     Unsupported(Method),
+    /// The same for a push that names an image.
+    #[error("this is a pull-through cache: {method} is not supported, push to the registry that the image comes from", method = .0.method)]
+    Push(Box<Push>),
     /// The path and query are longer than any of ours can be.
     #[error("the request target is longer than {MAX_TARGET_BYTES} bytes")]
     TooLong,
@@ -110,6 +113,17 @@ pub enum RouteError {
     /// A query parameter is not what it should be.
     #[error("query parameter {0} is invalid")]
     Query(&'static str),
+}
+
+/// A request that would change an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Its method.
+    pub method: Method,
+    /// The group that the image is in.
+    pub group: GroupPath,
+    /// The image as the client names it.
+    pub asked: Arc<str>,
 }
 
 impl From<InvalidReference> for RouteError {
@@ -136,17 +150,26 @@ impl Route {
         }
         let path = uri.path().strip_prefix("/v2/").ok_or(RouteError::UnknownPath)?;
         if !read {
-            return Err(RouteError::Unsupported(method.clone()));
+            let push = Self::parse_push(method, path, mirror);
+            return Err(
+                push.map_or_else(|| RouteError::Unsupported(method.clone()), |push| RouteError::Push(push.into()))
+            );
         }
         Self::parse_image(path, uri.query().unwrap_or_default(), mirror)
     }
 
+    fn parse_push(method: &Method, path: &str, mirror: Option<&GroupPath>) -> Option<Push> {
+        let (name, _) = ["/blobs/", "/manifests/"].iter().find_map(|word| path.rsplit_once(word))?;
+        let Named { asked, group, .. } = Named::parse(&decode_name(name).ok()?, mirror).ok()??;
+        Some(Push { method: method.clone(), group, asked })
+    }
+
     fn parse_image(path: &str, query: &str, mirror: Option<&GroupPath>) -> Result<Self, RouteError> {
-        let path = decode(path)?;
         let (rest, last) = path.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
         let (name, word) = rest.rsplit_once('/').ok_or(RouteError::UnknownPath)?;
+        let (name, last) = (decode_name(name)?, decode(last)?);
         let query = Query(query);
-        let resource = match (word, last) {
+        let resource = match (word, &*last) {
             ("manifests", reference) => Resource::Manifest(reference.parse()?),
             ("blobs", digest) => Resource::Blob(digest.parse().map_err(RouteError::Digest)?),
             ("tags", "list") => Resource::Tags(TagsPage { n: query.number("n")?, last: query.text("last")? }),
@@ -156,7 +179,7 @@ impl Route {
             },
             _ => return Err(RouteError::UnknownPath),
         };
-        let Named { name, asked, group, mut image } = Named::parse(name, mirror)?.ok_or(RouteError::UnknownPath)?;
+        let Named { name, asked, group, mut image } = Named::parse(&name, mirror)?.ok_or(RouteError::UnknownPath)?;
         if let Some(host) = query.text("ns")? {
             image = image.or_host(host.parse::<UpstreamHost>()?);
         }
@@ -195,23 +218,26 @@ fn docker_hub() -> Result<UpstreamHost, InvalidImageName> {
     UpstreamHost::DOCKER_HUB.parse()
 }
 
-/// Some clients write `sha256%3A…`. A separator that was encoded is none of ours, whatever it hides.
-fn decode(path: &str) -> Result<Cow<'_, str>, RouteError> {
-    if !path.contains('%') {
-        return Ok(Cow::Borrowed(path));
+/// Decodes one segment: some clients write `sha256%3A…`. An encoded separator is none of ours, whatever it hides.
+fn decode(segment: &str) -> Result<Cow<'_, str>, RouteError> {
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::UnknownPath)?;
+    if decoded.contains(['/', '\\', '%', '\0']) { Err(RouteError::UnknownPath) } else { Ok(decoded) }
+}
+
+/// Decodes a name. Some clients encode separators within the image (`registry.corp%3A5055%2Fteam%2Fapp`); what comes of that
+/// is parsed like any other name. The group's path has none that are encoded.
+fn decode_name(name: &str) -> Result<Cow<'_, str>, RouteError> {
+    if !name.contains('%') {
+        return Ok(Cow::Borrowed(name));
     }
-    let mut decoded = Vec::with_capacity(path.len());
-    for (index, segment) in path.split('/').enumerate() {
-        let segment = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::UnknownPath)?;
-        if segment.contains(['/', '\\', '%', '\0']) {
-            return Err(RouteError::UnknownPath);
-        }
-        if index > 0 {
-            decoded.push(b'/');
-        }
-        decoded.extend_from_slice(segment.as_bytes());
+    let infix = format!("/{PROXY_INFIX}/");
+    let (before, image) = name.split_once(&infix).map_or(("", name), |(group, image)| (group, image));
+    let image = percent_decode_str(image).decode_utf8().map_err(|_| RouteError::UnknownPath)?;
+    if image.contains(['\\', '%', '\0']) || image.contains(&*infix) {
+        return Err(RouteError::UnknownPath);
     }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| RouteError::UnknownPath)
+    let group = before.split('/').map(decode).collect::<Result<Vec<_>, _>>()?.join("/");
+    Ok(if group.is_empty() { image } else { format!("{group}{infix}{image}").into() })
 }
 
 struct Query<'a>(&'a str);
@@ -233,6 +259,12 @@ impl Query<'_> {
     }
 }
 
+/// The group and the image that a token's `GROUP/dependency_proxy/containers/IMAGE` means.
+pub fn named_image(name: &str) -> Option<(GroupPath, ImageName)> {
+    let named = Named::parse(name, None).ok()??;
+    Some((named.group, named.image))
+}
+
 /// A scope as the token service takes it: `repository:NAME:pull`, NAME holding a group's path, or meaning that of the
 /// mirror. Other resource types and names that are none of ours yield nothing.
 pub fn group_of_scope(scope: &str, mirror: Option<&GroupPath>) -> Option<(Arc<str>, GroupPath)> {
@@ -243,136 +275,4 @@ pub fn group_of_scope(scope: &str, mirror: Option<&GroupPath>) -> Option<(Arc<st
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    fn get(target: &str) -> Result<Route, RouteError> {
-        Route::parse(&Method::GET, &target.parse().expect("a target that http takes"), None)
-    }
-
-    fn image(target: &str) -> ImageRoute {
-        match get(target) {
-            Ok(Route::Image(image)) => image,
-            other => panic!("{target}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn every_route_of_the_contract_is_known() {
-        assert_eq!(get("/v2/"), Ok(Route::Ping));
-        assert_eq!(get("/jwt/auth?service=dependency_proxy"), Ok(Route::SignIn));
-        let prefix = "/v2/Acme/backend/dependency_proxy/containers";
-        let route = image(&format!("{prefix}/ghcr.io/org/app/manifests/v1.0"));
-        assert_eq!(&*route.name, "acme/backend/dependency_proxy/containers/ghcr.io/org/app");
-        assert_eq!(route.group.as_str(), "acme/backend");
-        assert_eq!(route.image.to_string(), "ghcr.io/org/app");
-        assert!(matches!(route.resource, Resource::Manifest(Reference::Tag(_))));
-        for (rest, label) in [
-            (format!("alpine/manifests/{DIGEST}"), "manifest"),
-            (format!("alpine/blobs/{DIGEST}"), "blob"),
-            (format!("alpine/blobs/{}", DIGEST.replace(':', "%3A")), "blob"),
-            ("alpine/tags/list?n=2&last=a".to_owned(), "tags"),
-            (format!("alpine/referrers/{DIGEST}?artifactType=a%2Fb"), "referrers"),
-        ] {
-            assert_eq!(get(&format!("{prefix}/{rest}")).expect("a route").label(), label);
-        }
-    }
-
-    #[test]
-    fn ns_names_the_upstream_unless_the_image_does() {
-        let route = image("/v2/g/dependency_proxy/containers/org/app/manifests/1?ns=ghcr.io");
-        assert_eq!(route.image.to_string(), "ghcr.io/org/app");
-        assert_eq!(&*route.name, "g/dependency_proxy/containers/org/app");
-        let route = image("/v2/g/dependency_proxy/containers/quay.io/a/manifests/1?ns=ghcr.io");
-        assert_eq!(route.image.to_string(), "quay.io/a");
-    }
-
-    #[test]
-    fn pushes_are_told_that_they_are_unsupported() {
-        for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
-            let uri = "/v2/g/dependency_proxy/containers/alpine/blobs/uploads/".parse().unwrap();
-            assert_eq!(Route::parse(&method, &uri, None), Err(RouteError::Unsupported(method)));
-        }
-    }
-
-    #[test]
-    fn what_is_malformed_is_refused_by_kind() {
-        let at = |rest: &str| get(&format!("/v2/g/dependency_proxy/containers/{rest}")).unwrap_err();
-        assert!(matches!(at("ru*by/manifests/latest"), RouteError::Image(_)));
-        assert!(matches!(at("../path_traversal/manifests/latest"), RouteError::Image(_)));
-        assert_eq!(at("alpine/manifests/latest%2f..%2f.."), RouteError::UnknownPath);
-        assert!(matches!(at("alpine/manifests/.hidden"), RouteError::Tag(_)));
-        assert!(matches!(at("alpine/manifests/sha256:12"), RouteError::Digest(_)));
-        assert_eq!(at(&format!("alpine/blobs/{DIGEST}%2f%2e%2e")), RouteError::UnknownPath);
-        assert!(matches!(at("alpine/blobs/sha256:xx"), RouteError::Digest(_)));
-        assert_eq!(at("alpine/tags/list?n=-1"), RouteError::Query("n"));
-        assert_eq!(at("alpine/what/ever"), RouteError::UnknownPath);
-        assert!(matches!(get("/v2/-bad/dependency_proxy/containers/a/manifests/1"), Err(RouteError::Group(_))));
-        assert_eq!(get(&format!("/v2/{}", "a/".repeat(3000))), Err(RouteError::TooLong));
-        assert_eq!(get("/"), Err(RouteError::UnknownPath));
-    }
-
-    #[test]
-    fn scopes_yield_their_group() {
-        let (name, group) =
-            group_of_scope("repository:Acme/x/dependency_proxy/containers/h:5000/a:pull,push", None).unwrap();
-        assert_eq!((&*name, group.as_str()), ("acme/x/dependency_proxy/containers/h:5000/a", "acme/x"));
-        for scope in
-            ["", "repository:alpine:pull", "registry:catalog:*", "repository:a/dependency_proxy/containers/:pull"]
-        {
-            assert_eq!(group_of_scope(scope, None), None, "{scope}");
-        }
-    }
-
-    #[test]
-    fn a_mirror_gives_bare_names_its_group() {
-        let mirror: GroupPath = "acme/hub".parse().unwrap();
-        let parse = |target: &str| match Route::parse(&Method::GET, &target.parse().unwrap(), Some(&mirror)) {
-            Ok(Route::Image(route)) => route,
-            other => panic!("{target}: {other:?}"),
-        };
-        let infix = "dependency_proxy/containers";
-        for (target, asked, group, image) in [
-            ("library/alpine/manifests/3".to_owned(), "library/alpine", "acme/hub", "docker.io/library/alpine"),
-            ("alpine/tags/list".to_owned(), "alpine", "acme/hub", "docker.io/alpine"),
-            (format!("a/b/blobs/{DIGEST}"), "a/b", "acme/hub", "docker.io/a/b"),
-            ("ghcr.io/org/app/manifests/1".to_owned(), "ghcr.io/org/app", "acme/hub", "ghcr.io/org/app"),
-            ("org/app/manifests/1?ns=ghcr.io".to_owned(), "org/app", "acme/hub", "ghcr.io/org/app"),
-            (
-                format!("other/{infix}/alpine/manifests/1"),
-                "other/dependency_proxy/containers/alpine",
-                "other",
-                "alpine",
-            ),
-        ] {
-            let route = parse(&format!("/v2/{target}"));
-            assert_eq!((&*route.asked, route.group.as_str(), &*route.image.to_string()), (asked, group, image));
-            assert!(
-                route.name.starts_with(&format!("{group}/{infix}/"))
-                    && route.name.ends_with(asked.rsplit('/').next().unwrap())
-            );
-            // The scope that the challenge names leads to a token that is good for the route.
-            let scope = format!("repository:{}:pull", route.asked);
-            assert_eq!(group_of_scope(&scope, Some(&mirror)), Some((route.name, route.group)));
-        }
-        assert_eq!(get("/v2/library/alpine/manifests/3"), Err(RouteError::UnknownPath), "no mirror");
-        for bad in ["/v2/manifests/3", "/v2//manifests/3", "/v2/Up/manifests/3"] {
-            assert!(Route::parse(&Method::GET, &bad.parse().unwrap(), Some(&mirror)).is_err(), "{bad}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_target_panics_and_no_name_escapes(target in "/[ -~]{0,120}") {
-            if let Ok(uri) = target.parse::<Uri>()
-                && let Ok(Route::Image(route)) = Route::parse(&Method::GET, &uri, None)
-            {
-                prop_assert!(!route.name.contains("..") && !route.name.contains('%'));
-            }
-        }
-    }
-}
+mod tests;

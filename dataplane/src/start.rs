@@ -175,7 +175,11 @@ impl Dataplane {
                 remembered: SignInMemory::new()?,
                 max_control_outage: config.max_control_outage,
             },
-            authorizer: Authorizer { control: Arc::clone(&control), max_control_outage: config.max_control_outage },
+            authorizer: Authorizer {
+                control: Arc::clone(&control),
+                max_control_outage: config.max_control_outage,
+                allow_anonymous_pulls: config.allow_anonymous_pulls,
+            },
             puller: Arc::clone(&puller),
         });
         let has_tls = config.tls.is_some();

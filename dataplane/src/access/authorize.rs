@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, request::Parts};
-use roadstead_proto::{Reference, RepositoryName, UpstreamHost, may_pull_image};
+use roadstead_proto::{GroupPath, Reference, RepositoryName, UpstreamHost, may_pull_image};
 use tracing::{Span, info_span};
 
 use super::{AccessError, Read, Routed, authenticate::Caller};
 use crate::{
     control::{ControlClient, GroupPolicy, PolicySnapshot, RepositoryRef, UpstreamPolicy},
-    route::{ImageRoute, Resource, Route},
+    route::{ImageRoute, Resource, Route, named_image},
 };
 
 /// A request for something of an image that its caller may pull. Made here only.
@@ -121,9 +121,16 @@ pub struct Authorizer {
     pub control: Arc<ControlClient>,
     /// How long the last snapshot is good without word from the control plane.
     pub max_control_outage: Duration,
+    /// Whether this node admits callers who have not signed in at all.
+    pub allow_anonymous_pulls: bool,
 }
 
 impl Authorizer {
+    /// Whether a group admits callers who have not signed in, on this node.
+    pub fn admits_anybody(&self, group: &GroupPath) -> bool {
+        self.allow_anonymous_pulls && self.control.policy().group(group).is_some_and(|group| group.anonymous_pull)
+    }
+
     /// Decides whether `caller` may have what `route` names.
     pub fn authorize(&self, caller: &Caller, route: &Route) -> Result<Grant, AccessError> {
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -146,10 +153,12 @@ fn grant(caller: &Caller, image: &ImageRoute, policy: &PolicySnapshot) -> Result
         let group = policy.group(&image.group).filter(|group| group.anonymous_pull).ok_or_else(insufficient)?;
         return within(group, image, policy);
     }
-    let granted = caller
-        .access
-        .iter()
-        .find(|access| access.name == *image.name && access.actions.iter().any(|action| action == "pull"))
+    let mut pulls = caller.access.iter().filter(|access| access.actions.iter().any(|action| action == "pull"));
+    let granted = pulls
+        .clone()
+        .find(|access| access.name == *image.name)
+        // Another name of the same image is as good: `alpine` is `library/alpine`.
+        .or_else(|| pulls.find(|access| is_same_image(&access.name, image, policy)))
         .ok_or_else(insufficient)?;
     // A token does not follow a path that another group has taken over, nor outlive a change that admits fewer callers.
     let group = policy
@@ -158,6 +167,17 @@ fn grant(caller: &Caller, image: &ImageRoute, policy: &PolicySnapshot) -> Result
         .filter(|group| group.anonymous_pull || !caller.is_anonymous())
         .ok_or_else(insufficient)?;
     within(group, image, policy)
+}
+
+/// Whether `name` is another name of `image`, in the same group and with the same upstream and repository.
+fn is_same_image(name: &str, image: &ImageRoute, policy: &PolicySnapshot) -> bool {
+    let default = policy.group(&image.group).and_then(|group| group.upstreams.first());
+    match (named_image(name), default) {
+        (Some((group, other)), Some(default)) => {
+            group == image.group && other.resolve(default) == image.image.resolve(default)
+        }
+        _ => false,
+    }
 }
 
 /// Grants an image within a group that admits the caller.

@@ -66,7 +66,7 @@ pub struct Place {
 impl Places {
     /// At most `most` requests waiting for their answer's headers.
     pub fn new(most: usize) -> Self {
-        let part = |of| Arc::new(Semaphore::new((most / of).max(1)));
+        let part = |of: usize| Arc::new(Semaphore::new((most / of).max(1)));
         Self {
             all: Arc::new(Semaphore::new(most)),
             cold: Arc::new(Semaphore::new((most - most / KEPT_FOR_WARM).max(1))),
@@ -83,9 +83,11 @@ impl Places {
             Origin::Anybody(Some(client)) => Some(self.by_client.enter(client).ok_or_else(too_many)?),
             _ => None,
         };
-        let take = |places: &Arc<Semaphore>, wanted: bool| match wanted {
-            true => Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| busy()),
-            false => Ok(None),
+        let take = |places: &Arc<Semaphore>, is_wanted: bool| -> Result<Option<OwnedSemaphorePermit>, OciError> {
+            if !is_wanted {
+                return Ok(None);
+            }
+            Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| busy())
         };
         let _permits = [
             take(&self.all, true)?,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, request::Parts};
 use ipnet::IpNet;
-use roadstead_proto::REGISTRY_SERVICE;
+use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
 use tracing::Instrument;
 use url::Url;
 
@@ -21,7 +21,7 @@ use crate::{
         authorize::{Authorizer, Granted},
     },
     control::ControlClient,
-    listener::{BodyError, Connection, Handler, client_address},
+    listener::{BodyError, Connection, Handler, client_address, forwarded},
     metrics::Metrics,
     mirror::Mirrors,
     pull::Puller,
@@ -65,8 +65,7 @@ where
     type Body = crate::respond::Body;
 
     async fn answer(self: Arc<Self>, request: Request<B>) -> Answer {
-        let mirror = self.mirrors.group_of(request.uri(), request.headers());
-        let route = Route::parse(request.method(), request.uri(), mirror);
+        let route = Route::parse(request.method(), request.uri(), self.mirror(&request));
         // Every answer is counted and traced, whichever step gives it.
         let observed = Observed::begin(&self.metrics, &request, &route);
         let answered = self.steps(request, route).instrument(observed.span()).await;
@@ -80,12 +79,12 @@ impl Pipeline {
     where
         B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin,
     {
-        // A malformed request is refused before anything else happens.
-        let route = route?;
+        // A malformed request is refused before anything else happens; one that pushes is asked to sign in first.
+        let route = route.map_err(|error| self.malformed(error, &request))?;
         let client = self.client(&request);
         // The token service is for callers who are not signed in yet. A form takes a place only once all of it is here.
         if route == Route::SignIn {
-            let mirror = self.mirrors.group_of(request.uri(), request.headers()).cloned();
+            let mirror = self.mirror(&request).cloned();
             let arriving = self.places.receive_form(client)?;
             let form = Form::receive(request).await?;
             drop(arriving);
@@ -130,16 +129,36 @@ impl Pipeline {
 
     /// Turns a refusal into an answer, with a challenge where another token would help.
     fn refused(&self, error: AccessError, head: &Parts, route: &Route) -> OciError {
-        let challenge = error.challenge_error().and_then(|reason| self.challenge(head, route, reason));
+        let scope = match route {
+            Route::Image(image) => Some(format!("{}:pull", image.asked)),
+            _ => None,
+        };
+        let challenge = error.challenge_error().and_then(|reason| self.challenge(head, scope, reason));
         OciError { challenge, ..error.into() }
     }
 
+    /// Turns a request for nothing that we have into an answer. A push is unsupported for whoever may know the image; others
+    /// are told where to sign in, for that is what some clients push for.
+    fn malformed<B>(&self, error: RouteError, request: &Request<B>) -> OciError {
+        if let RouteError::Push(push) = &error
+            && let Err(refusal) = self.authenticator().authenticate(request.headers())
+            && !self.authorizer.admits_anybody(&push.group)
+        {
+            let (head, ()) = without_body(request).into_parts();
+            let scope = Some(format!("{}:pull,push", push.asked));
+            let challenge = refusal.challenge_error().and_then(|reason| self.challenge(&head, scope, reason));
+            return OciError { challenge, ..refusal.into() };
+        }
+        error.into()
+    }
+
     /// The challenge that tells a client where to sign in, and what for.
-    fn challenge(&self, head: &Parts, route: &Route, error: Option<&str>) -> Option<HeaderValue> {
-        let base = registry_url::of_request(self.front.external_url.as_ref(), head)?;
+    fn challenge(&self, head: &Parts, scope: Option<String>, error: Option<&str>) -> Option<HeaderValue> {
+        let Front { external_url, trusted_proxies } = &self.front;
+        let base = registry_url::of_request(external_url.as_ref(), trusted_proxies, head)?;
         let mut text = format!("Bearer realm=\"{base}/jwt/auth\",service=\"{REGISTRY_SERVICE}\"");
-        if let Route::Image(image) = route {
-            text.push_str(&format!(",scope=\"repository:{}:pull\"", image.asked));
+        if let Some(scope) = scope {
+            text.push_str(&format!(",scope=\"repository:{scope}\""));
         }
         if let Some(error) = error {
             text.push_str(&format!(",error=\"{error}\""));
@@ -147,8 +166,30 @@ impl Pipeline {
         HeaderValue::try_from(text).ok()
     }
 
+    /// The group that bare names mean, by the host name that the client asked.
+    fn mirror<B>(&self, request: &Request<B>) -> Option<&GroupPath> {
+        let connection = request.extensions().get::<Connection>();
+        let told = connection
+            .and_then(|connection| forwarded(connection.peer.ip(), request.headers(), &self.front.trusted_proxies));
+        match told.and_then(|told| told.host) {
+            Some(host) => self.mirrors.group_of_host(host.as_str()),
+            None => self.mirrors.group_of(request.uri(), request.headers()),
+        }
+    }
+
     fn client<B>(&self, request: &Request<B>) -> Option<IpAddr> {
         let peer = request.extensions().get::<Connection>()?.peer.ip();
         Some(client_address(peer, request.headers(), &self.front.trusted_proxies))
     }
+}
+
+/// What is known of a request but its body.
+fn without_body<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        head.extensions_mut().insert(*connection);
+    }
+    head
 }

@@ -6,24 +6,29 @@
 use std::net::SocketAddr;
 
 use http::{header, request::Parts, uri::Authority};
+use ipnet::IpNet;
 use url::Url;
 
-use crate::listener::Connection;
+use crate::listener::{Connection, forwarded};
 
-/// What challenges of a request name: `external`, or else the address that the request itself was sent to. Without `/` at
-/// the end; `None` if the request names no host.
-pub fn of_request(external: Option<&Url>, head: &Parts) -> Option<String> {
+/// What challenges of a request name: `external`, or else the address that the client asked, which `trusted` proxies in
+/// front tell. Without `/` at the end; `None` if the request names no host.
+pub fn of_request(external: Option<&Url>, trusted: &[IpNet], head: &Parts) -> Option<String> {
     if let Some(url) = external {
         return Some(without_slash(url));
     }
-    let authority = match head.uri.authority() {
-        Some(authority) => authority.clone(),
-        None => head.headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?,
+    let connection = head.extensions.get::<Connection>();
+    let told = connection.and_then(|connection| forwarded(connection.peer.ip(), &head.headers, trusted));
+    let told = told.unwrap_or_default();
+    let scheme = told.scheme.unwrap_or_else(|| connection.map_or("http", Connection::scheme));
+    let authority = match (told.host, head.uri.authority()) {
+        (Some(host), _) => host,
+        (None, Some(authority)) => authority.clone(),
+        (None, None) => head.headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?,
     };
-    let scheme = head.extensions.get::<Connection>().map_or("http", Connection::scheme);
     let own_port = if scheme == "https" { 443 } else { 80 };
     // Neither what precedes an `@`, which is nothing of a host's, nor a port that says nothing.
-    Some(match authority.port_u16().filter(|port| *port != own_port) {
+    Some(match authority.port_u16().or(told.port).filter(|port| *port != own_port) {
         Some(port) => format!("{scheme}://{}:{port}", authority.host()),
         None => format!("{scheme}://{}", authority.host()),
     })
@@ -46,56 +51,4 @@ fn without_slash(url: &Url) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::Request;
-
-    use super::*;
-
-    fn asked(tls: bool, host: &str) -> Option<String> {
-        let connection = Connection { peer: ([127, 0, 0, 1], 1).into(), tls };
-        let with = |request: http::request::Builder| {
-            of_request(None, &request.extension(connection).body(()).unwrap().into_parts().0)
-        };
-        let by_header = with(Request::get("/v2/").header("host", host));
-        // HTTP/2 has it in the URI.
-        assert_eq!(with(Request::get(format!("http://{host}/v2/"))), by_header);
-        by_header
-    }
-
-    #[test]
-    fn a_port_that_is_the_schemes_own_says_nothing() {
-        for (tls, host, expected) in [
-            (true, "images.example", "https://images.example"),
-            (true, "images.example:443", "https://images.example"),
-            (true, "images.example:80", "https://images.example:80"),
-            (true, "[::1]:443", "https://[::1]"),
-            (false, "images.example:80", "http://images.example"),
-            (false, "images.example:443", "http://images.example:443"),
-            (false, "127.0.0.1:7070", "http://127.0.0.1:7070"),
-        ] {
-            assert_eq!(asked(tls, host).as_deref(), Some(expected), "{host}");
-        }
-        let nameless = Request::get("/v2/").body(()).unwrap().into_parts().0;
-        assert_eq!(of_request(None, &nameless), None);
-        for external in ["https://images.example", "https://images.example:443/"] {
-            let external = external.parse().unwrap();
-            assert_eq!(of_request(Some(&external), &nameless).as_deref(), Some("https://images.example"));
-        }
-    }
-
-    #[test]
-    fn a_node_tells_an_address_that_clients_can_use_or_none() {
-        let external = "https://images.example:8443".parse().unwrap();
-        for (external, listen, tls, expected) in [
-            (Some(&external), "0.0.0.0:7070", false, "https://images.example:8443"),
-            (None, "127.0.0.1:7070", false, "http://127.0.0.1:7070"),
-            (None, "192.0.2.7:443", true, "https://192.0.2.7"),
-            (None, "192.0.2.7:443", false, "http://192.0.2.7:443"),
-            (None, "[2001:db8::1]:80", false, "http://[2001:db8::1]"),
-            (None, "0.0.0.0:7070", false, ""),
-            (None, "[::]:7070", true, ""),
-        ] {
-            assert_eq!(of_node(external, listen.parse().unwrap(), tls), expected, "{listen}");
-        }
-    }
-}
+mod tests;

@@ -245,7 +245,7 @@ impl From<AccessError> for OciError {
 impl From<RouteError> for OciError {
     fn from(error: RouteError) -> Self {
         let (status, code) = match &error {
-            RouteError::Unsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
+            RouteError::Unsupported(_) | RouteError::Push(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
             RouteError::TooLong => (StatusCode::URI_TOO_LONG, Code::NameInvalid),
             RouteError::UnknownPath => (StatusCode::NOT_FOUND, Code::NameUnknown),
             RouteError::Group(_) | RouteError::Image(_) => (StatusCode::BAD_REQUEST, Code::NameInvalid),

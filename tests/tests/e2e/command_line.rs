@@ -41,6 +41,7 @@ async fn a_first_start_says_where_it_listens_and_how_to_begin() {
     assert_eq!(log.matches(&token).count(), 1, "the token is shown once:\n{log}");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&cluster.data_dir()), mode(&token_file)), (0o700, 0o600));
+    assert_eq!(mode(&cluster.data_dir().join("control.db")), 0o600);
 
     cluster.terminate();
     assert_eq!(cluster.exit_codes(Duration::from_secs(10)).await, [0]);

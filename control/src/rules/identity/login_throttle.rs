@@ -6,6 +6,8 @@
 //! - who guesses one name from many addresses gets few tries from each;
 //! - an address without failures of its own always gets its try, whatever others do to the same name: the rightful
 //!   owner is locked out of nowhere but where the failures come from;
+//! - a provider's whole IPv6 network (/56, /48) gets more tries than one customer's /64, but not without end; a name that
+//!   has signed in from an address before is not held up by its neighbours there;
 //! - memory is bounded, however many addresses and names there are.
 //!
 //! Secrets that nobody can guess (our tokens, ID tokens) need none of this: whoever brings a good one signs in, paused
@@ -35,6 +37,11 @@ const PAIR: Measure = Measure { forget_ms: 5 * 60 * 1000, limit: 10, slow: 3 };
 const PAIR_UNDER_ATTACK: Measure = Measure { limit: 3, slow: 1, ..PAIR };
 /// All names from one address, which may be an office.
 const ADDRESS: Measure = Measure { forget_ms: 60 * 1000, limit: 50, slow: 10 };
+/// All names from one IPv6 network that holds several customers, by its bits.
+const WIDE: [(u32, Measure); 2] = [
+    (56, Measure { forget_ms: 60 * 1000, limit: 100, slow: 50 }),
+    (48, Measure { forget_ms: 60 * 1000, limit: 200, slow: 100 }),
+];
 /// One name from all addresses; refuses nothing by itself.
 const NAME: Measure = Measure { forget_ms: 60 * 1000, limit: 20, slow: i64::MAX };
 /// Most failures that one counter counts, as a multiple of its limit, so that every attack is forgotten some time.
@@ -64,6 +71,18 @@ enum Network {
     Unknown,
     /// One address of IPv4, or the /64 that one customer has of IPv6.
     Of(IpAddr),
+}
+
+impl Network {
+    /// The wider networks that it is counted in, each with its measure.
+    fn wider(self) -> impl Iterator<Item = ((u32, Ipv6Addr), &'static Measure)> {
+        let address = match self {
+            Self::Of(IpAddr::V6(address)) => Some(u128::from(address)),
+            _ => None,
+        };
+        let within = move |bits: u32| Some((bits, Ipv6Addr::from(address? & (u128::MAX << (128 - bits)))));
+        WIDE.iter().filter_map(move |(bits, measure)| Some((within(*bits)?, measure)))
+    }
 }
 
 impl Attempt {
@@ -151,16 +170,29 @@ fn make_room<K: Eq + Hash>(times: &mut HashMap<K, i64>, now_ms: i64) {
 struct Counts {
     pairs: Counters<Attempt>,
     addresses: Counters<Network>,
+    wide: Counters<(u32, Ipv6Addr)>,
     names: Counters<String>,
     /// Until when it is remembered that the name signed in from there.
     known: HashMap<Attempt, i64>,
 }
 
 impl Counts {
+    fn is_known(&self, attempt: &Attempt, now_ms: i64) -> bool {
+        self.known.get(attempt).is_some_and(|until_ms| *until_ms > now_ms)
+    }
+
     fn pair_measure(&self, attempt: &Attempt, now_ms: i64) -> &'static Measure {
         let attacked = self.names.failures(&attempt.name, &NAME, now_ms) >= NAME.limit;
-        let known = self.known.get(attempt).is_some_and(|until_ms| *until_ms > now_ms);
-        if attacked && !known { &PAIR_UNDER_ATTACK } else { &PAIR }
+        if attacked && !self.is_known(attempt, now_ms) { &PAIR_UNDER_ATTACK } else { &PAIR }
+    }
+
+    /// Until when the networks around an address get no more tries.
+    fn wide_refused_until(&self, attempt: &Attempt, now_ms: i64) -> i64 {
+        if self.is_known(attempt, now_ms) {
+            return 0;
+        }
+        let refused = attempt.address.wider().map(|(network, measure)| self.wide.refused_until(&network, measure));
+        refused.max().unwrap_or_default()
     }
 }
 
@@ -175,7 +207,8 @@ impl Attempts {
         let until_ms = counts
             .pairs
             .refused_until(attempt, counts.pair_measure(attempt, now_ms))
-            .max(counts.addresses.refused_until(&attempt.address, &ADDRESS));
+            .max(counts.addresses.refused_until(&attempt.address, &ADDRESS))
+            .max(counts.wide_refused_until(attempt, now_ms));
         if until_ms <= now_ms {
             return Ok(());
         }
@@ -186,6 +219,9 @@ impl Attempts {
     pub fn failed(&self, attempt: &Attempt, now_ms: i64) -> Duration {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.addresses.add(&attempt.address, &ADDRESS, now_ms);
+        for (network, measure) in attempt.address.wider() {
+            counts.wide.add(&network, measure, now_ms);
+        }
         counts.names.add(&attempt.name, &NAME, now_ms);
         counts.pairs.add(attempt, &PAIR, now_ms);
         let pair = counts.pair_measure(attempt, now_ms);

@@ -138,3 +138,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn guesses_from_all_over_an_ipv6_network_are_counted_together_and_known_names_go_on() {
+    let attempts = Attempts::default();
+    let known = Attempt::new("2001:db8:7:9::1", "alice");
+    attempts.succeeded(&known, 0);
+    let mut tried = 0;
+    for customer in 0..1000_u32 {
+        let attempt = Attempt::new(&format!("2001:db8:7:{customer:x}::1"), &format!("name-{customer}"));
+        if attempts.check(&attempt, 0).is_ok() {
+            attempts.failed(&attempt, 0);
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 200, "of one /48");
+    assert!(attempts.check(&known, 0).is_ok());
+    assert!(attempts.check(&Attempt::new("2001:db8:7:9::1", "bob"), 0).is_err());
+    assert!(attempts.check(&Attempt::new("2001:db8:8::1", "bob"), 0).is_ok(), "another /48");
+    let attempts = Attempts::default();
+    let from = |customer: u32| Attempt::new(&format!("2001:db8:7:{customer:x}::1"), "bob");
+    for customer in 0..100 {
+        attempts.failed(&from(customer), 0);
+    }
+    assert!(attempts.check(&from(0x1f0), 0).is_ok(), "another /56");
+    assert!(attempts.check(&from(0xf0), 0).is_err());
+}
