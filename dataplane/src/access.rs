@@ -1,4 +1,4 @@
-//! Who asks, and what they may have: decided by the watched snapshot alone, before any flow runs. Knows nothing of HTTP
+//! Authentication and authorization, by the watched snapshot alone, before any flow runs. The module makes no HTTP
 //! answers: `respond` turns an [`AccessError`] into one.
 
 pub mod authenticate;
@@ -14,7 +14,7 @@ use crate::route::Route;
 /// A request whose route is known.
 #[derive(Debug)]
 pub struct Routed {
-    /// What it is for.
+    /// Its route.
     pub route: Route,
     /// GET or HEAD.
     pub read: Read,
@@ -22,7 +22,7 @@ pub struct Routed {
     pub head: Parts,
 }
 
-/// How much of the answer is wanted.
+/// The part of the answer that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// Headers and body.
@@ -31,7 +31,7 @@ pub enum Read {
     Head,
 }
 
-/// Why a request is refused before any flow runs.
+/// A refusal before any flow runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// There is no registry token.
@@ -53,9 +53,9 @@ pub enum AccessError {
     #[error("pulls are switched off for group {0}")]
     GroupDisabled(GroupPath),
     /// The group has no upstream.
-    #[error("the default upstream of group {0} is not there")]
+    #[error("group {0} has no upstream to pull from")]
     NoDefaultUpstream(GroupPath),
-    /// The group may not use the upstream, or there is none by that name.
+    /// The group may not use the upstream, or the upstream does not exist.
     #[error("group {0} may not pull from {1}")]
     UpstreamDenied(GroupPath, UpstreamHost),
     /// The group's rules deny the image.

@@ -1,9 +1,9 @@
 //! Serves every port of every server: accepting, TLS, HTTP/1.1 and HTTP/2, and the stop that lets answers finish.
 //!
-//! Guarantees, whatever clients do:
+//! It guarantees, whatever clients do:
 //! - One client (an IPv4 address, or an IPv6 network of 64 bits) has at most [`Limits::per_client`] connections; trusted
 //!   proxies are exempt, for they bring many clients.
-//! - A connection without a request gives way to a newer one where a bound is reached ([`connections`]).
+//! - At a bound, a connection without a request gives way to a newer one ([`connections`]).
 //! - The TLS handshake, the HTTP/2 preface, each request's head, each request's body and an idle connection each have
 //!   their time ([`Timeouts`]). A connection that waits for this server is never cut.
 
@@ -43,12 +43,12 @@ use self::{
     connections::{Connections, Entry},
 };
 
-/// How long a stop waits before it closes connections that have not asked for anything yet.
+/// The time that a stop gives connections which have not asked for anything yet.
 const LAST_CALL: Duration = Duration::from_millis(500);
-/// How long to wait when the system has no more file descriptors, or the like.
+/// The pause when the system has no more file descriptors, or the like.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a port serves.
+/// The service of a port.
 pub trait Handler<B = RequestBody>: Send + Sync + 'static {
     /// The body of its answers.
     type Body: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static;
@@ -57,12 +57,12 @@ pub trait Handler<B = RequestBody>: Send + Sync + 'static {
     fn answer(self: Arc<Self>, request: Request<B>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// What is known of the connection that a request came on.
+/// The connection that a request came on.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     /// The other end.
     pub peer: SocketAddr,
-    /// Whether it is encrypted.
+    /// True if it is encrypted.
     pub tls: bool,
 }
 
@@ -73,18 +73,18 @@ impl Connection {
     }
 }
 
-/// How a port treats its clients.
+/// A port's bounds on its clients.
 #[derive(Clone, Debug, Default)]
 pub struct PortSettings {
-    /// How many of what there may be.
+    /// Bounds on numbers.
     pub limits: Limits,
-    /// How long things may take.
+    /// Bounds on time.
     pub timeouts: Timeouts,
     /// Proxies in front: their connections are not counted by client.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-/// Bounds on connections.
+/// Bounds on the number of connections and requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most connections at a time.
@@ -115,7 +115,7 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For answers under way when a stop is asked for.
     pub drain: Duration,
-    /// How often, and then how long, a silent HTTP/2 connection is asked for a sign of life; never if not set.
+    /// The interval at which a silent HTTP/2 connection is pinged, and the time for its answer; no pings if not set.
     pub keep_alive: Option<Duration>,
 }
 
@@ -145,7 +145,7 @@ pub struct Listener<H> {
     connections: Arc<Connections>,
 }
 
-/// What every connection of a port shares.
+/// The state that all connections of a port share.
 struct Shared {
     http: auto::Builder<TokioExecutor>,
     timeouts: Timeouts,
@@ -166,12 +166,12 @@ impl<H: Handler> Listener<H> {
         Ok(Self { socket, address, tls, settings, handler, connections })
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it serves.
+    /// Returns its service.
     pub const fn handler(&self) -> &Arc<H> {
         &self.handler
     }
@@ -188,7 +188,7 @@ impl<H: Handler> Listener<H> {
                 accepted = self.accept() => accepted,
             };
             let Some((socket, peer)) = accepted else { continue };
-            // Where all places are taken the newest waits here, and those behind it in the system's queue.
+            // With all places taken, the newest connection waits here, and those behind it in the system's queue.
             let admitted = tokio::select! {
                 () = stop.cancelled() => break,
                 admitted = self.connections.admit(peer.ip()) => admitted,

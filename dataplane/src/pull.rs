@@ -132,7 +132,7 @@ impl Puller {
         let usable = |link: &Arc<Link>| link.size_bytes == blob.size && !(is_manifest && link.media_type.is_empty());
         let Some(link) = link.filter(usable) else { return back(wanted) };
         let media_type = if is_manifest { rights::media_type_header(&link.media_type) } else { rights::OCTET_STREAM };
-        let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
+        let freshness = Freshness::of_stored(CacheStatus::Hit);
         Ok(self.blobs.stored.serve(&wanted, &digest, &blob, media_type, freshness))
     }
 

@@ -1,4 +1,4 @@
-//! Whether this node can do its work: it has a snapshot that is not too old, and a store that can be written to.
+//! Readiness: a node is ready with a snapshot that is not too old and a store that can be written to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     storage::BlobStore,
 };
 
-/// How often the store is tried.
+/// The interval at which the store is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells whether the node is ready. Cheap to clone and to ask.
@@ -45,7 +45,7 @@ impl Readiness {
         }
         let outage = self.liveness.silent_for();
         if outage > self.max_control_outage {
-            return Err(format!("the control plane has not been heard of for {} s", outage.as_secs()));
+            return Err(format!("the control plane has been unavailable for {} s", outage.as_secs()));
         }
         if let Some(lag) = self.liveness.lag() {
             return Err(format!("behind the control plane by {} s", lag.as_secs()));

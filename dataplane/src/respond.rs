@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 /// An answer of the registry port.
 pub type Answer = Response<Body>;
 
-/// What every answer of a registry says of itself; Docker's clients look for it on `GET /v2/`.
+/// The header by which a registry makes itself known; Docker's clients look for it on `GET /v2/`.
 pub const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 

@@ -13,7 +13,7 @@ use roadstead_proto::{
 /// words between, with room for percent-encoding.
 const MAX_TARGET_BYTES: usize = 4096;
 
-/// What a client asks for.
+/// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `GET /v2/`: whether we speak the protocol and the credentials are good.
@@ -52,11 +52,11 @@ pub struct ImageRoute {
     pub group: GroupPath,
     /// The image, with the host from the name or from `?ns=`, if any.
     pub image: ImageName,
-    /// What is wanted of it.
+    /// The manifest, blob or list that is asked for.
     pub resource: Resource,
 }
 
-/// What is wanted of an image.
+/// A part of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Its manifest.
@@ -65,7 +65,7 @@ pub enum Resource {
     Blob(Digest),
     /// The list of its tags.
     Tags(TagsPage),
-    /// What refers to a manifest of it.
+    /// The manifests that refer to one of its manifests.
     Referrers {
         /// The manifest referred to.
         subject: Digest,
@@ -212,13 +212,13 @@ impl Named {
     }
 }
 
-/// What a bare name on a mirror means unless it says otherwise, whatever the group's default is: it is Docker Engine that
+/// The upstream of a bare name on a mirror, whatever the group's default is: it is Docker Engine that
 /// asks so, and it mirrors nothing else.
 fn docker_hub() -> Result<UpstreamHost, InvalidImageName> {
     UpstreamHost::DOCKER_HUB.parse()
 }
 
-/// Decodes one segment: some clients write `sha256%3A…`. An encoded separator is none of ours, whatever it hides.
+/// Decodes one segment: some clients write `sha256%3A…`. An encoded separator is refused.
 fn decode(segment: &str) -> Result<Cow<'_, str>, RouteError> {
     let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteError::UnknownPath)?;
     if decoded.contains(['/', '\\', '%', '\0']) { Err(RouteError::UnknownPath) } else { Ok(decoded) }

@@ -30,33 +30,33 @@ use crate::{
 
 /// Longest form we read, in bytes: the longest password with each byte escaped, and the rest.
 const MAX_FORM_BYTES: usize = 4 * MAX_PASSWORD_BYTES;
-/// How long a form may take to arrive.
+/// Longest time that a form may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(10);
 /// Longest user name, in bytes.
 const MAX_USERNAME_BYTES: usize = 1024;
 /// Longest password, in bytes; an ID token of a CI system is the longest there is.
 const MAX_PASSWORD_BYTES: usize = 16 * 1024;
-/// What a token given out without the control plane says it is good for, in seconds: the least that clients believe. They ask
-/// again then.
+/// Lifetime that a token says it has while the control plane is unavailable, in seconds: the least that clients accept.
+/// They ask again then.
 const OUTAGE_TOKEN_SECONDS: i64 = 60;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
 
 /// Issues registry tokens, as the control plane decides.
 pub struct TokenService {
-    /// Who decides.
+    /// Decides about sign-ins.
     pub control: Arc<ControlClient>,
-    /// Whether this node admits the anonymous, where the group does.
+    /// True if this node admits anonymous callers, where the group does.
     pub allow_anonymous_pulls: bool,
     /// Tells which tokens are still good.
     pub authenticator: Arc<Authenticator>,
     /// For those who sign in again while the control plane cannot be form.
     pub remembered: SignInMemory,
-    /// How long anything is served without word from the control plane.
+    /// The longest time that anything is served without contact to the control plane.
     pub max_control_outage: Duration,
 }
 
-/// What a client sent, all of it.
+/// A sign-in request, read to its end.
 #[derive(Default)]
 pub struct Form {
     service: Option<String>,
@@ -214,7 +214,7 @@ impl TokenService {
 
 /// Signing in while the control plane cannot be form.
 impl TokenService {
-    /// Nobody has to be asked who the anonymous are: the snapshot says which groups admit them.
+    /// Answers an anonymous sign-in: the snapshot says which groups admit those.
     fn anonymous_without_control(&self, groups: &[GroupPath], error: &ControlError) -> Result<Answer, OciError> {
         self.goes_on(error)?;
         let policy = self.control.policy();
@@ -225,21 +225,21 @@ impl TokenService {
         Ok(self.outage_token(ANYBODY.to_owned()))
     }
 
-    /// Who signed in before gets the same token again while that is good; nobody can tell who anybody else is.
+    /// Answers credentials that signed in before with the same token while that is good, and refuses all others.
     fn again_without_control(&self, name: SignInName, error: &ControlError) -> Result<Answer, OciError> {
         self.goes_on(error)?;
         match self.remembered.get(name) {
             Some(known) if self.authenticator.takes(&known.token) => Ok(self.outage_token(known.token)),
             _ => {
-                let message = "the control plane of this cache cannot be asked right now: credentials cannot be checked, and these \
-                               did not sign in for this shortly before; try again";
+                let message = "the control plane of this cache is unavailable: credentials cannot be checked, and these did \
+                               not sign in for this image before; try again";
                 let refused = OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message);
                 Err(refused.with_retry_after(Some(10)))
             }
         }
     }
 
-    /// Whether there is a way without the control plane, and still time for it.
+    /// Fails unless sign-ins may go on without the control plane for now.
     fn goes_on(&self, error: &ControlError) -> Result<(), OciError> {
         tracing::warn!(%error, "signing in without the control plane");
         let in_time = self.control.has_snapshot() && self.control.last_contact() <= self.max_control_outage;

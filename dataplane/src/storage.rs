@@ -185,8 +185,6 @@ pub trait BlobStore: Send + Sync + 'static {
 pub struct StoredBlob {
     /// Size in bytes.
     pub size: u64,
-    /// When it was committed.
-    pub stored_at: SystemTime,
     /// Its digest as a header's value, made once.
     pub digest_header: HeaderValue,
     /// Its digest in quotes, made once.
@@ -205,11 +203,10 @@ enum Content {
 }
 
 impl StoredBlob {
-    fn new(digest: &Digest, size: u64, stored_at: SystemTime, content: Content) -> io::Result<Arc<Self>> {
+    fn new(digest: &Digest, size: u64, content: Content) -> io::Result<Arc<Self>> {
         let header = |text: String| HeaderValue::try_from(text).map_err(io::Error::other);
         Ok(Arc::new(Self {
             size,
-            stored_at,
             digest_header: header(digest.to_string())?,
             etag: header(format!("\"{digest}\""))?,
             content,

@@ -1,4 +1,4 @@
-//! Who is asking: verifies the registry token with the keys of the snapshot.
+//! Verifies registry tokens with the keys of the snapshot.
 
 use std::{
     sync::Arc,
@@ -19,12 +19,12 @@ use crate::control::{ControlClient, PolicySnapshot};
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Verified tokens remembered. A fleet of a thousand machines that pull ten images has ten thousand.
 const REMEMBERED_TOKENS: usize = 20_000;
-/// How far this node's clock may be behind the control plane's, in seconds, before new tokens look premature.
+/// Clock skew that is tolerated, in seconds: a new token must not look premature on a node whose clock is behind.
 const CLOCK_BEHIND_SECONDS: u64 = 60;
-/// How long an expired token is still good, in seconds: for a request that was on its way.
+/// Grace after a token's expiry, in seconds, for a request that was on its way.
 const EXPIRY_LEEWAY_SECONDS: u64 = 2;
 
-/// Token of those who do not sign in, given out while nobody can be asked. No secret, and good on every node: it lets its bearer do
+/// The token of anonymous callers while the control plane is unavailable. It is not secret, and good on every node: it lets its bearer do
 /// what the snapshot lets anybody do, at that moment.
 pub const ANYBODY: &str = "roadstead-anonymous";
 
@@ -44,7 +44,7 @@ pub struct Caller {
     /// The user's epoch when the token was issued: it goes up when the user may do less.
     #[serde(default)]
     user_epoch: i64,
-    /// What the caller may do.
+    /// The images that the caller may pull.
     #[serde(default)]
     pub access: Vec<Access>,
     /// It is [`ANYBODY`]: every group that admits the anonymous admits it.
@@ -67,12 +67,12 @@ pub struct Access {
 }
 
 impl Caller {
-    /// Whether the caller did not sign in.
+    /// Returns true if the caller did not sign in.
     pub const fn is_anonymous(&self) -> bool {
         self.token_id.is_none() && self.user_id.is_none()
     }
 
-    /// Whether what this was issued for is void by now.
+    /// Returns true if the token or the user behind it has been revoked.
     fn is_revoked(&self, policy: &PolicySnapshot) -> bool {
         let is_void = |id: &Option<String>, epoch| id.as_deref().is_some_and(|id| policy.is_revoked(id, epoch));
         is_void(&self.token_id, 0) || is_void(&self.user_id, self.user_epoch)
@@ -83,7 +83,7 @@ impl Caller {
 pub struct Authenticator {
     control: Arc<ControlClient>,
     verified: Cache<Box<str>, Arc<Caller>>,
-    /// Who [`ANYBODY`] is, where this node admits the anonymous.
+    /// The caller that [`ANYBODY`] stands for, where this node admits anonymous callers.
     anybody: Option<Arc<Caller>>,
 }
 
@@ -104,7 +104,7 @@ impl Authenticator {
         Self { control, verified: Cache::new(REMEMBERED_TOKENS), anybody }
     }
 
-    /// Whether a registry token would be taken now.
+    /// Returns true if a registry token is good now.
     pub fn takes(&self, token: &str) -> bool {
         self.check(token).is_ok()
     }

@@ -23,7 +23,7 @@ pub struct Permitted {
     pub repository: RepositoryName,
     /// `GROUP/dependency_proxy/containers/IMAGE`, or as the client names it on a mirror.
     pub name: Arc<str>,
-    /// What is wanted.
+    /// The manifest, blob or list that is asked for.
     pub resource: Resource,
     /// GET or HEAD.
     pub read: Read,
@@ -42,7 +42,7 @@ pub enum Granted {
 }
 
 impl Permitted {
-    /// What links, tags and counts of the image are kept under.
+    /// Returns the key of the image's links, tags and counts.
     pub fn repository_ref(&self) -> RepositoryRef {
         RepositoryRef {
             group: self.group.id.clone(),
@@ -82,7 +82,7 @@ impl Granted {
     }
 }
 
-/// What a caller may pull, by the snapshot alone.
+/// A right of a caller, by the snapshot alone.
 #[derive(Debug)]
 pub enum Grant {
     /// `GET /v2/`: any signed-in caller may.
@@ -117,16 +117,16 @@ impl Grant {
 
 /// Decides who may do what.
 pub struct Authorizer {
-    /// Where the snapshot is.
+    /// Has the snapshot.
     pub control: Arc<ControlClient>,
-    /// How long the last snapshot is good without word from the control plane.
+    /// The longest time that the last snapshot is good without contact to the control plane.
     pub max_control_outage: Duration,
-    /// Whether this node admits callers who have not signed in at all.
+    /// True if this node admits anonymous callers at all.
     pub allow_anonymous_pulls: bool,
 }
 
 impl Authorizer {
-    /// Whether a group admits callers who have not signed in, on this node.
+    /// Returns true if a group admits anonymous callers on this node.
     pub fn admits_anybody(&self, group: &GroupPath) -> bool {
         self.allow_anonymous_pulls && self.control.policy().group(group).is_some_and(|group| group.anonymous_pull)
     }
@@ -169,7 +169,7 @@ fn grant(caller: &Caller, image: &ImageRoute, policy: &PolicySnapshot) -> Result
     within(group, image, policy)
 }
 
-/// Whether `name` is another name of `image`, in the same group and with the same upstream and repository.
+/// Returns true if `name` is another name of `image`: the same group, upstream and repository.
 fn is_same_image(name: &str, image: &ImageRoute, policy: &PolicySnapshot) -> bool {
     let default = policy.group(&image.group).and_then(|group| group.upstreams.first());
     match (named_image(name), default) {

@@ -28,7 +28,7 @@ const FORMS_OF_ONE_CLIENT: usize = 64;
 /// Most forms that are arriving at a time; each holds up to 64 KiB.
 const FORMS: usize = 2_000;
 
-/// Who a request is from, as far as it is known.
+/// The sender of a request, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A caller who signed in.
@@ -37,7 +37,7 @@ pub enum Origin {
     Anybody(Option<IpAddr>),
 }
 
-/// What a request waits for.
+/// The kind of wait that a request is in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// The store.
@@ -118,7 +118,7 @@ fn too_many() -> OciError {
     OciError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message).with_retry_after(Some(1))
 }
 
-/// How many of something each client has.
+/// A count for each client.
 #[derive(Debug)]
 struct ByClient {
     most: usize,

@@ -1,4 +1,4 @@
-//! What happens to a request on the registry port, from its head to its answer, on one page.
+//! The way of a request on the registry port, from its head to its answer, on one page.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -30,13 +30,13 @@ use crate::{
     sign_in::{Form, TokenService},
 };
 
-/// What answers requests.
+/// Answers requests.
 pub struct Pipeline {
-    /// Where answers are counted.
+    /// Counts answers.
     pub metrics: Arc<Metrics>,
     /// The groups that bare image names mean.
     pub mirrors: Arc<Mirrors>,
-    /// Where this port is, and which proxies are in front of it.
+    /// The port's address, and the proxies in front of it.
     pub front: Front,
     /// Bounds the requests under way.
     pub places: Places,
@@ -50,11 +50,11 @@ pub struct Pipeline {
     pub puller: Arc<Puller>,
 }
 
-/// How clients reach the registry port.
+/// The way by which clients reach the registry port.
 pub struct Front {
-    /// What challenges name; the request's own address if not set.
+    /// The address that challenges name; the request's own if not set.
     pub external_url: Option<Url>,
-    /// Proxies that are believed what they say of their clients.
+    /// The proxies whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
@@ -115,9 +115,9 @@ impl Pipeline {
             self.control.settle().await?;
         }
         let refused = |error| self.refused(error, &request.head, &request.route);
-        // Whose token is it? Callers without a token sign in first, even those who may be anonymous.
+        // Verifies the token. Callers without one sign in first, even those who may be anonymous.
         let caller = self.authenticator().authenticate(&request.head.headers).map_err(refused)?;
-        // May they have it?
+        // Checks the group's rules.
         let grant = self.authorizer.authorize(&caller, &request.route).map_err(refused)?;
         let from = if caller.is_anonymous() { Origin::Anybody(client) } else { Origin::SignedIn };
         Ok((grant.of(request), from))
@@ -183,7 +183,7 @@ impl Pipeline {
     }
 }
 
-/// What is known of a request but its body.
+/// Copies a request without its body.
 fn without_body<B>(request: &Request<B>) -> Request<()> {
     let mut head = Request::new(());
     *head.uri_mut() = request.uri().clone();

@@ -1,4 +1,4 @@
-//! Where clients reach the registry port: what challenges name, and what the control plane tells people to use.
+//! The registry port's address, as challenges name it and as the control plane shows it to people.
 //!
 //! A port that is the scheme's own is left out, so that a client that writes `HOST:443` is told the same as one that
 //! writes `HOST`.
@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::listener::{Connection, forwarded};
 
-/// What challenges of a request name: `external`, or else the address that the client asked, which `trusted` proxies in
-/// front tell. Without `/` at the end; `None` if the request names no host.
+/// Returns the address for challenges to a request: `external`, or else the one that the client asked, as `trusted`
+/// proxies in front tell it. Without `/` at the end; `None` if the request names no host.
 pub fn of_request(external: Option<&Url>, trusted: &[IpNet], head: &Parts) -> Option<String> {
     if let Some(url) = external {
         return Some(without_slash(url));
@@ -34,7 +34,7 @@ pub fn of_request(external: Option<&Url>, trusted: &[IpNet], head: &Parts) -> Op
     })
 }
 
-/// What a node that listens at `listen` tells of itself: `external`, or else that address; empty if it is no address that
+/// Returns the address that a node at `listen` reports: `external`, or else `listen`; empty if that is no address that
 /// a client could use (0.0.0.0), because the host's name may lead anywhere.
 pub fn of_node(external: Option<&Url>, listen: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };

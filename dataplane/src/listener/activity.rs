@@ -1,6 +1,6 @@
 //! A time limit on connections that stand still: without a request, or with an answer that the client does not take.
 //!
-//! Whose turn it is decides, not whether bytes move: while an answer waits for something of ours (a fill, control), its
+//! Turns decide, not bytes: while an answer waits for something of ours (a fill, control), its
 //! connection may be silent for as long as that takes, and pings keep no connection that nobody uses. Requests and
 //! frames cost an atomic step or two; the clock is looked at once per connection and eighth of the limit.
 
@@ -26,13 +26,13 @@ use tokio::{
 
 /// Fewer bytes than this within the limit are no answer that is being taken: pings and acknowledgements are bytes too.
 const LEAST_BYTES: u64 = 4096;
-/// How often the limit is looked at within itself: a connection ends at most an eighth late.
+/// Checks of a limit within its time: a connection ends at most an eighth late.
 const LOOKS: u32 = 8;
 
-/// What happens on one connection.
+/// The activity of one connection.
 #[derive(Debug)]
 pub struct Activity {
-    /// When the connection began.
+    /// The time at which the connection began.
     began: Instant,
     /// Requests without the end of their answer.
     open: AtomicUsize,
@@ -57,8 +57,7 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// How long the connection has waited for its client, roughly: whether it has ever asked, and when it began.
-    /// `None` while a request is under way.
+    /// Returns whether the connection has ever asked for anything and when it began; `None` while a request is under way.
     pub fn waiting(&self) -> Option<(bool, Instant)> {
         (self.open.load(Relaxed) == 0).then(|| (self.steps.load(Relaxed) > 0, self.began))
     }
@@ -110,7 +109,7 @@ impl Activity {
     }
 }
 
-/// Whose turn it is with one answer. Dropped with it.
+/// The turn of one answer: ours or the client's. Dropped with the answer.
 pub struct Turn {
     activity: Arc<Activity>,
     ours: bool,
@@ -139,7 +138,7 @@ impl Drop for Turn {
     }
 }
 
-/// A body that tells whose turn it is: ours while it has nothing, the client's from each frame until the next is wanted.
+/// A body that keeps track of the turn: ours while it has nothing, the client's from each frame until the next is wanted.
 pub struct Watched<B> {
     body: B,
     turn: Turn,

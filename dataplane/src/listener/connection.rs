@@ -28,14 +28,14 @@ use super::{
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Most header fields of a request.
 const MAX_HEADERS: usize = 100;
-/// What a client may send unasked on one HTTP/2 stream, in bytes; larger bodies come in steps.
+/// Bytes that a client may send unasked on one HTTP/2 stream; larger bodies come in steps.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// What one HTTP/2 stream may hold back for a slow client, in bytes.
+/// Bytes that one HTTP/2 stream may hold back for a slow client.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
-/// How long a connection that is closed for standing still has for requests that cross the goodbye.
+/// The time that an idle connection has after the goodbye, for requests that were on their way.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How connections are told to end.
+/// The signals that end connections.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// After the answers under way.

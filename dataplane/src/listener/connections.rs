@@ -1,6 +1,6 @@
 //! The connections of one port: a bound on all of them, and on those of one client.
 //!
-//! Where a bound is reached, the oldest of the connections that wait for their client gives way to the new one: first
+//! At a bound, the oldest of the connections that wait for their client gives way to the new one: first
 //! those that never asked for anything. A connection with an answer under way never gives way.
 
 use std::{
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Limits, activity::Activity};
 
-/// How many waiting connections are compared before one is chosen.
+/// Waiting connections that are compared before one is chosen.
 const COMPARED: usize = 64;
 /// Bits of an IPv6 address that name a client: what a provider gives one customer at least.
 const CLIENT_BITS_V6: u32 = 64;
@@ -47,13 +47,13 @@ struct Known {
 pub(super) struct Entry {
     id: u64,
     connections: Arc<Connections>,
-    /// What happens on the connection.
+    /// The connection's activity.
     pub activity: Arc<Activity>,
     /// Cancelled when it has to give way.
     pub close: CancellationToken,
 }
 
-/// Whether a new connection may be.
+/// The room for a new connection.
 enum Room {
     Here,
     /// The client has as many as it may, and all of them are busy.
@@ -151,7 +151,7 @@ impl Drop for Entry {
     }
 }
 
-/// What counts as one client.
+/// Returns the address that stands for a client: its IPv4 address, or its IPv6 network.
 pub(crate) fn client_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {

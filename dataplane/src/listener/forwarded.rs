@@ -1,4 +1,5 @@
-//! What proxies in front tell of a request: its client, and the scheme, host and port that the client used.
+//! Reads the headers in which proxies in front describe a request: its client, and the scheme, host and port that the
+//! client used.
 //!
 //! Only trusted proxies are believed, and of lists only what they added themselves: each hop is known by what the next
 //! one, if that is trusted, says of it. `X-Forwarded-*` counts before `Forwarded` (RFC 7239), which a proxy that sets the
@@ -15,7 +16,7 @@ const PROTO: &str = "x-forwarded-proto";
 const HOST: &str = "x-forwarded-host";
 const PORT: &str = "x-forwarded-port";
 
-/// How the client addressed the outermost trusted proxy. What that did not tell is not set.
+/// The address at which the client asked the outermost trusted proxy. Parts that the proxy did not tell are not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded {
     /// `https` or `http`.
@@ -26,12 +27,12 @@ pub struct Forwarded {
     pub port: Option<u16>,
 }
 
-/// The address of whoever sent a request with these headers on a connection from `peer`.
+/// Returns the client's address for a request with these headers on a connection from `peer`.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     walk(peer, headers, trusted).0
 }
 
-/// How the client addressed the proxies in front; `None` without a trusted one.
+/// Returns the address at which the client asked the proxies in front; `None` without a trusted one.
 pub fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Forwarded> {
     let (_, proxies) = walk(peer, headers, trusted);
     if proxies == 0 {

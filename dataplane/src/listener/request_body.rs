@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-/// Why a body ended early.
+/// The reason that a body ended early.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body took longer than it may.

@@ -1,5 +1,5 @@
-//! The certificate that clients are shown, and whose certificates they must show: read and checked before a port is
-//! bound, and read again when the files change.
+//! A port's certificate, and the authorities of its clients' certificates: read and checked before a port is bound, and
+//! read again when the files change.
 //!
 //! A connection keeps the certificate that it began with. Files that cannot be used are reported, and the certificate
 //! before them stays in use.
@@ -20,7 +20,7 @@ use rustls::{
 use tokio::{sync::watch, time::sleep};
 use tracing::{error, info};
 
-/// How often the files are looked at: those that manage certificates replace them hours before they expire.
+/// The interval at which the files are checked. Certificates are replaced hours or days before they expire.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A certificate or a key cannot be used.
@@ -43,7 +43,7 @@ pub struct TlsFiles {
     pub client_ca: Option<(&'static str, PathBuf)>,
 }
 
-/// What a file looked like when it was read: enough to notice a replacement.
+/// The times and sizes of the files when they were read: enough to notice a replacement.
 type Seen = Vec<Option<(SystemTime, u64)>>;
 
 /// A certificate with its key, ready to serve HTTP/2 and HTTP/1.1. Clones share it.
@@ -60,7 +60,7 @@ impl ServerTls {
         Ok(Self { files: Arc::new(files), current: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
-    /// What the next connection is served with.
+    /// Returns the configuration for the next connection.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }

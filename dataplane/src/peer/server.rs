@@ -99,7 +99,7 @@ impl PeerPort {
     ) -> Answer {
         match self.store.open(digest).await {
             Ok(Some(blob)) => {
-                let freshness = Freshness::of_stored(CacheStatus::Hit, &blob);
+                let freshness = Freshness::of_stored(CacheStatus::Hit);
                 let content = Content::of_stored(&blob, media_type, freshness);
                 let mut answer = content.stored(&blob, conditions, Metrics::no_client());
                 mark(&mut answer, is_proven);

@@ -35,7 +35,7 @@ impl Blobs {
             if let Some(blob) = self.stored.open_linked(&digest, link.size_bytes).await? {
                 return Ok(self
                     .stored
-                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Hit, &blob))
+                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Hit))
                     .await);
             }
             return self.fill(pull, digest).await;
@@ -47,7 +47,7 @@ impl Blobs {
             if size.is_none_or(|size| size == blob.size) && self.rights.record(pull, digest, &blob, None).await? {
                 return Ok(self
                     .stored
-                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Revalidated, &blob))
+                    .serve_blob(&pull.wanted, &digest, &blob, Freshness::of_stored(CacheStatus::Proven))
                     .await);
             }
         }
@@ -85,7 +85,7 @@ impl Blobs {
             // It ended meanwhile and records no more links.
             self.rights.record(pull, digest, &blob, None).await?;
         }
-        self.follow(pull, digest, fill, CacheStatus::Join).await
+        self.follow(pull, digest, fill, CacheStatus::JoinedOther).await
     }
 
     /// Proves the group's right; answers the size that upstream tells.
@@ -129,8 +129,8 @@ impl Blobs {
         let proof = self.rights.prove(pull, digest, ContentKind::Blob).await?;
         let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::BlobUnknown))?;
         let size = proof.and_then(|proof| proof.size_bytes).ok_or_else(|| unknown_size(pull))?;
-        let freshness = Freshness::of_arriving(CacheStatus::Revalidated);
-        self.stored.count(&pull.wanted, &digest, CacheStatus::Revalidated);
+        let freshness = Freshness::of_arriving(CacheStatus::Proven);
+        self.stored.count(&pull.wanted, &digest, CacheStatus::Proven);
         Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
     }
 }

@@ -39,7 +39,7 @@ impl Manifests {
                 if let Some(blob) = stored.filter(|blob| size_bytes.is_none_or(|size| size == blob.size))
                     && self.rights.record(pull, digest, &blob, Some(&media_type)).await?
                 {
-                    let freshness = Freshness::of_stored(CacheStatus::Revalidated, &blob);
+                    let freshness = Freshness::of_stored(CacheStatus::Proven);
                     return Ok(self.stored.serve(
                         &pull.wanted,
                         &digest,
@@ -62,7 +62,7 @@ impl Manifests {
     pub async fn linked(&self, pull: &Pull, link: &Link, freshness: Option<Freshness>) -> Result<Answer, OciError> {
         match self.stored.open_linked(&link.digest, link.size_bytes).await? {
             Some(blob) => {
-                let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
+                let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit));
                 Ok(self.stored.serve(&pull.wanted, &link.digest, &blob, media_type_header(&link.media_type), freshness))
             }
             None => self.fetched(pull, Reference::Digest(link.digest)).await,
@@ -87,8 +87,8 @@ impl Manifests {
 
     /// Answers a HEAD with what upstream said to ours.
     pub fn described(&self, pull: &Pull, digest: &Digest, size: u64, media_type: &str, immutable: bool) -> Answer {
-        let freshness = Freshness { immutable, ..Freshness::of_arriving(CacheStatus::Revalidated) };
-        self.stored.count(&pull.wanted, digest, CacheStatus::Revalidated);
+        let freshness = Freshness { immutable, ..Freshness::of_arriving(CacheStatus::Proven) };
+        self.stored.count(&pull.wanted, digest, CacheStatus::Proven);
         Content::of_digest(digest, media_type_header(media_type), freshness).described(size)
     }
 }

@@ -95,7 +95,7 @@ impl Outage {
             return Ok(None);
         };
         let media_type = if is_manifest { media_type_header(&link.media_type) } else { OCTET_STREAM };
-        let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit, &blob));
+        let freshness = freshness.unwrap_or_else(|| Freshness::of_stored(CacheStatus::Hit));
         Ok(Some(self.stored.serve(wanted, &link.digest, &blob, media_type, freshness)))
     }
 }

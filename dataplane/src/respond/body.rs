@@ -57,7 +57,7 @@ impl Body {
         Self { source, counter: None }
     }
 
-    /// What a fill has and will have.
+    /// The bytes of a fill, present and future.
     pub fn followed(follower: Follower) -> Self {
         Self { source: Source::Followed(Box::new(follower)), counter: None }
     }

@@ -1,9 +1,6 @@
 //! Answers that carry (or describe) content of a known digest.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use roadstead_proto::Digest;
@@ -21,7 +18,7 @@ const NEVER_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 /// Content under a tag may be kept, but must be asked about.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// Where an answer came from, as `X-Cache` and metrics say it.
+/// The source of an answer, as `X-Cache` and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheStatus {
     /// From the cache; upstream was not asked.
@@ -30,48 +27,62 @@ pub enum CacheStatus {
     Fill,
     /// From upstream; another request had started it.
     Join,
-    /// From the cache, after upstream said that it is current and that the caller may have it.
+    /// From the cache, after upstream said that it is current.
     Revalidated,
+    /// From upstream or from the store, after upstream said that the group may have it, for which it is new. Clients read
+    /// `fill` in both cases: another group's content must not show.
+    Proven,
+    /// From a fill that another group or repository started. Clients read `fill` here, too.
+    JoinedOther,
     /// From the cache; upstream could not be asked.
     Stale,
 }
 
 impl CacheStatus {
-    /// The word in `X-Cache`, metrics and logs.
+    /// The word in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Fill => "fill",
-            Self::Join => "join",
-            Self::Revalidated => "revalidated",
+            Self::Join | Self::JoinedOther => "join",
+            Self::Revalidated | Self::Proven => "revalidated",
             Self::Stale => "stale",
         }
     }
 
-    /// Whether no content had to be fetched for it.
+    /// The word in `X-Cache`: what the client's own group knows.
+    const fn shown(self) -> &'static str {
+        match self {
+            Self::Proven | Self::JoinedOther => Self::Fill.as_str(),
+            _ => self.as_str(),
+        }
+    }
+
+    /// Returns true if no content was fetched for it.
     pub const fn is_served_from_cache(self) -> bool {
-        matches!(self, Self::Hit | Self::Revalidated | Self::Stale)
+        matches!(self, Self::Hit | Self::Revalidated | Self::Proven | Self::Stale)
     }
 }
 
-/// How fresh an answer is.
+/// The freshness of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// Where it came from.
+    /// Its source.
     pub status: CacheStatus,
     /// Since when upstream has not confirmed it; `None` for what has just arrived.
     pub age: Option<Duration>,
-    /// Why it was not confirmed, where it should have been.
+    /// The reason that it was not confirmed, where it should have been.
     pub stale: Option<StaleReason>,
-    /// Whether it was asked for by digest.
+    /// True if it was asked for by digest.
     pub immutable: bool,
 }
 
 impl Freshness {
-    /// Content asked for by digest and served from the store.
-    pub fn of_stored(status: CacheStatus, blob: &StoredBlob) -> Self {
-        let age = SystemTime::now().duration_since(blob.stored_at).unwrap_or_default();
-        Self { status, age: Some(age), stale: None, immutable: true }
+    /// Content asked for by digest and served from the store. It does not age; since when it is stored would tell that
+    /// another group had it before.
+    pub const fn of_stored(status: CacheStatus) -> Self {
+        let age = if matches!(status, CacheStatus::Proven) { None } else { Some(Duration::ZERO) };
+        Self { status, age, stale: None, immutable: true }
     }
 
     /// Content asked for by digest that is only arriving.
@@ -80,7 +91,7 @@ impl Freshness {
     }
 }
 
-/// What an answer says of its content.
+/// The description of an answer's content.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// The digest as asked for, or as the tag means it.
@@ -89,7 +100,7 @@ pub struct Content {
     pub etag: HeaderValue,
     /// The media type, exactly as upstream has it.
     pub media_type: HeaderValue,
-    /// Where it came from.
+    /// Its source.
     pub freshness: Freshness,
 }
 
@@ -173,7 +184,7 @@ impl Content {
         headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest.to_string()).ok()?);
         headers.insert(API_VERSION.0, API_VERSION.1);
         headers.insert(header::CACHE_CONTROL, NEVER_KEPT);
-        headers.insert(X_CACHE, HeaderValue::from_static(status.as_str()));
+        headers.insert(X_CACHE, HeaderValue::from_static(status.shown()));
         Some(answer)
     }
 
@@ -193,7 +204,7 @@ impl Content {
         headers.insert(API_VERSION.0, API_VERSION.1);
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::CACHE_CONTROL, if self.freshness.immutable { IMMUTABLE } else { ASK_AGAIN });
-        headers.insert(X_CACHE, HeaderValue::from_static(self.freshness.status.as_str()));
+        headers.insert(X_CACHE, HeaderValue::from_static(self.freshness.status.shown()));
         if let Some(age) = self.freshness.age {
             headers.insert(header::AGE, age.as_secs().into());
         }

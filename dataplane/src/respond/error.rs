@@ -20,13 +20,13 @@ pub enum Code {
     BlobUnknown,
     /// The caller may not do this.
     Denied,
-    /// What was given as a digest is none.
+    /// The digest in the request is malformed.
     DigestInvalid,
     /// No such manifest.
     ManifestUnknown,
-    /// Upstream's manifest is none.
+    /// Upstream's answer is not a manifest.
     ManifestInvalid,
-    /// What was given as a name is none.
+    /// The name in the request is malformed.
     NameInvalid,
     /// No such repository, group, or path.
     NameUnknown,
@@ -70,7 +70,7 @@ pub struct OciError {
     pub code: Code,
     /// For the person at the client, in a sentence.
     pub message: String,
-    /// More for programs; `null` if there is nothing more.
+    /// Details for programs, or `null`.
     pub detail: Value,
     /// Seconds to wait before trying again.
     pub retry_after: Option<u64>,
@@ -198,7 +198,7 @@ impl OciError {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             Code::Unavailable,
-            "the control plane of this cache cannot be asked right now: only what this node knows to be cached can be pulled; try again",
+            "the control plane of this cache is unavailable: only content that this node knows to be cached can be pulled; try again",
         )
         .with_detail(json!({ "control": error.kind() }))
         .with_retry_after(Some(5))

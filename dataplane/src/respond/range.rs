@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// What a client attached to its request.
+/// The conditions that a client attached to its request.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
     range: Option<Requested>,
@@ -19,7 +19,7 @@ enum Requested {
     Suffix(u64),
 }
 
-/// What to send of content of a known size.
+/// The part to send of content of a known size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// All of it: 200.
@@ -47,7 +47,7 @@ impl Conditions {
         }
     }
 
-    /// Whether the client already has content with this entity tag.
+    /// Returns true if the client already has content with this entity tag.
     fn matches(&self, etag: &HeaderValue) -> bool {
         self.if_none_match.iter().filter_map(|value| value.to_str().ok()).any(|value| {
             value

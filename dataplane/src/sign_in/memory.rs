@@ -1,4 +1,4 @@
-//! Who signed in here and what token that got: for those who do so again while the control plane cannot be asked.
+//! Remembers sign-ins and their tokens, for clients that sign in again while the control plane is unavailable.
 //!
 //! Neither passwords nor user names are kept, only a keyed hash of them and of what was asked for, under a key that is made at each
 //! start and never leaves the process. The tokens are those that the client was given; whether one is still good is not decided

@@ -306,7 +306,8 @@ async fn refusals_of_the_token_service_read_as_the_control_plane_says_them() {
 
 #[tokio::test]
 async fn the_control_plane_hears_who_signs_in_from_where() {
-    let config = DataplaneConfig { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Default::default() };
+    let trusted_proxies = ["127.0.0.0/8".parse().unwrap()].into();
+    let config = DataplaneConfig { port: PortSettings { trusted_proxies, ..Default::default() }, ..Default::default() };
     for (config, forwarded, expected) in [
         (config.clone(), "203.0.113.9, 198.51.100.7", "198.51.100.7"),
         (config, "nonsense", "127.0.0.1"),

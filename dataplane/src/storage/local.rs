@@ -114,7 +114,7 @@ pub(super) fn open_blob(path: &Path, digest: &Digest) -> io::Result<Option<Arc<S
     } else {
         Content::Mapped(Mapping::new(Arc::new(file), size)?)
     };
-    StoredBlob::new(digest, size, metadata.modified()?, content).map(Some)
+    StoredBlob::new(digest, size, content).map(Some)
 }
 
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {

@@ -177,7 +177,7 @@ impl ObjectBlobStore {
         let (writer, body) = (Arc::clone(&staged), content.clone());
         blocking(move || writer.write_at(&body, 0)).await?;
         self.keep_in_cache(&staged, digest, found.size, found.stored_at).await;
-        blob(digest, found.size, found.stored_at, Content::Memory(content)).map(Some)
+        blob(digest, found.size, Content::Memory(content)).map(Some)
     }
 
     /// Makes a staged file an entry of the node cache, if there is one that takes it; false if not. That it fails costs
@@ -204,7 +204,7 @@ impl ObjectBlobStore {
     fn remote(&self, found: &StoredFile) -> Result<Arc<StoredBlob>, StorageError> {
         let downloads = self.downloads.clone().filter(|downloads| downloads.cache.admits(found.size));
         let remote = RemoteBlob::new(*found, Arc::clone(&self.pieces), downloads);
-        blob(&found.digest, found.size, found.stored_at, Content::Remote(remote))
+        blob(&found.digest, found.size, Content::Remote(remote))
     }
 
     /// Forgets a blob on this node.
@@ -235,8 +235,8 @@ impl ObjectBlobStore {
     }
 }
 
-fn blob(digest: &Digest, size: u64, stored_at: SystemTime, content: Content) -> Result<Arc<StoredBlob>, StorageError> {
-    StoredBlob::new(digest, size, stored_at, content).map_err(|source| StorageError::from_io("open a blob", source))
+fn blob(digest: &Digest, size: u64, content: Content) -> Result<Arc<StoredBlob>, StorageError> {
+    StoredBlob::new(digest, size, content).map_err(|source| StorageError::from_io("open a blob", source))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -53,6 +53,28 @@ async fn pushes_are_unsupported() {
 }
 
 #[tokio::test]
+async fn a_push_without_a_token_is_told_where_to_sign_in_unless_anybody_may_pull() {
+    let (hub, cluster) = open_pair().await;
+    let member = cluster.client_of_new_group("acme").await;
+    let anonymous = cluster.anonymous();
+    for (method, rest) in
+        [(Method::POST, "blobs/uploads/"), (Method::PATCH, "blobs/uploads/1"), (Method::PUT, "manifests/latest")]
+    {
+        let push = async |url: String| {
+            let request = client::http().request(method.clone(), url);
+            client::read(request.send().await).await.unwrap()
+        };
+        let refused = push(member.url("app", rest)).await.expect_error(401, "UNAUTHORIZED");
+        let challenge = refused.header("www-authenticate");
+        let scope = "scope=\"repository:acme/dependency_proxy/containers/app:pull,push\"";
+        assert!(challenge.starts_with("Bearer ") && challenge.contains(scope), "{challenge}");
+        member.ask(method.clone(), "app", rest, &[]).await.expect_error(405, "UNSUPPORTED");
+        push(anonymous.url("app", rest)).await.expect_error(405, "UNSUPPORTED");
+    }
+    assert_eq!(hub.count(&When::any()), 0, "{}", hub.log());
+}
+
+#[tokio::test]
 async fn paths_that_are_none_are_refused_before_anything_is_asked() {
     let (hub, cluster) = open_pair().await;
     for path in [

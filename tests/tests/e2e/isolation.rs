@@ -64,7 +64,12 @@ async fn a_group_with_a_right_of_its_own_shares_the_stored_bytes() {
     one.blob_hit("secret/app", &layer).await;
     login(&cluster, "two", "bob").await;
     hub.forget_requests();
-    assert_eq!(two.blob("secret/app", &layer).await.expect(200).body, image.layers[0]);
+    let own = two.blob("secret/app", &layer).await.expect(200);
+    assert_eq!(own.body, image.layers[0]);
+    // Nothing tells that somebody else has it: it reads as a first pull does.
+    assert_eq!((own.cache(), own.header("age")), ("fill", ""));
+    let again = two.blob("secret/app", &layer).await.expect(200);
+    assert_eq!((again.cache(), again.header("age")), ("hit", "0"));
     assert_eq!(two.manifest("secret/app", "latest").await.expect(200).body, image.manifest);
     assert_eq!(hub.count(&When::get(Kind::Blob)), 0, "a HEAD is proof enough:\n{}", hub.log());
     assert!(hub.count(&When::head(Kind::Blob)) >= 1, "{}", hub.log());
@@ -92,7 +97,7 @@ async fn joining_a_fill_takes_a_right_of_ones_own() {
     // Refused while the fill goes on.
     is_refused(&two.blob("secret/app", &wanted).await);
     let joined = three.open_blob("secret/app", &wanted, &[]).await;
-    assert_eq!(joined.status().as_u16(), 200);
+    assert_eq!((joined.status().as_u16(), joined.headers()["x-cache"].to_str().unwrap()), (200, "fill"));
     gate.open();
     assert_eq!(joined.bytes().await.unwrap(), blob);
     first.bytes().await.unwrap();

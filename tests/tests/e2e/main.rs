@@ -10,6 +10,7 @@ mod blob_fill;
 mod blob_hit;
 mod broken_fill;
 mod brute_force;
+mod certificates;
 mod chaos;
 mod ci_jobs;
 mod cluster_fill;

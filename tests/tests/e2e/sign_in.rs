@@ -1,6 +1,6 @@
 //! Signing in at the registry port: challenge, token service, what tokens are good for.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::Method;
@@ -46,6 +46,45 @@ async fn the_challenge_names_the_external_url() {
     let cluster = Cluster::start_bare(ClusterOptions { arguments, ..ClusterOptions::default() }).await;
     let refused = get(&format!("{}/v2/", cluster.url()), "").await.expect(401);
     assert!(refused.header("www-authenticate").contains("realm=\"https://images.example/jwt/auth\""), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_challenge_names_what_a_trusted_proxy_was_asked_for() {
+    let arguments = ["--trusted-proxy", "127.0.0.9"].map(str::to_owned).to_vec();
+    let cluster = Cluster::start_bare(ClusterOptions { arguments, ..ClusterOptions::default() }).await;
+    let challenge = async |from: [u8; 4], lines: &[(&str, &str)]| {
+        let http = client::builder().local_address(IpAddr::from(from)).build().unwrap();
+        let mut request = http.get(format!("{}/v2/", cluster.url()));
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let refused = client::read(request.send().await).await.unwrap().expect(401);
+        refused.header("www-authenticate").split('"').nth(1).unwrap_or_default().to_owned()
+    };
+    for lines in [
+        vec![("x-forwarded-proto", "https"), ("x-forwarded-host", "images.example:8443")],
+        vec![("x-forwarded-proto", "https"), ("x-forwarded-host", "images.example"), ("x-forwarded-port", "8443")],
+        vec![("forwarded", "for=192.0.2.1;proto=https;host=\"images.example:8443\"")],
+    ] {
+        assert_eq!(challenge([127, 0, 0, 9], &lines).await, "https://images.example:8443/jwt/auth", "{lines:?}");
+        assert_eq!(challenge([127, 0, 0, 8], &lines).await, format!("{}/jwt/auth", cluster.url()), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_one_name_of_an_image_is_good_for_its_others() {
+    let (hub, cluster) = open_pair().await;
+    hub.push("library/app", "latest", &Image::small(1));
+    hub.push("acme/app", "latest", &Image::small(2));
+    let client = cluster.client_of_new_group("acme").await;
+    let names = ["app", "library/app", "docker.io/app", "docker.io/library/app"];
+    for signed_in_for in names {
+        let token = client.token(signed_in_for).await;
+        for name in names {
+            get(&client.url(name, "manifests/latest"), &token).await.expect(200);
+        }
+        get(&client.url("acme/app", "manifests/latest"), &token).await.expect_error(401, "UNAUTHORIZED");
+    }
 }
 
 #[tokio::test]
