@@ -13,7 +13,7 @@ use axum::{
 use ipnet::IpNet;
 use prometheus_client::metrics::gauge::Gauge;
 use roadstead_dataplane::listener::{
-    self, Connection, Handler, Limits, Listener, PortSettings, RequestBody, ServerTls, Timeouts, client_address,
+    self, Connection, Handler, Limits, Listener, PortSettings, RequestBody, ServerTls, Timeouts, source_address,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl Handler for Routes {
 
     async fn answer(self: Arc<Self>, mut request: Request<RequestBody>) -> Response<Body> {
         if let Some(peer) = request.extensions().get::<Connection>().map(|connection| connection.peer) {
-            let client = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
+            let client = source_address(peer.ip(), request.headers(), &self.trusted_proxies);
             let client = if client == peer.ip().to_canonical() { peer } else { SocketAddr::new(client, 0) };
             request.extensions_mut().insert(ConnectInfo(client));
         }

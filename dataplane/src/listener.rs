@@ -34,7 +34,7 @@ use tracing::{debug, info, warn};
 pub(crate) use self::connections::client_of;
 pub use self::{
     connection::serve_stream,
-    forwarded::{Forwarded, client_address, forwarded},
+    forwarded::{Forwarded, forwarded, source_address},
     request_body::{BodyError, RequestBody},
     tls::{InvalidTls, ServerTls, TlsFiles},
 };

@@ -21,7 +21,7 @@ use crate::{
         authorize::{Authorizer, Granted},
     },
     control::ControlClient,
-    listener::{BodyError, Connection, Handler, client_address, forwarded},
+    listener::{BodyError, Connection, Handler, forwarded, source_address},
     metrics::Metrics,
     mirror::Mirrors,
     pull::Puller,
@@ -179,7 +179,7 @@ impl Pipeline {
 
     fn client<B>(&self, request: &Request<B>) -> Option<IpAddr> {
         let peer = request.extensions().get::<Connection>()?.peer.ip();
-        Some(client_address(peer, request.headers(), &self.front.trusted_proxies))
+        Some(source_address(peer, request.headers(), &self.front.trusted_proxies))
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Forwarded {
 }
 
 /// Returns the client's address for a request with these headers on a connection from `peer`.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub fn source_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     walk(peer, headers, trusted).0
 }
 

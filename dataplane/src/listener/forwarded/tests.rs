@@ -26,11 +26,11 @@ fn the_rightmost_address_that_is_no_trusted_proxys_counts() {
         for line in &lines {
             headers.append(FOR, HeaderValue::from_str(line).unwrap());
         }
-        let client = client_address(peer.parse().unwrap(), &headers, &trusted);
+        let client = source_address(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(client.to_string(), expected, "{peer} {lines:?}");
     }
     let headers = HeaderMap::from_iter([(FOR.parse().unwrap(), "198.51.100.7".parse().unwrap())]);
-    assert_eq!(client_address("10.0.0.1".parse().unwrap(), &headers, &[]).to_string(), "10.0.0.1");
+    assert_eq!(source_address("10.0.0.1".parse().unwrap(), &headers, &[]).to_string(), "10.0.0.1");
 }
 
 fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -64,7 +64,7 @@ fn scheme_host_and_port_are_what_the_outermost_trusted_proxy_says() {
         assert_eq!(told("10.0.0.1", &lines), Some(Forwarded { scheme, host, port }), "{lines:?}");
         assert_eq!(told("192.0.2.9", &lines), None, "nobody else is believed");
     }
-    let client = |lines: &[_]| client_address("10.0.0.1".parse().unwrap(), &headers(lines), &trusted).to_string();
+    let client = |lines: &[_]| source_address("10.0.0.1".parse().unwrap(), &headers(lines), &trusted).to_string();
     assert_eq!(client(&[(FORWARDED, r#"for="[2001:db8::1]:4711";proto=https"#)]), "2001:db8::1");
     assert_eq!(client(&[(FORWARDED, "for=192.0.2.7"), (FOR, "192.0.2.8")]), "192.0.2.8");
 }
