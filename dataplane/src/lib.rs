@@ -6,6 +6,7 @@
 
 mod access;
 mod backoff;
+mod cache_status;
 pub mod config;
 pub mod control;
 mod failpoint;

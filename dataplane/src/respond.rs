@@ -6,8 +6,10 @@ mod content;
 mod error;
 mod range;
 
+pub use crate::cache_status::CacheStatus;
+
 pub use self::body::Body;
-pub use self::content::{CacheStatus, Content, Freshness};
+pub use self::content::{Content, Freshness};
 pub use self::error::{Code, OciError};
 pub use self::range::{Conditions, Selection};
 

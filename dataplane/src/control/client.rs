@@ -8,6 +8,7 @@ pub mod links;
 pub mod node_report;
 pub mod saved;
 pub mod sign_in;
+mod status;
 pub mod stored;
 mod tags;
 pub mod translate;
@@ -114,7 +115,7 @@ impl NodeClient {
         let answer = answer.instrument(info_span!("control", rpc.method = name));
         let answer = match timeout(time, answer).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(ControlError::from_status(name, &status)),
+            Ok(Err(status)) => Err(status::error_of(name, &status)),
             Err(_) => Err(ControlError::Timeout { call: name }),
         };
         match &answer {

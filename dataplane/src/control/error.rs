@@ -1,7 +1,5 @@
 //! What can go wrong between a node and the control plane.
 
-use tonic::{Code, Status};
-
 /// A call to the control plane gave no answer, or none that can be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ControlError {
@@ -54,20 +52,6 @@ pub enum ControlError {
 }
 
 impl ControlError {
-    /// Tells what a status means to a node.
-    pub(super) fn from_status(call: &'static str, status: &Status) -> Self {
-        let message = told(status);
-        match status.code() {
-            Code::DeadlineExceeded => Self::Timeout { call },
-            Code::Unauthenticated | Code::PermissionDenied => Self::NodeRefused { call, message },
-            Code::NotFound => Self::NotFound { call, message },
-            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::Unimplemented => {
-                Self::Refused { call, message }
-            }
-            _ => Self::Unavailable { call, message },
-        }
-    }
-
     /// A stable word for logs and metrics.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -83,17 +67,5 @@ impl ControlError {
     /// Whether the same call may succeed later.
     pub const fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
-    }
-}
-
-/// What a status says, with the innermost cause where it was made on this side of the wire: that a certificate is not trusted, say.
-fn told(status: &Status) -> String {
-    let mut cause = std::error::Error::source(status);
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
-    match cause.map(ToString::to_string) {
-        Some(cause) if !status.message().contains(&cause) => format!("{}: {cause}", status.message()),
-        _ => status.message().to_owned(),
     }
 }

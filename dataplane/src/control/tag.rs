@@ -6,8 +6,9 @@ use std::{
 };
 
 use roadstead_proto::Digest;
+use tokio::time::Instant;
 
-use super::Link;
+use super::{GroupPolicy, Link};
 
 /// What to do about a pull by tag, before upstream was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub(crate) struct Brought {
     pub(crate) link_epoch: i64,
     /// How long the tag may be served without the control plane's word.
     pub(crate) good_for: Duration,
+    /// How long this decision is to be made again without asking.
+    pub(crate) fresh_for: Duration,
 }
 
 /// What a tag resolved to when the control plane last said so.
@@ -68,6 +71,17 @@ pub(crate) struct Remembered {
     pub(crate) confirmed_at: SystemTime,
     /// Until when it may be served without the control plane's word.
     pub(crate) good_until: SystemTime,
+    /// Until when it is served without asking, where that was told to this process.
+    pub(crate) fresh: Option<Fresh>,
+}
+
+/// A decision that holds for a while, unless the watch tells something of the group.
+#[derive(Clone, Debug)]
+pub(crate) struct Fresh {
+    /// The group when the decision was asked for. Any change of it, a pin or a freeze or a purge, voids the decision.
+    pub(crate) group: Arc<GroupPolicy>,
+    /// When the decision expires.
+    pub(crate) until: Instant,
 }
 
 /// Why a tag is served that could not be checked.

@@ -7,7 +7,7 @@ use roadstead_proto::Digest;
 use url::Url;
 
 use super::{API_VERSION, Answer, Body, Code, Conditions, OciError, Selection};
-use crate::{control::StaleReason, metrics::BodyBytes, storage::StoredBlob};
+use crate::{cache_status::CacheStatus, control::StaleReason, metrics::BodyBytes, storage::StoredBlob};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -17,52 +17,6 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=315360
 const NEVER_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 /// Content under a tag may be kept, but must be asked about.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
-
-/// The source of an answer, as `X-Cache` and metrics name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CacheStatus {
-    /// From the cache; upstream was not asked.
-    Hit,
-    /// From upstream; this request started it.
-    Fill,
-    /// From upstream; another request had started it.
-    Join,
-    /// From the cache, after upstream said that it is current.
-    Revalidated,
-    /// From upstream or from the store, after upstream said that the group may have it, for which it is new. Clients read
-    /// `fill` in both cases: another group's content must not show.
-    Proven,
-    /// From a fill that another group or repository started. Clients read `fill` here, too.
-    JoinedOther,
-    /// From the cache; upstream could not be asked.
-    Stale,
-}
-
-impl CacheStatus {
-    /// The word in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Fill => "fill",
-            Self::Join | Self::JoinedOther => "join",
-            Self::Revalidated | Self::Proven => "revalidated",
-            Self::Stale => "stale",
-        }
-    }
-
-    /// The word in `X-Cache`: what the client's own group knows.
-    const fn shown(self) -> &'static str {
-        match self {
-            Self::Proven | Self::JoinedOther => Self::Fill.as_str(),
-            _ => self.as_str(),
-        }
-    }
-
-    /// Returns true if no content was fetched for it.
-    pub const fn is_served_from_cache(self) -> bool {
-        matches!(self, Self::Hit | Self::Revalidated | Self::Proven | Self::Stale)
-    }
-}
 
 /// The freshness of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

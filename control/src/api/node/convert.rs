@@ -136,7 +136,8 @@ pub fn serve(served: Served) -> v1::ServeManifest {
         link_epoch: served.link_epoch,
         age_seconds: served.age_seconds,
         stale: stale.into(),
-        unconfirmed_seconds: served.unconfirmed_seconds,
+        unconfirmed_seconds: served.good_for.unconfirmed_seconds,
+        fresh_ms: served.good_for.fresh_ms,
     }
 }
 

@@ -24,6 +24,9 @@ pub use self::facts::{Outcome, Pin, Sighting, TagFacts, TagPolicy, TagRecord, Up
 /// written at each pull. Such a tag looks older than it is by at most this.
 const PRECISION_MS: i64 = 5000;
 
+/// Longest that a node decides about a tag without asking, in milliseconds.
+const MAX_FRESH_MS: i64 = 60 * 60 * 1000;
+
 /// Why something is served that upstream does not confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {
@@ -192,9 +195,41 @@ pub fn promote(policy: TagPolicy, tag: &TagFacts, first_seen_ms: Option<i64>, no
     RecordChange::Put(TagRecord { cached: Some(seen), seen: Some(seen), checked_at_ms: seen.at_ms })
 }
 
+/// How long from now a node may go by an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoodFor {
+    /// While the control plane is unavailable, in seconds.
+    pub unconfirmed_seconds: i64,
+    /// Without asking, in milliseconds; 0 where each pull asks. Within that time [`resolve`] comes to the same, unless the
+    /// group's settings, the pin or the group's links change: nodes are told of such changes by the watch.
+    pub fresh_ms: i64,
+}
+
+/// Returns how long a node may serve what the tag resolves to now.
+pub fn good_for(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> GoodFor {
+    GoodFor { unconfirmed_seconds: unconfirmed_seconds(policy, tag, now_ms), fresh_ms: fresh_ms(policy, tag, now_ms) }
+}
+
+fn fresh_ms(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
+    // A maintainer's word on one tag is looked up at each pull, so that a pin counts at once, as does its end.
+    if !policy.enabled || !policy.allowed || policy.frozen || tag.pin.is_some() {
+        return 0;
+    }
+    let Some(cached) = tag.record.cached else { return 0 };
+    if policy.immutable {
+        return MAX_FRESH_MS;
+    }
+    let age_ms = now_ms.saturating_sub(tag.record.checked_at_ms);
+    let is_confirmed = tag.record.seen.is_some_and(|seen| seen.digest == cached.digest);
+    if !is_confirmed || !(0..policy.max_age_ms).contains(&age_ms) {
+        return 0;
+    }
+    (policy.max_age_ms - age_ms).min(MAX_FRESH_MS)
+}
+
 /// For how long from now a node may serve what the tag means without asking anybody, in seconds: as long as it would be served
 /// here while upstream cannot be asked. What needs no word of upstream's is good for as long as nodes serve without us at all.
-pub fn unconfirmed_seconds(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
+fn unconfirmed_seconds(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
     if tag.pin.is_some() || policy.frozen || policy.immutable {
         return MAX_MAX_STALE_MS / 1000;
     }

@@ -9,8 +9,8 @@ use crate::{
         cache::content::{ContentKind, GroupRepository, Link},
         groups::group::Group,
         tags::freshness::{
-            self, Decision, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy, UpstreamSaid,
-            UpstreamState,
+            self, Decision, GoodFor, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy,
+            UpstreamSaid, UpstreamState,
         },
     },
     store::{
@@ -70,8 +70,8 @@ pub struct Served {
     pub age_seconds: i64,
     /// Why it could not be checked.
     pub stale: Option<Stale>,
-    /// For how long a node may serve it without asking anybody.
-    pub unconfirmed_seconds: i64,
+    /// How long a node may go by this.
+    pub good_for: GoodFor,
 }
 
 /// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
@@ -105,8 +105,8 @@ async fn resolve_alone(store: &Store, clock: &Clock, place: &GroupRepository, ta
     let mut tx = store.read().await?;
     let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
     let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
-    let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &known.facts, now_ms);
-    answer(&mut tx, place, &known.group, decision, unconfirmed_seconds).await
+    let good_for = freshness::good_for(known.policy, &known.facts, now_ms);
+    answer(&mut tx, place, &known.group, decision, good_for).await
 }
 
 /// A pull by tag, after upstream was asked.
@@ -173,8 +173,8 @@ async fn decide(
         RecordChange::Put(record) => record,
     };
     let facts = TagFacts { record, ..known.facts };
-    let unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
-    Ok((answer(db, place, &known.group, decision, unconfirmed_seconds).await?, change))
+    let good_for = freshness::good_for(known.policy, &facts, now_ms);
+    Ok((answer(db, place, &known.group, decision, good_for).await?, change))
 }
 
 /// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
@@ -200,7 +200,7 @@ pub(crate) async fn manifest_linked(
                 RecordChange::Put(record) => TagFacts { record, ..known.facts },
                 RecordChange::Keep | RecordChange::Drop => known.facts,
             };
-            unconfirmed_seconds = freshness::unconfirmed_seconds(known.policy, &facts, now_ms);
+            unconfirmed_seconds = freshness::good_for(known.policy, &facts, now_ms).unconfirmed_seconds;
         }
     }
     for tag in tag::awaiting(tx, place, &digest).await? {
@@ -306,7 +306,7 @@ async fn answer(
     place: &GroupRepository,
     group: &Group,
     decision: Decision,
-    unconfirmed_seconds: i64,
+    good_for: GoodFor,
 ) -> PlaneResult<TagAnswer> {
     Ok(match decision {
         Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
@@ -325,7 +325,8 @@ async fn answer(
                 link_epoch: group.link_epoch,
                 age_seconds: age_ms / 1000,
                 stale,
-                unconfirmed_seconds,
+                // What is not confirmed is decided anew at each pull.
+                good_for: if stale.is_none() { good_for } else { GoodFor { fresh_ms: 0, ..good_for } },
             }),
             // Read in the same transaction as the record, which counts as cached only with a link.
             None => TagAnswer::Fetch { digest: None },

@@ -6,6 +6,7 @@ use crate::{
     rules::access::Actor,
     store::{
         Store, audit,
+        changes::Subject,
         tags::{history, tag},
     },
     usecases::{PlaneError, PlaneResult, group_at, groups::image::repository_of},
@@ -86,6 +87,8 @@ pub async fn pin(
         )));
     }
     history::pin(&mut tx, &place, tag, digest, now_ms).await?;
+    // Nodes may decide about the tag without asking until they hear of a change.
+    tx.changed(&Subject::Group(group.id), now_ms).await?;
     let done = actor.did("cache.pin", format!("{place}:{tag}")).of_group(path).detail(format!("to {digest}"));
     audit::record(&mut tx, &done, now_ms).await?;
     Ok(tx.commit().await?)
@@ -101,7 +104,8 @@ pub async fn unpin(
     now_ms: i64,
 ) -> PlaneResult<()> {
     let mut tx = store.write().await?;
-    let place = repository_of(&group_at(&mut tx, path).await?, image)?;
+    let group = group_at(&mut tx, path).await?;
+    let place = repository_of(&group, image)?;
     let subject = format!("{place}:{tag}");
     if !history::unpin(&mut tx, &place, tag).await? {
         return Err(PlaneError::NotFound {
@@ -110,6 +114,7 @@ pub async fn unpin(
             hint: "`cache history` shows what a tag is pinned to",
         });
     }
+    tx.changed(&Subject::Group(group.id), now_ms).await?;
     let done = actor.did("cache.unpin", subject).of_group(path);
     audit::record(&mut tx, &done, now_ms).await?;
     Ok(tx.commit().await?)

@@ -53,7 +53,7 @@ impl Links {
         if recorded == Recorded::Recorded {
             let link = Arc::new(link.clone());
             if let Some(tag) = tag {
-                self.tags.remember(repository, tag, &link, Duration::ZERO, &brought);
+                self.tags.remember(repository, tag, &link, Duration::ZERO, &brought, None);
             }
             self.memory.put(repository, brought.referenced.into_iter().chain([link]), brought.link_epoch);
         }

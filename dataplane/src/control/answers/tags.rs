@@ -8,13 +8,17 @@ use crate::{
     control::{
         ControlError, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome, TagResolution, TagVerdict,
         client::NodeClient,
-        memory::{links::LinkMemory, tags::TagMemory},
+        memory::{
+            links::LinkMemory,
+            tags::{AskedAt, TagMemory},
+        },
         tag::Brought,
     },
     singleflight::next_run::NextRun,
 };
 
-/// Decisions about tags. The control plane makes them; they are remembered for the time when it is unavailable.
+/// Decisions about tags. The control plane makes them; they are remembered for as long as it says that they hold, and for the
+/// time when it is unavailable.
 pub struct Tags {
     asked: Arc<Asked>,
     resolving: NextRun<(RepositoryRef, Tag), Result<TagResolution, ControlError>>,
@@ -25,9 +29,13 @@ impl Tags {
         Self { asked: Arc::new(Asked { client, memory, links }), resolving: NextRun::default() }
     }
 
-    /// Asks what to do about a pull by tag. Those who ask at the same time share a call; none gets an answer to a call that
+    /// Returns what to do about a pull by tag. While the control plane's last decision holds, that is repeated without a
+    /// call; otherwise the control plane is asked. Those who ask at the same time share a call; none gets an answer to a call that
     /// was sent before it asked, so that each hears of every change that came before its pull.
     pub async fn resolve(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
+        if let Some(serve) = self.asked.memory.fresh(repository, tag) {
+            return Ok(TagResolution::Serve(serve));
+        }
         let key = (repository.clone(), tag.clone());
         let (asked, (repository, tag)) = (Arc::clone(&self.asked), key.clone());
         let work = move || async move { asked.resolve(&repository, &tag).await };
@@ -62,9 +70,10 @@ struct Asked {
 impl Asked {
     async fn resolve(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
         let has_another_way = self.memory.get(repository, tag).is_some();
+        let asked = self.memory.asking(repository);
         let (resolution, brought) = self.client.resolve_tag(repository, tag, has_another_way).await?;
         match &resolution {
-            TagResolution::Serve(serve) => self.remember(repository, tag, serve, brought),
+            TagResolution::Serve(serve) => self.remember(repository, tag, serve, brought, asked),
             TagResolution::Refuse(refused) => self.refused(repository, tag, refused),
             TagResolution::Revalidate { .. } | TagResolution::Fetch(_) => {}
         }
@@ -78,18 +87,26 @@ impl Asked {
         outcome: TagOutcome,
     ) -> Result<TagVerdict, ControlError> {
         let has_another_way = self.memory.get(repository, tag).is_some();
+        let asked = self.memory.asking(repository);
         let (verdict, brought) = self.client.report_tag(repository, tag, outcome, has_another_way).await?;
         match &verdict {
-            TagVerdict::Serve(serve) => self.remember(repository, tag, serve, brought),
+            TagVerdict::Serve(serve) => self.remember(repository, tag, serve, brought, asked),
             TagVerdict::Refuse(refused) => self.refused(repository, tag, refused),
             TagVerdict::Fetch(_) => {}
         }
         Ok(verdict)
     }
 
-    fn remember(&self, repository: &RepositoryRef, tag: &Tag, serve: &ServeManifest, brought: Option<Brought>) {
+    fn remember(
+        &self,
+        repository: &RepositoryRef,
+        tag: &Tag,
+        serve: &ServeManifest,
+        brought: Option<Brought>,
+        asked: Option<AskedAt>,
+    ) {
         let Some(brought) = brought else { return };
-        self.memory.remember(repository, tag, &serve.manifest, serve.age, &brought);
+        self.memory.remember(repository, tag, &serve.manifest, serve.age, &brought, asked.as_ref());
         let all = brought.referenced.into_iter().chain([Arc::clone(&serve.manifest)]);
         self.links.put(repository, all, brought.link_epoch);
     }

@@ -14,6 +14,7 @@ use super::{
     links::{self, LinksAnswer},
     node_report::{self, NodeReport},
     sign_in::{SignIn, SignInResult},
+    status,
     stored::{self, ClaimedGarbage, Damage, StoredContent},
     tags, translate,
     usage::{self, Batch},
@@ -40,7 +41,7 @@ impl NodeClient {
         });
         match timeout(OPEN_TIME, self.service().watch(request)).await {
             Ok(Ok(response)) => Ok(WatchStream(response.into_inner())),
-            Ok(Err(status)) => Err(ControlError::from_status(watch::CALL, &status)),
+            Ok(Err(status)) => Err(status::error_of(watch::CALL, &status)),
             Err(_) => Err(ControlError::Timeout { call: watch::CALL }),
         }
     }

@@ -34,5 +34,5 @@ pub(super) fn read_recorded(answer: pb::RecordLinkResponse) -> Result<(Recorded,
     };
     let good_for = Duration::from_secs(u64::try_from(answer.unconfirmed_seconds).unwrap_or_default());
     let referenced = translate::links(answer.referenced)?;
-    Ok((recorded, Brought { referenced, link_epoch: answer.link_epoch, good_for }))
+    Ok((recorded, Brought { referenced, link_epoch: answer.link_epoch, good_for, fresh_for: Duration::ZERO }))
 }

@@ -79,6 +79,7 @@ fn read_tag(saved: pb::SavedTag) -> Option<((RepositoryRef, Tag), Remembered)> {
         link_epoch: saved.link_epoch,
         confirmed_at: translate::time(saved.confirmed_at_ms),
         good_until: translate::time(saved.good_until_ms),
+        fresh: None,
     };
     Some(((translate::repository(saved.repository?).ok()?, saved.tag.parse().ok()?), remembered))
 }

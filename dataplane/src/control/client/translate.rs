@@ -204,7 +204,8 @@ pub(crate) fn serve(serve: pb::ServeManifest) -> Result<(ServeManifest, Brought)
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
     let referenced = links(serve.referenced)?;
     let good_for = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
-    let brought = Brought { referenced, link_epoch: serve.link_epoch, good_for };
+    let fresh_for = Duration::from_millis(unsigned("the time that a decision holds", serve.fresh_ms)?);
+    let brought = Brought { referenced, link_epoch: serve.link_epoch, good_for, fresh_for };
     Ok((ServeManifest { manifest, age, stale }, brought))
 }
 

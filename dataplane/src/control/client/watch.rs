@@ -6,7 +6,10 @@ use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_respons
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::translate::{self, Problem};
+use super::{
+    status,
+    translate::{self, Problem},
+};
 use crate::control::{
     ControlError,
     client::condition::{self, UpstreamCondition},
@@ -56,7 +59,7 @@ impl WatchStream {
         match timeout(max_silence, self.0.message()).await {
             Ok(Ok(Some(event))) => read_event(event).map_err(|problem| ControlError::BadAnswer { call: CALL, problem }),
             Ok(Ok(None)) => Err(ControlError::Unavailable { call: CALL, message: "the stream ended".to_owned() }),
-            Ok(Err(status)) => Err(ControlError::from_status(CALL, &status)),
+            Ok(Err(status)) => Err(status::error_of(CALL, &status)),
             Err(_) => Err(ControlError::Timeout { call: CALL }),
         }
     }

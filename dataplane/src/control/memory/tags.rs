@@ -7,15 +7,29 @@ use std::{
 
 use quick_cache::sync::Cache;
 use roadstead_proto::Tag;
+use tokio::time::Instant;
 
 use crate::control::{
-    Link, RefusalReason, Refused, RepositoryRef, ServeManifest, StaleReason,
+    GroupPolicy, Link, RefusalReason, Refused, RepositoryRef, ServeManifest, StaleReason,
     policy::Policy,
-    tag::{Brought, Remembered},
+    tag::{Brought, Fresh, Remembered},
 };
 
 /// Tags remembered, at some 500 bytes each.
 const REMEMBERED: usize = 20_000;
+
+/// The moment at which a call was sent.
+pub(crate) struct AskedAt {
+    group: Arc<GroupPolicy>,
+    at: Instant,
+}
+
+impl AskedAt {
+    /// A decision that the answer says to hold for so long. It counts from the question, so that it never outlives its reason.
+    fn fresh_for(&self, time: Duration) -> Fresh {
+        Fresh { group: Arc::clone(&self.group), until: self.at + time }
+    }
+}
 
 /// What tags resolved to, each with the group's link epoch at which it was told.
 pub struct TagMemory {
@@ -35,7 +49,26 @@ impl TagMemory {
         self.get_at(repository, tag, epoch, SystemTime::now())
     }
 
-    /// Remembers what the control plane has just said of a tag, for as long as that may be served without its word.
+    /// Notes that a call about a tag of a group is sent now.
+    pub(crate) fn asking(&self, repository: &RepositoryRef) -> Option<AskedAt> {
+        let group = Arc::clone(self.policy.load().group_by_id(&repository.group)?);
+        Some(AskedAt { group, at: Instant::now() })
+    }
+
+    /// Returns what to serve for a tag without asking, because the control plane has said that its decision holds for a
+    /// while, and nothing of the group has changed since.
+    pub(crate) fn fresh(&self, repository: &RepositoryRef, tag: &Tag) -> Option<ServeManifest> {
+        let known = self.known.get(&(repository.clone(), tag.clone()))?;
+        let fresh = known.fresh?;
+        let policy = self.policy.load();
+        let group = policy.group_by_id(&repository.group)?;
+        let holds = Arc::ptr_eq(group, &fresh.group) && Instant::now() < fresh.until;
+        let age = SystemTime::now().duration_since(known.confirmed_at).unwrap_or(Duration::ZERO);
+        holds.then_some(ServeManifest { manifest: known.manifest, age, stale: None })
+    }
+
+    /// Remembers what the control plane has just said of a tag, for as long as that may be served without its word; it was
+    /// asked as `asked` says.
     pub(crate) fn remember(
         &self,
         repository: &RepositoryRef,
@@ -43,6 +76,7 @@ impl TagMemory {
         manifest: &Arc<Link>,
         age: Duration,
         brought: &Brought,
+        asked: Option<&AskedAt>,
     ) {
         if brought.good_for.is_zero() {
             return self.forget(repository, tag);
@@ -53,7 +87,8 @@ impl TagMemory {
         };
         let manifest = Arc::clone(manifest);
         let link_epoch = brought.link_epoch;
-        self.put(repository, tag, Remembered { manifest, link_epoch, confirmed_at, good_until });
+        let fresh = asked.filter(|_| !brought.fresh_for.is_zero()).map(|asked| asked.fresh_for(brought.fresh_for));
+        self.put(repository, tag, Remembered { manifest, link_epoch, confirmed_at, good_until, fresh });
     }
 
     /// Remembers a tag, unless links of the group were removed since it was told.

@@ -6,7 +6,10 @@ use roadstead_proto::{
     Digest,
     node::v1::{self as pb, policy_change::Change},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Duration, advance},
+};
 
 use super::{
     super::{
@@ -85,6 +88,7 @@ async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references
         link_epoch: 5,
         age_seconds: 60,
         stale: pb::StaleReason::Frozen.into(),
+        fresh_ms: 0,
     };
     fake.script(|script| script.serve = Some(serve));
     let tag = "latest".parse().unwrap();
@@ -156,4 +160,36 @@ async fn pulls_of_a_tag_at_the_same_time_share_a_call_that_is_sent_after_they_ca
     );
     client.tags.resolve(&repository, &tag).await.unwrap();
     assert_eq!(fake.script(|script| script.tags_asked), 3, "nothing is remembered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_holds_is_repeated_without_a_call_until_it_expires_or_the_group_changes() {
+    let (fake, client, tell) = told().await;
+    let serve = pb::ServeManifest {
+        manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
+        link_epoch: 5,
+        age_seconds: 10,
+        unconfirmed_seconds: 3600,
+        fresh_ms: 5_000,
+        ..Default::default()
+    };
+    fake.script(|script| script.serve = Some(serve));
+    let (repository, tag) = (repository("g1"), "latest".parse().unwrap());
+    let calls = async || {
+        let resolved = client.tags.resolve(&repository, &tag).await.unwrap();
+        assert!(matches!(&resolved, TagResolution::Serve(serve) if serve.manifest.digest == digest("m")));
+        fake.script(|script| script.tags_asked)
+    };
+    assert_eq!((calls().await, calls().await), (1, 1));
+    advance(Duration::from_secs(4)).await;
+    assert_eq!(calls().await, 1);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!((calls().await, calls().await), (2, 2), "it had expired");
+    // Any change of the group voids it: a pin, a freeze, other rules, a purge.
+    tell.send(changes(2, vec![Change::Group(group("g1", "acme", 5, 5))])).unwrap();
+    until(|| client.policy.current().revision() == 2).await;
+    assert_eq!((calls().await, calls().await), (3, 3));
+    tell.send(changes(3, vec![])).unwrap();
+    until(|| client.policy.current().revision() == 3).await;
+    assert_eq!(calls().await, 3, "another group's changes do not");
 }

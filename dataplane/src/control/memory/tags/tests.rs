@@ -19,6 +19,7 @@ fn remembered(link_epoch: i64) -> Remembered {
         link_epoch,
         confirmed_at,
         good_until: confirmed_at + Duration::from_secs(60),
+        fresh: None,
     }
 }
 

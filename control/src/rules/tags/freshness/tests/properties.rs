@@ -205,4 +205,22 @@ proptest! {
             prop_assert!(!fetched);
         }
     }
+
+    #[test]
+    fn what_a_node_decides_alone_is_what_would_be_decided_here(
+        policy in policies(), tag in facts(), upstream in upstreams(), later in upstreams(), share in 0.0..1.0f64,
+    ) {
+        let fresh_ms = good_for(policy, &tag, NOW).fresh_ms;
+        prop_assert!((0..=MAX_FRESH_MS).contains(&fresh_ms));
+        if let Decision::Serve { digest, stale: None, .. } = resolve(policy, &tag, upstream, NOW)
+            && fresh_ms > 0
+        {
+            let then = NOW + (fresh_ms as f64 * share) as i64;
+            let decided = resolve(policy, &tag, later, then);
+            prop_assert!(
+                matches!(decided, Decision::Serve { digest: served, stale: None, .. } if served == digest),
+                "{decided:?} after {} of {fresh_ms} ms", then - NOW
+            );
+        }
+    }
 }
