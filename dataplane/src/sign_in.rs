@@ -22,7 +22,10 @@ use url::form_urlencoded;
 pub use self::memory::{SignInMemory, SignInName};
 use crate::{
     access::authenticate::{ANYBODY, Authenticator},
-    control::{ControlClient, ControlError, PullScope, RegistryToken, SignIn, SignInRefusal, SignInResult},
+    control::{
+        ControlError, ControlLiveness, NodeClient, Policy, PullScope, RegistryToken, SignIn, SignInRefusal,
+        SignInResult,
+    },
     listener::BodyError,
     respond::{Answer, Code, OciError, json as json_answer},
     route::group_of_scope,
@@ -44,8 +47,12 @@ const MAX_SCOPES: usize = 10;
 
 /// Issues registry tokens, as the control plane decides.
 pub struct TokenService {
-    /// Decides about sign-ins.
-    pub control: Arc<ControlClient>,
+    /// Asks the control plane, which decides about sign-ins.
+    pub client: Arc<NodeClient>,
+    /// Says which groups admit anonymous callers while the control plane is unavailable.
+    pub policy: Arc<Policy>,
+    /// Tells since when it is.
+    pub liveness: Arc<ControlLiveness>,
     /// True if this node admits anonymous callers, where the group does.
     pub allow_anonymous_pulls: bool,
     /// Tells which tokens are still good.
@@ -186,7 +193,7 @@ impl TokenService {
         let is_anonymous = sign_in.username.is_empty() && sign_in.password.expose_secret().is_empty();
         let groups: Vec<_> = sign_in.scopes.iter().map(|scope| scope.group.clone()).collect();
         let has_another_way = is_anonymous || self.remembered.get(name).is_some();
-        let refused = match self.control.sign_in(sign_in, has_another_way).await {
+        let refused = match self.client.sign_in(sign_in, has_another_way).await {
             Ok(SignInResult::Token(token)) => {
                 if !is_anonymous {
                     self.remembered.put(name, token.clone());
@@ -217,7 +224,7 @@ impl TokenService {
     /// Answers an anonymous sign-in: the snapshot says which groups admit those.
     fn anonymous_without_control(&self, groups: &[GroupPath], error: &ControlError) -> Result<Answer, OciError> {
         self.goes_on(error)?;
-        let policy = self.control.policy();
+        let policy = self.policy.current();
         let admits = |path: &GroupPath| policy.group(path).is_some_and(|group| group.anonymous_pull);
         if !self.allow_anonymous_pulls || !(groups.is_empty() || groups.iter().any(admits)) {
             return Err(unauthorized("sign in first: `docker login` with a user's name and password or a token"));
@@ -242,7 +249,7 @@ impl TokenService {
     /// Fails unless sign-ins may go on without the control plane for now.
     fn goes_on(&self, error: &ControlError) -> Result<(), OciError> {
         tracing::warn!(%error, "signing in without the control plane");
-        let in_time = self.control.has_snapshot() && self.control.last_contact() <= self.max_control_outage;
+        let in_time = self.policy.has_snapshot() && self.liveness.silent_for() <= self.max_control_outage;
         if error.retryable() && in_time { Ok(()) } else { Err(OciError::from_control(error)) }
     }
 

@@ -129,11 +129,11 @@ impl Dataplane {
         let node = NodeIdentity { name: config.node_name.clone(), id: NodeId::open(&config.data_dir)? };
         let control = Control::connect(replicas, &node_token, node, Some(config.data_dir.clone()))?;
         liveness::metric::register(&control.liveness, registry);
-        let conditions = Arc::clone(control.conditions());
+        let conditions = Arc::clone(&control.conditions);
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
         let upstream = Arc::new(upstream);
-        let store_id = config.storage.id(control.node_id());
+        let store_id = config.storage.id(&control.client.node().id);
         let maintenance = Maintenance::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
         let peers = match &config.peers {
             Some(peers) => Some(meet(peers, config.port.limits.backlog, config.tls.is_some(), &control)?),
@@ -158,7 +158,11 @@ impl Dataplane {
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
-        let authenticator = Arc::new(Authenticator::new(Arc::clone(&control), config.allow_anonymous_pulls));
+        let authenticator = Arc::new(Authenticator::new(
+            Arc::clone(&control.policy),
+            Arc::clone(&control.liveness),
+            config.allow_anonymous_pulls,
+        ));
         let pipeline = Arc::new(Pipeline {
             metrics: Arc::clone(&metrics),
             mirrors: Arc::new(config.mirrors),
@@ -167,16 +171,19 @@ impl Dataplane {
                 trusted_proxies: Arc::clone(&config.port.trusted_proxies),
             },
             places: Places::new(config.max_requests),
-            control: Arc::clone(&control),
+            sync: Arc::clone(&control.sync),
             sign_in: TokenService {
-                control: Arc::clone(&control),
+                client: Arc::clone(&control.client),
+                policy: Arc::clone(&control.policy),
+                liveness: Arc::clone(&control.liveness),
                 allow_anonymous_pulls: config.allow_anonymous_pulls,
                 authenticator,
                 remembered: SignInMemory::new()?,
                 max_control_outage: config.max_control_outage,
             },
             authorizer: Authorizer {
-                control: Arc::clone(&control),
+                policy: Arc::clone(&control.policy),
+                liveness: Arc::clone(&control.liveness),
                 max_control_outage: config.max_control_outage,
                 allow_anonymous_pulls: config.allow_anonymous_pulls,
             },
@@ -222,7 +229,7 @@ impl Dataplane {
             upstream_metrics,
             max_control_outage: config.max_control_outage,
             peer_url: cluster.as_ref().map_or_else(String::new, |cluster| cluster.peer_url().to_owned()),
-            store_id: config.storage.id(control.node_id()),
+            store_id: config.storage.id(&control.client.node().id),
         };
         Ok(Self {
             server,

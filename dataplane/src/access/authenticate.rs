@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tracing::debug_span;
 
 use super::AccessError;
-use crate::control::{ControlClient, PolicySnapshot};
+use crate::control::{ControlLiveness, Policy, PolicySnapshot};
 
 /// Longest registry token we look at, in bytes; one that names ten images is a quarter of that.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -81,16 +81,17 @@ impl Caller {
 
 /// Verifies tokens and remembers those that were good.
 pub struct Authenticator {
-    control: Arc<ControlClient>,
+    policy: Arc<Policy>,
+    liveness: Arc<ControlLiveness>,
     verified: Cache<Box<str>, Arc<Caller>>,
     /// The caller that [`ANYBODY`] stands for, where this node admits anonymous callers.
     anybody: Option<Arc<Caller>>,
 }
 
 impl Authenticator {
-    /// Verifies with the keys that `control` watches. `admits_anybody` tells whether this node admits anonymous callers
+    /// Verifies with the keys of `policy`, by the time that `liveness` tells. `admits_anybody` tells whether this node admits anonymous callers
     /// at all.
-    pub fn new(control: Arc<ControlClient>, admits_anybody: bool) -> Self {
+    pub fn new(policy: Arc<Policy>, liveness: Arc<ControlLiveness>, admits_anybody: bool) -> Self {
         let anybody = Caller {
             sub: "anonymous".to_owned(),
             exp: u64::MAX,
@@ -101,7 +102,7 @@ impl Authenticator {
             is_anybody: true,
         };
         let anybody = admits_anybody.then(|| Arc::new(anybody));
-        Self { control, verified: Cache::new(REMEMBERED_TOKENS), anybody }
+        Self { policy, liveness, verified: Cache::new(REMEMBERED_TOKENS), anybody }
     }
 
     /// Returns true if a registry token is good now.
@@ -125,8 +126,8 @@ impl Authenticator {
         if token == ANYBODY {
             return self.anybody.clone().ok_or(AccessError::TokenInvalid);
         }
-        let policy = self.control.policy();
-        let judged_at = self.control.judged_at();
+        let policy = self.policy.current();
+        let judged_at = self.liveness.judged_at();
         let now = judged_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let caller = match self.verified.get(token) {
             Some(caller) => caller,

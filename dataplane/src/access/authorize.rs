@@ -8,7 +8,7 @@ use tracing::{Span, info_span};
 
 use super::{AccessError, Read, Routed, authenticate::Caller};
 use crate::{
-    control::{ControlClient, GroupPolicy, PolicySnapshot, RepositoryRef, UpstreamPolicy},
+    control::{ControlLiveness, GroupPolicy, Policy, PolicySnapshot, RepositoryRef, UpstreamPolicy},
     route::{ImageRoute, Resource, Route, named_image},
 };
 
@@ -117,8 +117,10 @@ impl Grant {
 
 /// Decides who may do what.
 pub struct Authorizer {
-    /// Has the snapshot.
-    pub control: Arc<ControlClient>,
+    /// What callers are judged by.
+    pub policy: Arc<Policy>,
+    /// Tells since when the control plane is silent.
+    pub liveness: Arc<ControlLiveness>,
     /// The longest time that the last snapshot is good without contact to the control plane.
     pub max_control_outage: Duration,
     /// True if this node admits anonymous callers at all.
@@ -128,7 +130,7 @@ pub struct Authorizer {
 impl Authorizer {
     /// Returns true if a group admits anonymous callers on this node.
     pub fn admits_anybody(&self, group: &GroupPath) -> bool {
-        self.allow_anonymous_pulls && self.control.policy().group(group).is_some_and(|group| group.anonymous_pull)
+        self.allow_anonymous_pulls && self.policy.current().group(group).is_some_and(|group| group.anonymous_pull)
     }
 
     /// Decides whether `caller` may have what `route` names.
@@ -136,13 +138,13 @@ impl Authorizer {
         if tracing::enabled!(tracing::Level::DEBUG) {
             Span::current().record("caller.name", caller.sub.as_str());
         }
-        let outage = self.control.last_contact();
+        let outage = self.liveness.silent_for();
         if outage > self.max_control_outage {
             return Err(AccessError::ControlOutage(outage));
         }
         match route {
             Route::Ping | Route::SignIn => Ok(Grant::Ping),
-            Route::Image(image) => grant(caller, image, &self.control.policy()),
+            Route::Image(image) => grant(caller, image, &self.policy.current()),
         }
     }
 }

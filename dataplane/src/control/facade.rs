@@ -1,47 +1,25 @@
 //! The whole of [`Control`] under the names it had before its parts were taken separately; goes away with the last caller.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use roadstead_proto::{Digest, Tag, UpstreamHost};
 
 use super::{
-    ClaimedGarbage, Conditions, Control, ControlError, Credential, Damage, FillQuestion, FillTurn, GroupId, Job,
-    JobReport, Link, NodeReport, OutOfSync, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef,
-    ServeManifest, SignIn, SignInResult, StoredContent, TagOutcome, TagResolution, TagVerdict,
+    ClaimedGarbage, Conditions, Control, ControlError, Credential, Damage, FillQuestion, FillTurn, GroupId, Link,
+    OutOfSync, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef, ServeManifest, StoredContent,
+    TagOutcome, TagResolution, TagVerdict,
 };
-use crate::node_id::NodeId;
 
 #[allow(missing_docs)]
 impl Control {
     pub fn policy(&self) -> Arc<PolicySnapshot> {
         self.policy.current()
     }
-    pub fn node_id(&self) -> &NodeId {
-        &self.client.node().id
-    }
     pub const fn conditions(&self) -> &Arc<Conditions> {
         &self.conditions
     }
-    pub fn has_snapshot(&self) -> bool {
-        self.policy.has_snapshot()
-    }
     pub async fn wait_for_snapshot(&self) {
         self.policy.wait_for_snapshot().await;
-    }
-    pub fn last_contact(&self) -> Duration {
-        self.liveness.silent_for()
-    }
-    pub fn judged_at(&self) -> SystemTime {
-        self.liveness.judged_at()
-    }
-    pub fn lag(&self) -> Option<Duration> {
-        self.liveness.lag()
-    }
-    pub async fn sign_in(&self, sign_in: SignIn, has_another_way: bool) -> Result<SignInResult, ControlError> {
-        self.client.sign_in(sign_in, has_another_way).await
     }
     pub fn remembered_link(&self, repository: &RepositoryRef, digest: &Digest) -> Option<Arc<Link>> {
         self.links.remembered(repository, digest)
@@ -136,17 +114,5 @@ impl Control {
     }
     pub async fn release_fill(&self, digest: &Digest, epoch: i64) -> Result<(), ControlError> {
         self.client.release_fill(digest, epoch).await
-    }
-    pub async fn next_offer(&self) -> String {
-        self.offers.next().await
-    }
-    pub async fn claim_job(&self, id: &str) -> Result<Option<Job>, ControlError> {
-        self.client.claim_job(id).await
-    }
-    pub async fn report_job(&self, id: &str, report: &JobReport) -> Result<bool, ControlError> {
-        self.client.report_job(id, report).await
-    }
-    pub async fn report_node(&self, report: NodeReport) -> Result<(), ControlError> {
-        self.client.report_node(report).await
     }
 }

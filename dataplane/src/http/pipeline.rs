@@ -20,7 +20,7 @@ use crate::{
         authenticate::Authenticator,
         authorize::{Authorizer, Granted},
     },
-    control::ControlClient,
+    control::SyncGuard,
     listener::{BodyError, Connection, Handler, forwarded, source_address},
     metrics::Metrics,
     mirror::Mirrors,
@@ -40,8 +40,8 @@ pub struct Pipeline {
     pub front: Front,
     /// Bounds the requests under way.
     pub places: Places,
-    /// Tells whether this node may have missed a change.
-    pub control: Arc<ControlClient>,
+    /// Catches up where this node may have missed a change.
+    pub sync: Arc<SyncGuard>,
     /// Issues registry tokens, and verifies them.
     pub sign_in: TokenService,
     /// Decides what a caller may have.
@@ -109,10 +109,10 @@ impl Pipeline {
 
     /// Decides whether a caller may have what it asks for. Only this yields what a flow accepts.
     async fn grant(&self, request: Routed, client: Option<IpAddr>) -> Result<(Granted, Origin), OciError> {
-        // A node that lost its connection to the control plane catches up before it judges anybody by what it knows.
-        if self.control.is_in_doubt() {
+        // A node that has just started, or lost its connection to the control plane, catches up before it judges anybody.
+        if self.sync.may_be_stale() {
             let _place = self.places.enter(Origin::Anybody(client), Work::Cold)?;
-            self.control.settle().await?;
+            self.sync.ensure_synced().await?;
         }
         let refused = |error| self.refused(error, &request.head, &request.route);
         // Verifies the token. Callers without one sign in first, even those who may be anonymous.

@@ -40,8 +40,27 @@ fn signing_key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
+fn first_snapshot() -> pb::WatchResponse {
+    let mut first = snapshot(1, vec![group("g1", "acme", 1, 1), group("g2", "other", 1, 1)]);
+    if let Some(Event::Snapshot(snapshot)) = &mut first.event {
+        snapshot.groups[0].anonymous_pull = false;
+        snapshot.groups[0].old_paths = vec!["acme-before".to_owned()];
+        snapshot.keys[0].ed25519 = signing_key().verifying_key().to_bytes().to_vec();
+    }
+    first
+}
+
 impl Node {
+    /// A node that has heard its first snapshot.
     async fn start(config: DataplaneConfig) -> Self {
+        let node = Self::begin(config).await;
+        node.tell.send(first_snapshot()).unwrap();
+        node.control.policy.wait_for_snapshot().await;
+        node
+    }
+
+    /// A node that has heard nothing yet.
+    async fn begin(config: DataplaneConfig) -> Self {
         // Another test of this process may have been first: the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -54,18 +73,10 @@ impl Node {
         let fake = Fake::default();
         let (tell, told) = mpsc::unbounded_channel();
         fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
-        let mut first = snapshot(1, vec![group("g1", "acme", 1, 1), group("g2", "other", 1, 1)]);
-        if let Some(Event::Snapshot(snapshot)) = &mut first.event {
-            snapshot.groups[0].anonymous_pull = false;
-            snapshot.groups[0].old_paths = vec!["acme-before".to_owned()];
-            snapshot.keys[0].ed25519 = signing_key().verifying_key().to_bytes().to_vec();
-        }
-        tell.send(first).unwrap();
         let token = SecretString::from("rs_node_x");
         let node = Dataplane::bind(config, fake.channel(), token, &mut Registry::default()).await.unwrap();
         let (control, address, stop) = (Arc::clone(&node.control), node.local_addr(), CancellationToken::new());
         tokio::spawn(node.serve(stop.clone()));
-        control.policy.wait_for_snapshot().await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { fake, tell, control, address, http, stop, _folder: folder }
     }
@@ -401,4 +412,26 @@ async fn a_request_is_judged_by_what_holds_now_or_put_off() {
     fake.script(|script| script.revision = Some(10));
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(ask().await.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_good_token_is_good_from_the_first_moment_on() {
+    let node = Node::begin(DataplaneConfig::default()).await;
+    let token = [("authorization", format!("Bearer {}", signed(&claims())))];
+    let asking = node.ask("/v2/", &token);
+    tokio::pin!(asking);
+    // The keys that the token is verified with are not here yet: the request waits for them, and is not refused.
+    tokio::select! {
+        answer = &mut asking => panic!("{answer:?}"),
+        () = tokio::time::sleep(Duration::from_millis(300)) => {}
+    }
+    node.tell.send(first_snapshot()).unwrap();
+    assert_eq!(asking.await.0, 200);
+    let nobody = Node::begin(DataplaneConfig::default()).await;
+    let (status, challenge, _, body) = nobody.ask("/v2/", &token).await;
+    assert_eq!(
+        (status, challenge.as_str(), body["errors"][0]["code"].as_str()),
+        (503, "", Some("UNAVAILABLE")),
+        "{body}"
+    );
 }

@@ -94,12 +94,12 @@ async fn what_is_damaged_of_another_version_or_another_node_s_is_ignored() {
     let other_version = String::from_utf8_lossy(&good).replacen(MAGIC, "roadstead-saved-2", 1).into_bytes();
     for bytes in [bad, good[..good.len() / 2].to_vec(), Vec::new(), other_version] {
         fs::write(folder.path().join(SNAPSHOT), bytes).unwrap();
-        assert!(!client(&Fake::default(), folder.path()).has_snapshot());
+        assert!(!client(&Fake::default(), folder.path()).policy.has_snapshot());
     }
     fs::write(folder.path().join(SNAPSHOT), good).unwrap();
-    assert!(client(&Fake::default(), folder.path()).has_snapshot());
+    assert!(client(&Fake::default(), folder.path()).policy.has_snapshot());
     fs::remove_file(folder.path().join("node-id")).unwrap();
-    assert!(!client(&Fake::default(), folder.path()).has_snapshot());
+    assert!(!client(&Fake::default(), folder.path()).policy.has_snapshot());
 }
 
 #[tokio::test]
