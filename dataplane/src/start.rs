@@ -114,32 +114,27 @@ impl Dataplane {
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry);
-        let store: Arc<dyn BlobStore> = match &config.storage {
-            StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
-            StorageUrl::Object(url) => {
-                let settings = ObjectSettings {
-                    url: url.clone(),
-                    data_dir: config.data_dir.clone(),
-                    node_cache_bytes: config.node_cache_bytes,
-                    redirect: config.redirect_blobs,
-                };
-                Arc::new(ObjectBlobStore::open(&settings, StorageMetrics::register(registry)).await?)
-            }
-        };
+        // Where bytes are kept.
+        let store = open_store(&config, registry).await?;
+        // What the control plane says, and what this node tells it.
         let node = NodeIdentity { name: config.node_name.clone(), id: NodeId::open(&config.data_dir)? };
         let control = Control::connect(replicas, &node_token, node, Some(config.data_dir.clone()))?;
         liveness::metric::register(&control.liveness, registry);
+        // Asks registries, within their pull limits.
         let conditions = Arc::clone(&control.conditions);
         let upstream_metrics = UpstreamMetrics::register(registry);
         let upstream = UpstreamClient::new(config.upstream, upstream_metrics.clone(), conditions)?;
         let upstream = Arc::new(upstream);
+        // Keeps links and what is stored in agreement.
         let store_id = config.storage.id(&control.client.node().id);
         let maintenance = Maintenance::new(Arc::clone(&control), Arc::clone(&store), store_id, Arc::clone(&metrics));
+        // The other nodes, and the leases that keep two of them from fetching the same.
         let peers = match &config.peers {
             Some(peers) => Some(meet(peers, config.port.limits.backlog, config.tls.is_some(), &control)?),
             None => None,
         };
         let cluster = peers.as_ref().map(|(_, cluster)| Arc::clone(cluster));
+        // Downloads, one a digest.
         let fills = Fills::new(
             Arc::clone(&store),
             Arc::clone(&upstream),
@@ -148,6 +143,7 @@ impl Dataplane {
             Arc::clone(&metrics),
             cluster.clone(),
         );
+        // The flows behind the registry port.
         let puller = Puller::new(pull::Parts {
             control: Arc::clone(&control),
             upstream: Arc::clone(&upstream),
@@ -158,6 +154,7 @@ impl Dataplane {
             metrics: Arc::clone(&metrics),
             revalidate_timeout: config.revalidate_timeout,
         });
+        // What every request passes on its way to a flow.
         let authenticator = Arc::new(Authenticator::new(
             Arc::clone(&control.policy),
             Arc::clone(&control.liveness),
@@ -191,6 +188,7 @@ impl Dataplane {
         });
         let has_tls = config.tls.is_some();
         let drain = config.port.timeouts.drain;
+        // What other nodes fetch from this one.
         let peer_port = match peers {
             None => None,
             Some((listener, cluster)) => {
@@ -203,6 +201,7 @@ impl Dataplane {
                 Some((server, cluster))
             }
         };
+        // The registry port.
         let failed = |source| StartError::Listen { address: config.listen, source };
         let socket = listener::bind(config.listen, config.port.limits.backlog).map_err(failed)?;
         let open = metrics.connections.clone();
@@ -210,12 +209,14 @@ impl Dataplane {
         let registry_url = registry_url::of_node(config.external_url.as_ref(), server.local_addr(), has_tls);
         let stopping = CancellationToken::new();
         let prefetcher = puller.prefetcher();
+        // What the control plane wants some node to do.
         let board = JobBoard {
             offers: Arc::clone(&control.offers),
             client: Arc::clone(&control.client),
             policy: Arc::clone(&control.policy),
         };
         let jobs = Jobs::new(board, prefetcher, upstream, maintenance.checker(), stopping.clone());
+        // What balancers and the control plane hear of this node.
         let readiness = Readiness::new(
             Arc::clone(&control.policy),
             Arc::clone(&control.liveness),
@@ -292,6 +293,23 @@ impl Dataplane {
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// Opens the blob store that the settings name.
+async fn open_store(config: &DataplaneConfig, registry: &mut Registry) -> Result<Arc<dyn BlobStore>, StartError> {
+    let store: Arc<dyn BlobStore> = match &config.storage {
+        StorageUrl::Local(path) => Arc::new(LocalStore::open(path)?),
+        StorageUrl::Object(url) => {
+            let settings = ObjectSettings {
+                url: url.clone(),
+                data_dir: config.data_dir.clone(),
+                node_cache_bytes: config.node_cache_bytes,
+                redirect: config.redirect_blobs,
+            };
+            Arc::new(ObjectBlobStore::open(&settings, StorageMetrics::register(registry)).await?)
+        }
+    };
+    Ok(store)
 }
 
 /// Binds the port for other nodes, and joins them.

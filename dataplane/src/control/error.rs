@@ -1,23 +1,23 @@
 //! What can go wrong between a node and the control plane.
 
-/// A call to the control plane gave no answer, or none that can be used.
+/// A failed call to the control plane.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ControlError {
-    /// It cannot be reached, or cannot answer right now.
-    #[error("the control plane cannot answer {call}: {message}")]
+    /// The control plane is unreachable, or cannot answer right now.
+    #[error("the control plane is unavailable ({call}): {message}")]
     Unavailable {
         /// The call.
         call: &'static str,
         /// What the transport or the other side said.
         message: String,
     },
-    /// It did not answer in time.
+    /// The control plane did not answer in time.
     #[error("the control plane did not answer {call} in time")]
     Timeout {
         /// The call.
         call: &'static str,
     },
-    /// It does not take this node's token.
+    /// The control plane does not accept this node's token.
     #[error("the control plane refuses this node's token at {call}: {message}")]
     NodeRefused {
         /// The call.
@@ -25,15 +25,15 @@ pub enum ControlError {
         /// What it said.
         message: String,
     },
-    /// What the call is about is not there (any more): the group, or the upstream.
-    #[error("the control plane does not know what {call} is about: {message}")]
+    /// The subject of the call, a group or an upstream, does not exist or was deleted.
+    #[error("the control plane does not have the subject of {call}: {message}")]
     NotFound {
         /// The call.
         call: &'static str,
         /// What it said.
         message: String,
     },
-    /// It refuses the call as it is; a bug on one of the two sides, or different versions.
+    /// The control plane refuses the call as it is; a bug on one of the two sides, or different versions.
     #[error("the control plane refuses {call}: {message}")]
     Refused {
         /// The call.
@@ -41,8 +41,8 @@ pub enum ControlError {
         /// What it said.
         message: String,
     },
-    /// Its answer makes no sense; a bug on one of the two sides, or different versions.
-    #[error("the control plane's answer to {call} makes no sense: {problem}")]
+    /// The answer is invalid; a bug on one of the two sides, or different versions.
+    #[error("the control plane's answer to {call} is invalid: {problem}")]
     BadAnswer {
         /// The call.
         call: &'static str,

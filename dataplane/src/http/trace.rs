@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Request, StatusCode};
-use opentelemetry::propagation::Extractor;
+use http::{Method, Request, StatusCode};
+use opentelemetry_http::HeaderExtractor;
 use tracing::{Level, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -62,19 +62,6 @@ fn label(route: &Result<Route, RouteError>) -> &'static str {
     route.as_ref().map_or("none", Route::label)
 }
 
-/// The client's own trace context, where it sends one.
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
-    }
-}
-
 fn span_of<B>(request: &Request<B>, route: &Result<Route, RouteError>) -> Span {
     let image = match route {
         Ok(Route::Image(image)) => Some(image),
@@ -93,7 +80,7 @@ fn span_of<B>(request: &Request<B>, route: &Result<Route, RouteError>) -> Span {
         duration_ms = Empty,
     );
     if request.headers().contains_key("traceparent") {
-        let parent = opentelemetry::global::get_text_map_propagator(|p| p.extract(&Headers(request.headers())));
+        let parent = opentelemetry::global::get_text_map_propagator(|p| p.extract(&HeaderExtractor(request.headers())));
         // Without an exporter there is no trace to be part of.
         let _ = span.set_parent(parent);
     }

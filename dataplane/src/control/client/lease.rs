@@ -9,41 +9,41 @@ use url::Url;
 use super::translate::Problem;
 use crate::control::RepositoryRef;
 
-/// What a node is to do about a blob that it does not have.
+/// An answer to a node that needs a blob or manifest.
 #[derive(Debug)]
 pub enum FillTurn {
-    /// Fetch it: the lease is this node's.
+    /// This node has the lease and fetches it.
     Granted {
-        /// Of the lease.
+        /// The lease's epoch.
         epoch: i64,
     },
-    /// Follow another node.
+    /// Another node fetches it.
     Follow(FollowFill),
 }
 
-/// Where a blob arrives.
+/// A download at another node.
 #[derive(Clone, Debug)]
 pub struct FollowFill {
     /// The owner's id.
     pub node_id: String,
-    /// Where it is reached.
+    /// The owner's address for other nodes.
     pub peer_url: Url,
-    /// Opens the blob there.
+    /// Permits this node to read the blob there.
     pub ticket: SecretString,
-    /// Since the owner renewed its lease.
+    /// Time since the owner renewed its lease.
     pub heard: Duration,
 }
 
-/// Who asks.
+/// A request for a lease.
 #[derive(Clone, Debug)]
 pub struct FillQuestion<'a> {
-    /// For which blob.
+    /// The blob or manifest.
     pub digest: &'a Digest,
-    /// With whose right.
+    /// The repository and group whose right to it is proven.
     pub repository: &'a RepositoryRef,
     /// That group's link epoch.
     pub link_epoch: i64,
-    /// Where this node is reached.
+    /// This node's address for other nodes.
     pub peer_url: &'a str,
     /// The owner that was lost, if one was.
     pub lost_node_id: &'a str,
