@@ -4,6 +4,7 @@ mod control_at;
 mod credential;
 mod pages;
 mod refusal;
+mod tls_at_connect;
 mod token;
 
 use std::{path::PathBuf, time::Duration};

@@ -22,6 +22,11 @@ pub type Answer = Response<Body>;
 pub const API_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 
+/// A small JSON answer with status 200.
+pub fn ok_json(value: &serde_json::Value) -> Answer {
+    json(StatusCode::OK, value)
+}
+
 /// A small JSON answer.
 pub fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
     let text = value.to_string();

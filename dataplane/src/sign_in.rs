@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use roadstead_proto::{GroupPath, REGISTRY_SERVICE};
 use secrecy::{ExposeSecret, SecretString};
@@ -27,7 +27,7 @@ use crate::{
         SignInResult,
     },
     listener::BodyError,
-    respond::{Answer, Code, OciError, json as json_answer},
+    respond::{Answer, OciError, ok_json},
     route::group_of_scope,
 };
 
@@ -88,16 +88,16 @@ impl Form {
         }
         let body = timeout(FORM_TIME, Limited::new(request.into_body(), MAX_FORM_BYTES).collect())
             .await
-            .map_err(|_| OciError::new(StatusCode::REQUEST_TIMEOUT, Code::Unknown, "the form took too long to arrive"))?
-            .map_err(|_| {
-                OciError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::Unknown, "the form is too long, or was cut off")
-            })?;
+            .map_err(|_| OciError::slow_form())?
+            .map_err(|_| OciError::long_form())?;
         form.take(&body.to_bytes());
         match form.grant_type.as_deref() {
             Some("password") => Ok(form),
             // We issue no refresh tokens; clients that hear 401 sign in with their password.
-            Some("refresh_token") => Err(unauthorized("refresh tokens are not issued here; sign in with a password")),
-            _ => Err(bad_request("grant_type must be password")),
+            Some("refresh_token") => {
+                Err(OciError::wrong_credentials("refresh tokens are not issued here; sign in with a password"))
+            }
+            _ => Err(OciError::bad_sign_in("grant_type must be password")),
         }
     }
 
@@ -116,16 +116,6 @@ impl Form {
     }
 }
 
-fn bad_request(message: &str) -> OciError {
-    OciError::new(StatusCode::BAD_REQUEST, Code::Unsupported, message)
-}
-
-fn unauthorized(message: impl Into<String>) -> OciError {
-    let mut refused = OciError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
-    refused.challenge = Some(HeaderValue::from_static("Basic realm=\"roadstead\""));
-    refused
-}
-
 /// The credentials of an `Authorization: Basic` header; `None` without one.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
@@ -138,7 +128,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OciError> {
         .and_then(|bytes| String::from_utf8(bytes).ok());
     match decoded.as_deref().and_then(|text| text.split_once(':')) {
         Some((username, password)) => Ok(Some((username.to_owned(), password.to_owned()))),
-        None => Err(unauthorized("the Authorization header holds no Basic credentials")),
+        None => Err(OciError::wrong_credentials("the Authorization header holds no Basic credentials")),
     }
 }
 
@@ -153,7 +143,7 @@ impl TokenService {
         match &form.service {
             Some(service) if service != REGISTRY_SERVICE => {
                 let message = format!("there is no service {service:?} here, only {REGISTRY_SERVICE:?}");
-                return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
+                return Err(OciError::unknown_scope(message));
             }
             _ => {}
         }
@@ -167,10 +157,10 @@ impl TokenService {
         mirror: Option<&GroupPath>,
     ) -> Result<Answer, OciError> {
         if form.scopes.len() > MAX_SCOPES {
-            return Err(bad_request("too many scopes at once"));
+            return Err(OciError::bad_sign_in("too many scopes at once"));
         }
         if form.username.len() > MAX_USERNAME_BYTES || form.password.len() > MAX_PASSWORD_BYTES {
-            return Err(unauthorized("user name or password is too long"));
+            return Err(OciError::wrong_credentials("user name or password is too long"));
         }
         let scopes: Vec<PullScope> = form
             .scopes
@@ -180,7 +170,7 @@ impl TokenService {
             .collect();
         if scopes.is_empty() && !form.scopes.is_empty() {
             let message = "images here are named GROUP/dependency_proxy/containers/IMAGE";
-            return Err(OciError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message));
+            return Err(OciError::unknown_scope(message));
         }
         let sign_in = SignIn {
             username: form.username,
@@ -207,15 +197,7 @@ impl TokenService {
         if refused.reason != SignInRefusal::Unavailable && refused.reason != SignInRefusal::TooManyRequests {
             self.remembered.forget(name);
         }
-        let (status, code) = match refused.reason {
-            SignInRefusal::Unauthenticated => return Err(unauthorized(refused.message)),
-            SignInRefusal::Denied => (StatusCode::FORBIDDEN, Code::Denied),
-            SignInRefusal::NotFound => (StatusCode::NOT_FOUND, Code::NameUnknown),
-            SignInRefusal::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
-            SignInRefusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
-        };
-        Err(OciError::new(status, code, refused.message)
-            .with_retry_after(refused.retry_after.map(|wait| wait.as_secs())))
+        Err(OciError::from_sign_in(refused))
     }
 }
 
@@ -227,7 +209,9 @@ impl TokenService {
         let policy = self.policy.current();
         let admits = |path: &GroupPath| policy.group(path).is_some_and(|group| group.anonymous_pull);
         if !self.allow_anonymous_pulls || !(groups.is_empty() || groups.iter().any(admits)) {
-            return Err(unauthorized("sign in first: `docker login` with a user's name and password or a token"));
+            return Err(OciError::wrong_credentials(
+                "sign in first: `docker login` with a user's name and password or a token",
+            ));
         }
         Ok(self.outage_token(ANYBODY.to_owned()))
     }
@@ -240,8 +224,7 @@ impl TokenService {
             _ => {
                 let message = "the control plane of this cache is unavailable: credentials cannot be checked, and these did \
                                not sign in for this image before; try again";
-                let refused = OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message);
-                Err(refused.with_retry_after(Some(10)))
+                Err(OciError::unchecked_credentials(message))
             }
         }
     }
@@ -267,7 +250,7 @@ fn token_answer(token: &RegistryToken) -> Answer {
         "expires_in": token.expires_in_seconds,
         "issued_at": humantime_of(token.issued_at_ms),
     });
-    json_answer(StatusCode::OK, &answer)
+    ok_json(&answer)
 }
 
 /// RFC 3339, as the token specification wants it.

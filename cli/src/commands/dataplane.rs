@@ -35,7 +35,7 @@ async fn serve(settings: DataplaneSettings, signals: Signals) -> Result<(), Fail
         tokio::spawn(tls.follow(signals.reload.clone()));
     }
     // Connects with the first call, and reconnects when needed: a node can start without its control plane.
-    let replicas = ControlReplicas::new(settings.control_at.channels(|endpoint| {
+    let replicas = ControlReplicas::new(settings.control_at.lasting_channels(|endpoint| {
         endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)

@@ -1,12 +1,13 @@
 //! The addresses of the control plane's replicas, and the certificates of both sides.
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{error::Error as _, fs, path::PathBuf};
 
 use roadstead_proto::client::lazy_channel;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 use url::Url;
 
+use super::tls_at_connect::TlsAtConnect;
 use crate::{failure::Failure, value_parsers::base_url};
 
 /// Flags of every client of the control plane.
@@ -49,18 +50,31 @@ impl ControlAt {
     /// when needed.
     pub fn channels(&self, tune: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>, Failure> {
         let tls = self.tls()?;
+        self.channels_by(|url| {
+            let tls = (url.scheme() == "https").then(|| tls.clone());
+            lazy_channel(url.as_str(), tls, &tune)
+        })
+    }
+
+    /// The same for processes that run for long: each connection reads the certificates again.
+    pub fn lasting_channels(&self, tune: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>, Failure> {
+        // Files that are unusable now are wrong settings.
+        self.tls()?;
+        let identity = self.control_client_cert.clone().zip(self.control_client_key.clone());
+        let tls = TlsAtConnect { ca: self.control_ca_file.clone(), identity };
+        self.channels_by(|url| match url.scheme() {
+            "https" => tls.clone().channel(url, &tune),
+            _ => lazy_channel(url.as_str(), None, &tune),
+        })
+    }
+
+    fn channels_by(&self, channel: impl Fn(&Url) -> Result<Channel, Error>) -> Result<Vec<Channel>, Failure> {
         self.first()?;
-        self.control
-            .iter()
-            .map(|url| {
-                let unusable = |error: tonic::transport::Error| {
-                    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                    Failure::usage(format_args!("--control {url}: {cause}"))
-                };
-                let tls = (url.scheme() == "https").then(|| tls.clone());
-                lazy_channel(url.as_str(), tls, &tune).map_err(unusable)
-            })
-            .collect()
+        let unusable = |url: &Url, error: Error| {
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Failure::usage(format_args!("--control {url}: {cause}"))
+        };
+        self.control.iter().map(|url| channel(url).map_err(|error| unusable(url, error))).collect()
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, Failure> {

@@ -9,13 +9,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{
-    listener::client_of,
-    respond::{Code, OciError},
-};
+use crate::{listener::client_of, respond::OciError};
 
 /// The part of all places that requests of callers who have not signed in may take: sign-ins and anonymous pulls.
 const NOT_SIGNED_IN: usize = 2;
@@ -80,14 +76,16 @@ impl Places {
     /// Takes a place for a whole request, or fails with the answer to send instead.
     pub fn enter(&self, from: Origin, work: Work) -> Result<Place, OciError> {
         let of_client = match from {
-            Origin::Anybody(Some(client)) => Some(self.by_client.enter(client).ok_or_else(too_many)?),
+            Origin::Anybody(Some(client)) => {
+                Some(self.by_client.enter(client).ok_or_else(OciError::too_many_of_client)?)
+            }
             _ => None,
         };
         let take = |places: &Arc<Semaphore>, is_wanted: bool| -> Result<Option<OwnedSemaphorePermit>, OciError> {
             if !is_wanted {
                 return Ok(None);
             }
-            Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| busy())
+            Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| OciError::busy())
         };
         let _permits = [
             take(&self.all, true)?,
@@ -100,22 +98,12 @@ impl Places {
     /// The same for a form while it arrives.
     pub fn receive_form(&self, client: Option<IpAddr>) -> Result<Place, OciError> {
         let of_client = match client {
-            Some(client) => Some(self.forms_by_client.enter(client).ok_or_else(too_many)?),
+            Some(client) => Some(self.forms_by_client.enter(client).ok_or_else(OciError::too_many_of_client)?),
             None => None,
         };
-        let permit = Arc::clone(&self.forms).try_acquire_owned().map_err(|_| busy())?;
+        let permit = Arc::clone(&self.forms).try_acquire_owned().map_err(|_| OciError::busy())?;
         Ok(Place { _permits: [Some(permit), None, None], _of_client: of_client })
     }
-}
-
-fn busy() -> OciError {
-    let message = "this node is answering as many requests as it can; try again";
-    OciError::new(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyRequests, message).with_retry_after(Some(1))
-}
-
-fn too_many() -> OciError {
-    let message = "your address has as many requests under way as it may; try again, or sign in";
-    OciError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message).with_retry_after(Some(1))
 }
 
 /// A count for each client.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use opentelemetry_http::HeaderExtractor;
 use tracing::{Level, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -49,7 +49,7 @@ impl Observed {
     pub fn end(self, mut answer: Answer) -> Answer {
         let (status, elapsed) = (answer.status(), self.started.elapsed());
         self.in_flight.0.answered(self.route, status.as_u16(), elapsed);
-        self.span.in_scope(|| log(&self.span, status, self.route, elapsed, &answer));
+        self.span.in_scope(|| log(&self.span, self.route, elapsed, &answer));
         if self.is_head {
             // Whatever a flow answers: HEAD has no body, in any version of HTTP. Content-Length stays.
             *answer.body_mut() = Body::default();
@@ -103,7 +103,8 @@ impl Drop for InFlight {
     }
 }
 
-fn log(span: &Span, status: StatusCode, route: &'static str, elapsed: Duration, answer: &Answer) {
+fn log(span: &Span, route: &'static str, elapsed: Duration, answer: &Answer) {
+    let status = answer.status();
     if status.is_server_error() {
         tracing::warn!(http.route = route, http.response.status_code = status.as_u16(), "answered with an error");
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, json as json_answer};
 use crate::{
     access::AccessError,
-    control::{ControlError, RefusalReason, Refused},
+    control::{ControlError, RefusalReason, Refused, SignInRefusal, SignInRefused},
     fill::FillError,
     route::RouteError,
     storage::StorageError,
@@ -82,6 +82,50 @@ impl OciError {
     /// An error without extras.
     pub fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), detail: Value::Null, retry_after: None, challenge: None }
+    }
+
+    /// The node answers as many requests as it can.
+    pub fn busy() -> Self {
+        let message = "this node is answering as many requests as it can; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyRequests, message).with_retry_after(Some(1))
+    }
+
+    /// One client has as many requests in progress as it may.
+    pub fn too_many_of_client() -> Self {
+        let message = "your address has as many requests in progress as it may; try again, or sign in";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message).with_retry_after(Some(1))
+    }
+
+    /// The token service cannot read the request.
+    pub fn bad_sign_in(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::Unsupported, message)
+    }
+
+    /// The token service's form did not arrive in time.
+    pub fn slow_form() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, Code::Unknown, "the form took too long to arrive")
+    }
+
+    /// The token service's form is too long, or was cut off.
+    pub fn long_form() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::Unknown, "the form is too long, or was cut off")
+    }
+
+    /// The token service asks for other credentials.
+    pub fn wrong_credentials(message: impl Into<String>) -> Self {
+        let mut refused = Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+        refused.challenge = Some(HeaderValue::from_static("Basic realm=\"roadstead\""));
+        refused
+    }
+
+    /// The token service has no such service or image.
+    pub fn unknown_scope(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NameUnknown, message)
+    }
+
+    /// Credentials cannot be checked while the control plane is unavailable.
+    pub fn unchecked_credentials(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message).with_retry_after(Some(10))
     }
 
     /// Adds detail for programs.
@@ -202,6 +246,18 @@ impl OciError {
         )
         .with_detail(json!({ "control": error.kind() }))
         .with_retry_after(Some(5))
+    }
+
+    /// A sign-in that the control plane refused.
+    pub fn from_sign_in(refused: SignInRefused) -> Self {
+        let (status, code) = match refused.reason {
+            SignInRefusal::Unauthenticated => return Self::wrong_credentials(refused.message),
+            SignInRefusal::Denied => (StatusCode::FORBIDDEN, Code::Denied),
+            SignInRefusal::NotFound => (StatusCode::NOT_FOUND, Code::NameUnknown),
+            SignInRefusal::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
+            SignInRefusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        };
+        Self::new(status, code, refused.message).with_retry_after(refused.retry_after.map(|wait| wait.as_secs()))
     }
 
     /// A refusal that the control plane decided.

@@ -98,7 +98,7 @@ async fn mutual_tls_lets_in_nodes_and_admins_with_a_certificate_only() {
     let (authority, other) = (Authority::new(cluster.folder(), "ca"), Authority::new(cluster.folder(), "other"));
     let ((cert, key), ca) = (authority.issue("server"), authority.file("ca.pem"));
     let flags = ["--control-tls-cert", &cert, "--control-tls-key", &key, "--control-client-ca", &ca];
-    let _control = control(&cluster, &flags).await;
+    let first = control(&cluster, &flags).await;
     let (good_cert, good_key) = authority.issue("client");
     let good = ["--control-ca-file", &ca, "--control-client-cert", &good_cert, "--control-client-key", &good_key];
     list_groups(&cluster, "https", &good).await.ok();
@@ -121,6 +121,24 @@ async fn mutual_tls_lets_in_nodes_and_admins_with_a_certificate_only() {
     let url = format!("http://{metrics}/readyz");
     let ready = async || client::http().get(&url).send().await.ok().filter(|answer| answer.status().is_success());
     node.wait_for(Duration::from_secs(20), ready).await;
+
+    // Another authority issues everything anew, by the same names; the node connects to the restarted control plane.
+    drop(first);
+    for name in ["server", "client"] {
+        other.issue(name);
+    }
+    for name in ["ca.pem", "server.pem", "server.key", "client.pem", "client.key"] {
+        fs::copy(other.file(name), authority.file(name)).unwrap();
+    }
+    let _control = control(&cluster, &flags).await;
+    // Nobody but the control plane can say that credentials are wrong.
+    let http = client::http();
+    let sign_in = format!("http://{registry}/jwt/auth?service=dependency_proxy");
+    let refused = async || {
+        let answer = http.get(&sign_in).basic_auth("nobody", Some("wrong")).send().await.ok()?;
+        (answer.status().as_u16() == 401).then_some(())
+    };
+    node.wait_for(Duration::from_secs(30), refused).await;
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use http::StatusCode;
+
 use super::*;
 
 fn anybody(last: u8) -> Origin {
