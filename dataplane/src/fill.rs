@@ -3,7 +3,9 @@
 //! A fill belongs to no request: an owner task streams upstream → hash → staged file; every requester, the first one
 //! too, follows the staged file from whatever offset it likes at its own pace. The last byte is released only after
 //! the digest is right. A fill that fails leaves nothing behind, and its followers' bodies end in an error.
-//! Who may join is decided by [`crate::pull`]; the fill only remembers who proved a right.
+//! A fill is one digest *from one upstream*: what another upstream answers to a HEAD says nothing of a right to these bytes, so
+//! whoever can only ask there downloads them there. Who may join is decided by [`crate::pull`]; the fill only remembers who
+//! proved a right.
 
 mod follower;
 mod lease;
@@ -21,6 +23,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+use quick_cache::sync::Cache;
 use roadstead_proto::{Digest, UpstreamHost};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +35,7 @@ pub use self::progress::Progress;
 
 use self::progress::Phase;
 use crate::{
-    control::{ControlClient, RepositoryRef},
+    control::{ControlClient, GroupId, RepositoryRef},
     links::recorder::LinkRecorder,
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
@@ -41,6 +44,8 @@ use crate::{
 
 /// Most downloads from upstream at a time on one node; more wait for their turn.
 const MAX_FILLS: usize = 256;
+/// How many contents are remembered as fetched here. A node is sent to this one for as long as a lease lives, some seconds.
+const MAX_FETCHED: usize = 4096;
 
 /// Why a fill failed.
 #[derive(Debug, thiserror::Error)]
@@ -102,9 +107,21 @@ impl FillError {
     }
 }
 
+/// Which download it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FillKey {
+    digest: Digest,
+    upstream: UpstreamHost,
+    /// The only repository that it is for: one whose right nothing but a whole download proves. `None` for all that prove theirs.
+    only_for: Option<RepositoryRef>,
+}
+
 /// A download under way.
 pub struct Fill {
+    key: FillKey,
     digest: Digest,
+    /// Whose pull started it.
+    started_by: GroupId,
     progress: watch::Sender<Progress>,
     staged: OnceLock<Arc<StagedFile>>,
     proven: Mutex<Proven>,
@@ -115,7 +132,7 @@ pub struct Fill {
 /// Who has, or may turn out to have, a right to the blob.
 struct Proven {
     /// The one whose credentials are in use comes first; all others have proven their right. Never empty.
-    targets: Vec<Target>,
+    members: Vec<Member>,
     /// Whose credentials did not do, and why: what they wait for, others may still get.
     refused: Vec<(Target, Arc<FillError>)>,
     /// How many of them, from the first, have their link recorded.
@@ -124,13 +141,33 @@ struct Proven {
     closed: bool,
 }
 
+/// One of those.
+#[derive(Clone)]
+struct Member {
+    target: Target,
+    /// The size that upstream named to it: it is proof only of a blob of that size. `None` for the one that started the fill, whose
+    /// proof is the download itself.
+    proven_size: Option<u64>,
+}
+
+impl Member {
+    /// Whether its proof is of a blob of this size.
+    fn fits(&self, size: Option<u64>) -> bool {
+        self.proven_size.is_none() || self.proven_size == size
+    }
+}
+
 impl Fill {
-    fn new(digest: Digest, first: Target) -> Arc<Self> {
+    fn new(key: FillKey, first: Target) -> Arc<Self> {
+        let (digest, started_by) = (key.digest, first.group.clone());
+        let members = vec![Member { target: first, proven_size: None }];
         Arc::new(Self {
+            key,
             digest,
+            started_by,
             progress: watch::Sender::new(Progress::default()),
             staged: OnceLock::new(),
-            proven: Mutex::new(Proven { targets: vec![first], refused: Vec::new(), recorded: 0, closed: false }),
+            proven: Mutex::new(Proven { members, refused: Vec::new(), recorded: 0, closed: false }),
             ended: CancellationToken::new(),
         })
     }
@@ -165,8 +202,14 @@ impl Fill {
 
     /// Whether that repository's right has been proven, once this has [`Self::answered`], since it had that link epoch.
     pub fn is_proven_for(&self, repository: &RepositoryRef, link_epoch: i64) -> bool {
+        let size = self.progress.borrow().total;
         let is_for = |target: &Target| target.repository_ref() == *repository && target.link_epoch >= link_epoch;
-        self.proven().targets.iter().any(is_for)
+        self.proven().members.iter().any(|member| is_for(&member.target) && member.fits(size))
+    }
+
+    /// Whether a pull of that group started it.
+    pub fn was_started_by(&self, group: &GroupId) -> bool {
+        self.started_by == *group
     }
 
     /// Why `target`'s credentials did not do, if they did not.
@@ -184,16 +227,17 @@ impl Fill {
     /// Whether `target` has proven its right, and no link of its group was removed since: what was purged is not served on
     /// the strength of a proof from before.
     fn is_proven(&self, target: &Target) -> bool {
-        self.proven().targets.iter().any(|proven| proven.covers(target))
+        let size = self.progress.borrow().total;
+        self.proven().members.iter().any(|member| member.target.covers(target) && member.fits(size))
     }
 
-    /// Adds one that has proven its right; its credentials take over if the ones in use fail.
-    /// False if the fill has already recorded its links: then the caller records its own.
-    pub fn add_proven(&self, target: Target) -> bool {
+    /// Adds one that has proven its right to a blob of that size at the upstream that the fill is from; its credentials take over
+    /// if the ones in use fail. False if the fill has already recorded its links: then the caller records its own.
+    pub fn add_proven(&self, target: Target, size: u64) -> bool {
         let mut proven = self.proven();
-        if !proven.closed && !proven.targets.iter().any(|there| there.covers(&target)) {
+        if !proven.closed && !proven.members.iter().any(|there| there.target.covers(&target)) {
             proven.refused.retain(|(refused, _)| !refused.same_source(&target));
-            proven.targets.push(target);
+            proven.members.push(Member { target, proven_size: Some(size) });
         }
         !proven.closed
     }
@@ -211,11 +255,15 @@ pub enum Running {
     Foreign(Arc<Fill>),
 }
 
+/// How many fetches there are of each manifest, by the upstream that it comes from.
+type ManifestFetches = HashMap<(Digest, UpstreamHost), watch::Sender<usize>>;
+
 /// The downloads under way on this node.
 pub struct Fills {
-    running: Mutex<HashMap<Digest, Arc<Fill>>>,
-    /// How many fetches there are of each manifest.
-    manifests: Mutex<HashMap<Digest, watch::Sender<usize>>>,
+    running: Mutex<HashMap<FillKey, Arc<Fill>>>,
+    manifests: Mutex<ManifestFetches>,
+    /// What was fetched here lately, and from which upstream: other nodes may have it from this one on that upstream's word.
+    fetched: Cache<(Digest, UpstreamHost), ()>,
     turns: Semaphore,
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
@@ -236,27 +284,52 @@ impl Fills {
         metrics: Arc<Metrics>,
         cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
-        let (running, manifests, turns) = (Mutex::default(), Mutex::default(), Semaphore::new(MAX_FILLS));
-        Arc::new(Self { running, manifests, turns, store, upstream, control, recorder, metrics, cluster })
+        let (running, manifests, fetched) = (Mutex::default(), Mutex::default(), Cache::new(MAX_FETCHED));
+        let turns = Semaphore::new(MAX_FILLS);
+        Arc::new(Self { running, manifests, fetched, turns, store, upstream, control, recorder, metrics, cluster })
     }
 
-    /// The fill of `digest`, whoever it is for: for other nodes, which have a ticket.
-    pub fn find(&self, digest: &Digest) -> Option<Arc<Fill>> {
-        self.table().get(digest).cloned()
+    /// The fill of `digest` from `upstream`, whoever it is for: for other nodes, which have a ticket.
+    pub fn find(&self, digest: &Digest, upstream: &UpstreamHost) -> Option<Arc<Fill>> {
+        self.table().get(&FillKey { digest: *digest, upstream: upstream.clone(), only_for: None }).cloned()
     }
 
-    /// The fill of `digest`, if there is one.
+    /// Whether this node fetched `digest` from `upstream` lately.
+    pub fn has_fetched(&self, digest: &Digest, upstream: &UpstreamHost) -> bool {
+        self.fetched.get(&(*digest, upstream.clone())).is_some()
+    }
+
+    fn note_fetched(&self, digest: Digest, upstream: UpstreamHost) {
+        self.fetched.insert((digest, upstream), ());
+    }
+
+    /// The fill of `digest` from the target's upstream, if there is one: its own first.
     pub fn running(&self, digest: &Digest, target: &Target) -> Option<Running> {
-        let fill = self.table().get(digest).cloned()?;
+        let (own, shared) = (own_key(*digest, target), shared_key(*digest, target));
+        let table = self.table();
+        if let Some(fill) = table.get(&own) {
+            return Some(Running::Proven(Arc::clone(fill)));
+        }
+        let fill = table.get(&shared).cloned()?;
+        drop(table);
         Some(if fill.is_proven(target) { Running::Proven(fill) } else { Running::Foreign(fill) })
     }
 
-    /// Starts a fill with `target`'s credentials. If another was faster, that one is returned: with `Ok` if it was
-    /// started here, `Err` if it was there.
+    /// Starts a fill with `target`'s credentials, which others may join. If another was faster, that one is returned: with `Ok` if
+    /// it was started here, `Err` if it was there.
     pub fn start(self: &Arc<Self>, digest: Digest, target: Target) -> Result<Arc<Fill>, Arc<Fill>> {
-        let fill = match self.table().entry(digest) {
+        self.begin(shared_key(digest, &target), target)
+    }
+
+    /// The same for this repository alone, whose right nothing but the download proves.
+    pub fn start_alone(self: &Arc<Self>, digest: Digest, target: Target) -> Arc<Fill> {
+        self.begin(own_key(digest, &target), target).unwrap_or_else(|there| there)
+    }
+
+    fn begin(self: &Arc<Self>, key: FillKey, target: Target) -> Result<Arc<Fill>, Arc<Fill>> {
+        let fill = match self.table().entry(key.clone()) {
             Entry::Occupied(there) => return Err(Arc::clone(there.get())),
-            Entry::Vacant(free) => Arc::clone(free.insert(Fill::new(digest, target))),
+            Entry::Vacant(free) => Arc::clone(free.insert(Fill::new(key, target))),
         };
         self.metrics.fills.inc();
         tokio::spawn(owner::Owner::new(Arc::clone(self), Arc::clone(&fill)).run());
@@ -264,7 +337,7 @@ impl Fills {
     }
 
     fn ended(&self, fill: &Fill, outcome: &'static str) {
-        self.table().remove(&fill.digest);
+        self.table().remove(&fill.key);
         fill.ended.cancel();
         self.metrics.fills.dec();
         self.metrics.fill_ended(outcome);
@@ -283,24 +356,32 @@ impl Fills {
         }
     }
 
-    /// Waits until the blob is not arriving any more: a fill that has just succeeded is committed and recorded then.
-    pub async fn wait_until_ended(&self, digest: &Digest) {
-        let running = self.table().get(digest).cloned();
-        if let Some(fill) = running {
+    /// Waits until the blob is not arriving for `target` any more: a fill that has just succeeded is committed and recorded then.
+    pub async fn wait_until_ended(&self, digest: &Digest, target: &Target) {
+        let running = self.running(digest, target);
+        if let Some(Running::Proven(fill) | Running::Foreign(fill)) = running {
             fill.ended.cancelled().await;
         }
     }
 
-    /// Whether the blob is just arriving.
+    /// Whether the blob is just arriving, from wherever.
     pub fn is_running(&self, digest: &Digest) -> bool {
-        self.table().contains_key(digest)
+        self.table().keys().any(|key| key.digest == *digest)
     }
 
-    fn manifests(&self) -> MutexGuard<'_, HashMap<Digest, watch::Sender<usize>>> {
+    fn manifests(&self) -> MutexGuard<'_, ManifestFetches> {
         self.manifests.lock()
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<FillKey, Arc<Fill>>> {
         self.running.lock()
     }
+}
+
+fn shared_key(digest: Digest, target: &Target) -> FillKey {
+    FillKey { digest, upstream: target.host().clone(), only_for: None }
+}
+
+fn own_key(digest: Digest, target: &Target) -> FillKey {
+    FillKey { only_for: Some(target.repository_ref()), ..shared_key(digest, target) }
 }

@@ -1,7 +1,7 @@
 //! Lists, figures and purges of what groups have cached.
 
 use roadstead_proto::{
-    node::v1::{ClaimGarbageRequest, GetLinksRequest, RecordLinkRequest, RecordUsageRequest, Usage},
+    node::v1::{ClaimGarbageRequest, GetLinksRequest, LinkProof, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
         GetStatsRequest, GetStatsResponse, Group, ListBlobsRequest, ListManifestsRequest, PurgeCacheRequest,
         PurgeCacheResponse, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
@@ -237,7 +237,12 @@ async fn a_purge_by_upstream_or_of_all_groups_takes_that_and_counts_groups() {
     plane.admin().groups.update_group(set).await.unwrap();
     let mut at_ghcr = place(&acme, "org/app").unwrap();
     at_ghcr.upstream = "ghcr.io".into();
-    let link = RecordLinkRequest { repository: Some(at_ghcr), link: blob("b-app", 7), ..Default::default() };
+    let link = RecordLinkRequest {
+        proof: LinkProof::Fetched.into(),
+        repository: Some(at_ghcr),
+        link: blob("b-app", 7),
+        ..Default::default()
+    };
     node.node.record_link(link).await.unwrap();
     let upstream = |host: &str| PurgeCacheRequest { upstream: host.into(), ..request() };
     assert_eq!(purge(&plane, upstream("quay.io")).await, (0, 0, 0, 0));
@@ -280,6 +285,7 @@ async fn a_proof_from_before_a_purge_makes_no_link_after_it_and_its_bytes_are_kn
     let (before, of_other) = (epoch(&mut node, &acme).await, epoch(&mut node, &other).await);
     assert_eq!(purge(&plane, request()).await, (0, 0, 1, 10));
     let late = |group: &Group, link_epoch| RecordLinkRequest {
+        proof: LinkProof::Fetched.into(),
         repository: place(group, "a"),
         link: blob("late", 20),
         link_epoch,

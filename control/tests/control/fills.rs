@@ -56,9 +56,10 @@ fn followed(turn: Turn) -> FollowFill {
 }
 
 async fn renew(plane: &Plane, node: usize, epoch: i64) -> Vec<String> {
-    let fills = vec![HeldFill { digest: digest("layer"), epoch }];
+    let fills = vec![HeldFill { digest: digest("layer"), epoch, upstream: "docker.io".into() }];
     let request = RenewFillsRequest { node_id: id(node), fills };
-    plane.node().node.renew_fills(request).await.unwrap().into_inner().lost_digests
+    let lost = plane.node().node.renew_fills(request).await.unwrap().into_inner().lost_fills;
+    lost.into_iter().map(|fill| fill.digest).collect()
 }
 
 #[tokio::test]
@@ -80,7 +81,7 @@ async fn one_node_fetches_and_the_others_are_sent_to_it_until_it_is_done_or_lost
     assert!(again > epoch);
     assert_eq!(renew(&plane, 1, epoch).await, [digest("layer")]);
     // Given back, the next who asks has it.
-    let fill = Some(HeldFill { digest: digest("layer"), epoch: again });
+    let fill = Some(HeldFill { digest: digest("layer"), epoch: again, upstream: "docker.io".into() });
     plane.node().node.release_fill(ReleaseFillRequest { node_id: id(1), fill }).await.unwrap();
     assert!(granted(ask(&plane, second).await) > again);
     followed(ask(&plane, first).await);

@@ -9,7 +9,7 @@ use roadstead_control::{Clock, Control, ControlConfig, FirstStart};
 use roadstead_proto::{
     Algorithm, Digest,
     node::v1::{
-        ContentKind, Link, RecordLinkRequest, RecordLinkResponse, Reference, RepositoryRef,
+        ContentKind, Link, LinkProof, RecordLinkRequest, RecordLinkResponse, Reference, RepositoryRef,
         node_service_client::NodeServiceClient,
     },
     v1::{
@@ -315,8 +315,12 @@ pub fn blob(name: &str, size_bytes: i64) -> Option<Link> {
 impl Client {
     /// Records a blob of a repository.
     pub async fn link_blob(&mut self, group: &Group, repository: &str, name: &str, size: i64) -> RecordLinkResponse {
-        let request =
-            RecordLinkRequest { repository: place(group, repository), link: blob(name, size), ..Default::default() };
+        let request = RecordLinkRequest {
+            proof: LinkProof::Fetched.into(),
+            repository: place(group, repository),
+            link: blob(name, size),
+            ..Default::default()
+        };
         self.node.record_link(request).await.unwrap().into_inner()
     }
 
@@ -339,6 +343,7 @@ impl Client {
             })
             .collect();
         let request = RecordLinkRequest {
+            proof: LinkProof::Fetched.into(),
             repository: place(group, repository),
             link: manifest(name, 10),
             references,

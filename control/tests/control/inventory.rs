@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_proto::{
-    node::v1::{ContentKind, Link, RecordLinkRequest, RecordUsageRequest, Reference, RepositoryRef, Usage},
+    node::v1::{ContentKind, Link, LinkProof, RecordLinkRequest, RecordUsageRequest, Reference, RepositoryRef, Usage},
     v1::{
         Blob, CacheSort, CachedImage, CachedTag, CreateGroupRequest, GetStatsRequest, Group, ListBlobsRequest,
         ListImagesRequest, ListManifestsRequest, ListTagsRequest, Manifest, PinTagRequest, PurgeCacheRequest,
@@ -134,6 +134,7 @@ async fn manifest(
     });
     let link = Link { digest: digest(name), kind: kind(name).into(), size_bytes: 10, media_type: INDEX.into() };
     let request = RecordLinkRequest {
+        proof: LinkProof::Fetched.into(),
         repository,
         link: Some(link),
         references: references.collect(),
@@ -146,7 +147,10 @@ async fn manifest(
 async fn blob(node: &mut Client, repository: Option<RepositoryRef>, name: &str, size_bytes: i64) {
     let kind = ContentKind::Blob.into();
     let link = Some(Link { digest: digest(name), kind, size_bytes, media_type: String::new() });
-    node.node.record_link(RecordLinkRequest { repository, link, ..Default::default() }).await.unwrap();
+    node.node
+        .record_link(RecordLinkRequest { proof: LinkProof::Fetched.into(), repository, link, ..Default::default() })
+        .await
+        .unwrap();
 }
 
 async fn pull(node: &mut Client, repository: Option<RepositoryRef>, name: &str, hits: i64, at_ms: i64) {

@@ -2,9 +2,9 @@
 
 use roadstead_proto::{
     node::v1::{
-        GetLinksRequest, GetLinksResponse, RecordLinkRequest, RefusalReason, ReportTagRequest, ResolveTagRequest,
-        StaleReason, TagFound, TagNotFound, TagRateLimited, TagRefused, TagUnavailable, UpstreamOutcome,
-        report_tag_response::Decision as Reported, resolve_tag_response::Decision as Resolved,
+        GetLinksRequest, GetLinksResponse, LinkProof, RecordLinkRequest, RefusalReason, ReportTagRequest,
+        ResolveTagRequest, StaleReason, TagFound, TagNotFound, TagRateLimited, TagRefused, TagUnavailable,
+        UpstreamOutcome, report_tag_response::Decision as Reported, resolve_tag_response::Decision as Resolved,
         upstream_outcome::Outcome,
     },
     v1::{Group, ListManifestsRequest, PurgeCacheRequest, UpdateGroupRequest},
@@ -213,8 +213,12 @@ async fn each_group_keeps_the_media_type_that_its_own_upstream_gave() {
         (&other, "a/b", as_type("text/html"), as_type("a/b")),
         (&acme, "c/d", as_type("c/d"), as_type("a/b")),
     ] {
-        let request =
-            RecordLinkRequest { repository: place(group, "a"), link: as_type(media_type), ..Default::default() };
+        let request = RecordLinkRequest {
+            proof: LinkProof::Fetched.into(),
+            repository: place(group, "a"),
+            link: as_type(media_type),
+            ..Default::default()
+        };
         node.node.record_link(request).await.unwrap();
         assert_eq!(links(&mut node, &acme, "a", "m1").await.link, acme_has);
         assert_eq!(links(&mut node, &other, "a", "m1").await.link, other_has);
@@ -251,7 +255,12 @@ async fn what_a_node_sends_is_checked() {
     let plane = Plane::start().await;
     let group = plane.group("acme").await;
     let mut node = plane.node();
-    let good = || RecordLinkRequest { repository: place(&group, "a"), link: blob("x", 1), ..Default::default() };
+    let good = || RecordLinkRequest {
+        proof: LinkProof::Fetched.into(),
+        repository: place(&group, "a"),
+        link: blob("x", 1),
+        ..Default::default()
+    };
     let link = || blob("x", 1).unwrap();
     for (name, request) in [
         ("no repository", RecordLinkRequest { repository: None, ..good() }),

@@ -1,6 +1,6 @@
 //! Content and whose it is, in the words that the control plane uses.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
 
@@ -58,6 +58,46 @@ pub struct Reference {
     pub platform: String,
 }
 
+/// What the control plane says of a group's right to a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkLookup {
+    /// The group has a link.
+    Linked(Arc<Link>),
+    /// It has none.
+    Unlinked {
+        /// The content was fetched whole from the repository's upstream before: a HEAD there is proof of a right to it.
+        is_from_upstream: bool,
+    },
+}
+
+impl LinkLookup {
+    /// The link, if there is one.
+    pub fn link(self) -> Option<Arc<Link>> {
+        match self {
+            Self::Linked(link) => Some(link),
+            Self::Unlinked { .. } => None,
+        }
+    }
+}
+
+/// How a group's right to content was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofKind {
+    /// All of it was fetched from the repository's upstream and hashed.
+    Fetched,
+    /// The repository's upstream answered a HEAD. Good only for content that was fetched from there before.
+    Head,
+}
+
+/// A proof of a group's right to content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How it was made.
+    pub kind: ProofKind,
+    /// The group's link epoch when it began; it holds only if no link of the group was removed since.
+    pub link_epoch: i64,
+}
+
 /// What came of recording a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
@@ -67,4 +107,6 @@ pub enum Recorded {
     Outdated,
     /// The content is just being deleted as garbage: it counts as not stored and is to be fetched again.
     BeingDeleted,
+    /// The proof is a HEAD, and the content was never fetched from that upstream: the group has to fetch it.
+    Unproven,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use roadstead_proto::{Digest, Tag, UpstreamHost};
 
 use super::{
-    ClaimedGarbage, Conditions, Control, ControlError, Credential, Damage, FillQuestion, FillTurn, GroupId, Link,
-    OutOfSync, PolicySnapshot, Pull, Recorded, Reference, Refused, RepositoryRef, ServeManifest, StoredContent,
-    TagOutcome, TagResolution, TagVerdict,
+    ClaimedGarbage, Conditions, Control, ControlError, Credential, Damage, FillQuestion, FillTurn, GroupId, HeldFill,
+    Link, LinkLookup, OutOfSync, PolicySnapshot, Proof, Pull, Recorded, Reference, Refused, RepositoryRef,
+    ServeManifest, StoredContent, TagOutcome, TagResolution, TagVerdict,
 };
 
 #[allow(missing_docs)]
@@ -24,7 +24,7 @@ impl Control {
     pub fn remembered_link(&self, repository: &RepositoryRef, digest: &Digest) -> Option<Arc<Link>> {
         self.links.remembered(repository, digest)
     }
-    pub async fn link(&self, repository: &RepositoryRef, digest: &Digest) -> Result<Option<Arc<Link>>, ControlError> {
+    pub async fn link(&self, repository: &RepositoryRef, digest: &Digest) -> Result<LinkLookup, ControlError> {
         self.links.get(repository, digest).await
     }
     pub async fn record_link(
@@ -33,9 +33,9 @@ impl Control {
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
-        proven_at: i64,
+        proof: Proof,
     ) -> Result<Recorded, ControlError> {
-        self.links.record(repository, link, references, tag, proven_at).await
+        self.links.record(repository, link, references, tag, proof).await
     }
     pub fn remembered_credential(&self, group: &GroupId, upstream: &UpstreamHost) -> Option<Option<Arc<Credential>>> {
         self.credentials.remembered(group, upstream)
@@ -109,10 +109,10 @@ impl Control {
     pub async fn acquire_fill(&self, question: FillQuestion<'_>) -> Result<FillTurn, ControlError> {
         self.client.acquire_fill(question).await
     }
-    pub async fn renew_fills(&self, held: &[(Digest, i64)]) -> Result<Vec<Digest>, ControlError> {
+    pub async fn renew_fills(&self, held: &[HeldFill]) -> Result<Vec<HeldFill>, ControlError> {
         self.client.renew_fills(held).await
     }
-    pub async fn release_fill(&self, digest: &Digest, epoch: i64) -> Result<(), ControlError> {
-        self.client.release_fill(digest, epoch).await
+    pub async fn release_fill(&self, fill: &HeldFill) -> Result<(), ControlError> {
+        self.client.release_fill(fill).await
     }
 }

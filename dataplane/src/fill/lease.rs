@@ -3,14 +3,14 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, UpstreamHost};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::peer_client::PeerClient;
 use crate::{
-    control::{ControlClient, FillQuestion, FillTurn},
+    control::{ControlClient, FillQuestion, FillTurn, HeldFill},
     upstream::Target,
 };
 
@@ -30,7 +30,7 @@ pub struct Cluster {
     pub(super) peers: PeerClient,
     peer_url: String,
     /// The leases that are renewed, each with what ends when another node has it.
-    held: Mutex<HashMap<Digest, (i64, CancellationToken)>>,
+    held: Mutex<HashMap<(Digest, UpstreamHost), (i64, CancellationToken)>>,
     unreachable: Mutex<HashMap<String, Instant>>,
 }
 
@@ -68,10 +68,10 @@ impl Cluster {
     }
 
     /// Keeps a lease that was granted until the guard is dropped.
-    pub(super) fn hold(self: &Arc<Self>, digest: Digest, epoch: i64) -> Held {
+    pub(super) fn hold(self: &Arc<Self>, lease: HeldFill) -> Held {
         let taken = CancellationToken::new();
-        self.held.lock().insert(digest, (epoch, taken.clone()));
-        Held { cluster: Arc::clone(self), digest, epoch, taken, is_done: false }
+        self.held.lock().insert((lease.digest, lease.upstream.clone()), (lease.epoch, taken.clone()));
+        Held { cluster: Arc::clone(self), lease, taken, is_done: false }
     }
 
     /// Renews what is held until `stop`.
@@ -79,22 +79,28 @@ impl Cluster {
         let mut ticks = interval(RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let held: Vec<_> = self.held.lock().iter().map(|(digest, (epoch, _))| (*digest, *epoch)).collect();
+            let lease = |(digest, upstream): &(Digest, UpstreamHost), epoch| HeldFill {
+                digest: *digest,
+                upstream: upstream.clone(),
+                epoch,
+            };
+            let held: Vec<_> = self.held.lock().iter().map(|(key, (epoch, _))| lease(key, *epoch)).collect();
             for batch in held.chunks(MAX_RENEWED) {
                 match self.control.renew_fills(batch).await {
-                    Ok(lost) => self.forget(&lost, batch),
+                    Ok(lost) => self.forget(lost),
                     Err(error) => debug!(%error, "leases could not be renewed"),
                 }
             }
         }
     }
 
-    fn forget(&self, lost: &[Digest], asked: &[(Digest, i64)]) {
+    fn forget(&self, lost: Vec<HeldFill>) {
         let mut held = self.held.lock();
-        for (digest, epoch) in asked.iter().filter(|(digest, _)| lost.contains(digest)) {
+        for HeldFill { digest, upstream, epoch } in lost {
+            let key = (digest, upstream);
             // A lease that was granted anew meanwhile is another.
-            if held.get(digest).is_some_and(|(now, _)| now == epoch)
-                && let Some((_, taken)) = held.remove(digest)
+            if held.get(&key).is_some_and(|(now, _)| *now == epoch)
+                && let Some((_, taken)) = held.remove(&key)
             {
                 taken.cancel();
                 info!(blob.digest = %digest, "another node has taken this download over; following it");
@@ -119,8 +125,7 @@ impl Cluster {
 /// blob is; dropped without, it is given back at once.
 pub(super) struct Held {
     cluster: Arc<Cluster>,
-    digest: Digest,
-    epoch: i64,
+    lease: HeldFill,
     taken: CancellationToken,
     is_done: bool,
 }
@@ -140,19 +145,20 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut held = self.cluster.held.lock();
-        if held.get(&self.digest).is_some_and(|(epoch, _)| *epoch == self.epoch) {
-            held.remove(&self.digest);
+        let key = (self.lease.digest, self.lease.upstream.clone());
+        if held.get(&key).is_some_and(|(epoch, _)| *epoch == self.lease.epoch) {
+            held.remove(&key);
         }
         drop(held);
         if self.is_done {
             return;
         }
-        let (control, digest, epoch) = (Arc::clone(&self.cluster.control), self.digest, self.epoch);
+        let (control, lease) = (Arc::clone(&self.cluster.control), self.lease.clone());
         // Outside of a runtime the process ends, and the lease runs out.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = control.release_fill(&digest, epoch).await {
-                    debug!(blob.digest = %digest, %error, "a lease could not be given back; it runs out");
+                if let Err(error) = control.release_fill(&lease).await {
+                    debug!(blob.digest = %lease.digest, %error, "a lease could not be given back; it runs out");
                 }
             });
         }

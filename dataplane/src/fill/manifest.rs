@@ -6,7 +6,7 @@
 
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, UpstreamHost};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -32,20 +32,24 @@ pub struct ManifestFill {
     began: Instant,
     fills: Arc<Fills>,
     digest: Digest,
+    upstream: UpstreamHost,
 }
 
 impl Fills {
-    /// Begins to fetch a manifest.
-    pub fn manifest(self: &Arc<Self>, digest: Digest) -> ManifestFill {
+    /// Begins to fetch a manifest from an upstream.
+    pub fn manifest(self: &Arc<Self>, digest: Digest, upstream: UpstreamHost) -> ManifestFill {
         // Before the lease is asked for: who is sent here at once finds it.
-        self.manifests().entry(digest).or_insert_with(|| watch::Sender::new(0)).send_modify(|fetches| *fetches += 1);
+        self.manifests()
+            .entry((digest, upstream.clone()))
+            .or_insert_with(|| watch::Sender::new(0))
+            .send_modify(|fetches| *fetches += 1);
         let sources = Sources::new(self.cluster.clone(), Arc::clone(&self.metrics), digest);
-        ManifestFill { sources, began: Instant::now(), fills: Arc::clone(self), digest }
+        ManifestFill { sources, began: Instant::now(), fills: Arc::clone(self), digest, upstream }
     }
 
-    /// Waits until that manifest is not being fetched here any more.
-    pub async fn wait_for_manifest(&self, digest: &Digest) {
-        let fetches = self.manifests().get(digest).map(watch::Sender::subscribe);
+    /// Waits until that manifest is not being fetched here from that upstream any more.
+    pub async fn wait_for_manifest(&self, digest: &Digest, upstream: &UpstreamHost) {
+        let fetches = self.manifests().get(&(*digest, upstream.clone())).map(watch::Sender::subscribe);
         if let Some(mut fetches) = fetches {
             // The sender is gone when the last fetch has ended.
             let _ = fetches.wait_for(|fetches| *fetches == 0).await;
@@ -97,13 +101,14 @@ impl ManifestFill {
 
     /// The manifest is kept: who asks a moment later is still sent here.
     pub fn done(&mut self) {
+        self.fills.note_fetched(self.digest, self.upstream.clone());
         self.sources.done();
     }
 }
 
 impl Drop for ManifestFill {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut there) = self.fills.manifests().entry(self.digest) {
+        if let Entry::Occupied(mut there) = self.fills.manifests().entry((self.digest, self.upstream.clone())) {
             there.get_mut().send_modify(|fetches| *fetches -= 1);
             if *there.get().borrow() == 0 {
                 there.remove();

@@ -9,14 +9,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
 use super::{
-    Fill, FillError, Fills, Phase,
+    Fill, FillError, Fills, Member, Phase,
     peer_client::Opened,
     source::{Source, Sources},
     writer::Writer,
 };
 use crate::{
     backoff::Backoff,
-    control::{ContentKind, FollowFill, Link, Recorded},
+    control::{ContentKind, FollowFill, Link, Proof, ProofKind, Recorded},
     failpoint,
     metrics::FillBytes,
     upstream::{BlobBody, Target, UpstreamError},
@@ -66,7 +66,9 @@ enum Ended {
 
 impl Owner {
     pub(super) fn new(fills: Arc<Fills>, fill: Arc<Fill>) -> Self {
-        let sources = Sources::new(fills.cluster.clone(), Arc::clone(&fills.metrics), fill.digest);
+        // What is for one repository alone is not shared with other nodes either.
+        let cluster = fills.cluster.clone().filter(|_| fill.key.only_for.is_none());
+        let sources = Sources::new(cluster, Arc::clone(&fills.metrics), fill.digest);
         Self { fills, fill, sources, proven: Vec::new(), outcome: Err(FillError::Aborted) }
     }
 
@@ -171,8 +173,9 @@ impl Owner {
         }
     }
 
-    /// Opens the blob at another node. `None` if it has nothing, or nothing yet: then the next source is asked for. Whose right
-    /// that node does not know to be proven proves it upstream first, as whoever joins a download does.
+    /// Opens the blob at another node. `None` if it has nothing, or nothing yet: then the next source is asked for. A right that
+    /// that node does not know to be proven is proven upstream first, as for a download that is joined: by a HEAD that names the
+    /// size of what the other node has from the same upstream.
     async fn open_peer(
         &mut self,
         follow: &FollowFill,
@@ -194,7 +197,8 @@ impl Owner {
             }
         };
         if !is_proven && !self.proven.iter().any(|proven| proven.covers(source)) {
-            if self.fills.upstream.head_blob(source, &digest).await?.is_none() {
+            let named = self.fills.upstream.head_blob(source, &digest).await?.and_then(|head| head.size_bytes);
+            if named.is_none() || named != body.total {
                 // Only a GET tells here.
                 self.sources.by_itself();
                 return Ok(None);
@@ -211,10 +215,15 @@ impl Owner {
     }
 
     async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>, is_peer: bool) -> Result<Arrival, FillError> {
-        // What another node downloads is taken to a shared store by that node.
-        let staged = match is_peer {
-            true => self.fills.store.stage_copy(total).await?,
-            false => self.fills.store.stage_upload(&self.fill.digest, total).await?,
+        let (store, digest) = (&self.fills.store, &self.fill.digest);
+        let staged = if is_peer {
+            // What another node downloads is taken to a shared store by that node.
+            store.stage_copy(total).await?
+        } else if store.look(digest).await?.is_some_and(|there| Some(there.size) == total) {
+            // Downloaded for its proof: the bytes from another upstream are there, and stay.
+            store.stage(total).await?
+        } else {
+            store.stage_upload(digest, total).await?
         };
         let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
         self.fill.progress.send_modify(|progress| {
@@ -291,17 +300,17 @@ impl Owner {
 
     /// Whose credentials are in use.
     fn source(&self) -> Target {
-        self.fill.proven().targets[0].clone()
+        self.fill.proven().members[0].target.clone()
     }
 
     /// Stops using a source that fails; true if somebody else's can take over. Who waits with the failed one is told
     /// why: that others get the blob says nothing of its right.
     fn next_source(&self, failed: &Target, error: &UpstreamError) -> bool {
         let mut proven = self.fill.proven();
-        if proven.targets.len() < 2 {
+        if proven.members.len() < 2 {
             return false;
         }
-        proven.targets.retain(|target| !target.same_source(failed));
+        proven.members.retain(|member| !member.target.same_source(failed));
         proven.refused.push((failed.clone(), Arc::new(FillError::Upstream(error.clone()))));
         drop(proven);
         // Nothing has changed but for those who wait with it.
@@ -310,9 +319,9 @@ impl Owner {
     }
 
     /// The next target whose link is to be recorded; `None` closes the list.
-    fn next_unrecorded(&self) -> Option<Target> {
+    fn next_unrecorded(&self) -> Option<Member> {
         let mut proven = self.fill.proven();
-        let next = proven.targets.get(proven.recorded).cloned();
+        let next = proven.members.get(proven.recorded).cloned();
         match next {
             Some(_) => proven.recorded += 1,
             None => proven.closed = true,
@@ -332,11 +341,18 @@ impl Owner {
         };
         failpoint::reached("fill_committed");
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: size, media_type: String::new() };
-        while let Some(target) = self.next_unrecorded() {
-            let (at, proven_at) = (target.repository_ref(), target.link_epoch);
-            match self.fills.recorder.link_arrived(&at, proven_at, &link, &blob).await {
+        self.fills.note_fetched(digest, self.fill.key.upstream.clone());
+        while let Some(member) = self.next_unrecorded() {
+            // Its HEAD was of something else.
+            if !member.fits(Some(size)) {
+                continue;
+            }
+            let (at, link_epoch) = (member.target.repository_ref(), member.target.link_epoch);
+            // The upstream of all of them sent these bytes, here or to the node that was followed.
+            let proof = Proof { kind: ProofKind::Fetched, link_epoch };
+            match self.fills.recorder.link_arrived(&at, proof, &link, &blob).await {
                 Ok(Recorded::Recorded) => {}
-                Ok(Recorded::Outdated) => {
+                Ok(Recorded::Outdated | Recorded::Unproven) => {
                     info!(blob.digest = %digest, "the group was purged meanwhile; served, not linked");
                 }
                 // Its bytes go, or are told of as garbage.

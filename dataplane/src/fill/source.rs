@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::lease::{Cluster, Held};
 use crate::{
-    control::{FillTurn, FollowFill},
+    control::{FillTurn, FollowFill, HeldFill},
     metrics::{FillSource, Metrics},
     upstream::Target,
 };
@@ -86,7 +86,8 @@ impl Sources {
                     if let Some(lost) = self.lost.as_ref().filter(|lost| lost.is_out_of_reach) {
                         cluster.note_unreachable(&lost.node_id);
                     }
-                    self.held = Some(cluster.hold(self.digest, epoch));
+                    let (digest, upstream) = (self.digest, target.host().clone());
+                    self.held = Some(cluster.hold(HeldFill { digest, upstream, epoch }));
                     return self.upstream(FillSource::Upstream);
                 }
                 Some(FillTurn::Follow(follow)) => follow,

@@ -17,7 +17,9 @@ use tracing::{info, warn};
 use super::corruption_log::CorruptionLog;
 use crate::{
     backoff::Backoff,
-    control::{ControlClient, ControlError, DamageKind, Link, Recorded, Reference, RepositoryRef, StoredContent},
+    control::{
+        ControlClient, ControlError, DamageKind, Link, Proof, Recorded, Reference, RepositoryRef, StoredContent,
+    },
     failpoint,
     storage::{BlobStore, StorageError, StoredBlob},
 };
@@ -54,19 +56,19 @@ impl LinkRecorder {
         Arc::new(Self { control, store, store_id, corruption, leftovers: Mutex::default() })
     }
 
-    /// Records a right to stored content, proven since the link epoch `proven_at`; `blob` is that content, open. What is not recorded may stay in the store, and is told of
+    /// Records a right to stored content with its proof; `blob` is that content, open. What is not recorded may stay in the store, and is told of
     /// as garbage.
     pub async fn link(
         &self,
         at: &RepositoryRef,
-        proven_at: i64,
+        proof: Proof,
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
         blob: &Arc<StoredBlob>,
     ) -> Result<Recorded, ControlError> {
         failpoint::reached("link_asked");
-        let recorded = self.control.record_link(at, link, references, tag, proven_at).await;
+        let recorded = self.control.record_link(at, link, references, tag, proof).await;
         failpoint::reached("link_recorded");
         match &recorded {
             Ok(Recorded::Recorded) => {
@@ -74,7 +76,7 @@ impl LinkRecorder {
                 self.still_there(&link.digest, blob).await;
             }
             // Nobody links it, and the control plane knows of it.
-            Ok(Recorded::Outdated) => {}
+            Ok(Recorded::Outdated | Recorded::Unproven) => {}
             // Deleting it here could take what somebody else links this moment.
             Ok(Recorded::BeingDeleted) | Err(_) => {
                 let mut leftovers = self.leftovers();
@@ -91,13 +93,13 @@ impl LinkRecorder {
     pub async fn link_arrived(
         &self,
         at: &RepositoryRef,
-        proven_at: i64,
+        proof: Proof,
         link: &Link,
         blob: &Arc<StoredBlob>,
     ) -> Result<Recorded, ControlError> {
         let (began, mut pauses) = (Instant::now(), Backoff::new(FIRST_LINK_PAUSE, MAX_LINK_PAUSE));
         loop {
-            match self.link(at, proven_at, link, &[], None, blob).await {
+            match self.link(at, proof, link, &[], None, blob).await {
                 Err(error) if error.retryable() && began.elapsed() < LINK_TIME => {
                     info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
                     sleep(pauses.pause()).await;

@@ -12,7 +12,7 @@ use super::{
     hashing::{Pace, damage_of},
 };
 use crate::{
-    control::{ContentKind, DamageKind, Link, Recorded, RepositoryRef, StoredContent, fake::Fake},
+    control::{ContentKind, DamageKind, Link, Proof, ProofKind, Recorded, RepositoryRef, StoredContent, fake::Fake},
     metrics::Metrics,
     storage::{BlobStore, LocalStore, StoredBlob},
 };
@@ -47,8 +47,9 @@ impl World {
             upstream: "docker.io".parse().unwrap(),
             repository: "library/alpine".parse().unwrap(),
         };
+        let proof = Proof { kind: ProofKind::Fetched, link_epoch: 0 };
         let link = Link { digest, kind: ContentKind::Blob, size_bytes: blob.size, media_type: String::new() };
-        self.maintenance.recorder.link(&at, 0, &link, &[], None, blob).await.unwrap()
+        self.maintenance.recorder.link(&at, proof, &link, &[], None, blob).await.unwrap()
     }
 
     /// Writes to the file that holds the blob.

@@ -62,7 +62,7 @@ impl PeerPort {
     }
 
     async fn blob(&self, asker: &Asker, digest: &Digest, conditions: &Conditions) -> Answer {
-        match self.fills.find(digest) {
+        match self.fills.find(digest, &asker.repository.upstream) {
             Some(fill) => {
                 let size = match timeout(HEADERS_WAIT, fill.answered()).await {
                     Ok(Ok(size)) => size,
@@ -75,28 +75,37 @@ impl PeerPort {
                 mark(&mut answer, fill.is_proven_for(&asker.repository, asker.link_epoch));
                 answer
             }
-            None => self.stored(digest, OCTET_STREAM, self.link_of(asker, digest).is_some(), conditions).await,
+            None => {
+                let is_proven = self.link_of(asker, digest).is_some();
+                self.stored(asker, digest, OCTET_STREAM, is_proven, conditions).await
+            }
         }
     }
 
     /// A manifest is given when all of it is here, and told the type of to those whose right to it is on record.
     async fn manifest(&self, asker: &Asker, digest: &Digest, conditions: &Conditions) -> Answer {
-        if timeout(HEADERS_WAIT, self.fills.wait_for_manifest(digest)).await.is_err() {
+        if timeout(HEADERS_WAIT, self.fills.wait_for_manifest(digest, &asker.repository.upstream)).await.is_err() {
             return plain(StatusCode::ACCEPTED);
         }
         let link = self.link_of(asker, digest).filter(|link| !link.media_type.is_empty());
         let media_type = link.and_then(|link| HeaderValue::try_from(&link.media_type).ok());
         let is_proven = media_type.is_some();
-        self.stored(digest, media_type.unwrap_or(OCTET_STREAM), is_proven, conditions).await
+        self.stored(asker, digest, media_type.unwrap_or(OCTET_STREAM), is_proven, conditions).await
     }
 
+    /// Gives stored content to a node whose right to it is on record here, or that can prove it at the upstream that this node
+    /// had the content from. For content from elsewhere that upstream's word is worth nothing: the other node fetches it.
     async fn stored(
         &self,
+        asker: &Asker,
         digest: &Digest,
         media_type: HeaderValue,
         is_proven: bool,
         conditions: &Conditions,
     ) -> Answer {
+        if !is_proven && !self.fills.has_fetched(digest, &asker.repository.upstream) {
+            return plain(StatusCode::NOT_FOUND);
+        }
         match self.store.open(digest).await {
             Ok(Some(blob)) => {
                 let freshness = Freshness::of_stored(CacheStatus::Hit);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{accept::ClientAccept, references, request::Pull};
 use crate::{
-    control::{ContentKind, ControlClient, Link, Recorded, RepositoryRef, TagOutcome},
+    control::{ContentKind, ControlClient, Link, Proof, ProofKind, Recorded, RepositoryRef, TagOutcome},
     fill::{Fills, ManifestFill},
     links::recorder::LinkRecorder,
     respond::{Code, OciError},
@@ -130,7 +130,7 @@ impl Fetch {
         let (answer, fill) = match reference {
             Reference::Tag(_) => (self.get(reference).await?, None),
             Reference::Digest(digest) => {
-                let mut fill = self.tools.fills.manifest(*digest);
+                let mut fill = self.tools.fills.manifest(*digest, self.target.host().clone());
                 (self.bring(&mut fill, reference, digest).await?, Some(fill))
             }
         };
@@ -139,13 +139,14 @@ impl Fetch {
         let blob = self.keep(&digest, &answer.body).await?;
         let link = Link { digest, kind: ContentKind::Manifest, size_bytes: blob.size, media_type: media_type.clone() };
         let repository = self.target.repository_ref();
-        let (proven_at, tag) = (self.target.link_epoch, self.tag.as_ref());
-        let recorded = self.tools.recorder.link(&repository, proven_at, &link, &references, tag, &blob).await;
+        // Its upstream sent it, here or to the node that was followed.
+        let proof = Proof { kind: ProofKind::Fetched, link_epoch: self.target.link_epoch };
+        let recorded = self.tools.recorder.link(&repository, proof, &link, &references, self.tag.as_ref(), &blob).await;
         match recorded {
             Ok(Recorded::Recorded) => {
                 tracing::info!(manifest.digest = %digest, size_bytes = blob.size, "manifest cached")
             }
-            Ok(Recorded::Outdated) => {
+            Ok(Recorded::Outdated | Recorded::Unproven) => {
                 tracing::info!(manifest.digest = %digest, "the group was purged meanwhile; served, not linked");
             }
             // Its bytes go, or are told of as garbage.
@@ -161,8 +162,8 @@ impl Fetch {
         Ok(Fetched { digest, media_type, blob })
     }
 
-    /// From another node that has fetched it, or from upstream. Whose right that node does not know to be proven proves it
-    /// upstream first, as whoever finds it in the store does.
+    /// From another node that has fetched it, or from upstream. A right that that node does not know to be proven is proven
+    /// upstream first: by a HEAD that names the digest and size of what the other node had from the same upstream.
     async fn bring(
         &self,
         fill: &mut ManifestFill,
@@ -175,7 +176,7 @@ impl Fetch {
             }
             let accept = Accept::Widened(self.accept.lines());
             match self.tools.upstream.head_manifest(&self.target, reference, accept).await? {
-                Some(head) if head.digest == *digest => {
+                Some(head) if head.digest == *digest && head.size_bytes == Some(found.body.len() as u64) => {
                     return Ok(Manifest { body: found.body, media_type: head.media_type, digest: None });
                 }
                 // Only a GET tells here.

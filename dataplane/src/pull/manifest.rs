@@ -7,12 +7,12 @@ use roadstead_proto::{Digest, Reference};
 use super::{
     fetch::{Fetched, ManifestFetcher},
     request::Pull,
-    rights::{Proof, Rights, media_type_header},
+    rights::{Head, Rights, media_type_header},
     stored::Stored,
 };
 use crate::{
     access::Read,
-    control::{ContentKind, Link},
+    control::{ContentKind, Link, LinkLookup},
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
     singleflight::Role,
 };
@@ -27,29 +27,29 @@ pub struct Manifests {
 impl Manifests {
     /// Answers with the manifest `digest`.
     pub async fn by_digest(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
-        // A link that was made for it as a blob does not say its media type.
-        if let Some(link) = self.rights.link(pull, &digest).await?.filter(|link| !link.media_type.is_empty()) {
-            return self.linked(pull, &link, None).await;
-        }
-        let stored = self.stored.open(&digest).await?;
-        if stored.is_some() || pull.wanted.permitted.read == Read::Head {
-            let proof = self.rights.prove(pull, digest, ContentKind::Manifest).await?;
-            let proof = proof.map_err(|error| OciError::from_upstream(&error, Code::ManifestUnknown))?;
-            if let Some(Proof { size_bytes, media_type: Some(media_type) }) = proof {
-                if let Some(blob) = stored.filter(|blob| size_bytes.is_none_or(|size| size == blob.size))
-                    && self.rights.record(pull, digest, &blob, Some(&media_type)).await?
-                {
-                    let freshness = Freshness::of_stored(CacheStatus::Proven);
-                    return Ok(self.stored.serve(
-                        &pull.wanted,
-                        &digest,
-                        &blob,
-                        media_type_header(&media_type),
-                        freshness,
-                    ));
-                }
-                if let (Read::Head, Some(size)) = (pull.wanted.permitted.read, size_bytes) {
+        let is_from_upstream = match self.rights.link(pull, &digest).await? {
+            LinkLookup::Linked(link) if !link.media_type.is_empty() => return self.linked(pull, &link, None).await,
+            // A link that was made for it as a blob does not say its media type.
+            LinkLookup::Linked(_) => true,
+            LinkLookup::Unlinked { is_from_upstream } => is_from_upstream,
+        };
+        let is_head = pull.wanted.permitted.read == Read::Head;
+        // Whether it is stored for others is not for a HEAD to tell; nor what came from elsewhere for this upstream to open.
+        let stored = if is_from_upstream && !is_head { self.stored.open(&digest).await? } else { None };
+        if stored.is_some() || is_head {
+            let head = self.rights.head(pull, digest, ContentKind::Manifest).await?;
+            let head = head.map_err(|error| OciError::from_upstream(&error, Code::ManifestUnknown))?;
+            if let Some(Head { size_bytes: Some(size), media_type: Some(media_type) }) = head {
+                if is_head {
                     return Ok(self.described(pull, &digest, size, &media_type, true));
+                }
+                if let Some(blob) = stored.filter(|blob| blob.size == size)
+                    && self.rights.record_head(pull, digest, &blob, Some(&media_type)).await?
+                {
+                    // As to a first pull: the answer tells nothing of who else has it.
+                    let freshness = Freshness::of_stored(CacheStatus::Proven);
+                    let media_type = media_type_header(&media_type);
+                    return Ok(self.stored.serve(&pull.wanted, &digest, &blob, media_type, freshness));
                 }
             }
             // A HEAD will not do.

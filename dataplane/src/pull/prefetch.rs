@@ -127,7 +127,7 @@ impl Prefetcher {
     async fn may_spend(&self, pull: &Pull, manifest: &Digest) -> Result<(), PrefetchFailed> {
         let (upstream, credential) = (&pull.target.upstream, &pull.target.credential);
         let username = credential.as_ref().map_or("", |credential| credential.username());
-        if self.manifests.rights.link(pull, manifest).await?.is_some()
+        if self.manifests.rights.link(pull, manifest).await?.link().is_some()
             || !self.control.conditions().is_short(upstream, username)
         {
             return Ok(());
@@ -177,7 +177,7 @@ impl Prefetcher {
                 });
             }
             // Its last byte comes before the disk and the control plane have it.
-            self.blobs.fills.wait_until_ended(&blob.digest).await;
+            self.blobs.fills.wait_until_ended(&blob.digest, &pull.target).await;
         } else {
             reached.update(|progress| progress.cached_bytes += blob.size_bytes);
         }

@@ -8,7 +8,10 @@ use roadstead_proto::{Digest, Reference, UpstreamHost};
 use super::{control_failed, references, request::Pull};
 use crate::{
     access::authorize::Permitted,
-    control::{ContentKind, ControlClient, ControlError, Credential, GroupId, Link, Recorded, RepositoryRef},
+    control::{
+        ContentKind, ControlClient, ControlError, Credential, GroupId, Link, LinkLookup, Proof, ProofKind, Recorded,
+        RepositoryRef,
+    },
     links::recorder::LinkRecorder,
     respond::OciError,
     singleflight::{Role, SharedWorkLost, Singleflight},
@@ -16,15 +19,16 @@ use crate::{
     upstream::{Accept, Target, UpstreamClient, UpstreamError},
 };
 
-/// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD.
-type ProofResult = Result<Option<Proof>, UpstreamError>;
+/// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD, or one about something else.
+type HeadResult = Result<Option<Head>, UpstreamError>;
 
 /// What asking the control plane for a link came to.
-type LinkResult = Result<Option<Arc<Link>>, Arc<ControlError>>;
+type LinkResult = Result<LinkLookup, Arc<ControlError>>;
 
-/// Upstream's word that a group may have content: it answered a HEAD with the group's own credentials.
+/// Upstream's answer to a HEAD with the group's own credentials. It proves a right to content of just that size (and, for a
+/// manifest, digest) that came from the same upstream, and to nothing else.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub struct Head {
     /// Size in bytes, where upstream told it.
     pub size_bytes: Option<u64>,
     /// Media type, where upstream told one.
@@ -42,13 +46,13 @@ pub struct Rights {
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
     credentials: Singleflight<(GroupId, UpstreamHost), CredentialResult>,
     links: Singleflight<(RepositoryRef, Digest, i64), LinkResult>,
-    proofs: Singleflight<(RepositoryRef, Digest, ContentKind, i64), ProofResult>,
+    heads: Singleflight<(RepositoryRef, Digest, ContentKind, i64), HeadResult>,
 }
 
 impl Rights {
     pub fn new(control: Arc<ControlClient>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
-        let (credentials, links, proofs) = (Singleflight::default(), Singleflight::default(), Singleflight::default());
-        Arc::new(Self { control, upstream, recorder, credentials, links, proofs })
+        let (credentials, links, heads) = (Singleflight::default(), Singleflight::default(), Singleflight::default());
+        Arc::new(Self { control, upstream, recorder, credentials, links, heads })
     }
 
     /// The upstream's side of a pull, with the group's own credentials.
@@ -74,10 +78,10 @@ impl Rights {
     }
 
     /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question.
-    pub async fn link(&self, pull: &Pull, digest: &Digest) -> Result<Option<Arc<Link>>, OciError> {
+    pub async fn link(&self, pull: &Pull, digest: &Digest) -> Result<LinkLookup, OciError> {
         let repository = &pull.wanted.repository;
         if let Some(link) = self.control.remembered_link(repository, digest) {
-            return Ok(Some(link));
+            return Ok(LinkLookup::Linked(link));
         }
         let (control, place, digest) = (Arc::clone(&self.control), repository.clone(), *digest);
         let ask = move || async move { control.link(&place, &digest).await.map_err(Arc::new) };
@@ -86,7 +90,7 @@ impl Rights {
     }
 
     /// Asks upstream by HEAD whether the group may have `digest`; concurrent requests share the question.
-    pub async fn prove(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<ProofResult, OciError> {
+    pub async fn head(&self, pull: &Pull, digest: Digest, kind: ContentKind) -> Result<HeadResult, OciError> {
         pull.wanted.may_ask_upstream()?;
         let (upstream, target) = (Arc::clone(&self.upstream), pull.target.clone());
         let accept = pull.wanted.accept().into_lines();
@@ -98,22 +102,24 @@ impl Rights {
                         // It answers no HEAD, or its redirect's target does not: the headers of a GET will do.
                         None => upstream.get_blob(&target, &digest, 0).await?.total,
                     };
-                    Some(Proof { size_bytes, media_type: None })
+                    Some(Head { size_bytes, media_type: None })
                 }
                 ContentKind::Manifest => upstream
                     .head_manifest(&target, &Reference::Digest(digest), Accept::Widened(&accept))
                     .await?
-                    .map(|head| Proof { size_bytes: head.size_bytes, media_type: head.media_type }),
+                    .filter(|head| head.digest == digest)
+                    .map(|head| Head { size_bytes: head.size_bytes, media_type: head.media_type }),
             })
         };
         let key = (pull.wanted.repository.clone(), digest, kind, pull.target.link_epoch);
-        let (proof, _role): (ProofResult, Role) = self.proofs.run(key, ask).await?;
-        Ok(proof)
+        let (head, _role): (HeadResult, Role) = self.heads.run(key, ask).await?;
+        Ok(head)
     }
 
-    /// Records a right to stored content. False if the content is just being deleted, so that it counts as not
-    /// stored. A proof that was overtaken by a purge is good for the pull that brought it, and for no later one.
-    pub async fn record(
+    /// Records a right to stored content that a HEAD has proven. False if the content counts as not stored for this group: it is
+    /// just being deleted, or it did not come from this upstream. A proof that was overtaken by a purge is good for the pull that
+    /// brought it, and for no later one.
+    pub async fn record_head(
         &self,
         pull: &Pull,
         digest: Digest,
@@ -132,9 +138,10 @@ impl Rights {
         };
         let media_type = media_type.unwrap_or_default().to_owned();
         let link = Link { digest, kind, size_bytes: blob.size, media_type };
-        let (at, proven_at) = (&pull.wanted.repository, pull.target.link_epoch);
-        let recorded = self.recorder.link(at, proven_at, &link, &references, None, blob).await;
-        Ok(recorded.map_err(|error| control_failed(&error))? != Recorded::BeingDeleted)
+        let proof = Proof { kind: ProofKind::Head, link_epoch: pull.target.link_epoch };
+        let recorded = self.recorder.link(&pull.wanted.repository, proof, &link, &references, None, blob).await;
+        let recorded = recorded.map_err(|error| control_failed(&error))?;
+        Ok(matches!(recorded, Recorded::Recorded | Recorded::Outdated))
     }
 }
 

@@ -223,7 +223,7 @@ impl TagFlow {
         let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
         let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
         let Some(usual) = usual else { return Ok(None) };
-        let link = self.manifests.rights.link(pull, &usual.digest).await?;
+        let link = self.manifests.rights.link(pull, &usual.digest).await?.link();
         match link.filter(|link| !link.media_type.is_empty()) {
             Some(link) if pull.wanted.accept().takes(&link.media_type) => {
                 self.manifests.linked(pull, &link, Some(freshness)).await.map(Some)

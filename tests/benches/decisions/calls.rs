@@ -2,9 +2,9 @@
 
 use roadstead_proto::{
     node::v1::{
-        ContentKind, GetLinksRequest, Link, RecordLinkRequest, RecordUsageRequest, Reference, ReportTagRequest,
-        RepositoryRef, ResolveTagRequest, TagFound, UpstreamOutcome, Usage, node_service_client::NodeServiceClient,
-        resolve_tag_response::Decision, upstream_outcome::Outcome,
+        ContentKind, GetLinksRequest, Link, LinkProof, RecordLinkRequest, RecordUsageRequest, Reference,
+        ReportTagRequest, RepositoryRef, ResolveTagRequest, TagFound, UpstreamOutcome, Usage,
+        node_service_client::NodeServiceClient, resolve_tag_response::Decision, upstream_outcome::Outcome,
     },
     v1::GetGroupRequest,
 };
@@ -89,6 +89,7 @@ impl Calls {
                 media_type: OCI_MANIFEST.into(),
             };
             let request = RecordLinkRequest {
+                proof: LinkProof::Fetched.into(),
                 repository: Some(calls.repository(image)),
                 link: Some(link),
                 references: references.collect(),
@@ -151,7 +152,12 @@ impl Calls {
             size_bytes: 1_000_000,
             media_type: String::new(),
         };
-        RecordLinkRequest { repository: Some(self.repository(image)), link: Some(link), ..Default::default() }
+        RecordLinkRequest {
+            proof: LinkProof::Fetched.into(),
+            repository: Some(self.repository(image)),
+            link: Some(link),
+            ..Default::default()
+        }
     }
 
     fn repository(&self, image: usize) -> RepositoryRef {

@@ -7,7 +7,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use roadstead_proto::node::v1::{
-    ContentKind, GetLinksRequest, Link, RecordLinkRequest, RecordUsageRequest, RepositoryRef, ResolveTagRequest, Usage,
+    ContentKind, GetLinksRequest, Link, LinkProof, RecordLinkRequest, RecordUsageRequest, RepositoryRef,
+    ResolveTagRequest, Usage,
 };
 use roadstead_tests::api::Api;
 
@@ -72,7 +73,8 @@ pub async fn measure(replica: &Replica, group: &str, blobs: i64) {
             media_type: String::new(),
         };
         let repository = place(group, (n * 7919) % images);
-        let request = RecordLinkRequest { repository, link: Some(link), ..Default::default() };
+        let request =
+            RecordLinkRequest { proof: LinkProof::Fetched.into(), repository, link: Some(link), ..Default::default() };
         node.clone().record_link(request).await.unwrap();
     })
     .await;

@@ -1,7 +1,7 @@
 //! One download for all nodes: three nodes, each with a store of its own, and one control plane.
 
 mod manifests;
-mod node;
+pub(crate) mod node;
 mod peer_tls;
 mod trouble;
 

@@ -103,7 +103,7 @@ async fn the_scrub_finds_wrong_bytes_that_nobody_asked_about() {
 }
 
 #[tokio::test]
-async fn a_lost_database_costs_links_and_no_bytes() {
+async fn after_a_lost_database_each_content_is_fetched_once_more_and_kept() {
     let (hub, cluster) = start(&[]).await;
     let image = Image::small(1);
     hub.push("library/app", "latest", &image);
@@ -121,7 +121,8 @@ async fn a_lost_database_costs_links_and_no_bytes() {
     fs::remove_file(cluster.data_dir().join("admin-token")).unwrap();
     cluster.run_processes().await;
     cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url()]).await.ok();
-    // After the walk: everything is known, as garbage of the future, and still linked by a HEAD.
+    // After the walk: everything is known, as garbage of the future. Which upstream it came from is lost, so that no HEAD is
+    // proof of a right to it: it is fetched once, and that is proof for all.
     eventually("the walk is through", async || cluster.log().contains("walked through the store")).await;
     hub.forget_requests();
     let client = cluster.anonymous();
@@ -129,7 +130,14 @@ async fn a_lost_database_costs_links_and_no_bytes() {
     for blob in image.blobs() {
         assert_eq!(client.blob("app", &digest(blob)).await.expect(200).body, *blob);
     }
-    assert_eq!(hub.count(&When::get(Kind::Blob)) + hub.count(&When::get(Kind::Manifest)), 0, "{}", hub.log());
+    let expected = (1, image.blobs().count());
+    assert_eq!((hub.count(&When::get(Kind::Manifest)), hub.count(&When::get(Kind::Blob))), expected, "{}", hub.log());
+    let other = cluster.client_of_new_group("other").await;
+    hub.forget_requests();
+    for blob in image.blobs() {
+        assert_eq!(other.blob("app", &digest(blob)).await.expect(200).body, *blob);
+    }
+    assert_eq!(hub.count(&When::get(Kind::Blob)), 0, "{}", hub.log());
     client.blob_hit("app", &digest(&image.layers[0])).await;
 }
 

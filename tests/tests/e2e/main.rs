@@ -30,6 +30,7 @@ mod healing;
 mod hedge;
 mod isolation;
 mod logins;
+mod lying_upstream;
 mod manifest_checks;
 mod manifest_pull;
 mod mirrors;

@@ -19,7 +19,7 @@ use crate::{
         violation::Violation,
     },
     usecases::{
-        cache::usage::Usage,
+        cache::{link::LinkProof, usage::Usage},
         tags::freshness::{Served, TagAnswer, TagRefusal},
     },
     watch::{Change, Event, Snapshot, What},
@@ -63,6 +63,14 @@ pub fn link_in(link: Option<v1::Link>) -> Result<Link, Status> {
         size_bytes: link.size_bytes,
         media_type: link.media_type,
     })
+}
+
+pub fn proof_in(proof: i32) -> Result<LinkProof, Status> {
+    match v1::LinkProof::try_from(proof) {
+        Ok(v1::LinkProof::Fetched) => Ok(LinkProof::Fetched),
+        Ok(v1::LinkProof::Head) => Ok(LinkProof::Head),
+        _ => Err(invalid_field("proof", "how the right was proven: fetched or head")),
+    }
 }
 
 pub fn reference_in(reference: v1::Reference) -> Result<Reference, Status> {

@@ -10,7 +10,7 @@ use crate::{
         node::{convert, report},
     },
     clock::millis,
-    usecases::cluster::lease::{FILL_LEASE, FillAsker, FillTurn, MAX_RENEWED},
+    usecases::cluster::lease::{FILL_LEASE, FillAsker, FillTurn, HeldFill, MAX_RENEWED},
 };
 
 /// Longest URL of a node, in bytes.
@@ -57,7 +57,7 @@ pub fn turn(turn: FillTurn) -> v1::AcquireFillResponse {
 }
 
 /// The leases to keep.
-pub fn held_in(fills: Vec<v1::HeldFill>) -> Result<Vec<(Digest, i64)>, Status> {
+pub fn held_in(fills: Vec<v1::HeldFill>) -> Result<Vec<HeldFill>, Status> {
     if fills.len() > MAX_RENEWED {
         return Err(invalid_field("fills", format!("at most {MAX_RENEWED}")));
     }
@@ -65,6 +65,17 @@ pub fn held_in(fills: Vec<v1::HeldFill>) -> Result<Vec<(Digest, i64)>, Status> {
 }
 
 /// One lease.
-pub fn one_in(fill: v1::HeldFill) -> Result<(Digest, i64), Status> {
-    Ok((parse("fills.digest", &fill.digest)?, fill.epoch))
+pub fn one_in(fill: v1::HeldFill) -> Result<HeldFill, Status> {
+    let digest = parse("fills.digest", &fill.digest)?;
+    Ok(HeldFill { digest, upstream: parse("fills.upstream", &fill.upstream)?, epoch: fill.epoch })
+}
+
+/// The leases that were lost.
+pub fn lost(fills: Vec<HeldFill>) -> v1::RenewFillsResponse {
+    let lost_fills = fills.into_iter().map(|fill| v1::HeldFill {
+        digest: fill.digest.to_string(),
+        epoch: fill.epoch,
+        upstream: fill.upstream.to_string(),
+    });
+    v1::RenewFillsResponse { lost_fills: lost_fills.collect() }
 }

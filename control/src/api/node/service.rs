@@ -39,7 +39,10 @@ use crate::{
     store::Store,
     usecases::{
         Plane,
-        cache::{self, link::Recorded},
+        cache::{
+            self,
+            link::{Proof, Recorded},
+        },
         cluster::{self, node::NodeRegistry},
         groups,
         identity::sign_in::{self, PullScope, SignIn},
@@ -178,6 +181,7 @@ impl NodeService for Nodes {
             link: found.link.map(convert::link),
             referenced: convert::links(found.referenced),
             link_epoch: found.link_epoch,
+            from_upstream: found.from_upstream,
         }))
     }
 
@@ -188,20 +192,21 @@ impl NodeService for Nodes {
         let references =
             request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
-        let proven_at = request.link_epoch;
+        let proof = Proof { kind: convert::proof_in(request.proof)?, link_epoch: request.link_epoch };
         let recorded =
-            cache::link::record(&self.store, &place, &link, &references, tag.as_ref(), proven_at, self.clock.now_ms())
+            cache::link::record(&self.store, &place, &link, &references, tag.as_ref(), proof, self.clock.now_ms())
                 .await;
         Ok(Response::new(match recorded.map_err(from_plane)? {
             Recorded::Linked(found) => RecordLinkResponse {
                 recorded: true,
                 referenced: convert::links(found.referenced),
                 link_epoch: found.link_epoch,
-                outdated: false,
                 unconfirmed_seconds: found.unconfirmed_seconds,
+                ..RecordLinkResponse::default()
             },
             Recorded::Outdated => RecordLinkResponse { outdated: true, ..RecordLinkResponse::default() },
             Recorded::BeingDeleted => RecordLinkResponse::default(),
+            Recorded::Unproven => RecordLinkResponse { unproven: true, ..RecordLinkResponse::default() },
         }))
     }
 
@@ -317,8 +322,8 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let (node_id, fills) = (report::id_in(&request.node_id)?, lease::held_in(request.fills)?);
         let lost =
-            cluster::lease::renew(&self.store, &node_id, &fills, self.clock.now_ms()).await.map_err(from_plane)?;
-        Ok(Response::new(RenewFillsResponse { lost_digests: lost.iter().map(ToString::to_string).collect() }))
+            cluster::lease::renew(&self.store, &node_id, fills, self.clock.now_ms()).await.map_err(from_plane)?;
+        Ok(Response::new(lease::lost(lost)))
     }
 
     async fn release_fill(
@@ -327,8 +332,8 @@ impl NodeService for Nodes {
     ) -> Result<Response<ReleaseFillResponse>, Status> {
         let request = from_node(request)?;
         let node_id = report::id_in(&request.node_id)?;
-        let (digest, epoch) = lease::one_in(request.fill.unwrap_or_default())?;
-        cluster::lease::release(&self.store, &node_id, &digest, epoch).await.map_err(from_plane)?;
+        let fill = lease::one_in(request.fill.unwrap_or_default())?;
+        cluster::lease::release(&self.store, &node_id, &fill).await.map_err(from_plane)?;
         Ok(Response::new(ReleaseFillResponse {}))
     }
 

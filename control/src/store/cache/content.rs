@@ -1,6 +1,6 @@
 //! What is stored, once per digest, and what manifests refer to.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, UpstreamHost};
 use sqlx::AnyConnection;
 
 use crate::rules::cache::content::{Link, Reference};
@@ -24,6 +24,37 @@ pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> St
     .fetch_optional(db)
     .await?;
     Ok(row.is_some())
+}
+
+/// Records that content was fetched whole from an upstream.
+pub async fn put_source(db: &mut AnyConnection, digest: &Digest, upstream: &UpstreamHost) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO content_sources (digest, upstream) VALUES ($1, $2) ON CONFLICT (digest, upstream) DO NOTHING",
+    )
+    .bind(digest.to_string())
+    .bind(upstream.to_string())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether recorded content was fetched whole from an upstream before.
+pub async fn is_from(db: &mut AnyConnection, digest: &Digest, upstream: &UpstreamHost) -> StoreResult<bool> {
+    let row = sqlx::query(
+        "SELECT content_sources.digest FROM content_sources JOIN contents ON contents.digest = content_sources.digest
+         WHERE content_sources.digest = $1 AND upstream = $2",
+    )
+    .bind(digest.to_string())
+    .bind(upstream.to_string())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Forgets what was fetched from an upstream: it is another registry now, or gone.
+pub async fn forget_source(db: &mut AnyConnection, upstream: &UpstreamHost) -> StoreResult<()> {
+    sqlx::query("DELETE FROM content_sources WHERE upstream = $1").bind(upstream.to_string()).execute(db).await?;
+    Ok(())
 }
 
 /// Records what a manifest refers to.

@@ -26,8 +26,28 @@ pub struct LinksFound {
     pub referenced: Vec<Link>,
     /// The group's link epoch.
     pub link_epoch: i64,
+    /// True if the content was fetched whole from the repository's upstream before.
+    pub from_upstream: bool,
     /// Of what was recorded for a tag: for how long a node may serve it by that without asking anybody.
     pub unconfirmed_seconds: i64,
+}
+
+/// How a group's right to content was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkProof {
+    /// All of it was fetched from the repository's upstream and hashed.
+    Fetched,
+    /// The repository's upstream answered a HEAD: a proof only for what was fetched from there before.
+    Head,
+}
+
+/// A proof of a group's right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How it was made.
+    pub kind: LinkProof,
+    /// The group's link epoch when it began; 0 if that does not matter.
+    pub link_epoch: i64,
 }
 
 /// What came of recording a link.
@@ -39,6 +59,8 @@ pub enum Recorded {
     Outdated,
     /// The content is being deleted.
     BeingDeleted,
+    /// The proof is a HEAD, and the content was never fetched from that upstream: the group has to fetch it.
+    Unproven,
 }
 
 /// Whether a group has a link, and for a manifest which it has to what that refers to.
@@ -50,17 +72,19 @@ pub async fn find(store: &Store, place: &GroupRepository, digest: &Digest) -> Pl
         Some(link) if link.kind == ContentKind::Manifest => link::referenced(&mut tx, place, digest).await?,
         _ => Vec::new(),
     };
-    Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, unconfirmed_seconds: 0 })
+    let from_upstream = content::is_from(&mut tx, digest, &place.upstream).await?;
+    Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, from_upstream, unconfirmed_seconds: 0 })
 }
 
-/// Records content that is stored and a group's right to it, proven since `proven_at`: a link epoch of the group.
+/// Records content that is stored and a group's right to it, with its proof. A HEAD is no proof for content that was never fetched
+/// from the same upstream, whoever asks.
 pub async fn record(
     store: &Store,
     place: &GroupRepository,
     link: &Link,
     references: &[Reference],
     tag: Option<&Tag>,
-    proven_at: i64,
+    proof: Proof,
     now_ms: i64,
 ) -> PlaneResult<Recorded> {
     if references.len() > MAX_REFERENCES {
@@ -68,10 +92,16 @@ pub async fn record(
     }
     let mut tx = store.write_soon().await?;
     let group = group_with(&mut tx, &place.group_id).await?;
+    if proof.kind == LinkProof::Head && !content::is_from(&mut tx, &link.digest, &place.upstream).await? {
+        return Ok(Recorded::Unproven);
+    }
     if !content::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
         return Ok(Recorded::BeingDeleted);
     }
-    if proven_at != 0 && proven_at < group.link_epoch {
+    if proof.kind == LinkProof::Fetched {
+        content::put_source(&mut tx, &link.digest, &place.upstream).await?;
+    }
+    if proof.link_epoch != 0 && proof.link_epoch < group.link_epoch {
         // A purge must not be undone by who was on the way before it. The bytes are known of, so that they go some time.
         link::note_if_unlinked(&mut tx, &link.digest, now_ms).await?;
         tx.commit().await?;
@@ -91,7 +121,8 @@ pub async fn record(
     tx.commit().await?;
     failpoint::reached("link_committed");
     let link_epoch = group.link_epoch;
-    Ok(Recorded::Linked(LinksFound { link: None, referenced, link_epoch, unconfirmed_seconds }))
+    let from_upstream = true;
+    Ok(Recorded::Linked(LinksFound { link: None, referenced, link_epoch, from_upstream, unconfirmed_seconds }))
 }
 
 /// The revision that there is now.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, UpstreamHost};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -39,6 +39,17 @@ pub struct FillAsker {
     pub link_epoch: i64,
     /// The owner that it followed and lost; empty if it followed none.
     pub lost_node_id: String,
+}
+
+/// A lease in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldFill {
+    /// The blob.
+    pub digest: Digest,
+    /// Where it is fetched from.
+    pub upstream: UpstreamHost,
+    /// The lease's epoch.
+    pub epoch: i64,
 }
 
 /// What it is to do.
@@ -85,7 +96,7 @@ pub async fn acquire(
     asker: &FillAsker,
     now_ms: i64,
 ) -> PlaneResult<FillTurn> {
-    let (name, detail) = (lease_name(digest), Detail::of(asker));
+    let (name, detail) = (lease_name(digest, &asker.place.upstream), Detail::of(asker));
     let wanted =
         Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
     let mut tx = store.write_soon().await?;
@@ -117,12 +128,13 @@ pub async fn acquire(
 }
 
 /// Keeps a node's leases; answers those that it has no more.
-pub async fn renew(store: &Store, node_id: &str, fills: &[(Digest, i64)], now_ms: i64) -> PlaneResult<Vec<Digest>> {
+pub async fn renew(store: &Store, node_id: &str, fills: Vec<HeldFill>, now_ms: i64) -> PlaneResult<Vec<HeldFill>> {
     let mut lost = Vec::new();
     let mut tx = store.write_soon().await?;
-    for (digest, epoch) in fills {
-        if !lease::renew(&mut tx, &lease_name(digest), node_id, *epoch, millis(FILL_LEASE), now_ms).await? {
-            lost.push(*digest);
+    for fill in fills {
+        let name = lease_name(&fill.digest, &fill.upstream);
+        if !lease::renew(&mut tx, &name, node_id, fill.epoch, millis(FILL_LEASE), now_ms).await? {
+            lost.push(fill);
         }
     }
     tx.commit().await?;
@@ -130,14 +142,15 @@ pub async fn renew(store: &Store, node_id: &str, fills: &[(Digest, i64)], now_ms
 }
 
 /// Takes a lease back.
-pub async fn release(store: &Store, node_id: &str, digest: &Digest, epoch: i64) -> PlaneResult<()> {
+pub async fn release(store: &Store, node_id: &str, fill: &HeldFill) -> PlaneResult<()> {
     let mut tx = store.write_soon().await?;
-    lease::release(&mut tx, &lease_name(digest), node_id, epoch).await?;
+    lease::release(&mut tx, &lease_name(&fill.digest, &fill.upstream), node_id, fill.epoch).await?;
     Ok(tx.commit().await?)
 }
 
-fn lease_name(digest: &Digest) -> String {
-    format!("fill/{digest}")
+/// One for each upstream: who fetches from one proves nothing for those who may fetch from another.
+fn lease_name(digest: &Digest, upstream: &UpstreamHost) -> String {
+    format!("fill/{upstream}/{digest}")
 }
 
 impl Detail {

@@ -9,6 +9,7 @@ use crate::{
     },
     store::{
         Store, audit,
+        cache::content,
         changes::Subject,
         groups::group,
         upstreams::{condition, credential, upstream},
@@ -20,6 +21,11 @@ use crate::{
 pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now_ms: i64) -> PlaneResult<Upstream> {
     let upstream = Upstream::parse(request, now_ms).map_err(PlaneError::Invalid)?;
     let mut tx = store.write().await?;
+    let before = upstream::by_host(&mut tx, upstream.host.as_str()).await?;
+    if before.is_some_and(|before| before.url != upstream.url) {
+        // It may be another registry: what the one before served says nothing of this one's word.
+        content::forget_source(&mut tx, &upstream.host).await?;
+    }
     upstream::put(&mut tx, &upstream).await?;
     tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
     let done = actor.did("upstream.set", upstream.host.as_str()).detail(format!("url {}", upstream.url));
@@ -44,6 +50,7 @@ pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i
             hint: "`upstream list` shows those there are",
         });
     }
+    content::forget_source(&mut tx, host).await?;
     match Upstream::docker_hub() {
         Ok(hub) if hub.host == *host => upstream::put(&mut tx, &hub).await?,
         _ => {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use roadstead_proto::{Digest, Tag};
 
 use crate::control::{
-    ControlError, Link, Recorded, Reference, RepositoryRef,
+    ControlError, Link, LinkLookup, Proof, Recorded, Reference, RepositoryRef,
     client::NodeClient,
     memory::{links::LinkMemory, tags::TagMemory},
 };
@@ -29,27 +29,30 @@ impl Links {
 
     /// Returns the group's link to a digest, remembered or asked for. For a manifest, the links to what it refers to are
     /// remembered along with it. That there is no link is not remembered: any node may record it at any time.
-    pub async fn get(&self, repository: &RepositoryRef, digest: &Digest) -> Result<Option<Arc<Link>>, ControlError> {
+    pub async fn get(&self, repository: &RepositoryRef, digest: &Digest) -> Result<LinkLookup, ControlError> {
         if let Some(link) = self.remembered(repository, digest) {
-            return Ok(Some(link));
+            return Ok(LinkLookup::Linked(link));
         }
         let answer = self.client.get_links(repository, digest).await?;
         let all = answer.link.iter().cloned().chain(answer.referenced);
         self.memory.put(repository, all, answer.link_epoch);
-        Ok(answer.link)
+        Ok(match answer.link {
+            Some(link) => LinkLookup::Linked(link),
+            None => LinkLookup::Unlinked { is_from_upstream: answer.is_from_upstream },
+        })
     }
 
-    /// Records content that is stored and the group's right to it, proven since it had the link epoch `proven_at`; for a
-    /// manifest, what it refers to and the tag it was fetched for.
+    /// Records content that is stored and the group's right to it, with its proof; for a manifest, what it refers to and the
+    /// tag it was fetched for.
     pub async fn record(
         &self,
         repository: &RepositoryRef,
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
-        proven_at: i64,
+        proof: Proof,
     ) -> Result<Recorded, ControlError> {
-        let (recorded, brought) = self.client.record_link(repository, link, references, tag, proven_at).await?;
+        let (recorded, brought) = self.client.record_link(repository, link, references, tag, proof).await?;
         if recorded == Recorded::Recorded {
             let link = Arc::new(link.clone());
             if let Some(tag) = tag {

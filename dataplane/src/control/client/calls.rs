@@ -10,7 +10,7 @@ use super::{
     NodeClient, condition,
     condition::UpstreamReport,
     job::{self, Job, JobReport},
-    lease::{self, FillQuestion, FillTurn},
+    lease::{self, FillQuestion, FillTurn, HeldFill},
     links::{self, LinksAnswer},
     node_report::{self, NodeReport},
     sign_in::{SignIn, SignInResult},
@@ -21,8 +21,8 @@ use super::{
     watch::{self, WatchStream},
 };
 use crate::control::{
-    ControlError, Credential, GroupId, Link, Recorded, Reference, RepositoryRef, TagOutcome, TagResolution, TagVerdict,
-    tag::Brought,
+    ControlError, Credential, GroupId, Link, Proof, Recorded, Reference, RepositoryRef, TagOutcome, TagResolution,
+    TagVerdict, tag::Brought,
 };
 
 /// How long opening the watch may take.
@@ -113,14 +113,15 @@ impl NodeClient {
         link: &Link,
         references: &[Reference],
         tag: Option<&Tag>,
-        proven_at: i64,
+        proof: Proof,
     ) -> Result<(Recorded, Brought), ControlError> {
         let request = self.request(pb::RecordLinkRequest {
             repository: Some(translate::repository_to_pb(repository)),
             link: Some(translate::link_to_pb(link)),
             references: references.iter().map(translate::reference_to_pb).collect(),
             tag: tag.map(Tag::to_string).unwrap_or_default(),
-            link_epoch: proven_at,
+            link_epoch: proof.link_epoch,
+            proof: translate::proof_to_pb(proof.kind).into(),
         });
         self.call("RecordLink", self.service().record_link(request), links::read_recorded).await
     }
@@ -176,16 +177,15 @@ impl NodeClient {
     }
 
     /// Renews leases, and returns those that were lost.
-    pub async fn renew_fills(&self, held: &[(Digest, i64)]) -> Result<Vec<Digest>, ControlError> {
-        let fills = held.iter().map(|(digest, epoch)| lease::held_to_pb(digest, *epoch)).collect();
+    pub async fn renew_fills(&self, held: &[HeldFill]) -> Result<Vec<HeldFill>, ControlError> {
+        let fills = held.iter().map(lease::held_to_pb).collect();
         let request = self.request(pb::RenewFillsRequest { node_id: self.node.id.to_string(), fills });
-        let read = |answer: pb::RenewFillsResponse| stored::digests(&answer.lost_digests);
-        self.call("RenewFills", self.service().renew_fills(request), read).await
+        self.call("RenewFills", self.service().renew_fills(request), lease::read_lost).await
     }
 
     /// Gives a lease back.
-    pub async fn release_fill(&self, digest: &Digest, epoch: i64) -> Result<(), ControlError> {
-        let fill = Some(lease::held_to_pb(digest, epoch));
+    pub async fn release_fill(&self, fill: &HeldFill) -> Result<(), ControlError> {
+        let fill = Some(lease::held_to_pb(fill));
         let request = self.request(pb::ReleaseFillRequest { node_id: self.node.id.to_string(), fill });
         self.call("ReleaseFill", self.service().release_fill(request), |_| Ok(())).await
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use roadstead_proto::{Digest, node::v1 as pb};
+use roadstead_proto::{Digest, UpstreamHost, node::v1 as pb};
 use secrecy::SecretString;
 use url::Url;
 
-use super::translate::Problem;
+use super::translate::{self, Problem};
 use crate::control::RepositoryRef;
 
 /// An answer to a node that needs a blob or manifest.
@@ -49,6 +49,17 @@ pub struct FillQuestion<'a> {
     pub lost_node_id: &'a str,
 }
 
+/// A lease in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldFill {
+    /// The blob.
+    pub digest: Digest,
+    /// The upstream that it is fetched from.
+    pub upstream: UpstreamHost,
+    /// The lease's epoch.
+    pub epoch: i64,
+}
+
 pub(super) fn read_turn(answer: pb::AcquireFillResponse) -> Result<FillTurn, Problem> {
     use pb::acquire_fill_response::Result as Turn;
     Ok(match answer.result.ok_or("there is no result")? {
@@ -62,6 +73,14 @@ pub(super) fn read_turn(answer: pb::AcquireFillResponse) -> Result<FillTurn, Pro
     })
 }
 
-pub(super) fn held_to_pb(digest: &Digest, epoch: i64) -> pb::HeldFill {
-    pb::HeldFill { digest: digest.to_string(), epoch }
+pub(super) fn held_to_pb(fill: &HeldFill) -> pb::HeldFill {
+    pb::HeldFill { digest: fill.digest.to_string(), epoch: fill.epoch, upstream: fill.upstream.to_string() }
+}
+
+pub(super) fn read_lost(answer: pb::RenewFillsResponse) -> Result<Vec<HeldFill>, Problem> {
+    let lost = |fill: pb::HeldFill| {
+        let (digest, upstream) = (translate::digest(&fill.digest)?, translate::host(&fill.upstream)?);
+        Ok(HeldFill { digest, upstream, epoch: fill.epoch })
+    };
+    answer.lost_fills.into_iter().map(lost).collect()
 }

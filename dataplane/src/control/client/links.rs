@@ -16,6 +16,8 @@ pub(crate) struct LinksAnswer {
     pub(crate) referenced: Vec<Arc<Link>>,
     /// The group's link epoch at which all of it was read.
     pub(crate) link_epoch: i64,
+    /// The content was fetched whole from the repository's upstream before.
+    pub(crate) is_from_upstream: bool,
 }
 
 pub(super) fn read_links(asked: &Digest, answer: pb::GetLinksResponse) -> Result<LinksAnswer, Problem> {
@@ -23,11 +25,13 @@ pub(super) fn read_links(asked: &Digest, answer: pb::GetLinksResponse) -> Result
     if link.as_ref().is_some_and(|link| link.digest != *asked) {
         return Err(format!("{asked} was asked for"));
     }
-    Ok(LinksAnswer { link, referenced: translate::links(answer.referenced)?, link_epoch: answer.link_epoch })
+    let referenced = translate::links(answer.referenced)?;
+    Ok(LinksAnswer { link, referenced, link_epoch: answer.link_epoch, is_from_upstream: answer.from_upstream })
 }
 
 pub(super) fn read_recorded(answer: pb::RecordLinkResponse) -> Result<(Recorded, Brought), Problem> {
     let recorded = match (answer.outdated, answer.recorded) {
+        _ if answer.unproven => Recorded::Unproven,
         (true, _) => Recorded::Outdated,
         (false, false) => Recorded::BeingDeleted,
         (false, true) => Recorded::Recorded,

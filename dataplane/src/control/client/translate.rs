@@ -11,9 +11,9 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::control::{
-    ContentKind, GroupPolicy, Link, PolicyChange, Reference, RefusalReason, Refused, RegistryToken, RepositoryRef,
-    Revocation, ServeManifest, SignIn, SignInRefusal, SignInRefused, SignInResult, StaleReason, TagOutcome,
-    UpstreamPolicy, VerifyingKey, tag::Brought,
+    ContentKind, GroupPolicy, Link, PolicyChange, ProofKind, Reference, RefusalReason, Refused, RegistryToken,
+    RepositoryRef, Revocation, ServeManifest, SignIn, SignInRefusal, SignInRefused, SignInResult, StaleReason,
+    TagOutcome, UpstreamPolicy, VerifyingKey, tag::Brought,
 };
 
 /// A message that makes no sense, and why.
@@ -54,6 +54,13 @@ const fn kind_to_pb(kind: ContentKind) -> pb::ContentKind {
     match kind {
         ContentKind::Manifest => pb::ContentKind::Manifest,
         ContentKind::Blob => pb::ContentKind::Blob,
+    }
+}
+
+pub(crate) const fn proof_to_pb(proof: ProofKind) -> pb::LinkProof {
+    match proof {
+        ProofKind::Fetched => pb::LinkProof::Fetched,
+        ProofKind::Head => pb::LinkProof::Head,
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     super::{
-        ContentKind, Control, Link, Recorded, TagOutcome, TagResolution,
+        ContentKind, Control, Link, Proof, ProofKind, Recorded, TagOutcome, TagResolution,
         fake::{Fake, FakeWatch, changes, group, snapshot},
     },
     digest, repository, run, until,
@@ -49,26 +49,27 @@ async fn links_are_asked_for_once_and_bring_what_the_manifest_refers_to() {
         link: Some(link(&manifest, pb::ContentKind::Manifest)),
         referenced: vec![link(&layer, pb::ContentKind::Blob)],
         link_epoch: 5,
+        from_upstream: true,
     };
     fake.script(|script| script.links = answer);
-    let found = client.links.get(&repository("g1"), &manifest).await.unwrap().unwrap();
+    let found = client.links.get(&repository("g1"), &manifest).await.unwrap().link().unwrap();
     assert_eq!((found.kind, found.size_bytes, found.media_type.as_str()), (ContentKind::Manifest, 3, "a/b"));
-    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().is_some());
-    assert!(client.links.get(&repository("g1"), &layer).await.unwrap().is_some());
+    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().link().is_some());
+    assert!(client.links.get(&repository("g1"), &layer).await.unwrap().link().is_some());
     assert!(client.links.remembered(&repository("g2"), &layer).is_none());
     assert_eq!(fake.script(|script| script.links_asked), 1);
     move_epochs(&client, &tell, 6, 5).await;
     assert!(client.links.remembered(&repository("g1"), &manifest).is_none(), "links were removed");
     // The answer is still of epoch 5: it is told, but not remembered.
-    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().is_some());
+    assert!(client.links.get(&repository("g1"), &manifest).await.unwrap().link().is_some());
     assert!(client.links.remembered(&repository("g1"), &manifest).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn that_there_is_no_link_is_not_remembered() {
     let (fake, client, _tell) = told().await;
-    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().is_none());
-    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().is_none());
+    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().link().is_none());
+    assert!(client.links.get(&repository("g1"), &digest("a")).await.unwrap().link().is_none());
     assert_eq!(fake.script(|script| script.links_asked), 2);
     fake.script(|script| script.links.link = Some(link(&digest("b"), pb::ContentKind::Blob)));
     assert_eq!(
@@ -97,12 +98,16 @@ async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references
     assert!(client.links.remembered(&repository("g1"), &digest("m")).is_some());
     assert!(client.links.remembered(&repository("g1"), &digest("l")).is_some());
     let new = Link { digest: digest("n"), kind: ContentKind::Manifest, size_bytes: 1, media_type: String::new() };
-    assert_eq!(client.links.record(&repository("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::BeingDeleted);
+    let proof = Proof { kind: ProofKind::Fetched, link_epoch: 5 };
+    assert_eq!(
+        client.links.record(&repository("g1"), &new, &[], Some(&tag), proof).await.unwrap(),
+        Recorded::BeingDeleted
+    );
     assert!(client.links.remembered(&repository("g1"), &new.digest).is_none());
     fake.script(|script| {
         script.recorded = pb::RecordLinkResponse { recorded: true, link_epoch: 5, ..Default::default() }
     });
-    assert_eq!(client.links.record(&repository("g1"), &new, &[], Some(&tag), 5).await.unwrap(), Recorded::Recorded);
+    assert_eq!(client.links.record(&repository("g1"), &new, &[], Some(&tag), proof).await.unwrap(), Recorded::Recorded);
     assert!(client.links.remembered(&repository("g1"), &new.digest).is_some());
 }
 

@@ -14,27 +14,27 @@ use roadstead_tests::{
 };
 
 /// A node that meets others.
-pub(super) struct Node {
-    pub(super) daemon: Daemon,
+pub(crate) struct Node {
+    pub(crate) daemon: Daemon,
     registry: SocketAddr,
     metrics: SocketAddr,
-    pub(super) peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// What others reach it by.
-    pub(super) link: Link,
+    pub(crate) link: Link,
     /// What it reaches upstream by.
-    pub(super) upstream: Link,
+    pub(crate) upstream: Link,
     scheme: &'static str,
 }
 
 /// What nodes are started with, besides what each has of its own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NodeOptions {
+pub(crate) struct NodeOptions {
     /// More arguments.
-    pub(super) arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// They speak TLS, as the arguments say.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Each reaches upstream by a link of its own: as a proxy, which is what the hub then takes it for.
-    pub(super) own_upstream: bool,
+    pub(crate) own_upstream: bool,
 }
 
 impl Node {
@@ -61,16 +61,16 @@ impl Node {
         self.daemon.wait_for(Duration::from_secs(60), is_ready).await;
     }
 
-    pub(super) fn anonymous(&self) -> Client {
+    pub(crate) fn anonymous(&self) -> Client {
         Client::new(&self.url(), "default", None)
     }
 
-    pub(super) fn client(&self, group: &str, token: &DeployToken) -> Client {
+    pub(crate) fn client(&self, group: &str, token: &DeployToken) -> Client {
         let credentials = Some((token.username.clone(), token.token.clone()));
         Client::new(&self.url(), group, credentials)
     }
 
-    pub(super) async fn began(&self, source: &str) -> f64 {
+    pub(crate) async fn began(&self, source: &str) -> f64 {
         metric(self.metrics, "roadstead_fill_source_total", &[&format!("source=\"{source}\"")]).await
     }
 
@@ -80,12 +80,12 @@ impl Node {
 }
 
 /// Three nodes, ready, and the token that nodes have.
-pub(super) async fn three(auth: AuthMode) -> (Hub, Cluster, Vec<Node>, String) {
+pub(crate) async fn three(auth: AuthMode) -> (Hub, Cluster, Vec<Node>, String) {
     three_with(auth, |_| NodeOptions::default()).await
 }
 
 /// The same with more to say; `options` is told where files may be put.
-pub(super) async fn three_with(
+pub(crate) async fn three_with(
     auth: AuthMode,
     options: impl Fn(&Path) -> NodeOptions,
 ) -> (Hub, Cluster, Vec<Node>, String) {
@@ -102,7 +102,7 @@ pub(super) async fn three_with(
 }
 
 /// Downloads by where they began to take bytes from, over all nodes: upstream, another node, upstream without the others.
-pub(super) async fn began(nodes: &[Node]) -> [f64; 3] {
+pub(crate) async fn began(nodes: &[Node]) -> [f64; 3] {
     let mut sums = [0.0; 3];
     for node in nodes {
         for (sum, source) in sums.iter_mut().zip(["upstream", "peer", "upstream_uncoordinated"]) {
@@ -113,7 +113,7 @@ pub(super) async fn began(nodes: &[Node]) -> [f64; 3] {
 }
 
 /// Which node fetches from upstream; it has to be one alone.
-pub(super) async fn owner(nodes: &[Node]) -> usize {
+pub(crate) async fn owner(nodes: &[Node]) -> usize {
     let mut owner = None;
     for (index, node) in nodes.iter().enumerate() {
         if node.began("upstream").await > 0.0 {
@@ -124,13 +124,13 @@ pub(super) async fn owner(nodes: &[Node]) -> usize {
 }
 
 /// Waits until other nodes have asked a node for something, so many times.
-pub(super) async fn until_asked(nodes: &[Node], connections: usize) {
+pub(crate) async fn until_asked(nodes: &[Node], connections: usize) {
     let asked = || nodes.iter().map(|node| node.link.connections()).sum::<usize>();
     eventually(format_args!("{connections} connections between nodes"), async || asked() >= connections).await;
 }
 
 /// Waits until so many requests are under way at all nodes together.
-pub(super) async fn in_flight(nodes: &[Node], requests: f64) {
+pub(crate) async fn in_flight(nodes: &[Node], requests: f64) {
     eventually(format_args!("{requests} requests are under way"), async || {
         let counts = nodes.iter().map(|node| metric(node.metrics, "roadstead_requests_in_flight", &[]));
         join_all(counts).await.iter().sum::<f64>() >= requests
