@@ -235,6 +235,40 @@ async fn each_group_keeps_the_media_type_that_its_own_upstream_gave() {
 }
 
 #[tokio::test]
+async fn a_head_links_only_content_that_was_fetched_from_the_same_upstream() {
+    let plane = Plane::start().await;
+    let (acme, other) = (plane.group("acme").await, plane.group("other").await);
+    let mut node = plane.node();
+    let at = |group: &Group, upstream: &str| {
+        place(group, "a").map(|place| roadstead_proto::node::v1::RepositoryRef { upstream: upstream.into(), ..place })
+    };
+    let record = |group: &Group, upstream: &str, proof: LinkProof| RecordLinkRequest {
+        proof: proof.into(),
+        repository: at(group, upstream),
+        link: blob("layer", 5),
+        ..Default::default()
+    };
+    let asked = |upstream: &str| GetLinksRequest { repository: at(&other, upstream), digest: digest("layer") };
+    // Nobody has fetched it: no HEAD is a proof.
+    assert!(node.node.record_link(record(&other, "docker.io", LinkProof::Head)).await.unwrap().into_inner().unproven);
+    node.node.record_link(record(&acme, "docker.io", LinkProof::Fetched)).await.unwrap();
+    let evil = node.node.record_link(record(&other, "evil.example", LinkProof::Head)).await.unwrap().into_inner();
+    assert!(evil.unproven && !evil.recorded);
+    let found = node.node.get_links(asked("evil.example")).await.unwrap().into_inner();
+    assert!(found.link.is_none() && !found.from_upstream);
+    assert!(node.node.get_links(asked("docker.io")).await.unwrap().into_inner().from_upstream);
+    assert!(node.node.record_link(record(&other, "docker.io", LinkProof::Head)).await.unwrap().into_inner().recorded);
+    // Fetched from there, too, it has both sources.
+    node.node.record_link(record(&other, "evil.example", LinkProof::Fetched)).await.unwrap();
+    for upstream in ["docker.io", "evil.example"] {
+        let again = node.node.record_link(record(&acme, upstream, LinkProof::Head)).await.unwrap().into_inner();
+        assert!(again.recorded, "{upstream}");
+    }
+    let missing = RecordLinkRequest { proof: 0, ..record(&acme, "docker.io", LinkProof::Head) };
+    assert_eq!(node.node.record_link(missing).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn a_purge_moves_the_epoch_that_answers_carry() {
     let plane = Plane::start().await;
     let group = plane.group("acme").await;

@@ -218,11 +218,13 @@ async fn a_head_that_names_no_size_or_another_proves_nothing() {
     let blob = random_bytes(6, 300_000);
     let wanted = stage.hub.push_blob("secret/app", blob.clone());
     stage.one.blob_hit("secret/app", &wanted).await;
-    for (group, fault) in [("unsized", Fault::NoLength), ("page", Fault::WebPage)] {
+    for (group, of_blob, of_manifest) in
+        [("bare", Fault::NoLength, Fault::NoDigestHeader), ("page", Fault::WebPage, Fault::WebPage)]
+    {
         stage.hub.clear_faults();
         let client = stage.cluster.client_of_new_group(group).await;
-        stage.hub.fault(When::head(Kind::Blob), fault.clone());
-        stage.hub.fault(When::head(Kind::Manifest), fault);
+        stage.hub.fault(When::head(Kind::Blob), of_blob);
+        stage.hub.fault(When::head(Kind::Manifest), of_manifest);
         stage.hub.forget_requests();
         assert_eq!(client.blob("secret/app", &wanted).await.expect(200).body, blob);
         assert_eq!(stage.hub.count(&When::get(Kind::Blob)), 1, "{group}:\n{}", stage.hub.log());
