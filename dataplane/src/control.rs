@@ -15,7 +15,6 @@ mod connect;
 mod content;
 mod credential;
 mod error;
-mod facade;
 mod jobs;
 pub mod liveness;
 mod lookup;
@@ -40,7 +39,6 @@ pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal,
 pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
 pub use self::client::{InvalidNodeToken, NodeClient, NodeIdentity};
 pub use self::connect::Control;
-pub use self::connect::Control as ControlClient;
 pub use self::content::{ContentKind, Link, LinkLookup, Proof, ProofKind, Recorded, Reference, RepositoryRef};
 pub use self::credential::Credential;
 pub use self::error::ControlError;
@@ -51,6 +49,5 @@ pub use self::policy::{
     GroupId, GroupPolicy, Policy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
 };
 pub use self::reports::usage::{Pull, UsageCounter};
-pub use self::sync::ensure_synced::OutOfSync as Behind;
 pub use self::sync::ensure_synced::{OutOfSync, SyncGuard};
 pub use self::tag::{RefusalReason, Refused, ServeManifest, StaleReason, TagOutcome, TagResolution, TagVerdict};

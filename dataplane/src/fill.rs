@@ -35,7 +35,7 @@ pub use self::progress::Progress;
 
 use self::progress::Phase;
 use crate::{
-    control::{ControlClient, GroupId, RepositoryRef},
+    control::{GroupId, Links, RepositoryRef},
     links::recorder::LinkRecorder,
     metrics::Metrics,
     storage::{BlobStore, StagedFile, StorageError},
@@ -267,7 +267,7 @@ pub struct Fills {
     turns: Semaphore,
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
-    control: Arc<ControlClient>,
+    links: Arc<Links>,
     recorder: Arc<LinkRecorder>,
     metrics: Arc<Metrics>,
     /// `None` for a node that meets no others.
@@ -279,14 +279,14 @@ impl Fills {
     pub fn new(
         store: Arc<dyn BlobStore>,
         upstream: Arc<UpstreamClient>,
-        control: Arc<ControlClient>,
+        links: Arc<Links>,
         recorder: Arc<LinkRecorder>,
         metrics: Arc<Metrics>,
         cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
         let (running, manifests, fetched) = (Mutex::default(), Mutex::default(), Cache::new(MAX_FETCHED));
         let turns = Semaphore::new(MAX_FILLS);
-        Arc::new(Self { running, manifests, fetched, turns, store, upstream, control, recorder, metrics, cluster })
+        Arc::new(Self { running, manifests, fetched, turns, store, upstream, links, recorder, metrics, cluster })
     }
 
     /// The fill of `digest` from `upstream`, whoever it is for: for other nodes, which have a ticket.

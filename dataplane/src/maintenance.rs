@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{check::Checker, garbage::Collector, scrub::Scrubber, walk::Walker};
 use crate::{
-    control::ControlClient,
+    control::Control,
     fill::Fills,
     links::{corruption_log::CorruptionLog, recorder::LinkRecorder},
     metrics::Metrics,
@@ -29,7 +29,7 @@ use crate::{
 
 /// A node's maintenance of its store.
 pub struct Maintenance {
-    control: Arc<ControlClient>,
+    control: Arc<Control>,
     store: Arc<dyn BlobStore>,
     store_id: String,
     metrics: Arc<Metrics>,
@@ -41,23 +41,17 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Of the store that is called `store_id`.
-    pub fn new(
-        control: Arc<ControlClient>,
-        store: Arc<dyn BlobStore>,
-        store_id: String,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(control: Arc<Control>, store: Arc<dyn BlobStore>, store_id: String, metrics: Arc<Metrics>) -> Self {
         let corruption =
-            CorruptionLog::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&metrics));
-        let recorder =
-            LinkRecorder::new(Arc::clone(&control), Arc::clone(&store), store_id.clone(), Arc::clone(&corruption));
+            CorruptionLog::new(Arc::clone(&control.client), Arc::clone(&store), store_id.clone(), Arc::clone(&metrics));
+        let recorder = LinkRecorder::new(&control, Arc::clone(&store), store_id.clone(), Arc::clone(&corruption));
         Self { control, store, store_id, metrics, recorder, corruption }
     }
 
     /// For checks that people ask for.
     pub fn checker(&self) -> Checker {
         Checker {
-            control: Arc::clone(&self.control),
+            client: Arc::clone(&self.control.client),
             store: Arc::clone(&self.store),
             corruption: Arc::clone(&self.corruption),
         }
@@ -67,7 +61,8 @@ impl Maintenance {
     pub fn spawn(self, tasks: &TaskTracker, fills: Arc<Fills>, scrub_rate: u64, stop: &CancellationToken) {
         let Self { control, store, store_id, metrics, recorder, corruption } = self;
         let collector = Collector {
-            control: Arc::clone(&control),
+            client: Arc::clone(&control.client),
+            policy: Arc::clone(&control.policy),
             store: Arc::clone(&store),
             store_id: store_id.clone(),
             fills,
@@ -76,7 +71,8 @@ impl Maintenance {
         };
         tasks.spawn(collector.run(stop.clone()));
         let walker = Walker {
-            control: Arc::clone(&control),
+            client: Arc::clone(&control.client),
+            policy: Arc::clone(&control.policy),
             store: Arc::clone(&store),
             store_id: store_id.clone(),
             corruption: Arc::clone(&corruption),
@@ -85,7 +81,8 @@ impl Maintenance {
         let log = Arc::clone(&corruption);
         let stop_log = stop.clone();
         tasks.spawn(async move { log.run(stop_log).await });
-        let scrubber = Scrubber { control, store, store_id, corruption, metrics, bytes_per_second: scrub_rate };
+        let (client, policy) = (Arc::clone(&control.client), Arc::clone(&control.policy));
+        let scrubber = Scrubber { client, policy, store, store_id, corruption, metrics, bytes_per_second: scrub_rate };
         tasks.spawn(scrubber.run(stop.clone()));
     }
 }

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     access::authorize::Granted,
-    control::{Behind, ControlClient, ControlError, Link},
+    control::{Control, ControlError, Link, OutOfSync},
     fill::Fills,
     links::{corruption_log::CorruptionLog, recorder::LinkRecorder},
     metrics::Metrics,
@@ -46,7 +46,7 @@ use crate::{
 
 /// Leads each permitted request to its flow.
 pub struct Puller {
-    control: Arc<ControlClient>,
+    control: Arc<Control>,
     upstream: Arc<UpstreamClient>,
     metrics: Arc<Metrics>,
     tags: Arc<TagFlow>,
@@ -58,7 +58,7 @@ pub struct Puller {
 /// What [`Puller`] is made of.
 pub struct Parts {
     /// The control plane.
-    pub control: Arc<ControlClient>,
+    pub control: Arc<Control>,
     /// The registries.
     pub upstream: Arc<UpstreamClient>,
     /// The blob store.
@@ -80,11 +80,15 @@ impl Puller {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { control, upstream, store, fills, recorder, corruption, metrics, revalidate_timeout } = parts;
         let rights = Rights::new(Arc::clone(&control), Arc::clone(&upstream), Arc::clone(&recorder));
-        let stored = Stored::new(Arc::clone(&control), Arc::clone(&store), corruption, Arc::clone(&metrics));
-        let outage = Arc::new(Outage { control: Arc::clone(&control), stored: Arc::clone(&stored) });
+        let stored = Stored::new(Arc::clone(&control.usage), Arc::clone(&store), corruption, Arc::clone(&metrics));
+        let outage = Arc::new(Outage {
+            links: Arc::clone(&control.links),
+            tags: Arc::clone(&control.tags),
+            stored: Arc::clone(&stored),
+        });
         let tools = FetchTools {
             upstream: Arc::clone(&upstream),
-            control: Arc::clone(&control),
+            links: Arc::clone(&control.links),
             store,
             recorder,
             fills: Arc::clone(&fills),
@@ -95,7 +99,7 @@ impl Puller {
             fetcher: ManifestFetcher::new(tools),
         });
         let tags = Arc::new(TagFlow::new(
-            Arc::clone(&control),
+            Arc::clone(&control.tags),
             Arc::clone(&upstream),
             Arc::clone(&manifests),
             Arc::clone(&outage),
@@ -108,7 +112,8 @@ impl Puller {
     /// The flow that fetches images ahead of pulls.
     pub fn prefetcher(&self) -> Prefetcher {
         Prefetcher {
-            control: Arc::clone(&self.control),
+            policy: Arc::clone(&self.control.policy),
+            conditions: Arc::clone(&self.control.conditions),
             tags: Arc::clone(&self.tags),
             manifests: Arc::clone(&self.manifests),
             blobs: Arc::clone(&self.blobs),
@@ -124,11 +129,11 @@ impl Puller {
         };
         let wanted = Wanted::new(*permitted);
         let back = |wanted: Wanted| Err(Granted::Pull(Box::new(wanted.permitted)));
-        let Some((digest, is_manifest)) = wanted.digest().filter(|_| !self.control.is_in_doubt()) else {
+        let Some((digest, is_manifest)) = wanted.digest().filter(|_| !self.control.sync.may_be_stale()) else {
             return back(wanted);
         };
         let Some(blob) = self.blobs.stored.opened(&digest, is_manifest) else { return back(wanted) };
-        let link = self.control.remembered_link(&wanted.repository, &digest);
+        let link = self.control.links.remembered(&wanted.repository, &digest);
         let usable = |link: &Arc<Link>| link.size_bytes == blob.size && !(is_manifest && link.media_type.is_empty());
         let Some(link) = link.filter(usable) else { return back(wanted) };
         let media_type = if is_manifest { rights::media_type_header(&link.media_type) } else { rights::OCTET_STREAM };
@@ -143,7 +148,7 @@ impl Puller {
             Resource::Manifest(Reference::Digest(digest)) | Resource::Blob(digest) => digest,
             _ => return false,
         };
-        self.control.remembered_link(&permitted.repository_ref(), digest).is_some()
+        self.control.links.remembered(&permitted.repository_ref(), digest).is_some()
     }
 
     /// Answers one permitted request.
@@ -164,7 +169,7 @@ impl Puller {
 
     async fn dispatch(&self, wanted: Wanted) -> Result<Answer, OciError> {
         // What this node remembers may have come to be stale since the request was judged.
-        self.control.settle().await?;
+        self.control.sync.ensure_synced().await?;
         let target = match self.blobs.rights.target(&wanted.permitted).await? {
             Ok(target) => target,
             Err(error) => return self.outage.answer(&wanted, &error).await,
@@ -202,8 +207,8 @@ fn control_failed(error: &ControlError) -> OciError {
     OciError::from_control(error)
 }
 
-impl From<Behind> for OciError {
-    fn from(behind: Behind) -> Self {
+impl From<OutOfSync> for OciError {
+    fn from(behind: OutOfSync) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, behind.to_string()).with_retry_after(Some(1))
     }
 }

@@ -138,7 +138,7 @@ impl Dataplane {
         let fills = Fills::new(
             Arc::clone(&store),
             Arc::clone(&upstream),
-            Arc::clone(&control),
+            Arc::clone(&control.links),
             Arc::clone(&maintenance.recorder),
             Arc::clone(&metrics),
             cluster.clone(),
@@ -192,8 +192,12 @@ impl Dataplane {
         let peer_port = match peers {
             None => None,
             Some((listener, cluster)) => {
-                let port =
-                    PeerPort { control: Arc::clone(&control), fills: Arc::clone(&fills), store: Arc::clone(&store) };
+                let port = PeerPort {
+                    policy: Arc::clone(&control.policy),
+                    links: Arc::clone(&control.links),
+                    fills: Arc::clone(&fills),
+                    store: Arc::clone(&store),
+                };
                 let timeouts = Timeouts { drain: drain.min(PEER_DRAIN), ..config.port.timeouts };
                 let settings = PortSettings { timeouts, ..config.port.clone() };
                 let (tls, open) = (config.tls.clone(), metrics.peer_connections.clone());
@@ -323,7 +327,7 @@ fn meet(
     let listener = listener::bind(config.listen, backlog).map_err(failed)?;
     let url = config.url(listener.local_addr().map_err(failed)?, has_tls);
     let peers = PeerClient::new(&config.ca_pem)?;
-    Ok((listener, Cluster::new(Arc::clone(control), peers, url)))
+    Ok((listener, Cluster::new(Arc::clone(&control.client), peers, url)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 
 use super::peer_client::PeerClient;
 use crate::{
-    control::{ControlClient, FillQuestion, FillTurn, HeldFill},
+    control::{FillQuestion, FillTurn, HeldFill, NodeClient},
     upstream::Target,
 };
 
@@ -25,7 +25,7 @@ const UNREACHABLE_TIME: Duration = Duration::from_secs(30);
 
 /// What the downloads of a node that meets others share.
 pub struct Cluster {
-    control: Arc<ControlClient>,
+    client: Arc<NodeClient>,
     /// Asks other nodes.
     pub(super) peers: PeerClient,
     peer_url: String,
@@ -36,8 +36,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Others reach this node at `peer_url`.
-    pub fn new(control: Arc<ControlClient>, peers: PeerClient, peer_url: String) -> Arc<Self> {
-        Arc::new(Self { control, peers, peer_url, held: Mutex::default(), unreachable: Mutex::default() })
+    pub fn new(client: Arc<NodeClient>, peers: PeerClient, peer_url: String) -> Arc<Self> {
+        Arc::new(Self { client, peers, peer_url, held: Mutex::default(), unreachable: Mutex::default() })
     }
 
     /// Where others reach this node.
@@ -54,7 +54,7 @@ impl Cluster {
             peer_url: &self.peer_url,
             lost_node_id,
         };
-        match timeout(QUESTION_TIME, self.control.acquire_fill(question)).await {
+        match timeout(QUESTION_TIME, self.client.acquire_fill(question)).await {
             Ok(Ok(turn)) => Some(turn),
             Ok(Err(error)) => {
                 debug!(blob.digest = %digest, %error, "the control plane does not coordinate this download");
@@ -86,7 +86,7 @@ impl Cluster {
             };
             let held: Vec<_> = self.held.lock().iter().map(|(key, (epoch, _))| lease(key, *epoch)).collect();
             for batch in held.chunks(MAX_RENEWED) {
-                match self.control.renew_fills(batch).await {
+                match self.client.renew_fills(batch).await {
                     Ok(lost) => self.forget(lost),
                     Err(error) => debug!(%error, "leases could not be renewed"),
                 }
@@ -153,11 +153,11 @@ impl Drop for Held {
         if self.is_done {
             return;
         }
-        let (control, lease) = (Arc::clone(&self.cluster.control), self.lease.clone());
+        let (client, lease) = (Arc::clone(&self.cluster.client), self.lease.clone());
         // Outside of a runtime the process ends, and the lease runs out.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = control.release_fill(&lease).await {
+                if let Err(error) = client.release_fill(&lease).await {
                     debug!(blob.digest = %lease.digest, %error, "a lease could not be given back; it runs out");
                 }
             });

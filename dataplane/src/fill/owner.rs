@@ -210,7 +210,7 @@ impl Owner {
 
     /// Whether another fill has ended between the requester's look and this one's start.
     async fn is_cached(&self) -> Result<bool, FillError> {
-        let linked = self.fills.control.remembered_link(&self.source().repository_ref(), &self.fill.digest).is_some();
+        let linked = self.fills.links.remembered(&self.source().repository_ref(), &self.fill.digest).is_some();
         Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
     }
 

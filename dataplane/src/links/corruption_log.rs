@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::{
-    control::{ControlClient, ControlError, Damage, DamageKind},
+    control::{ControlError, Damage, DamageKind, NodeClient},
     metrics::Metrics,
     storage::BlobStore,
 };
@@ -45,7 +45,7 @@ struct Book {
 
 /// What was noticed.
 pub struct CorruptionLog {
-    control: Arc<ControlClient>,
+    client: Arc<NodeClient>,
     store: Arc<dyn BlobStore>,
     store_id: String,
     metrics: Arc<Metrics>,
@@ -58,13 +58,13 @@ pub struct CorruptionLog {
 impl CorruptionLog {
     /// Nothing noticed yet.
     pub fn new(
-        control: Arc<ControlClient>,
+        client: Arc<NodeClient>,
         store: Arc<dyn BlobStore>,
         store_id: String,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (book, news, reporting) = (Mutex::default(), Notify::new(), AsyncMutex::new(()));
-        Arc::new(Self { control, store, store_id, metrics, book, news, reporting })
+        Arc::new(Self { client, store, store_id, metrics, book, news, reporting })
     }
 
     /// Takes damaged content out of the way and notes what is wrong. What is missing is forgotten where it is still open, so
@@ -140,7 +140,7 @@ impl CorruptionLog {
             if damages.is_empty() && healed.is_empty() {
                 return Ok(());
             }
-            let counted = match self.control.report_damage(&self.store_id, &damages, &healed).await {
+            let counted = match self.client.report_damage(&self.store_id, &damages, &healed).await {
                 Ok(counted) => counted,
                 Err(error @ (ControlError::Refused { .. } | ControlError::NotFound { .. })) => {
                     warn!(%error, entries = damages.len(), "a report of damage is refused and dropped");

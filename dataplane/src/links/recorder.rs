@@ -18,7 +18,8 @@ use super::corruption_log::CorruptionLog;
 use crate::{
     backoff::Backoff,
     control::{
-        ControlClient, ControlError, DamageKind, Link, Proof, Recorded, Reference, RepositoryRef, StoredContent,
+        Control, ControlError, DamageKind, Link, Links, NodeClient, Proof, Recorded, Reference, RepositoryRef,
+        StoredContent,
     },
     failpoint,
     storage::{BlobStore, StorageError, StoredBlob},
@@ -37,7 +38,8 @@ const MAX_LEFTOVERS: usize = 1000;
 
 /// Records links.
 pub struct LinkRecorder {
-    control: Arc<ControlClient>,
+    client: Arc<NodeClient>,
+    links: Arc<Links>,
     store: Arc<dyn BlobStore>,
     store_id: String,
     corruption: Arc<CorruptionLog>,
@@ -48,12 +50,13 @@ pub struct LinkRecorder {
 impl LinkRecorder {
     /// Records links to what is in `store`.
     pub fn new(
-        control: Arc<ControlClient>,
+        control: &Control,
         store: Arc<dyn BlobStore>,
         store_id: String,
         corruption: Arc<CorruptionLog>,
     ) -> Arc<Self> {
-        Arc::new(Self { control, store, store_id, corruption, leftovers: Mutex::default() })
+        let (client, links) = (Arc::clone(&control.client), Arc::clone(&control.links));
+        Arc::new(Self { client, links, store, store_id, corruption, leftovers: Mutex::default() })
     }
 
     /// Records a right to stored content with its proof; `blob` is that content, open. What is not recorded may stay in the store, and is told of
@@ -68,7 +71,7 @@ impl LinkRecorder {
         blob: &Arc<StoredBlob>,
     ) -> Result<Recorded, ControlError> {
         failpoint::reached("link_asked");
-        let recorded = self.control.record_link(at, link, references, tag, proof).await;
+        let recorded = self.links.record(at, link, references, tag, proof).await;
         failpoint::reached("link_recorded");
         match &recorded {
             Ok(Recorded::Recorded) => {
@@ -156,7 +159,7 @@ impl LinkRecorder {
         }
         if !found.is_empty() {
             // As long as somebody has claimed it, it is known; it is told of until that claim is over in any case.
-            self.control.adopt_contents(&self.store_id, found).await?;
+            self.client.adopt_contents(&self.store_id, found).await?;
         }
         self.leftovers().retain(|_, until| *until > Instant::now());
         Ok(())

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::hashing::{Pace, damage_of};
 use crate::{
-    control::{Check, CheckProgress, ControlClient, ControlError, DamageKind, StoredContent},
+    control::{Check, CheckProgress, ControlError, DamageKind, NodeClient, StoredContent},
     links::corruption_log::CorruptionLog,
     storage::{BlobStore, StorageError},
 };
@@ -24,14 +24,14 @@ pub enum CheckError {
     #[error("the blob store cannot be read: {0}")]
     Storage(#[from] StorageError),
     /// The control plane cannot be asked.
-    #[error("the control plane cannot be asked: {0}")]
+    #[error("the control plane is unavailable: {0}")]
     Control(#[from] ControlError),
 }
 
 /// What checks are done with.
 pub struct Checker {
     /// The control plane.
-    pub control: Arc<ControlClient>,
+    pub client: Arc<NodeClient>,
     /// The store.
     pub store: Arc<dyn BlobStore>,
     /// Where damage goes.
@@ -62,7 +62,7 @@ impl Checker {
     pub async fn check(&self, check: &Check, checked: &Checked) -> Result<(), CheckError> {
         let mut after = None;
         loop {
-            let (contents, total) = self.control.group_contents(&check.group, after.as_ref()).await?;
+            let (contents, total) = self.client.group_contents(&check.group, after.as_ref()).await?;
             checked.total.store(total, Ordering::Relaxed);
             let Some(last) = contents.last().map(|content| content.digest) else { break };
             // Hashing is work for one; waiting for a far store is not.

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::{ControlClient, ControlError},
+    control::{ControlError, NodeClient, Policy},
     failpoint,
     fill::Fills,
     links::recorder::LinkRecorder,
@@ -28,7 +28,9 @@ const BATCH: u16 = 100;
 /// The dependencies of garbage collection.
 pub struct Collector {
     /// The control plane.
-    pub control: Arc<ControlClient>,
+    pub client: Arc<NodeClient>,
+    /// What the control plane told; nothing is done before there is a snapshot.
+    pub policy: Arc<Policy>,
     /// The store with the garbage.
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
@@ -45,7 +47,7 @@ impl Collector {
     /// Claims, deletes and confirms until `stop`. Content that cannot be deleted is not confirmed, so it comes back in a
     /// later claim; content that is just being fetched again stays.
     pub async fn run(self, stop: CancellationToken) {
-        if stop.run_until_cancelled(self.control.wait_for_snapshot()).await.is_none() {
+        if stop.run_until_cancelled(self.policy.wait_for_snapshot()).await.is_none() {
             return;
         }
         let mut ticks = interval(COLLECT_EVERY);
@@ -70,7 +72,7 @@ impl Collector {
         while !stop.is_cancelled() {
             let claimed_at = Instant::now();
             let was_void = std::mem::replace(void_earlier, true);
-            let claimed = self.control.claim_garbage(&self.store_id, BATCH, was_void).await?;
+            let claimed = self.client.claim_garbage(&self.store_id, BATCH, was_void).await?;
             if !claimed.digests.is_empty() {
                 failpoint::reached("garbage_claimed");
             }
@@ -89,7 +91,7 @@ impl Collector {
                 failpoint::reached("garbage_deleted");
             }
             if !deleted.is_empty() {
-                self.control.confirm_garbage(&claimed.claim_id, &deleted).await?;
+                self.client.confirm_garbage(&claimed.claim_id, &deleted).await?;
                 failpoint::reached("garbage_confirmed");
                 self.metrics.garbage(deleted.len());
                 tracing::info!(blobs = deleted.len(), "garbage deleted");

@@ -8,7 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::hashing::{Pace, damage_of};
-use crate::{control::ControlClient, links::corruption_log::CorruptionLog, metrics::Metrics, storage::BlobStore};
+use crate::{
+    control::{NodeClient, Policy},
+    links::corruption_log::CorruptionLog,
+    metrics::Metrics,
+    storage::BlobStore,
+};
 
 /// Contents that are asked for at a time.
 const BATCH: u16 = 10;
@@ -18,7 +23,9 @@ const IDLE_PAUSE: Duration = Duration::from_secs(10);
 /// The dependencies of the scrub.
 pub struct Scrubber {
     /// The control plane.
-    pub control: Arc<ControlClient>,
+    pub client: Arc<NodeClient>,
+    /// What the control plane told; nothing is done before there is a snapshot.
+    pub policy: Arc<Policy>,
     /// The store.
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
@@ -41,9 +48,9 @@ impl Scrubber {
 
     async fn scrub(&self) {
         let mut pace = Pace::new(Some(self.bytes_per_second));
-        self.control.wait_for_snapshot().await;
+        self.policy.wait_for_snapshot().await;
         loop {
-            let contents = match self.control.claim_scrub(&self.store_id, BATCH).await {
+            let contents = match self.client.claim_scrub(&self.store_id, BATCH).await {
                 Ok(contents) => contents,
                 Err(error) => {
                     debug!(%error, "what to hash next cannot be asked for now");

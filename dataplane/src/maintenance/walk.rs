@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    control::{ControlClient, DamageKind, StoredContent},
+    control::{DamageKind, NodeClient, Policy, StoredContent},
     links::corruption_log::CorruptionLog,
     storage::BlobStore,
 };
@@ -27,7 +27,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// What a walk is done with.
 pub struct Walker {
     /// The control plane.
-    pub control: Arc<ControlClient>,
+    pub client: Arc<NodeClient>,
+    /// What the control plane told; nothing is done before there is a snapshot.
+    pub policy: Arc<Policy>,
     /// The store.
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
@@ -40,7 +42,7 @@ impl Walker {
     /// Walks now and then until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let walks = async {
-            self.control.wait_for_snapshot().await;
+            self.policy.wait_for_snapshot().await;
             sleep(FIRST_WALK).await;
             loop {
                 self.walk().await;
@@ -60,7 +62,7 @@ impl Walker {
             };
             let Some(last) = page.last() else { break };
             let found = page.iter().map(|file| StoredContent { digest: file.digest, size_bytes: file.size });
-            match self.control.adopt_contents(&self.store_id, found).await {
+            match self.client.adopt_contents(&self.store_id, found).await {
                 Ok((adopted, wrong_size)) => {
                     unknown += adopted;
                     for digest in wrong_size {

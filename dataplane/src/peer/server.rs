@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::ticket::{self, Asker};
 use crate::{
-    control::{ContentKind, ControlClient, Link},
+    control::{ContentKind, Link, Links, Policy},
     fill::{Fills, peer_client::PROVEN},
     listener::{Handler, RequestBody},
     metrics::Metrics,
@@ -25,8 +25,10 @@ const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-st
 
 /// What the port serves from.
 pub struct PeerPort {
-    /// Whose keys tickets are signed with, and what is known of links.
-    pub control: Arc<ControlClient>,
+    /// Has the keys that tickets are signed with.
+    pub policy: Arc<Policy>,
+    /// Rights to content.
+    pub links: Arc<Links>,
     /// What is arriving.
     pub fills: Arc<Fills>,
     /// What has arrived.
@@ -47,7 +49,7 @@ impl PeerPort {
         if request.method() != Method::GET {
             return plain(StatusCode::METHOD_NOT_ALLOWED);
         }
-        let Some(asker) = ticket::verify(request.headers(), &digest, &self.control.policy()) else {
+        let Some(asker) = ticket::verify(request.headers(), &digest, &self.policy.current()) else {
             warn!(blob.digest = %digest, "another node, or somebody else, was refused: no good ticket for this digest");
             return plain(StatusCode::UNAUTHORIZED);
         };
@@ -124,12 +126,12 @@ impl PeerPort {
 
     /// The asker's right, if it is on record as of the epoch that it knows.
     fn link_of(&self, asker: &Asker, digest: &Digest) -> Option<Arc<Link>> {
-        let policy = self.control.policy();
+        let policy = self.policy.current();
         let group = policy.group_by_id(&asker.repository.group)?;
         if group.link_epoch < asker.link_epoch {
             return None;
         }
-        self.control.remembered_link(&asker.repository, digest)
+        self.links.remembered(&asker.repository, digest)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{accept::ClientAccept, references, request::Pull};
 use crate::{
-    control::{ContentKind, ControlClient, Link, Proof, ProofKind, Recorded, RepositoryRef, TagOutcome},
+    control::{ContentKind, Link, Links, Proof, ProofKind, Recorded, RepositoryRef, TagOutcome},
     fill::{Fills, ManifestFill},
     links::recorder::LinkRecorder,
     respond::{Code, OciError},
@@ -73,7 +73,7 @@ impl FetchError {
 #[derive(Clone)]
 pub struct FetchTools {
     pub upstream: Arc<UpstreamClient>,
-    pub control: Arc<ControlClient>,
+    pub links: Arc<Links>,
     pub store: Arc<dyn BlobStore>,
     pub recorder: Arc<LinkRecorder>,
     pub fills: Arc<Fills>,
@@ -194,7 +194,7 @@ impl Fetch {
 
     /// What another fetch brought between the requester's look and this one's start.
     async fn fetched_meanwhile(&self, digest: &Digest) -> Result<Option<Fetched>, FetchError> {
-        let link = self.tools.control.remembered_link(&self.target.repository_ref(), digest);
+        let link = self.tools.links.remembered(&self.target.repository_ref(), digest);
         let Some(link) = link.filter(|link| !link.media_type.is_empty()) else { return Ok(None) };
         let blob = self.tools.store.open(digest).await?.filter(|blob| blob.size == link.size_bytes);
         Ok(blob.map(|blob| Fetched { digest: *digest, media_type: link.media_type.clone(), blob }))

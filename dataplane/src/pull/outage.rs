@@ -14,14 +14,15 @@ use super::{
     stored::Stored,
 };
 use crate::{
-    control::{ContentKind, ControlClient, ControlError, Link},
+    control::{ContentKind, ControlError, Link, Links, Tags},
     respond::{Answer, CacheStatus, Freshness, OciError},
     route::Resource,
 };
 
 /// The flow of a pull while the control plane is unavailable.
 pub struct Outage {
-    pub control: Arc<ControlClient>,
+    pub links: Arc<Links>,
+    pub tags: Arc<Tags>,
     pub stored: Arc<Stored>,
 }
 
@@ -40,7 +41,7 @@ impl Outage {
 
     /// Content by digest that the group is remembered to have.
     async fn remembered(&self, wanted: &Wanted, digest: &Digest) -> Result<Option<Answer>, OciError> {
-        let Some(link) = self.control.remembered_link(&wanted.repository, digest) else { return Ok(None) };
+        let Some(link) = self.links.remembered(&wanted.repository, digest) else { return Ok(None) };
         let is_manifest = matches!(wanted.permitted.resource, Resource::Manifest(_));
         if is_manifest && link.media_type.is_empty() {
             return Ok(None);
@@ -54,14 +55,14 @@ impl Outage {
         tag: &Tag,
         error: &ControlError,
     ) -> Result<Option<Answer>, OciError> {
-        let serve = match self.control.remembered_tag(&wanted.repository, tag) {
+        let serve = match self.tags.remembered(&wanted.repository, tag) {
             None => return Ok(None),
             Some(Err(refused)) => return Err(OciError::from_refusal(&refused)),
             Some(Ok(serve)) => serve,
         };
         tracing::warn!(
             %tag, upstream = %wanted.repository.upstream, age_seconds = serve.age.as_secs(), %error,
-            "serving a cached tag as it was: the control plane cannot be asked"
+            "serving a cached tag as it was: the control plane is unavailable"
         );
         let freshness =
             Freshness { status: CacheStatus::Stale, age: Some(serve.age), stale: serve.stale, immutable: false };
@@ -79,7 +80,7 @@ impl Outage {
         let Ok(content) = blob.read_all().await else { return Ok(None) };
         let listed = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
         let usual = listed.iter().find(|it| it.kind == ContentKind::Manifest && it.platform == "linux/amd64");
-        let link = usual.and_then(|usual| self.control.remembered_link(&wanted.repository, &usual.digest));
+        let link = usual.and_then(|usual| self.links.remembered(&wanted.repository, &usual.digest));
         Ok(link.filter(|link| wanted.accept().takes(&link.media_type)))
     }
 

@@ -18,7 +18,7 @@ use super::{
     tag::TagFlow,
 };
 use crate::{
-    control::{ContentKind, ControlClient, JobFailure, Prefetch, PrefetchProgress, Reference as Referenced},
+    control::{Conditions, ContentKind, JobFailure, Policy, Prefetch, PrefetchProgress, Reference as Referenced},
     respond::{Answer, Code, OciError},
     storage::StorageError,
 };
@@ -66,7 +66,8 @@ impl Reached {
 
 /// Fetches images ahead of pulls, by the flows that pulls take.
 pub struct Prefetcher {
-    pub control: Arc<ControlClient>,
+    pub policy: Arc<Policy>,
+    pub conditions: Arc<Conditions>,
     pub tags: Arc<TagFlow>,
     pub manifests: Arc<Manifests>,
     pub blobs: Arc<Blobs>,
@@ -75,7 +76,7 @@ pub struct Prefetcher {
 impl Prefetcher {
     /// Brings all of an image here. Dropping it starts nothing more; what is arriving arrives.
     pub async fn prefetch(&self, prefetch: &Prefetch, reached: &Reached) -> Result<(), PrefetchFailed> {
-        let wanted = Wanted::for_prefetch(&self.control.policy(), prefetch)?;
+        let wanted = Wanted::for_prefetch(&self.policy.current(), prefetch)?;
         let target = self.manifests.rights.target(&wanted.permitted).await.map_err(OciError::from)?;
         let target = target.map_err(|error| super::control_failed(&error))?;
         let pull = Pull { wanted, target };
@@ -128,7 +129,7 @@ impl Prefetcher {
         let (upstream, credential) = (&pull.target.upstream, &pull.target.credential);
         let username = credential.as_ref().map_or("", |credential| credential.username());
         if self.manifests.rights.link(pull, manifest).await?.link().is_some()
-            || !self.control.conditions().is_short(upstream, username)
+            || !self.conditions.is_short(upstream, username)
         {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use super::{control_failed, references, request::Pull};
 use crate::{
     access::authorize::Permitted,
     control::{
-        ContentKind, ControlClient, ControlError, Credential, GroupId, Link, LinkLookup, Proof, ProofKind, Recorded,
+        ContentKind, Control, ControlError, Credential, GroupId, Link, LinkLookup, Proof, ProofKind, Recorded,
         RepositoryRef,
     },
     links::recorder::LinkRecorder,
@@ -40,7 +40,7 @@ type CredentialResult = Result<Option<Arc<Credential>>, Arc<ControlError>>;
 
 /// Finds out what a group may have, and records it.
 pub struct Rights {
-    control: Arc<ControlClient>,
+    control: Arc<Control>,
     upstream: Arc<UpstreamClient>,
     recorder: Arc<LinkRecorder>,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
@@ -50,7 +50,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    pub fn new(control: Arc<ControlClient>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
+    pub fn new(control: Arc<Control>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
         let (credentials, links, heads) = (Singleflight::default(), Singleflight::default(), Singleflight::default());
         Arc::new(Self { control, upstream, recorder, credentials, links, heads })
     }
@@ -58,12 +58,13 @@ impl Rights {
     /// The upstream's side of a pull, with the group's own credentials.
     pub async fn target(&self, permitted: &Permitted) -> Result<Result<Target, Arc<ControlError>>, SharedWorkLost> {
         let (group, upstream) = (&permitted.group, &permitted.upstream);
-        let credential = match self.control.remembered_credential(&group.id, &upstream.host) {
+        let credential = match self.control.credentials.remembered(&group.id, &upstream.host) {
             Some(credential) => credential,
             None => {
-                let (control, key) = (Arc::clone(&self.control), (group.id.clone(), upstream.host.clone()));
+                let (credentials, key) =
+                    (Arc::clone(&self.control.credentials), (group.id.clone(), upstream.host.clone()));
                 let (group_id, host) = key.clone();
-                let ask = move || async move { control.credential(&group_id, &host).await.map_err(Arc::new) };
+                let ask = move || async move { credentials.get(&group_id, &host).await.map_err(Arc::new) };
                 let (credential, _role) = self.credentials.run(key, ask).await?;
                 match credential {
                     Ok(credential) => credential,
@@ -73,18 +74,19 @@ impl Rights {
         };
         let repository = permitted.repository.clone();
         // As of now: the group may have been looked up before links were removed.
-        let link_epoch = self.control.policy().group_by_id(&group.id).map_or(group.link_epoch, |now| now.link_epoch);
+        let link_epoch =
+            self.control.policy.current().group_by_id(&group.id).map_or(group.link_epoch, |now| now.link_epoch);
         Ok(Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch }))
     }
 
     /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question.
     pub async fn link(&self, pull: &Pull, digest: &Digest) -> Result<LinkLookup, OciError> {
         let repository = &pull.wanted.repository;
-        if let Some(link) = self.control.remembered_link(repository, digest) {
+        if let Some(link) = self.control.links.remembered(repository, digest) {
             return Ok(LinkLookup::Linked(link));
         }
-        let (control, place, digest) = (Arc::clone(&self.control), repository.clone(), *digest);
-        let ask = move || async move { control.link(&place, &digest).await.map_err(Arc::new) };
+        let (links, asked, digest) = (Arc::clone(&self.control.links), repository.clone(), *digest);
+        let ask = move || async move { links.get(&asked, &digest).await.map_err(Arc::new) };
         let (link, _role) = self.links.run((repository.clone(), digest, pull.target.link_epoch), ask).await?;
         link.map_err(|error| control_failed(&error))
     }

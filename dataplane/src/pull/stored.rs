@@ -9,7 +9,7 @@ use tracing::{Instrument, debug_span};
 use super::{request::Wanted, rights::OCTET_STREAM, storage_failed};
 use crate::{
     access::Read,
-    control::{self, ControlClient, DamageKind},
+    control::{self, DamageKind, UsageCounter},
     links::corruption_log::CorruptionLog,
     metrics::{BodyBytes, Metrics},
     respond::{Answer, CacheStatus, Content, Freshness, OciError},
@@ -18,7 +18,7 @@ use crate::{
 
 /// Opens stored content and answers with it.
 pub struct Stored {
-    control: Arc<ControlClient>,
+    usage: Arc<UsageCounter>,
     store: Arc<dyn BlobStore>,
     corruption: Arc<CorruptionLog>,
     metrics: Arc<Metrics>,
@@ -26,12 +26,12 @@ pub struct Stored {
 
 impl Stored {
     pub fn new(
-        control: Arc<ControlClient>,
+        usage: Arc<UsageCounter>,
         store: Arc<dyn BlobStore>,
         corruption: Arc<CorruptionLog>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { control, store, corruption, metrics })
+        Arc::new(Self { usage, store, corruption, metrics })
     }
 
     /// Opens a stored blob; a store that fails is an error, not a miss.
@@ -115,7 +115,7 @@ impl Stored {
         self.metrics.served(wanted.route(), status);
         if wanted.permitted.read == Read::Get {
             let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
-            self.control.record_usage(&wanted.repository, digest, outcome);
+            self.usage.record(&wanted.repository, digest, outcome);
         }
     }
 }

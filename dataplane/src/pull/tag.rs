@@ -9,8 +9,8 @@ use super::{manifest::Manifests, outage::Outage, references, request::Pull};
 use crate::{
     access::Read,
     control::{
-        ContentKind, ControlClient, ControlError, Link, RefusalReason, Refused, RepositoryRef, ServeManifest,
-        TagOutcome, TagResolution, TagVerdict,
+        ContentKind, ControlError, Link, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome,
+        TagResolution, TagVerdict, Tags,
     },
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
     singleflight::Singleflight,
@@ -28,7 +28,7 @@ struct Checked {
 
 /// The flow of a manifest by tag.
 pub struct TagFlow {
-    control: Arc<ControlClient>,
+    decisions: Arc<Tags>,
     upstream: Arc<UpstreamClient>,
     manifests: Arc<Manifests>,
     outage: Arc<Outage>,
@@ -40,18 +40,18 @@ pub struct TagFlow {
 
 impl TagFlow {
     pub fn new(
-        control: Arc<ControlClient>,
+        decisions: Arc<Tags>,
         upstream: Arc<UpstreamClient>,
         manifests: Arc<Manifests>,
         outage: Arc<Outage>,
         revalidate_timeout: Duration,
     ) -> Self {
-        Self { control, upstream, manifests, outage, revalidate_timeout, checks: Singleflight::default() }
+        Self { decisions, upstream, manifests, outage, revalidate_timeout, checks: Singleflight::default() }
     }
 
     /// Answers with what `tag` resolves to.
     pub async fn answer(&self, pull: &Pull, tag: Tag) -> Result<Answer, OciError> {
-        let resolved = match self.control.resolve_tag(&pull.wanted.repository, &tag).await {
+        let resolved = match self.decisions.resolve(&pull.wanted.repository, &tag).await {
             Ok(resolved) => resolved,
             Err(error) => return self.outage.answer(&pull.wanted, &error).await,
         };
@@ -95,18 +95,19 @@ impl TagFlow {
 
     /// Asks upstream by HEAD and reports; concurrent pulls of the tag share that.
     async fn check(&self, pull: &Pull, tag: &Tag) -> Result<Checked, OciError> {
-        let (upstream, control, target) = (Arc::clone(&self.upstream), Arc::clone(&self.control), pull.target.clone());
+        let (upstream, decisions, target) =
+            (Arc::clone(&self.upstream), Arc::clone(&self.decisions), pull.target.clone());
         let (accept, asked) = (pull.wanted.accept(), tag.clone());
         let work = move || async move {
             let reference = Reference::Tag(asked.clone());
             let head = upstream.head_manifest(&target, &reference, Accept::Widened(accept.lines())).await;
             let verdict = match &head {
                 Ok(Some(found)) => {
-                    control.report_tag(&target.repository_ref(), &asked, TagOutcome::Found(found.digest)).await
+                    decisions.report(&target.repository_ref(), &asked, TagOutcome::Found(found.digest)).await
                 }
                 // A GET will tell.
                 Ok(None) => Ok(TagVerdict::Fetch(None)),
-                Err(error) => report_failure(&control, &target, &asked, error).await,
+                Err(error) => report_failure(&decisions, &target, &asked, error).await,
             };
             Checked { head, verdict: verdict.map_err(Arc::new) }
         };
@@ -143,7 +144,7 @@ impl TagFlow {
             outcome => outcome,
         };
         // What the tag meant before is better than nothing.
-        match self.control.report_tag(&pull.wanted.repository, tag, outcome).await {
+        match self.decisions.report(&pull.wanted.repository, tag, outcome).await {
             Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             _ => Err(error.to_answer()),
         }
@@ -152,7 +153,7 @@ impl TagFlow {
     /// Serves a cached tag although upstream has not answered in time.
     async fn serve_unconfirmed(&self, pull: &Pull, tag: &Tag) -> Result<Answer, OciError> {
         let outcome = TagOutcome::Unavailable { kind: "revalidate_timeout", retry_after: None };
-        let decision = self.control.report_tag(&pull.wanted.repository, tag, outcome).await;
+        let decision = self.decisions.report(&pull.wanted.repository, tag, outcome).await;
         let decision = match decision {
             Ok(decision) => decision,
             Err(error) => return self.outage.answer(&pull.wanted, &error).await,
@@ -239,10 +240,10 @@ impl TagFlow {
 
 /// Tells the control plane that upstream could not or would not say, or send, what a tag means.
 async fn report_failure(
-    control: &ControlClient,
+    decisions: &Tags,
     target: &Target,
     tag: &Tag,
     error: &UpstreamError,
 ) -> Result<TagVerdict, ControlError> {
-    control.report_tag(&target.repository_ref(), tag, error.tag_outcome()).await
+    decisions.report(&target.repository_ref(), tag, error.tag_outcome()).await
 }
