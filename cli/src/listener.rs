@@ -23,7 +23,7 @@ use crate::failure::Failure;
 
 /// Most calls at a time on one HTTP/2 connection to the control port. A busy node's calls share one connection.
 const MAX_CALLS: u32 = 2000;
-/// How often, and then how long, a silent HTTP/2 connection to the control port is asked for a sign of life.
+/// Interval and timeout of keep-alive pings on a silent HTTP/2 connection to the control port.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Time for calls in progress to finish after a stop; endless streams are cut off then.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl Handler for Routes {
     }
 }
 
-/// How the control port treats its clients, as `settings` say for all ports.
+/// Returns the limits of the control port, from the `settings` of all ports.
 fn control_settings(settings: &PortSettings) -> PortSettings {
     PortSettings {
         limits: Limits { streams: MAX_CALLS, ..settings.limits },

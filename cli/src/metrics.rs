@@ -33,7 +33,7 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// How long the rest of the process may take to say whether it is ready.
+/// Timeout for the readiness of the rest of the process.
 const READINESS_TIME: Duration = Duration::from_secs(5);
 
 /// The metrics port's pages. Readiness is asked on the runtime that this is called on; the port itself may be served by

@@ -27,7 +27,7 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 /// Files of the data folder that hold secrets.
 const SECRET_FILES: [&str; 5] = ["control.db", "control.db-wal", "control.db-shm", "secret.key", "admin-token"];
 
-/// What signals ask for.
+/// The stops that signals ask for.
 #[derive(Debug)]
 pub struct Signals {
     /// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
@@ -68,7 +68,7 @@ fn create_data_dir(path: &Path) -> Result<(), Failure> {
 }
 
 /// Takes from other users what they may do to the secrets in the folder: an earlier version, or whoever copied them there,
-/// may have left them readable. What cannot be changed is logged.
+/// may have left them readable. Files that cannot be changed are logged.
 fn close_to_others(data_dir: &Path) {
     let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode());
     if mode(data_dir).is_ok_and(|mode| mode & 0o002 != 0) {

@@ -31,7 +31,7 @@ use tokio::{
 
 /// Longest that somebody who behaves waits for an answer: a probe waits no longer, and floods last longer.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Where the floods come from.
+/// The address of the floods.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 /// Somebody else: all of 127.0.0.0/8 is this machine.
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
