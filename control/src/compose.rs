@@ -1,5 +1,7 @@
 //! The composition root: the parts of one replica, each built once and handed to those that need it.
 
+use roadstead_proto::TokenKind;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,7 +27,6 @@ use crate::{
     jobs::Jobs,
     oidc::KeyCache,
     open::{self, ControlConfig, FirstStart, OpenError, Opened},
-    rules::identity::token::TokenKind,
     store::Store,
     usecases::{
         Plane, PlaneError,

@@ -8,6 +8,8 @@
 
 pub mod stored;
 
+use roadstead_proto::RepositoryRef;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,8 +22,6 @@ use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
-
-use crate::rules::cache::content::GroupRepository;
 
 /// How long a job waits for a node to claim it.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub enum Job {
     /// Fetch an image into the cache.
     Prefetch {
         /// Where.
-        place: GroupRepository,
+        repository: RepositoryRef,
         /// Tag or digest.
         reference: String,
         /// Only these; empty means all.

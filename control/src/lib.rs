@@ -45,7 +45,7 @@ pub use self::{
     clock::Clock,
     jobs::JobError,
     open::{ControlConfig, FirstStart, OpenError},
-    rules::{cache::content::ContentKind, violation::Violation},
+    rules::violation::Violation,
     store::StoreError,
     usecases::PlaneError,
 };

@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use roadstead_proto::RepositoryRef;
 use sqlx::{AnyConnection, AnyPool, Transaction, any::Any, migrate::MigrateError};
 use tokio::{
     sync::watch,
@@ -91,9 +92,9 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// A query that is bound to a repository of a group so far: `$1` to `$3`.
 type Query = sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>;
 
-fn at(repository: &crate::rules::cache::content::GroupRepository, sql: &'static str) -> Query {
+fn query_for(repository: &RepositoryRef, sql: &'static str) -> Query {
     sqlx::query(sql)
-        .bind(repository.group_id.clone())
+        .bind(repository.group.to_string())
         .bind(repository.upstream.as_str().to_owned())
         .bind(repository.repository.as_str().to_owned())
 }
@@ -101,6 +102,11 @@ fn at(repository: &crate::rules::cache::content::GroupRepository, sql: &'static 
 /// Reads a stored word.
 fn parse<T: std::str::FromStr>(what: &'static str, value: String) -> StoreResult<T> {
     value.parse().map_err(|_| StoreError::Corrupt { what, value })
+}
+
+/// Reads a stored size.
+fn size(value: i64) -> StoreResult<u64> {
+    u64::try_from(value).map_err(|_| StoreError::Corrupt { what: "size", value: value.to_string() })
 }
 
 /// The database. Cheap to clone.

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use self::feed::{Feed, Told, Untold};
+use self::feed::{Feed, WatchError, WatchResult};
 use crate::{
     auth::key_ring::StoredKey,
     clock::Clock,
@@ -37,16 +37,16 @@ pub const HEARTBEAT: Duration = Duration::from_millis(2500);
 
 /// One event of a watch.
 #[derive(Debug)]
-pub struct Event {
+pub struct WatchEvent {
     /// The revision that the watcher has after it.
     pub revision: i64,
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 /// What happened.
 #[derive(Debug)]
-pub enum What {
+pub enum EventKind {
     /// Everything, from scratch.
     Snapshot(Box<Snapshot>),
     /// Changes to apply together.
@@ -95,7 +95,7 @@ pub enum Change {
 pub struct Watches {
     store: Store,
     clock: Clock,
-    feed: Feed<Event>,
+    feed: Feed<WatchEvent>,
     jobs: Jobs,
 }
 
@@ -105,8 +105,8 @@ impl Watches {
         Self { store, clock, feed: Feed::default(), jobs }
     }
 
-    async fn next(&self, have: i64, announced: i64) -> Told<Event> {
-        self.feed.next(have, announced, || told(&self.store, &self.clock, have)).await
+    async fn next(&self, have: i64, announced: i64) -> WatchResult<WatchEvent> {
+        self.feed.next(have, announced, || read_event(&self.store, &self.clock, have)).await
     }
 }
 
@@ -114,7 +114,7 @@ impl Watches {
 pub async fn watch(
     watches: Arc<Watches>,
     resume_revision: i64,
-    events: mpsc::Sender<Told<Event>>,
+    events: mpsc::Sender<WatchResult<WatchEvent>>,
     stop: CancellationToken,
 ) {
     let mut revisions = watches.store.revisions();
@@ -134,7 +134,10 @@ pub async fn watch(
         loop {
             let offered: Vec<_> = waiting.drain(..).map(Change::Job).collect();
             if !offered.is_empty()
-                && events.send(Ok(Arc::new(Event { revision: have, what: What::Changes(offered) }))).await.is_err()
+                && events
+                    .send(Ok(Arc::new(WatchEvent { revision: have, kind: EventKind::Changes(offered) })))
+                    .await
+                    .is_err()
             {
                 return;
             }
@@ -154,30 +157,30 @@ pub async fn watch(
     }
 }
 
-async fn told(store: &Store, clock: &Clock, have: i64) -> Result<Event, Untold> {
+async fn read_event(store: &Store, clock: &Clock, have: i64) -> Result<WatchEvent, WatchError> {
     let event = store.unless_lost(next_event(store, clock, have)).await.and_then(|read| read);
     event.map_err(|problem| {
         error!(error = %problem, "the database failed the watch");
-        if problem.retryable() { Untold::Unavailable } else { Untold::Broken }
+        if problem.retryable() { WatchError::Unavailable } else { WatchError::Broken }
     })
 }
 
-async fn next_event(store: &Store, clock: &Clock, have: i64) -> StoreResult<Event> {
+async fn next_event(store: &Store, clock: &Clock, have: i64) -> StoreResult<WatchEvent> {
     let mut tx = store.read().await?;
     let revision = changes::current_revision(&mut tx).await?;
     let missed = if have == 0 { None } else { changes::since(&mut tx, have).await? };
-    let what = match missed {
-        None => What::Snapshot(Box::new(snapshot(&mut tx, clock.now_ms()).await?)),
-        Some(subjects) if subjects.is_empty() => What::Heartbeat,
+    let kind = match missed {
+        None => EventKind::Snapshot(Box::new(snapshot(&mut tx, clock.now_ms()).await?)),
+        Some(subjects) if subjects.is_empty() => EventKind::Heartbeat,
         Some(subjects) => {
             let mut told = Vec::with_capacity(subjects.len());
             for subject in subjects {
                 told.extend(change(&mut tx, subject).await?);
             }
-            What::Changes(told)
+            EventKind::Changes(told)
         }
     };
-    Ok(Event { revision, what })
+    Ok(WatchEvent { revision, kind })
 }
 
 async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> StoreResult<Snapshot> {

@@ -1,6 +1,6 @@
 //! Errors as callers see them: one place turns every one into a `tonic::Status`.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, InvalidField};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use tracing::error;
@@ -68,6 +68,12 @@ pub fn invalid(violations: Vec<Violation>) -> Status {
 
 /// One field that cannot be as it is.
 pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
+    invalid(vec![Violation::new(field, message)])
+}
+
+/// A field of a message within the field `parent`.
+pub fn invalid_within(parent: &str, problem: InvalidField) -> Status {
+    let InvalidField { field, message } = problem.within(parent);
     invalid(vec![Violation::new(field, message)])
 }
 

@@ -8,14 +8,11 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use roadstead_proto::{GroupPath, Method};
+use roadstead_proto::{AuditOutcome, GroupPath, Method};
 use tonic::{Code, Status};
 
 use crate::{
-    rules::{
-        access::Actor,
-        audit::{Entry, Outcome},
-    },
+    rules::{access::Actor, audit::Entry},
     usecases::audit::AuditLog,
 };
 
@@ -75,8 +72,8 @@ async fn tell(audit: &AuditLog, actor: &Actor, action: &'static str, group: Opti
 
 fn entry(actor: &Actor, action: &'static str, group: Option<&GroupPath>, status: &Status) -> Option<Entry> {
     let outcome = match status.code() {
-        Code::PermissionDenied => Outcome::Refused,
-        Code::FailedPrecondition => Outcome::Failed,
+        Code::PermissionDenied => AuditOutcome::Refused,
+        Code::FailedPrecondition => AuditOutcome::Failed,
         _ => return None,
     };
     let entry = actor.did(action, group.map(ToString::to_string).unwrap_or_default()).ended(outcome);

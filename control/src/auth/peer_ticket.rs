@@ -1,10 +1,9 @@
 //! Tickets: the JWTs by which one node gets one blob from another. They name what, and on whose behalf, never a secret.
 
-use roadstead_proto::{Digest, PEER_SERVICE};
+use roadstead_proto::{Digest, PEER_SERVICE, RepositoryRef};
 use serde::Serialize;
 
 use super::registry_token::ISSUER;
-use crate::rules::cache::content::GroupRepository;
 
 /// How long a ticket is good, in seconds. It is looked at when a transfer begins, and each one has its own.
 const LIFETIME_SECONDS: i64 = 300;
@@ -31,7 +30,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// What a ticket issued now says.
-    pub fn new(node_id: &str, digest: &Digest, place: &GroupRepository, link_epoch: i64, now_ms: i64) -> Self {
+    pub fn new(node_id: &str, digest: &Digest, repository: &RepositoryRef, link_epoch: i64, now_ms: i64) -> Self {
         let now = now_ms.div_euclid(1000);
         Self {
             iss: ISSUER,
@@ -41,9 +40,9 @@ impl Ticket {
             nbf: now,
             exp: now + LIFETIME_SECONDS,
             digest: digest.to_string(),
-            group_id: place.group_id.clone(),
-            upstream: place.upstream.to_string(),
-            repository: place.repository.to_string(),
+            group_id: repository.group.to_string(),
+            upstream: repository.upstream.to_string(),
+            repository: repository.repository.to_string(),
             link_epoch,
         }
     }

@@ -2,10 +2,10 @@
 //! find a leaked one and a mistyped one is told without a look-up. Only their SHA-256 is stored: with 256 random
 //! bits there is nothing to guess, and a look-up by hash tells nothing by the time it takes.
 
+use roadstead_proto::TokenKind;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-
-use crate::rules::identity::token::TokenKind;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Digits of the random part: 62^43 > 2^256.
@@ -30,7 +30,7 @@ fn prefix(kind: TokenKind) -> &'static str {
 }
 
 fn prefix_of(text: &str) -> Option<&'static str> {
-    TokenKind::ALL.into_iter().map(prefix).find(|prefix| text.starts_with(prefix))
+    TokenKind::ALL.iter().copied().map(prefix).find(|prefix| text.starts_with(prefix))
 }
 
 /// A new secret for a token of this kind.

@@ -1,11 +1,12 @@
 //! Jobs and reports as they are written down for other replicas: JSON. What is to be done may hold a password and is
 //! sealed by whoever stores it.
 
+use roadstead_proto::RepositoryRef;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::Job;
-use crate::rules::cache::content::GroupRepository;
 
 #[derive(Deserialize, Serialize)]
 enum Stored {
@@ -20,10 +21,10 @@ pub fn write(job: &Job) -> Option<SecretString> {
         Job::VerifyCredential { upstream, username, password } => {
             Stored::VerifyCredential { upstream, username, password: password.expose_secret().to_owned() }
         }
-        Job::Prefetch { place, reference, platforms } => Stored::Prefetch {
-            group_id: place.group_id,
-            upstream: place.upstream.to_string(),
-            repository: place.repository.to_string(),
+        Job::Prefetch { repository, reference, platforms } => Stored::Prefetch {
+            group_id: repository.group.to_string(),
+            upstream: repository.upstream.to_string(),
+            repository: repository.repository.to_string(),
             reference,
             platforms,
         },
@@ -39,9 +40,12 @@ pub fn read(text: &[u8]) -> Option<Job> {
             Job::VerifyCredential { upstream, username, password: password.into() }
         }
         Stored::Prefetch { group_id, upstream, repository, reference, platforms } => {
-            let place =
-                GroupRepository { group_id, upstream: upstream.parse().ok()?, repository: repository.parse().ok()? };
-            Job::Prefetch { place, reference, platforms }
+            let repository = RepositoryRef {
+                group: group_id.into(),
+                upstream: upstream.parse().ok()?,
+                repository: repository.parse().ok()?,
+            };
+            Job::Prefetch { repository, reference, platforms }
         }
         Stored::Check { group_id, deep } => Job::Check { group_id, deep },
     })
@@ -54,14 +58,14 @@ mod tests {
 
     #[test]
     fn jobs_and_reports_are_read_as_they_were_written() {
-        let place = GroupRepository {
+        let repository = RepositoryRef {
             group_id: "g".into(),
             upstream: "docker.io".parse().unwrap(),
             repository: "library/alpine".parse().unwrap(),
         };
         for job in [
             Job::VerifyCredential { upstream: "a.io".into(), username: "me".into(), password: "p\"w".into() },
-            Job::Prefetch { place, reference: "3".into(), platforms: vec!["linux/arm64".into()] },
+            Job::Prefetch { repository, reference: "3".into(), platforms: vec!["linux/arm64".into()] },
             Job::Check { group_id: "g".into(), deep: true },
         ] {
             let written = write(&job).unwrap();

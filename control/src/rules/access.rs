@@ -6,15 +6,9 @@
 
 pub mod pull;
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, Role, Visibility};
 
-use crate::rules::{
-    groups::{
-        group::{self, Visibility},
-        member::Role,
-    },
-    identity::token::Scope,
-};
+use crate::rules::{groups::group, identity::token::Scope};
 
 /// The token that somebody calls with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,41 +2,9 @@
 //!
 //! A change is recorded in the transaction that makes it, so that neither is there without the other.
 
-use std::str::FromStr;
-
-use roadstead_proto::GroupPath;
+use roadstead_proto::{AuditOutcome, GroupPath};
 
 use crate::rules::access::Actor;
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It was done.
-    Done,
-    /// The caller may not.
-    Refused,
-    /// It was tried and failed.
-    Failed,
-}
-
-impl Outcome {
-    /// The word it is stored as.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl FromStr for Outcome {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Done, Self::Refused, Self::Failed].into_iter().find(|outcome| outcome.as_str() == text).ok_or(())
-    }
-}
 
 /// One record, before it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +20,7 @@ pub struct Entry {
     /// Path of the group concerned; empty if none is.
     pub group_path: String,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// More for the reader.
     pub detail: String,
 }
@@ -75,7 +43,7 @@ pub struct Event {
     /// See [`Entry::group_path`].
     pub group_path: String,
     /// See [`Entry::outcome`].
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// See [`Entry::detail`].
     pub detail: String,
     /// How often it happened within a minute.
@@ -104,7 +72,7 @@ impl Actor {
             action,
             subject: subject.into(),
             group_path: String::new(),
-            outcome: Outcome::Done,
+            outcome: AuditOutcome::Done,
             detail: String::new(),
         }
     }
@@ -119,7 +87,7 @@ impl Entry {
             action,
             subject: subject.into(),
             group_path: String::new(),
-            outcome: Outcome::Done,
+            outcome: AuditOutcome::Done,
             detail: String::new(),
         }
     }
@@ -149,7 +117,7 @@ impl Entry {
             action: "sign_in",
             subject: subject.into(),
             group_path: String::new(),
-            outcome: Outcome::Refused,
+            outcome: AuditOutcome::Refused,
             detail: detail.into(),
         }
     }
@@ -166,7 +134,7 @@ impl Entry {
     }
 
     /// Ended otherwise than done.
-    pub fn ended(mut self, outcome: Outcome) -> Self {
+    pub fn ended(mut self, outcome: AuditOutcome) -> Self {
         self.outcome = outcome;
         self
     }
@@ -179,7 +147,7 @@ pub fn shown_name(given: &str) -> String {
     const MAX_CHARS: usize = 255;
     // Our tokens, and JWTs.
     if given.starts_with("rs_") || given.starts_with("eyJ") {
-        return "(a secret in place of a user name)".to_owned();
+        return "(a secret in repository of a user name)".to_owned();
     }
     if given.is_empty() {
         return "(no user name)".to_owned();
@@ -195,8 +163,8 @@ mod tests {
     fn names_are_recorded_without_secrets_and_line_breaks() {
         for (given, shown) in [
             ("alice", "alice"),
-            ("rs_dep_0123", "(a secret in place of a user name)"),
-            ("eyJhbGciOi", "(a secret in place of a user name)"),
+            ("rs_dep_0123", "(a secret in repository of a user name)"),
+            ("eyJhbGciOi", "(a secret in repository of a user name)"),
             ("", "(no user name)"),
             ("a\nb", "a\u{fffd}b"),
         ] {

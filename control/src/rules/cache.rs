@@ -1,6 +1,5 @@
 //! Cached content: descriptors, purge, retention, watermarks, and corruption.
 
-pub mod content;
 pub mod corruption;
 pub mod purge;
 pub mod retention;

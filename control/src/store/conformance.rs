@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use roadstead_proto::{Algorithm, Digest};
+use roadstead_proto::{Algorithm, ContentKind, Digest, Link, MissingTag, RepositoryRef, TokenKind, Visibility};
 use tokio::time::timeout;
 
 use super::{ENGINE, Home};
 use crate::{
     rules::{
-        cache::content::{ContentKind, GroupRepository, Link},
-        groups::group::{Group, GroupSettings, Visibility},
-        identity::token::{Token, TokenKind},
+        groups::group::{Group, GroupSettings},
+        identity::token::Token,
         tags::{
-            freshness::{Sighting, TagRecord},
-            settings::{ImageRules, MissingTag, TagRule, TagSettings},
+            freshness::{Observation, TagRecord},
+            settings::{ImageRules, TagRule, TagSettings},
         },
     },
     store::{
@@ -101,8 +100,8 @@ fn digest(name: &str) -> Digest {
     Digest::of(Algorithm::Sha512, name.as_bytes())
 }
 
-fn place(group: &Group) -> GroupRepository {
-    GroupRepository {
+fn repository(group: &Group) -> RepositoryRef {
+    RepositoryRef {
         group_id: group.id.clone(),
         upstream: "docker.io".parse().unwrap(),
         repository: "library/alpine".parse().unwrap(),
@@ -250,19 +249,19 @@ async fn optional_columns_come_back_as_they_were() {
 async fn a_tag_counts_as_cached_only_while_its_manifest_is_linked() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
-    let (place, tag) = (place(&group), "latest".parse().unwrap());
+    let (repository, tag) = (repository(&group), "latest".parse().unwrap());
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
-    let sighting = Some(Sighting { digest: digest("m"), at_ms: NOW });
-    let record = TagRecord { cached: sighting, seen: sighting, checked_at_ms: NOW - 1 };
-    tag::put(&mut tx, &place, &tag, &record, NOW).await.unwrap();
-    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap(), TagRecord { cached: None, ..record });
+    let observation = Some(Observation { digest: digest("m"), at_ms: NOW });
+    let record = TagRecord { cached: observation, seen: observation, checked_at_ms: NOW - 1 };
+    tag::put(&mut tx, &repository, &tag, &record, NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &repository, &tag).await.unwrap(), TagRecord { cached: None, ..record });
     let manifest = link("m", ContentKind::Manifest);
     assert!(content::put(&mut tx, &manifest, 0).await.unwrap());
-    link::put(&mut tx, &place, &manifest, NOW).await.unwrap();
-    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap(), record);
-    link::delete(&mut tx, &place, &digest("m"), NOW).await.unwrap();
-    assert_eq!(tag::get(&mut tx, &place, &tag).await.unwrap().cached, None);
+    link::put(&mut tx, &repository, &manifest, NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &repository, &tag).await.unwrap(), record);
+    link::delete(&mut tx, &repository, &digest("m"), NOW).await.unwrap();
+    assert_eq!(tag::get(&mut tx, &repository, &tag).await.unwrap().cached, None);
 }
 
 #[tokio::test]
@@ -275,7 +274,7 @@ async fn sums_are_exact_beyond_32_bits_and_empty_ones_are_zero() {
     for name in ["a", "b"] {
         let blob = link(name, ContentKind::Blob);
         content::put(&mut tx, &blob, 0).await.unwrap();
-        link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+        link::put(&mut tx, &repository(&group), &blob, NOW).await.unwrap();
     }
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 2 << 40);
 }

@@ -1,15 +1,13 @@
 //! What an empty database is given: the administrator's token, the built-in upstream, a group, a signing key.
 
+use roadstead_proto::{TokenKind, Visibility};
+
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{PlaneResult, new_id};
 use crate::{
     auth::secret,
-    rules::{
-        groups::group::{GroupSettings, Visibility},
-        identity::token::{Token, TokenKind},
-        upstreams::upstream::Upstream,
-    },
+    rules::{groups::group::GroupSettings, identity::token::Token, upstreams::upstream::Upstream},
     store::{Store, WriteTx, changes::Subject, identity::token, upstreams::upstream},
     usecases::{groups::group::insert_group, identity::signing_keys::SigningKeys},
 };

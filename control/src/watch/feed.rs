@@ -20,7 +20,7 @@ const SHARED_FOR: Duration = Duration::from_millis(500);
 
 /// Watchers cannot be told what they should know. Already logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Untold {
+pub enum WatchError {
     /// The database does not answer; it may soon.
     #[error("the control plane's database is not available right now; try again")]
     Unavailable,
@@ -30,7 +30,7 @@ pub enum Untold {
 }
 
 /// What one watcher is handed, of `T` that all share.
-pub type Told<T> = Result<Arc<T>, Untold>;
+pub type WatchResult<T> = Result<Arc<T>, WatchError>;
 
 /// The readings of a moment, by the revision that those who asked had.
 pub struct Feed<T> {
@@ -41,7 +41,7 @@ struct Reading<T> {
     begun: Instant,
     /// Every change up to here was committed before it began.
     announced: i64,
-    found: OnceCell<Told<T>>,
+    found: OnceCell<WatchResult<T>>,
 }
 
 impl<T> Default for Feed<T> {
@@ -53,7 +53,12 @@ impl<T> Default for Feed<T> {
 impl<T> Feed<T> {
     /// What leads on from `have`, with every change up to `announced` in it: what `read` finds, or has just found for
     /// somebody else.
-    pub async fn next(&self, have: i64, announced: i64, read: impl AsyncFnOnce() -> Result<T, Untold>) -> Told<T> {
+    pub async fn next(
+        &self,
+        have: i64,
+        announced: i64,
+        read: impl AsyncFnOnce() -> Result<T, WatchError>,
+    ) -> WatchResult<T> {
         let reading = self.reading(have, announced);
         reading.found.get_or_init(async || read().await.map(Arc::new)).await.clone()
     }
@@ -90,10 +95,10 @@ mod tests {
     }
 
     impl Database {
-        async fn read(&self) -> Result<usize, Untold> {
+        async fn read(&self) -> Result<usize, WatchError> {
             let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
             sleep(MOMENT).await;
-            if self.down { Err(Untold::Unavailable) } else { Ok(number) }
+            if self.down { Err(WatchError::Unavailable) } else { Ok(number) }
         }
 
         fn reads(&self) -> usize {
@@ -135,7 +140,7 @@ mod tests {
     async fn a_failure_is_shared_and_soon_tried_again() {
         let (feed, database) = (Feed::default(), Database { down: true, ..Database::default() });
         let told = join_all((0..1000).map(|_| feed.next(7, 9, || database.read()))).await;
-        assert!(told.iter().all(|told| *told == Err(Untold::Unavailable)));
+        assert!(told.iter().all(|told| *told == Err(WatchError::Unavailable)));
         assert_eq!(database.reads(), 1);
         let up = Database::default();
         sleep(SHARED_FOR).await;

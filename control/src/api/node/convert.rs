@@ -1,68 +1,42 @@
 //! Messages of `roadstead.node.v1` to and from the plane's own words.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use roadstead_proto::{Digest, Tag, node::v1};
+use roadstead_proto::{Descriptor, Digest, Link, RepositoryRef, Tag, node::v1};
 use tonic::Status;
 
 use crate::{
     api::{
-        errors::{invalid, invalid_field, parse},
+        errors::{invalid_field, invalid_within, parse},
         node::job,
     },
     auth::key_ring::StoredKey,
     rules::{
-        cache::content::{ContentKind, GroupRepository, Link, Reference},
         groups::group::Group,
         identity::token::Revocation,
-        tags::freshness::{Outcome, Refusal, Stale, UpstreamSaid},
+        tags::freshness::{Outcome, Refusal, UpstreamSaid},
         upstreams::upstream::Upstream,
-        violation::Violation,
     },
     usecases::{
         cache::{link::LinkProof, usage::Usage},
         tags::freshness::{Served, TagAnswer, TagRefusal},
     },
-    watch::{Change, Event, Snapshot, What},
+    watch::{Change, EventKind, Snapshot, WatchEvent},
 };
 
-pub fn place(field: &str, place: Option<v1::RepositoryRef>) -> Result<GroupRepository, Status> {
-    let place = place.ok_or_else(|| invalid_field(field, "required"))?;
-    Ok(GroupRepository {
-        group_id: place.group_id,
-        upstream: parse(&format!("{field}.upstream"), &place.upstream)?,
-        repository: parse(&format!("{field}.repository"), &place.repository)?,
-    })
-}
+/// Longest media type of a link, in bytes.
+const MAX_MEDIA_TYPE_BYTES: usize = 255;
 
-fn kind(field: &str, value: i32) -> Result<ContentKind, Status> {
-    match v1::ContentKind::try_from(value) {
-        Ok(v1::ContentKind::Manifest) => Ok(ContentKind::Manifest),
-        Ok(v1::ContentKind::Blob) => Ok(ContentKind::Blob),
-        Ok(v1::ContentKind::Unspecified) | Err(_) => Err(invalid_field(field, "must be manifest or blob")),
-    }
-}
-
-fn kind_out(kind: ContentKind) -> i32 {
-    match kind {
-        ContentKind::Manifest => v1::ContentKind::Manifest.into(),
-        ContentKind::Blob => v1::ContentKind::Blob.into(),
-    }
+pub fn repository(field: &str, repository: Option<v1::RepositoryRef>) -> Result<RepositoryRef, Status> {
+    let repository = repository.ok_or_else(|| invalid_field(field, "required"))?;
+    repository.try_into().map_err(|error| invalid_within(field, error))
 }
 
 pub fn link_in(link: Option<v1::Link>) -> Result<Link, Status> {
     let link = link.ok_or_else(|| invalid_field("link", "required"))?;
-    if link.size_bytes < 0 || link.media_type.len() > 255 {
-        return Err(invalid(vec![Violation::new(
-            "link",
-            "needs a size of 0 or more and at most 255 bytes of media type",
-        )]));
+    if link.media_type.len() > MAX_MEDIA_TYPE_BYTES {
+        return Err(invalid_field("link.media_type", format!("at most {MAX_MEDIA_TYPE_BYTES} bytes")));
     }
-    Ok(Link {
-        digest: parse("link.digest", &link.digest)?,
-        kind: kind("link.kind", link.kind)?,
-        size_bytes: link.size_bytes,
-        media_type: link.media_type,
-    })
+    link.try_into().map_err(|error| invalid_within("link", error))
 }
 
 pub fn proof_in(proof: i32) -> Result<LinkProof, Status> {
@@ -73,26 +47,12 @@ pub fn proof_in(proof: i32) -> Result<LinkProof, Status> {
     }
 }
 
-pub fn reference_in(reference: v1::Reference) -> Result<Reference, Status> {
-    Ok(Reference {
-        digest: parse("references.digest", &reference.digest)?,
-        kind: kind("references.kind", reference.kind)?,
-        size_bytes: reference.size_bytes.max(0),
-        platform: reference.platform,
-    })
+pub fn descriptor_in(reference: v1::Reference) -> Result<Descriptor, Status> {
+    reference.try_into().map_err(|error| invalid_within("references", error))
 }
 
-pub fn link(link: Link) -> v1::Link {
-    v1::Link {
-        digest: link.digest.to_string(),
-        kind: kind_out(link.kind),
-        size_bytes: link.size_bytes,
-        media_type: link.media_type,
-    }
-}
-
-pub fn links(links: Vec<Link>) -> Vec<v1::Link> {
-    links.into_iter().map(link).collect()
+pub fn links(links: &[Link]) -> Vec<v1::Link> {
+    links.iter().map(Into::into).collect()
 }
 
 pub fn usage_in(usage: v1::Usage) -> Result<Usage, Status> {
@@ -100,7 +60,7 @@ pub fn usage_in(usage: v1::Usage) -> Result<Usage, Status> {
         return Err(invalid_field("usage", "counts must not be negative"));
     }
     Ok(Usage {
-        place: place("usage.repository", usage.repository)?,
+        repository: repository("usage.repository", usage.repository)?,
         digest: parse("usage.digest", &usage.digest)?,
         hits: usage.hits,
         misses: usage.misses,
@@ -129,30 +89,21 @@ pub fn outcome_in(outcome: Option<v1::UpstreamOutcome>) -> Result<UpstreamSaid, 
 }
 
 pub fn serve(served: Served) -> v1::ServeManifest {
-    let stale = match served.stale {
-        None => v1::StaleReason::Unspecified,
-        Some(Stale::UpstreamUnavailable) => v1::StaleReason::UpstreamUnavailable,
-        Some(Stale::RateLimited) => v1::StaleReason::RateLimited,
-        Some(Stale::Frozen) => v1::StaleReason::Frozen,
-        Some(Stale::Reserve) => v1::StaleReason::Reserve,
-        Some(Stale::Missing) => v1::StaleReason::Missing,
-        Some(Stale::Cooldown) => v1::StaleReason::Cooldown,
-    };
     v1::ServeManifest {
-        manifest: Some(link(served.manifest)),
-        referenced: links(served.referenced),
+        manifest: Some((&served.manifest).into()),
+        referenced: links(&served.referenced),
         link_epoch: served.link_epoch,
         age_seconds: served.age_seconds,
-        stale: stale.into(),
+        stale: served.stale.map_or(0, Into::into),
         unconfirmed_seconds: served.good_for.unconfirmed_seconds,
         fresh_ms: served.good_for.fresh_ms,
     }
 }
 
-fn refuse(place: &GroupRepository, tag: &Tag, reason: TagRefusal, retry_after_seconds: i64) -> v1::Refuse {
+fn refuse(repository: &RepositoryRef, tag: &Tag, reason: TagRefusal, retry_after_seconds: i64) -> v1::Refuse {
     use v1::RefusalReason as Reason;
-    let image = format!("{place}:{tag}");
-    let host = &place.upstream;
+    let image = format!("{repository}:{tag}");
+    let host = &repository.upstream;
     let refusal = match reason {
         TagRefusal::NoGroup => {
             let message = format!("the group is gone, or may not use upstream {host}");
@@ -168,7 +119,7 @@ fn refuse(place: &GroupRepository, tag: &Tag, reason: TagRefusal, retry_after_se
             Reason::GroupUnavailable,
             "the dependency proxy of this group is switched off; a maintainer can switch it on".to_owned(),
         ),
-        Refusal::Denied => (Reason::Denied, format!("image {place} may not be pulled in this group")),
+        Refusal::Denied => (Reason::Denied, format!("image {repository} may not be pulled in this group")),
         Refusal::NotFound => (Reason::NotFound, format!("upstream has no {image}")),
         Refusal::UpstreamUnauthorized => (
             Reason::UpstreamUnauthorized,
@@ -213,7 +164,7 @@ fn roughly(ms: i64) -> String {
 }
 
 /// What to do about a pull, before upstream is asked.
-pub fn resolve_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v1::ResolveTagResponse {
+pub fn resolve_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) -> v1::ResolveTagResponse {
     use v1::resolve_tag_response::Decision;
     let cached = |cached: Option<Digest>| cached.map(|digest| digest.to_string()).unwrap_or_default();
     let decision = match answer {
@@ -224,14 +175,14 @@ pub fn resolve_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> 
         TagAnswer::Fetch { digest: None } => Decision::Revalidate(v1::Revalidate { cached_digest: String::new() }),
         TagAnswer::Fetch { digest } => Decision::Fetch(v1::FetchManifest { digest: cached(digest) }),
         TagAnswer::Refuse { reason, retry_after_seconds } => {
-            Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
+            Decision::Refuse(refuse(repository, tag, reason, retry_after_seconds))
         }
     };
     v1::ResolveTagResponse { decision: Some(decision) }
 }
 
 /// What to do about a pull, after upstream was asked.
-pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v1::ReportTagResponse {
+pub fn report_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) -> v1::ReportTagResponse {
     use v1::report_tag_response::Decision;
     let decision = match answer {
         TagAnswer::Serve(served) => Decision::Serve(serve(served)),
@@ -241,7 +192,7 @@ pub fn report_answer(place: &GroupRepository, tag: &Tag, answer: TagAnswer) -> v
             Decision::Fetch(v1::FetchManifest { digest })
         }
         TagAnswer::Refuse { reason, retry_after_seconds } => {
-            Decision::Refuse(refuse(place, tag, reason, retry_after_seconds))
+            Decision::Refuse(refuse(repository, tag, reason, retry_after_seconds))
         }
     };
     v1::ReportTagResponse { decision: Some(decision) }
@@ -284,8 +235,8 @@ fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
         .collect()
 }
 
-fn revocation(told: &Revocation) -> v1::Revocation {
-    v1::Revocation { token_id: told.id.clone(), forget_after_ms: told.forget_after_ms, user_epoch: told.user_epoch }
+fn revocation(wire: &Revocation) -> v1::Revocation {
+    v1::Revocation { token_id: wire.id.clone(), forget_after_ms: wire.forget_after_ms, user_epoch: wire.user_epoch }
 }
 
 fn snapshot(revision: i64, snapshot: &Snapshot) -> Result<v1::PolicySnapshot, Status> {
@@ -299,30 +250,30 @@ fn snapshot(revision: i64, snapshot: &Snapshot) -> Result<v1::PolicySnapshot, St
     })
 }
 
-fn change(told: &Change) -> Result<v1::PolicyChange, Status> {
-    use v1::policy_change::Change as Told;
-    let change = match told {
-        Change::Group(changed) => Told::Group(group(changed)),
-        Change::GroupGone(id) => Told::DeletedGroupId(id.clone()),
-        Change::Upstream(changed) => Told::Upstream(upstream(changed)),
-        Change::UpstreamGone(host) => Told::DeletedUpstreamHost(host.clone()),
-        Change::Keys(all) => Told::Keys(v1::PublicKeySet { keys: keys(all)? }),
-        Change::Condition(changed) => Told::Condition(job::condition(changed)),
-        Change::Job(id) => Told::Job(v1::JobOffer { id: id.clone() }),
-        Change::Revocation(told) => Told::Revocation(revocation(told)),
+fn change(wire: &Change) -> Result<v1::PolicyChange, Status> {
+    use v1::policy_change::Change as Wire;
+    let change = match wire {
+        Change::Group(changed) => Wire::Group(group(changed)),
+        Change::GroupGone(id) => Wire::DeletedGroupId(id.clone()),
+        Change::Upstream(changed) => Wire::Upstream(upstream(changed)),
+        Change::UpstreamGone(host) => Wire::DeletedUpstreamHost(host.clone()),
+        Change::Keys(all) => Wire::Keys(v1::PublicKeySet { keys: keys(all)? }),
+        Change::Condition(changed) => Wire::Condition(job::condition(changed)),
+        Change::Job(id) => Wire::Job(v1::JobOffer { id: id.clone() }),
+        Change::Revocation(wire) => Wire::Revocation(revocation(wire)),
     };
     Ok(v1::PolicyChange { change: Some(change) })
 }
 
 /// One event of the watch.
-pub fn event(event: &Event) -> Result<v1::WatchResponse, Status> {
-    use v1::watch_response::Event as Told;
-    let told = match &event.what {
-        What::Snapshot(all) => Told::Snapshot(snapshot(event.revision, all)?),
-        What::Changes(changes) => {
-            Told::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
+pub fn event(event: &WatchEvent) -> Result<v1::WatchResponse, Status> {
+    use v1::watch_response::Event as Wire;
+    let wire = match &event.kind {
+        EventKind::Snapshot(all) => Wire::Snapshot(snapshot(event.revision, all)?),
+        EventKind::Changes(changes) => {
+            Wire::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
         }
-        What::Heartbeat => Told::Heartbeat(v1::Heartbeat {}),
+        EventKind::Heartbeat => Wire::Heartbeat(v1::Heartbeat {}),
     };
-    Ok(v1::WatchResponse { revision: event.revision, event: Some(told) })
+    Ok(v1::WatchResponse { revision: event.revision, event: Some(wire) })
 }

@@ -75,23 +75,17 @@ pub fn node_name(name: &str) -> String {
 }
 
 pub fn job(job: Job) -> v1::ClaimJobResponse {
-    use v1::claim_job_response::Job as Told;
+    use v1::claim_job_response::Job as Wire;
     let told = match job {
-        Job::VerifyCredential { upstream, username, password } => Told::VerifyCredential(v1::VerifyCredential {
+        Job::VerifyCredential { upstream, username, password } => Wire::VerifyCredential(v1::VerifyCredential {
             upstream,
             username,
             password: password.expose_secret().to_owned(),
         }),
-        Job::Prefetch { place, reference, platforms } => Told::Prefetch(v1::PrefetchJob {
-            repository: Some(v1::RepositoryRef {
-                group_id: place.group_id,
-                upstream: place.upstream.to_string(),
-                repository: place.repository.to_string(),
-            }),
-            reference,
-            platforms,
-        }),
-        Job::Check { group_id, deep } => Told::Check(v1::CheckJob { group_id, deep }),
+        Job::Prefetch { repository, reference, platforms } => {
+            Wire::Prefetch(v1::PrefetchJob { repository: Some((&repository).into()), reference, platforms })
+        }
+        Job::Check { group_id, deep } => Wire::Check(v1::CheckJob { group_id, deep }),
     };
     v1::ClaimJobResponse { job: Some(told) }
 }
@@ -115,14 +109,14 @@ fn checked(progress: v1::CheckProgress) -> CheckProgress {
 }
 
 pub fn job_report(report: Option<v1::report_job_request::Report>) -> Result<Report, Status> {
-    use v1::report_job_request::Report as Told;
+    use v1::report_job_request::Report as Wire;
     Ok(match report.ok_or_else(|| invalid_field("report", "required"))? {
-        Told::Progress(told) => Report::Progress(progress(told)),
-        Told::Done(told) => Report::Done(progress(told)),
-        Told::CredentialGood(_) => Report::CredentialGood,
-        Told::Checking(told) => Report::Checking(checked(told)),
-        Told::Checked(told) => Report::Checked(checked(told)),
-        Told::Failed(failed) => {
+        Wire::Progress(told) => Report::Progress(progress(told)),
+        Wire::Done(told) => Report::Done(progress(told)),
+        Wire::CredentialGood(_) => Report::CredentialGood,
+        Wire::Checking(told) => Report::Checking(checked(told)),
+        Wire::Checked(told) => Report::Checked(checked(told)),
+        Wire::Failed(failed) => {
             let message = words(&failed.message, MAX_MESSAGE_CHARS);
             Report::Failed(match failed.reason() {
                 v1::JobFailure::Refused => JobError::Refused(message),

@@ -21,7 +21,7 @@ pub fn asker_in(request: v1::AcquireFillRequest) -> Result<(Digest, FillAsker), 
     let asker = FillAsker {
         node_id: report::id_in(&request.node_id)?,
         peer_url: peer_url(&request.peer_url)?,
-        place: convert::place("repository", request.repository)?,
+        repository: convert::repository("repository", request.repository)?,
         link_epoch: request.link_epoch,
         lost_node_id: request.lost_node_id,
     };
@@ -45,11 +45,7 @@ pub fn turn(turn: FillTurn) -> v1::AcquireFillResponse {
             node_id: follow.node_id,
             peer_url: follow.peer_url,
             ticket: follow.ticket,
-            repository: Some(v1::RepositoryRef {
-                group_id: follow.place.group_id,
-                upstream: follow.place.upstream.to_string(),
-                repository: follow.place.repository.to_string(),
-            }),
+            repository: Some((&follow.repository).into()),
             heard_ms: follow.heard_ms,
         }),
     };

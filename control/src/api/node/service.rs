@@ -152,34 +152,35 @@ impl NodeService for Nodes {
 
     async fn resolve_tag(&self, request: Request<ResolveTagRequest>) -> Result<Response<ResolveTagResponse>, Status> {
         let request = from_node(request)?;
-        let place = convert::place("repository", request.repository)?;
+        let repository = convert::repository("repository", request.repository)?;
         let tag: Tag = parse("tag", &request.tag)?;
         let answer =
-            tags::freshness::resolve(&self.store, &self.clock, &self.tag_checks, &place, &tag, &request.node_id)
+            tags::freshness::resolve(&self.store, &self.clock, &self.tag_checks, &repository, &tag, &request.node_id)
                 .await
                 .map_err(from_plane)?;
-        Ok(Response::new(convert::resolve_answer(&place, &tag, answer)))
+        Ok(Response::new(convert::resolve_answer(&repository, &tag, answer)))
     }
 
     async fn report_tag(&self, request: Request<ReportTagRequest>) -> Result<Response<ReportTagResponse>, Status> {
         let request = from_node(request)?;
-        let place = convert::place("repository", request.repository)?;
+        let repository = convert::repository("repository", request.repository)?;
         let tag: Tag = parse("tag", &request.tag)?;
         let said = convert::outcome_in(request.outcome)?;
-        let answer = tags::freshness::report(&self.store, &self.clock, &self.tag_checks, &place, &tag, said)
+        let answer = tags::freshness::report(&self.store, &self.clock, &self.tag_checks, &repository, &tag, said)
             .await
             .map_err(from_plane)?;
-        Ok(Response::new(convert::report_answer(&place, &tag, answer)))
+        Ok(Response::new(convert::report_answer(&repository, &tag, answer)))
     }
 
     async fn get_links(&self, request: Request<GetLinksRequest>) -> Result<Response<GetLinksResponse>, Status> {
         let request = from_node(request)?;
-        let place = convert::place("repository", request.repository)?;
-        let found =
-            cache::link::find(&self.store, &place, &parse("digest", &request.digest)?).await.map_err(from_plane)?;
+        let repository = convert::repository("repository", request.repository)?;
+        let found = cache::link::find(&self.store, &repository, &parse("digest", &request.digest)?)
+            .await
+            .map_err(from_plane)?;
         Ok(Response::new(GetLinksResponse {
-            link: found.link.map(convert::link),
-            referenced: convert::links(found.referenced),
+            link: found.link.as_ref().map(Into::into),
+            referenced: convert::links(&found.referenced),
             link_epoch: found.link_epoch,
             from_upstream: found.from_upstream,
         }))
@@ -187,19 +188,19 @@ impl NodeService for Nodes {
 
     async fn record_link(&self, request: Request<RecordLinkRequest>) -> Result<Response<RecordLinkResponse>, Status> {
         let request = from_node(request)?;
-        let place = convert::place("repository", request.repository)?;
+        let repository = convert::repository("repository", request.repository)?;
         let link = convert::link_in(request.link)?;
         let references =
-            request.references.into_iter().map(convert::reference_in).collect::<Result<Vec<_>, Status>>()?;
+            request.references.into_iter().map(convert::descriptor_in).collect::<Result<Vec<_>, Status>>()?;
         let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
         let proof = Proof { kind: convert::proof_in(request.proof)?, link_epoch: request.link_epoch };
         let recorded =
-            cache::link::record(&self.store, &place, &link, &references, tag.as_ref(), proof, self.clock.now_ms())
+            cache::link::record(&self.store, &repository, &link, &references, tag.as_ref(), proof, self.clock.now_ms())
                 .await;
         Ok(Response::new(match recorded.map_err(from_plane)? {
             Recorded::Linked(found) => RecordLinkResponse {
                 recorded: true,
-                referenced: convert::links(found.referenced),
+                referenced: convert::links(&found.referenced),
                 link_epoch: found.link_epoch,
                 unconfirmed_seconds: found.unconfirmed_seconds,
                 ..RecordLinkResponse::default()

@@ -1,11 +1,11 @@
 //! Messages about stored content and its damage, to and from the plane's own words.
 
-use roadstead_proto::{Digest, node::v1};
+use roadstead_proto::{CorruptionKind, Digest, node::v1};
 use tonic::Status;
 
 use crate::{
     api::errors::{invalid_field, parse},
-    rules::cache::corruption::{DamageKind, Noticed, Stored},
+    rules::cache::corruption::{Noticed, Stored},
     usecases::cache::garbage::Adopted,
 };
 
@@ -43,11 +43,7 @@ pub fn adopted(adopted: Adopted) -> v1::AdoptContentsResponse {
 }
 
 pub fn noticed_in(noticed: v1::DamagedContent) -> Result<Noticed, Status> {
-    let kind = match noticed.damage() {
-        v1::StoredDamage::Missing => DamageKind::Missing,
-        v1::StoredDamage::Size => DamageKind::Size,
-        v1::StoredDamage::Digest => DamageKind::Digest,
-        v1::StoredDamage::Unspecified => return Err(invalid_field("damages.damage", "required")),
-    };
+    let kind =
+        CorruptionKind::try_from(noticed.damage).map_err(|error| invalid_field("damages.damage", error.to_string()))?;
     Ok(Noticed { digest: parse("damages.digest", &noticed.digest)?, kind, found_bytes: noticed.found_bytes.max(0) })
 }

@@ -14,19 +14,19 @@ use tonic::Status;
 use crate::{
     api::node::convert,
     watch::{
-        Event,
-        feed::{Told, Untold},
+        WatchEvent,
+        feed::{WatchError, WatchResult},
     },
 };
 
 /// Events of one watcher. Dropping it (the node is gone) ends the watch.
 pub struct WatchStream {
-    events: mpsc::Receiver<Told<Event>>,
+    events: mpsc::Receiver<WatchResult<WatchEvent>>,
     watchers: Gauge,
 }
 
 impl WatchStream {
-    pub fn new(events: mpsc::Receiver<Told<Event>>, watchers: Gauge) -> Self {
+    pub fn new(events: mpsc::Receiver<WatchResult<WatchEvent>>, watchers: Gauge) -> Self {
         watchers.inc();
         Self { events, watchers }
     }
@@ -44,14 +44,14 @@ impl Stream for WatchStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(ready!(self.events.poll_recv(cx)).map(|next| match next {
             Ok(event) => convert::event(&event),
-            Err(untold) => Err(status(untold)),
+            Err(error) => Err(status(error)),
         }))
     }
 }
 
-fn status(untold: Untold) -> Status {
-    match untold {
-        Untold::Unavailable => Status::unavailable(untold.to_string()),
-        Untold::Broken => Status::internal(untold.to_string()),
+fn status(error: WatchError) -> Status {
+    match error {
+        WatchError::Unavailable => Status::unavailable(error.to_string()),
+        WatchError::Broken => Status::internal(error.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use roadstead_proto::{
-    Digest, ImageName, Reference, Tag,
+    Digest, ImageName, Reference, RepositoryRef, Tag,
     v1::{
         ApplyRetentionRequest, ApplyRetentionResponse, CheckCacheRequest, CreatePrefetchScheduleRequest,
         CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, EvictionReason,
@@ -32,10 +32,7 @@ use crate::{
     clock::Clock,
     rules::{
         access::{Action, Actor},
-        cache::{
-            content::GroupRepository,
-            retention::{Eviction, Reason},
-        },
+        cache::retention::{Eviction, Reason},
         cluster::node::Node,
     },
     store::Store,
@@ -82,13 +79,13 @@ impl Cache {
     }
 }
 
-fn eviction(eviction: Eviction<GroupRepository>) -> roadstead_proto::v1::Eviction {
+fn eviction(eviction: Eviction<RepositoryRef>) -> roadstead_proto::v1::Eviction {
     let reason = match eviction.reason {
         Reason::Age => EvictionReason::Age,
         Reason::Room => EvictionReason::Quota,
     };
     roadstead_proto::v1::Eviction {
-        image: eviction.place.to_string(),
+        image: eviction.repository.to_string(),
         tags: eviction.tags,
         digest: eviction.root.to_string(),
         bytes: eviction.bytes,
@@ -109,7 +106,7 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_images(&path, request)?;
+        let (listing, list) = list::parse_list_images(&path, request)?;
         let page = cache::list::images(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
@@ -123,7 +120,7 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_tags(&path, request)?;
+        let (listing, list) = list::parse_list_tags(&path, request)?;
         let page = cache::list::tags(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
@@ -137,7 +134,7 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_manifests(&path, request, self.clock.now_ms())?;
+        let (listing, list) = list::parse_list_manifests(&path, request, self.clock.now_ms())?;
         let page = cache::list::manifests(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|manifest| manifest.item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
@@ -151,7 +148,7 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (listing, list) = list::of_blobs(&path, request, self.clock.now_ms())?;
+        let (listing, list) = list::parse_list_blobs(&path, request, self.clock.now_ms())?;
         let page = cache::list::blobs(&self.store, &path, &listing).await.map_err(from_plane)?;
         let last = page.items.last().map(|item| item.position(listing.order));
         let next_page_token = list.next(page.more, last, &listing);
@@ -233,8 +230,8 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
         let found = tags::history::list(&self.store, &path, &image, &tag).await.map_err(from_plane)?;
-        let sightings = found.into_iter().map(convert::sighting).collect();
-        Ok(Response::new(ListTagHistoryResponse { sightings }))
+        let observations = found.into_iter().map(convert::observation).collect();
+        Ok(Response::new(ListTagHistoryResponse { sightings: observations }))
     }
 
     type CheckCacheStream = CheckStream;

@@ -1,6 +1,6 @@
 //! Messages of `roadstead.v1` to and from the plane's own words.
 
-use roadstead_proto::{GroupPath, UpstreamHost, v1};
+use roadstead_proto::{CorruptionKind, GroupPath, Role, UpstreamHost, Visibility, v1};
 
 use super::time::{duration, timestamp};
 use crate::{
@@ -10,16 +10,10 @@ use crate::{
     },
     oidc::Trust,
     rules::{
-        audit::{Event, Outcome},
-        cache::corruption::{Damage, DamageKind},
-        groups::{
-            group::{Group, Visibility},
-            member::{Member, Role},
-        },
-        identity::{
-            token::{Token, TokenKind},
-            user::User,
-        },
+        audit::Event,
+        cache::corruption::Corruption,
+        groups::{group::Group, member::Member},
+        identity::{token::Token, user::User},
         jobs::schedule::Schedule,
         upstreams::{
             pull_limit::Condition,
@@ -28,18 +22,12 @@ use crate::{
         },
     },
     store::identity::oidc::StoredIssuer,
-    usecases::tags::history::TagSighting,
+    usecases::tags::history::TagObservation,
 };
 
 /// A visibility of a request; `None` if nothing is said.
 pub fn visibility(value: i32) -> Result<Option<Visibility>, tonic::Status> {
-    match v1::Visibility::try_from(value) {
-        Ok(v1::Visibility::Unspecified) => Ok(None),
-        Ok(v1::Visibility::Private) => Ok(Some(Visibility::Private)),
-        Ok(v1::Visibility::Internal) => Ok(Some(Visibility::Internal)),
-        Ok(v1::Visibility::Public) => Ok(Some(Visibility::Public)),
-        Err(_) => Err(invalid_field("visibility", format!("{value} is not a visibility: private, internal, public"))),
-    }
+    Visibility::from_wire(value).map_err(|error| invalid_field("visibility", error.to_string()))
 }
 
 /// A list of upstreams of a request.
@@ -49,15 +37,10 @@ pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, tonic::
 
 pub fn group(group: Group) -> v1::Group {
     let settings = group.settings;
-    let visibility = match settings.visibility {
-        Visibility::Private => v1::Visibility::Private,
-        Visibility::Internal => v1::Visibility::Internal,
-        Visibility::Public => v1::Visibility::Public,
-    };
     v1::Group {
         id: group.id,
         path: group.path.to_string(),
-        visibility: visibility.into(),
+        visibility: settings.visibility.into(),
         anonymous_pull: settings.anonymous_pull,
         enabled: settings.enabled,
         frozen: settings.frozen,
@@ -66,7 +49,7 @@ pub fn group(group: Group) -> v1::Group {
         retention: Some(duration(settings.retention_ms)),
         max_stale: Some(duration(settings.tags.max_stale_ms)),
         cooldown: Some(duration(settings.tags.cooldown_ms)),
-        missing_tag: tag_settings::missing(Some(settings.tags.missing_tag)),
+        missing_tag: settings.tags.missing_tag.into(),
         tag_rules: settings.tags.rules.iter().map(tag_settings::rule).collect(),
         allowed_images: settings.images.allowed.iter().map(ToString::to_string).collect(),
         denied_images: settings.images.denied.iter().map(ToString::to_string).collect(),
@@ -80,18 +63,9 @@ pub fn group(group: Group) -> v1::Group {
 }
 
 pub fn token(token: Token) -> v1::Token {
-    let kind = match token.kind {
-        TokenKind::Admin => v1::TokenKind::Admin,
-        TokenKind::Group => v1::TokenKind::Group,
-        TokenKind::Node => v1::TokenKind::Node,
-        TokenKind::Personal => v1::TokenKind::Personal,
-        TokenKind::GroupAccess => v1::TokenKind::GroupAccess,
-        TokenKind::Job => v1::TokenKind::Job,
-        TokenKind::Service => v1::TokenKind::Service,
-    };
     v1::Token {
         id: token.id,
-        kind: kind.into(),
+        kind: token.kind.into(),
         name: token.name,
         username: token.username,
         group_path: token.group.map(|group| group.to_string()).unwrap_or_default(),
@@ -100,19 +74,13 @@ pub fn token(token: Token) -> v1::Token {
         expires_at: token.expires_at_ms.map(timestamp),
         last_used_at: token.last_used_at_ms.map(timestamp),
         user: token.user.map(|user| user.name).unwrap_or_default(),
-        role: token.role.map_or(v1::Role::Unspecified, role).into(),
+        role: token.role.map_or(0, Into::into),
     }
 }
 
 /// A role of a request; `None` if nothing is said.
 pub fn role_in(value: i32) -> Result<Option<Role>, tonic::Status> {
-    match v1::Role::try_from(value) {
-        Ok(v1::Role::Unspecified) => Ok(None),
-        Ok(v1::Role::Guest) => Ok(Some(Role::Guest)),
-        Ok(v1::Role::Maintainer) => Ok(Some(Role::Maintainer)),
-        Ok(v1::Role::Owner) => Ok(Some(Role::Owner)),
-        Err(_) => Err(invalid_field("role", format!("{value} is not a role: guest, maintainer, owner"))),
-    }
+    Role::from_wire(value).map_err(|error| invalid_field("role", error.to_string()))
 }
 
 /// An etag of a request; `None` if it is empty.
@@ -140,17 +108,9 @@ pub fn user(user: User) -> v1::User {
 pub fn member(member: Member) -> v1::Member {
     v1::Member {
         user: member.user,
-        role: role(member.role).into(),
+        role: member.role.into(),
         group_path: member.group.to_string(),
         added_at: Some(timestamp(member.added_at_ms)),
-    }
-}
-
-pub fn role(role: Role) -> v1::Role {
-    match role {
-        Role::Guest => v1::Role::Guest,
-        Role::Maintainer => v1::Role::Maintainer,
-        Role::Owner => v1::Role::Owner,
     }
 }
 
@@ -183,11 +143,6 @@ pub fn trust(trust: Trust) -> v1::OidcTrust {
 }
 
 pub fn event(event: Event) -> v1::AuditEvent {
-    let outcome = match event.outcome {
-        Outcome::Done => v1::AuditOutcome::Done,
-        Outcome::Refused => v1::AuditOutcome::Refused,
-        Outcome::Failed => v1::AuditOutcome::Failed,
-    };
     v1::AuditEvent {
         id: event.id,
         at: Some(timestamp(event.at_ms)),
@@ -196,20 +151,20 @@ pub fn event(event: Event) -> v1::AuditEvent {
         action: event.action,
         subject: event.subject,
         group_path: event.group_path,
-        outcome: outcome.into(),
+        outcome: event.outcome.into(),
         detail: event.detail,
         count: event.count,
     }
 }
 
-pub fn sighting(sighting: TagSighting) -> v1::TagSighting {
+pub fn observation(observation: TagObservation) -> v1::TagSighting {
     v1::TagSighting {
-        digest: sighting.digest.to_string(),
-        first_seen_at: sighting.first_seen_ms.map(timestamp),
-        last_seen_at: sighting.last_seen_ms.map(timestamp),
-        cached: sighting.cached,
-        served: sighting.served,
-        pinned: sighting.pinned,
+        digest: observation.digest.to_string(),
+        first_seen_at: observation.first_seen_ms.map(timestamp),
+        last_seen_at: observation.last_seen_ms.map(timestamp),
+        cached: observation.cached,
+        served: observation.served,
+        pinned: observation.pinned,
     }
 }
 
@@ -217,7 +172,7 @@ pub fn schedule(schedule: Schedule) -> v1::PrefetchSchedule {
     v1::PrefetchSchedule {
         id: schedule.id,
         group_path: schedule.group.to_string(),
-        image: format!("{}:{}", schedule.place, schedule.tag),
+        image: format!("{}:{}", schedule.repository, schedule.tag),
         platforms: schedule.platforms,
         every: Some(duration(schedule.every_ms)),
         last_run_at: schedule.last_run_at_ms.map(timestamp),
@@ -259,11 +214,11 @@ pub fn status(host: String, username: String, status: Status) -> v1::UpstreamSta
     }
 }
 
-pub fn damage(damage: Damage) -> v1::Damage {
+pub fn damage(damage: Corruption) -> v1::Damage {
     let kind = match damage.noticed.kind {
-        DamageKind::Missing => v1::DamageKind::Missing,
-        DamageKind::Size => v1::DamageKind::Size,
-        DamageKind::Digest => v1::DamageKind::Digest,
+        CorruptionKind::Missing => v1::DamageKind::Missing,
+        CorruptionKind::Size => v1::DamageKind::Size,
+        CorruptionKind::Digest => v1::DamageKind::Digest,
     };
     v1::Damage {
         images: damage.images,

@@ -87,7 +87,7 @@ fn age(age: Option<prost_types::Duration>, now_ms: i64) -> Result<(Option<i64>, 
 }
 
 /// A list of images.
-pub fn of_images(path: &GroupPath, request: v1::ListImagesRequest) -> Result<(Listing, List), Status> {
+pub fn parse_list_images(path: &GroupPath, request: v1::ListImagesRequest) -> Result<(Listing, List), Status> {
     let mut listing = Listing {
         upstream: parse_optional("upstream", &request.upstream)?,
         name_contains: (!request.name_contains.is_empty()).then(|| request.name_contains.clone()),
@@ -103,7 +103,7 @@ pub fn of_images(path: &GroupPath, request: v1::ListImagesRequest) -> Result<(Li
 }
 
 /// A list of tags.
-pub fn of_tags(path: &GroupPath, request: v1::ListTagsRequest) -> Result<(Listing, List), Status> {
+pub fn parse_list_tags(path: &GroupPath, request: v1::ListTagsRequest) -> Result<(Listing, List), Status> {
     let pattern = (!request.tag_pattern.is_empty()).then(|| tag_pattern(&request.tag_pattern)).transpose();
     let mut listing = Listing {
         image: parse_optional("image", &request.image)?,
@@ -119,7 +119,7 @@ pub fn of_tags(path: &GroupPath, request: v1::ListTagsRequest) -> Result<(Listin
 }
 
 /// A list of manifests.
-pub fn of_manifests(
+pub fn parse_list_manifests(
     path: &GroupPath,
     request: v1::ListManifestsRequest,
     now_ms: i64,
@@ -142,7 +142,11 @@ pub fn of_manifests(
 }
 
 /// A list of blobs.
-pub fn of_blobs(path: &GroupPath, request: v1::ListBlobsRequest, now_ms: i64) -> Result<(Listing, List), Status> {
+pub fn parse_list_blobs(
+    path: &GroupPath,
+    request: v1::ListBlobsRequest,
+    now_ms: i64,
+) -> Result<(Listing, List), Status> {
     let (used_before_ms, age) = age(request.older_than, now_ms)?;
     let mut listing = Listing {
         image: parse_optional("image", &request.image)?,
@@ -169,7 +173,7 @@ pub fn days(days: i32) -> Result<i64, Status> {
 
 pub fn image(item: ImageItem) -> v1::CachedImage {
     v1::CachedImage {
-        image: item.place.to_string(),
+        image: item.repository.to_string(),
         tags: item.tags,
         manifests: item.manifests,
         blobs: item.blobs,
@@ -182,7 +186,7 @@ pub fn image(item: ImageItem) -> v1::CachedImage {
 
 pub fn tag(item: TagItem) -> v1::CachedTag {
     v1::CachedTag {
-        image: item.place.to_string(),
+        image: item.repository.to_string(),
         tag: item.tag,
         digest: item.digest.to_string(),
         previous_digest: item.previous.map(|digest| digest.to_string()).unwrap_or_default(),
@@ -197,7 +201,7 @@ pub fn tag(item: TagItem) -> v1::CachedTag {
 pub fn manifest(manifest: CachedManifest) -> v1::Manifest {
     let item = manifest.item;
     v1::Manifest {
-        image: item.place.to_string(),
+        image: item.repository.to_string(),
         tags: item.tags,
         digest: item.digest.to_string(),
         media_type: item.media_type,
@@ -213,7 +217,7 @@ pub fn manifest(manifest: CachedManifest) -> v1::Manifest {
 
 pub fn blob(item: BlobItem) -> v1::Blob {
     v1::Blob {
-        image: item.place.to_string(),
+        image: item.repository.to_string(),
         digest: item.digest.to_string(),
         size_bytes: item.size_bytes,
         cached_at: Some(timestamp(item.cached_at_ms)),

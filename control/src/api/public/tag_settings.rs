@@ -2,32 +2,19 @@
 
 use std::str::FromStr;
 
-use roadstead_proto::{InvalidImagePattern, v1};
+use roadstead_proto::{InvalidImagePattern, MissingTag, v1};
 
 use super::time;
-use crate::rules::{
-    tags::settings::{MissingTag, TagRule},
-    violation::Violation,
-};
+use crate::rules::{tags::settings::TagRule, violation::Violation};
 
 /// What a missing tag means; `None` if nothing is said.
 pub fn missing_in(field: &str, value: i32, found: &mut Vec<Violation>) -> Option<MissingTag> {
-    match v1::MissingTag::try_from(value) {
-        Ok(v1::MissingTag::Unspecified) => None,
-        Ok(v1::MissingTag::Gone) => Some(MissingTag::Gone),
-        Ok(v1::MissingTag::Keep) => Some(MissingTag::Keep),
-        Err(_) => {
-            found.push(Violation::new(field, format!("{value} is neither gone nor keep")));
+    match MissingTag::from_wire(value) {
+        Ok(missing) => missing,
+        Err(error) => {
+            found.push(Violation::new(field, error.to_string()));
             None
         }
-    }
-}
-
-pub fn missing(missing: Option<MissingTag>) -> i32 {
-    match missing {
-        None => v1::MissingTag::Unspecified.into(),
-        Some(MissingTag::Gone) => v1::MissingTag::Gone.into(),
-        Some(MissingTag::Keep) => v1::MissingTag::Keep.into(),
     }
 }
 
@@ -89,7 +76,7 @@ pub fn rule(rule: &TagRule) -> v1::TagRule {
         max_age: rule.max_age_ms.map(time::duration),
         max_stale: rule.max_stale_ms.map(time::duration),
         cooldown: rule.cooldown_ms.map(time::duration),
-        missing_tag: missing(rule.missing_tag),
+        missing_tag: rule.missing_tag.map_or(0, Into::into),
         immutable: rule.immutable,
     }
 }

@@ -4,13 +4,10 @@
 //! says what is missing to whoever may know that the group exists: its members, those of its subgroups (whose own
 //! path names it), and for internal and public groups everybody who is signed in.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, Role, Visibility};
 
 use crate::rules::{
-    groups::{
-        group::{self, Visibility},
-        member::Role,
-    },
+    groups::group,
     identity::{login_throttle::TooManyFailures, token::Scope},
 };
 

@@ -1,43 +1,6 @@
-//! The words for stored content that is not as it should be.
+//! Corruption of stored content.
 
-use std::str::FromStr;
-
-use roadstead_proto::Digest;
-
-/// What is wrong with stored content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DamageKind {
-    /// It is linked, but not in the store.
-    Missing,
-    /// It has another size than it should.
-    Size,
-    /// Its bytes do not hash to its digest.
-    Digest,
-}
-
-impl DamageKind {
-    /// The word it is stored as.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Size => "size",
-            Self::Digest => "digest",
-        }
-    }
-}
-
-impl FromStr for DamageKind {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "missing" => Ok(Self::Missing),
-            "size" => Ok(Self::Size),
-            "digest" => Ok(Self::Digest),
-            _ => Err(()),
-        }
-    }
-}
+use roadstead_proto::{CorruptionKind, Digest};
 
 /// What a node noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +8,14 @@ pub struct Noticed {
     /// The content.
     pub digest: Digest,
     /// What is wrong with it.
-    pub kind: DamageKind,
+    pub kind: CorruptionKind,
     /// The size found; 0 if it is missing.
     pub found_bytes: i64,
 }
 
-/// Damage to a group's content.
+/// A corruption of a group's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
+pub struct Corruption {
     /// What was noticed.
     pub noticed: Noticed,
     /// The right size.

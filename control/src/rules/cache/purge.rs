@@ -10,9 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roadstead_proto::Digest;
-
-use crate::rules::cache::content::ContentKind;
+use roadstead_proto::{ContentKind, Digest};
 
 /// What a group holds of one repository.
 #[derive(Clone, Debug, Default)]

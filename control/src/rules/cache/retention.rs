@@ -14,12 +14,9 @@ use std::{
     str::FromStr,
 };
 
-use roadstead_proto::{Digest, ImagePattern, InvalidImagePattern, RepositoryName, Tag, UpstreamHost};
+use roadstead_proto::{ContentKind, Digest, ImagePattern, InvalidImagePattern, RepositoryName, Tag, UpstreamHost};
 
-use crate::rules::cache::{
-    content::ContentKind,
-    purge::{Inventory, Selection},
-};
+use crate::rules::cache::purge::{Inventory, Selection};
 
 /// A pattern of tags; one without "/" and ":" is of tags of every image. Shown as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +180,7 @@ pub struct Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eviction<P> {
     /// Where it is.
-    pub place: P,
+    pub repository: P,
     /// Its manifest; or the blob that it is.
     pub root: Digest,
     /// Tags that mean it.
@@ -208,13 +205,13 @@ pub struct Planner<P> {
     places_of: Vec<u32>,
     /// By how many images of a repository a digest is needed.
     needed: HashMap<(usize, usize), u32>,
-    places: Vec<P>,
+    repositories: Vec<P>,
     images: Vec<Candidate>,
     bytes: i64,
 }
 
 struct Candidate {
-    place: usize,
+    repository: usize,
     root: Digest,
     tags: Vec<String>,
     last_used_ms: i64,
@@ -232,7 +229,7 @@ impl<P: Clone + Ord> Planner<P> {
             sizes: Vec::new(),
             places_of: Vec::new(),
             needed: HashMap::new(),
-            places: Vec::new(),
+            repositories: Vec::new(),
             images: Vec::new(),
             bytes: 0,
         }
@@ -244,9 +241,9 @@ impl<P: Clone + Ord> Planner<P> {
     }
 
     /// Adds a repository: its images, with what is known of all their members.
-    pub fn add(&mut self, place: P, images: Vec<Image>, contents: &HashMap<Digest, Content>) {
-        let at = self.places.len();
-        self.places.push(place);
+    pub fn add(&mut self, repository: P, images: Vec<Image>, contents: &HashMap<Digest, Content>) {
+        let at = self.repositories.len();
+        self.repositories.push(repository);
         for image in images {
             let mut members = Vec::with_capacity(image.members.len());
             let mut last_pulled_ms = None;
@@ -274,7 +271,7 @@ impl<P: Clone + Ord> Planner<P> {
             }
             let Image { root, tags, last_used_ms, is_kept, .. } = image;
             let tags = tags.into_iter().collect();
-            self.images.push(Candidate { place: at, root, tags, last_used_ms, last_pulled_ms, is_kept, members });
+            self.images.push(Candidate { repository: at, root, tags, last_used_ms, last_pulled_ms, is_kept, members });
         }
     }
 
@@ -283,8 +280,8 @@ impl<P: Clone + Ord> Planner<P> {
         let mut candidates = std::mem::take(&mut self.images);
         candidates.retain(|image| !image.is_kept);
         candidates.sort_by(|a, b| {
-            let by_place = || self.places[a.place].cmp(&self.places[b.place]);
-            a.last_used_ms.cmp(&b.last_used_ms).then_with(by_place).then(a.root.cmp(&b.root))
+            let by_repository = || self.repositories[a.repository].cmp(&self.repositories[b.repository]);
+            a.last_used_ms.cmp(&b.last_used_ms).then_with(by_repository).then(a.root.cmp(&b.root))
         });
         let mut evictions = Vec::new();
         for image in candidates {
@@ -298,7 +295,7 @@ impl<P: Clone + Ord> Planner<P> {
             };
             let (bytes, manifests) = self.take(&image);
             evictions.push(Eviction {
-                place: self.places[image.place].clone(),
+                repository: self.repositories[image.repository].clone(),
                 root: image.root,
                 tags: image.tags,
                 last_used_ms: image.last_used_ms,
@@ -315,7 +312,7 @@ impl<P: Clone + Ord> Planner<P> {
     fn take(&mut self, image: &Candidate) -> (i64, i64) {
         let (mut bytes, mut manifests) = (0, 0);
         for (number, is_manifest) in &image.members {
-            let Some(needed) = self.needed.get_mut(&(image.place, *number)) else { continue };
+            let Some(needed) = self.needed.get_mut(&(image.repository, *number)) else { continue };
             *needed -= 1;
             if *needed > 0 {
                 continue;

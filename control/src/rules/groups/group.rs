@@ -1,14 +1,12 @@
 //! Groups: their settings, what a change to them may be, and which group contains which.
 
-use std::str::FromStr;
-
-use roadstead_proto::{GroupPath, ImagePattern, InvalidGroupPath, UpstreamHost};
+use roadstead_proto::{GroupPath, ImagePattern, InvalidGroupPath, MissingTag, UpstreamHost, Visibility};
 
 use crate::rules::{
     cache::retention::TagPattern,
     tags::{
         limits::{MAX_MAX_AGE_MS, MAX_PATTERNS},
-        settings::{ImageRules, MissingTag, TagRule, TagSettings},
+        settings::{ImageRules, TagRule, TagSettings},
     },
     violation::Violation,
 };
@@ -17,41 +15,6 @@ use crate::rules::{
 pub const RETENTION_MS: std::ops::RangeInclusive<i64> = 24 * 3600 * 1000..=3650 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.
 pub const MAX_UPSTREAMS: usize = 50;
-
-/// Who may pull besides the group's own tokens; the less visible come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Visibility {
-    /// Nobody, and nobody else can tell that the group exists.
-    Private,
-    /// Anybody who is signed in.
-    Internal,
-    /// Anybody who is signed in, and anybody at all where anonymous pulls are on.
-    Public,
-}
-
-impl Visibility {
-    /// The word it is stored as.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Internal => "internal",
-            Self::Public => "public",
-        }
-    }
-}
-
-impl FromStr for Visibility {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "private" => Ok(Self::Private),
-            "internal" => Ok(Self::Internal),
-            "public" => Ok(Self::Public),
-            _ => Err(()),
-        }
-    }
-}
 
 /// The settings of a group that its maintainers choose.
 #[derive(Clone, Debug, PartialEq, Eq)]

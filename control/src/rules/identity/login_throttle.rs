@@ -198,9 +198,9 @@ impl Counts {
 
 /// Failed sign-ins, counted.
 #[derive(Default)]
-pub struct Attempts(Mutex<Counts>);
+pub struct FailureCounts(Mutex<Counts>);
 
-impl Attempts {
+impl FailureCounts {
     /// Whether a guess may be tried now. Asked before a password is looked at.
     pub fn check(&self, attempt: &Attempt, now_ms: i64) -> Result<(), TooManyFailures> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

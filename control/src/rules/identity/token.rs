@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, Role, TokenKind};
 
-use crate::rules::{groups::member::Role, identity::user::UserName, violation::Violation};
+use crate::rules::{identity::user::UserName, violation::Violation};
 
 /// Most characters in the name of a token.
 pub const MAX_NAME_CHARS: usize = 255;
@@ -14,52 +14,6 @@ pub const LIFETIME_MS: std::ops::RangeInclusive<i64> = 1000..=10 * 366 * 24 * 36
 pub const JOB_LIFETIME_MS: std::ops::RangeInclusive<i64> = 60 * 1000..=2 * 3600 * 1000;
 /// The life of a job token if nothing is said, in milliseconds: 15 minutes.
 pub const DEFAULT_JOB_LIFETIME_MS: i64 = 15 * 60 * 1000;
-
-/// What kind of token it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenKind {
-    /// The administrator's.
-    Admin,
-    /// A group's deploy token.
-    Group,
-    /// A data-plane node's.
-    Node,
-    /// A person's.
-    Personal,
-    /// A group's access token, which acts as a member.
-    GroupAccess,
-    /// A CI job's.
-    Job,
-    /// Another service's, for purging.
-    Service,
-}
-
-impl TokenKind {
-    /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Admin, Self::Group, Self::Node, Self::Personal, Self::GroupAccess, Self::Job, Self::Service];
-
-    /// The word it is stored as.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Group => "group",
-            Self::Node => "node",
-            Self::Personal => "personal",
-            Self::GroupAccess => "group_access",
-            Self::Job => "job",
-            Self::Service => "service",
-        }
-    }
-}
-
-impl FromStr for TokenKind {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
-    }
-}
 
 /// What a token may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

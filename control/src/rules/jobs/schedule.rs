@@ -1,8 +1,6 @@
 //! What is fetched ahead of pulls, again and again.
 
-use roadstead_proto::{GroupPath, Tag};
-
-use crate::rules::cache::content::GroupRepository;
+use roadstead_proto::{GroupPath, RepositoryRef, Tag};
 
 /// Shortest time between two runs, in milliseconds: five minutes.
 pub const MIN_EVERY_MS: i64 = 5 * 60 * 1000;
@@ -19,7 +17,7 @@ pub struct Schedule {
     /// Path of the group.
     pub group: GroupPath,
     /// Of which repository.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// The tag.
     pub tag: Tag,
     /// Only these; empty means all.

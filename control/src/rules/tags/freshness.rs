@@ -14,11 +14,11 @@
 
 mod facts;
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, StaleReason};
 
 use crate::rules::tags::limits::MAX_MAX_STALE_MS;
 
-pub use self::facts::{Outcome, Pin, Sighting, TagFacts, TagPolicy, TagRecord, UpstreamSaid, UpstreamState};
+pub use self::facts::{Observation, Outcome, Pin, TagFacts, TagPolicy, TagRecord, UpstreamSaid, UpstreamState};
 
 /// How exactly the time of a confirmation is kept where every pull asks, in milliseconds: so that a tag that many pull is not
 /// written at each pull. Such a tag looks older than it is by at most this.
@@ -26,23 +26,6 @@ const PRECISION_MS: i64 = 5000;
 
 /// Longest that a node decides about a tag without asking, in milliseconds.
 const MAX_FRESH_MS: i64 = 60 * 60 * 1000;
-
-/// Why something is served that upstream does not confirm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stale {
-    /// Upstream cannot be asked.
-    UpstreamUnavailable,
-    /// Upstream answered 429.
-    RateLimited,
-    /// The group is frozen.
-    Frozen,
-    /// What is left of the pull limit is kept for what is not cached.
-    Reserve,
-    /// Upstream has the tag no more, and the group keeps it.
-    Missing,
-    /// The tag moved, and that is not long enough known.
-    Cooldown,
-}
 
 /// Why a pull is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +65,7 @@ pub enum Decision {
         /// Since upstream last confirmed it (of a pin: since it was pinned), in milliseconds.
         age_ms: i64,
         /// Why it is served although upstream does not confirm it.
-        stale: Option<Stale>,
+        stale: Option<StaleReason>,
     },
     /// Ask upstream by HEAD.
     Revalidate {
@@ -125,19 +108,19 @@ pub fn resolve(policy: TagPolicy, tag: &TagFacts, upstream: UpstreamState, now_m
         && (0..policy.max_age_ms).contains(&(now_ms - record.checked_at_ms))
     {
         let stale = match record.seen {
-            None => Some(Stale::Missing),
-            Some(seen) if seen.digest != cached.digest => Some(Stale::Cooldown),
+            None => Some(StaleReason::Missing),
+            Some(seen) if seen.digest != cached.digest => Some(StaleReason::Cooldown),
             Some(_) => None,
         };
         return serve(cached, now_ms, stale);
     }
     if let Some(wait) = upstream.pause_seconds(now_ms) {
-        return serve_or_refuse(policy, record, now_ms, Stale::RateLimited, Refusal::RateLimited, wait);
+        return serve_or_refuse(policy, record, now_ms, StaleReason::RateLimited, Refusal::RateLimited, wait);
     }
     let hold_back = upstream.below_reserve && upstream.heads_count;
     let held = record.cached.filter(|_| hold_back && stale_for(record, now_ms) < policy.max_stale_ms);
     match held {
-        Some(cached) => serve(cached, now_ms, Some(Stale::Reserve)),
+        Some(cached) => serve(cached, now_ms, Some(StaleReason::Reserve)),
         None => Decision::Revalidate { cached: record.cached.map(|cached| cached.digest) },
     }
 }
@@ -158,27 +141,27 @@ pub fn report(
     let unchanged = |decision| (decision, RecordChange::Keep);
     match outcome {
         Outcome::Found { digest, linked, first_seen_ms } => {
-            let seen = Sighting { digest, at_ms: now_ms };
+            let seen = Observation { digest, at_ms: now_ms };
             if let Some(old) = held_by_cooldown(policy, tag, digest, first_seen_ms, now_ms) {
                 let record = TagRecord { cached: Some(old), seen: Some(seen), checked_at_ms: now_ms };
-                return (serve(old, now_ms, Some(Stale::Cooldown)), RecordChange::Put(record));
+                return (serve(old, now_ms, Some(StaleReason::Cooldown)), RecordChange::Put(record));
             }
             if linked { confirmed(policy, record, seen) } else { not_here(policy, record, upstream, seen) }
         }
         Outcome::NotFound => match record.cached {
             Some(cached) if policy.keep_missing => {
                 let record = TagRecord { cached: Some(cached), seen: None, checked_at_ms: now_ms };
-                (serve(cached, now_ms, Some(Stale::Missing)), RecordChange::Put(record))
+                (serve(cached, now_ms, Some(StaleReason::Missing)), RecordChange::Put(record))
             }
             _ => (refuse(Refusal::NotFound, 0), RecordChange::Drop),
         },
         Outcome::Unauthorized => unchanged(refuse(Refusal::UpstreamUnauthorized, 0)),
         Outcome::Forbidden => unchanged(refuse(Refusal::UpstreamForbidden, 0)),
         Outcome::RateLimited { retry_after_seconds: wait } => {
-            unchanged(serve_or_refuse(policy, record, now_ms, Stale::RateLimited, Refusal::RateLimited, wait))
+            unchanged(serve_or_refuse(policy, record, now_ms, StaleReason::RateLimited, Refusal::RateLimited, wait))
         }
         Outcome::Unavailable { retry_after_seconds: wait } => {
-            let (stale, refusal) = (Stale::UpstreamUnavailable, Refusal::UpstreamUnavailable);
+            let (stale, refusal) = (StaleReason::UpstreamUnavailable, Refusal::UpstreamUnavailable);
             unchanged(serve_or_refuse(policy, record, now_ms, stale, refusal, wait))
         }
     }
@@ -246,14 +229,14 @@ fn without_upstream(policy: TagPolicy, tag: &TagFacts, upstream: UpstreamState, 
     }
     if let Some(Pin { digest, linked, at_ms }) = tag.pin {
         return Some(match upstream.pause_seconds(now_ms) {
-            _ if linked => serve(Sighting { digest, at_ms }, now_ms, None),
+            _ if linked => serve(Observation { digest, at_ms }, now_ms, None),
             _ if policy.frozen => refuse(Refusal::Frozen, 0),
             Some(wait) => refuse(Refusal::RateLimited, wait),
             None => Decision::Fetch { digest: Some(digest) },
         });
     }
     match tag.record.cached {
-        Some(cached) if policy.frozen => Some(serve(cached, now_ms, Some(Stale::Frozen))),
+        Some(cached) if policy.frozen => Some(serve(cached, now_ms, Some(StaleReason::Frozen))),
         None if policy.frozen => Some(refuse(Refusal::Frozen, 0)),
         Some(cached) if policy.immutable => Some(serve(cached, now_ms, None)),
         _ => None,
@@ -267,14 +250,14 @@ fn held_by_cooldown(
     digest: Digest,
     first_seen_ms: Option<i64>,
     now_ms: i64,
-) -> Option<Sighting> {
+) -> Option<Observation> {
     let known_for_ms = now_ms.saturating_sub(first_seen_ms.unwrap_or(now_ms));
     tag.record.cached.or(tag.older).filter(|old| old.digest != digest && known_for_ms < policy.cooldown_ms)
 }
 
 /// Upstream means what can be served.
-fn confirmed(policy: TagPolicy, record: &TagRecord, seen: Sighting) -> (Decision, RecordChange) {
-    let means_it = |known: Option<Sighting>| known.is_some_and(|known| known.digest == seen.digest);
+fn confirmed(policy: TagPolicy, record: &TagRecord, seen: Observation) -> (Decision, RecordChange) {
+    let means_it = |known: Option<Observation>| known.is_some_and(|known| known.digest == seen.digest);
     // With a max_age, a tag is asked for rarely, and the time must be right.
     let precision_ms = if policy.max_age_ms == 0 { PRECISION_MS.min(policy.max_stale_ms / 10) } else { 0 };
     let known = means_it(record.cached)
@@ -293,7 +276,7 @@ fn not_here(
     policy: TagPolicy,
     record: &TagRecord,
     upstream: UpstreamState,
-    seen: Sighting,
+    seen: Observation,
 ) -> (Decision, RecordChange) {
     let now_ms = seen.at_ms;
     // The same digest cached but not linked any more cannot be served either.
@@ -301,8 +284,10 @@ fn not_here(
     let record = TagRecord { cached, ..*record };
     let in_time = cached.filter(|_| stale_for(&record, now_ms) < policy.max_stale_ms);
     let decision = match (in_time, upstream.pause_seconds(now_ms)) {
-        (_, Some(wait)) => serve_or_refuse(policy, &record, now_ms, Stale::RateLimited, Refusal::RateLimited, wait),
-        (Some(cached), None) if upstream.below_reserve => serve(cached, now_ms, Some(Stale::Reserve)),
+        (_, Some(wait)) => {
+            serve_or_refuse(policy, &record, now_ms, StaleReason::RateLimited, Refusal::RateLimited, wait)
+        }
+        (Some(cached), None) if upstream.below_reserve => serve(cached, now_ms, Some(StaleReason::Reserve)),
         _ => Decision::Fetch { digest: None },
     };
     (decision, RecordChange::Put(TagRecord { cached, seen: Some(seen), checked_at_ms: 0 }))
@@ -314,7 +299,7 @@ fn stale_for(record: &TagRecord, now_ms: i64) -> i64 {
     now_ms.saturating_sub(word_ms).max(0)
 }
 
-fn serve(cached: Sighting, now_ms: i64, stale: Option<Stale>) -> Decision {
+fn serve(cached: Observation, now_ms: i64, stale: Option<StaleReason>) -> Decision {
     Decision::Serve { digest: cached.digest, age_ms: (now_ms - cached.at_ms).max(0), stale }
 }
 
@@ -326,7 +311,7 @@ fn serve_or_refuse(
     policy: TagPolicy,
     record: &TagRecord,
     now_ms: i64,
-    stale: Stale,
+    stale: StaleReason,
     otherwise: Refusal,
     retry_after_seconds: i64,
 ) -> Decision {

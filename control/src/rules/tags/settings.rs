@@ -2,9 +2,7 @@
 //!
 //! For each setting by itself, the first rule that fits and says something decides; what none says is the group's.
 
-use std::str::FromStr;
-
-use roadstead_proto::{ImagePattern, RepositoryName, Tag, UpstreamHost};
+use roadstead_proto::{ImagePattern, MissingTag, RepositoryName, Tag, UpstreamHost};
 
 use crate::rules::{
     tags::{
@@ -13,38 +11,6 @@ use crate::rules::{
     },
     violation::Violation,
 };
-
-/// What it means for a cached tag that upstream has it no more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingTag {
-    /// It is gone here too.
-    #[default]
-    Gone,
-    /// It stays as it was.
-    Keep,
-}
-
-impl MissingTag {
-    /// The word it is stored as.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-            Self::Keep => "keep",
-        }
-    }
-}
-
-impl FromStr for MissingTag {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "gone" => Ok(Self::Gone),
-            "keep" => Ok(Self::Keep),
-            _ => Err(()),
-        }
-    }
-}
 
 /// What a group says of its tags, besides `max_age`.
 #[derive(Clone, Debug, PartialEq, Eq)]

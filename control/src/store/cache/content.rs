@@ -1,9 +1,8 @@
 //! What is stored, once per digest, and what manifests refer to.
 
-use roadstead_proto::{Digest, UpstreamHost};
+use roadstead_proto::{Descriptor, Digest, Link, UpstreamHost, size_to_wire};
 use sqlx::AnyConnection;
 
-use crate::rules::cache::content::{Link, Reference};
 use crate::store::StoreResult;
 
 /// Records that content is stored and about to be linked. Answers false, and does nothing, if a node claimed it for
@@ -19,7 +18,7 @@ pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> St
          RETURNING digest",
     )
     .bind(link.digest.to_string())
-    .bind(link.size_bytes)
+    .bind(size_to_wire(link.size_bytes))
     .bind(claims_from_ms)
     .fetch_optional(db)
     .await?;
@@ -58,7 +57,7 @@ pub async fn forget_source(db: &mut AnyConnection, upstream: &UpstreamHost) -> S
 }
 
 /// Records what a manifest refers to.
-pub async fn put_references(db: &mut AnyConnection, manifest: &Digest, references: &[Reference]) -> StoreResult<()> {
+pub async fn put_references(db: &mut AnyConnection, manifest: &Digest, references: &[Descriptor]) -> StoreResult<()> {
     for reference in references {
         sqlx::query(
             "INSERT INTO manifest_references (manifest, child, kind, size_bytes, platform) VALUES ($1, $2, $3, $4, $5)
@@ -67,7 +66,7 @@ pub async fn put_references(db: &mut AnyConnection, manifest: &Digest, reference
         .bind(manifest.to_string())
         .bind(reference.digest.to_string())
         .bind(reference.kind.as_str())
-        .bind(reference.size_bytes)
+        .bind(size_to_wire(reference.size_bytes))
         .bind(reference.platform.clone())
         .execute(&mut *db)
         .await?;

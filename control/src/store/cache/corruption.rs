@@ -3,7 +3,7 @@
 use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::cache::corruption::{Damage, Noticed, Stored};
+use crate::rules::cache::corruption::{Corruption, Noticed, Stored};
 use crate::store::{StoreResult, parse};
 
 /// Records what was noticed about content that somebody links. Answers whether somebody does.
@@ -48,8 +48,8 @@ pub async fn prune(db: &mut AnyConnection, healed_before_ms: i64) -> StoreResult
     Ok(())
 }
 
-/// Damage to what a group links, noticed at `since_ms` or later, healed or not.
-pub async fn of_group(db: &mut AnyConnection, group_id: &str, since_ms: i64) -> StoreResult<Vec<Damage>> {
+/// Corruption to what a group links, noticed at `since_ms` or later, healed or not.
+pub async fn of_group(db: &mut AnyConnection, group_id: &str, since_ms: i64) -> StoreResult<Vec<Corruption>> {
     let rows = sqlx::query(
         "SELECT damages.digest AS digest, damages.kind AS kind, found_bytes, noticed_at, healed_at, size_bytes
          FROM damages JOIN contents ON contents.digest = damages.digest
@@ -64,7 +64,7 @@ pub async fn of_group(db: &mut AnyConnection, group_id: &str, since_ms: i64) -> 
     let mut damages = Vec::with_capacity(rows.len());
     for row in rows {
         let digest: Digest = parse("digest", row.try_get("digest")?)?;
-        damages.push(Damage {
+        damages.push(Corruption {
             noticed: Noticed {
                 digest,
                 kind: parse("kind of damage", row.try_get("kind")?)?,

@@ -1,12 +1,13 @@
 //! What a group holds: figures, and whole repositories for the purge rule.
 
+use roadstead_proto::RepositoryRef;
+
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::rules::cache::{
-    content::GroupRepository,
-    purge::{Held, Inventory},
+use crate::{
+    rules::cache::purge::{Held, Inventory},
+    store::{StoreResult, parse, query_for},
 };
-use crate::store::{StoreResult, at, parse};
 
 /// A group's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,27 +49,27 @@ pub async fn count_links(db: &mut AnyConnection, group_id: &str) -> StoreResult<
 }
 
 /// The repositories that a group holds something of.
-pub async fn repositories(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<GroupRepository>> {
+pub async fn repositories(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<RepositoryRef>> {
     let rows = sqlx::query("SELECT upstream, repository FROM images WHERE group_id = $1 ORDER BY upstream, repository")
         .bind(group_id.to_owned())
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| read_place(group_id, row)).collect()
+    rows.iter().map(|row| read_repository(group_id, row)).collect()
 }
 
-fn read_place(group_id: &str, row: &AnyRow) -> StoreResult<GroupRepository> {
-    Ok(GroupRepository {
-        group_id: group_id.to_owned(),
+fn read_repository(group_id: &str, row: &AnyRow) -> StoreResult<RepositoryRef> {
+    Ok(RepositoryRef {
+        group: group_id.into(),
         upstream: parse("upstream host", row.try_get(0)?)?,
         repository: parse("repository", row.try_get(1)?)?,
     })
 }
 
 /// All that a group holds of one repository.
-pub async fn load(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<Inventory> {
+pub async fn load(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<Inventory> {
     let mut inventory = Inventory::default();
-    let links = at(
-        place,
+    let links = query_for(
+        repository,
         "SELECT digest, kind, cached_at, last_pulled_at FROM links
          WHERE group_id = $1 AND upstream = $2 AND repository = $3",
     );
@@ -78,15 +79,15 @@ pub async fn load(db: &mut AnyConnection, place: &GroupRepository) -> StoreResul
             Held { kind: parse("kind of content", row.try_get(1)?)?, last_used_ms: pulled.unwrap_or(row.try_get(2)?) };
         inventory.links.insert(parse("digest", row.try_get(0)?)?, held);
     }
-    let tags = at(
-        place,
+    let tags = query_for(
+        repository,
         "SELECT tag, digest FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest <> ''",
     );
     for row in tags.fetch_all(&mut *db).await? {
         inventory.tags.insert(row.try_get(0)?, parse("digest", row.try_get(1)?)?);
     }
-    let references = at(
-        place,
+    let references = query_for(
+        repository,
         "SELECT manifest, child FROM manifest_references
          JOIN links ON links.digest = manifest_references.manifest
          WHERE group_id = $1 AND upstream = $2 AND repository = $3",

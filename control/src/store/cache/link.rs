@@ -1,25 +1,24 @@
 //! Links: which group may have which content of which repository. Whatever adds or removes them keeps the figures of
 //! [`holdings`] right.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{ContentKind, Digest, Link, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::rules::cache::content::{ContentKind, GroupRepository, Link};
-use crate::store::{StoreResult, at, cache::totals, parse};
+use crate::store::{StoreResult, cache::totals, parse, query_for, size};
 
 fn read(row: &AnyRow) -> StoreResult<Link> {
     Ok(Link {
         digest: parse("digest", row.try_get("digest")?)?,
         kind: parse("kind of content", row.try_get("kind")?)?,
-        size_bytes: row.try_get("size_bytes")?,
+        size_bytes: size(row.try_get("size_bytes")?)?,
         media_type: row.try_get("media_type")?,
     })
 }
 
 /// The group's link to this digest in this repository.
-pub async fn find(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<Option<Link>> {
-    at(
-        place,
+pub async fn find(db: &mut AnyConnection, repository: &RepositoryRef, digest: &Digest) -> StoreResult<Option<Link>> {
+    query_for(
+        repository,
         "SELECT links.digest AS digest, kind, size_bytes, media_type FROM links
          JOIN contents ON contents.digest = links.digest
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND links.digest = $4",
@@ -33,9 +32,13 @@ pub async fn find(db: &mut AnyConnection, place: &GroupRepository, digest: &Dige
 }
 
 /// The group's links, in this repository, to what the manifest refers to.
-pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifest: &Digest) -> StoreResult<Vec<Link>> {
-    let rows = at(
-        place,
+pub async fn referenced(
+    db: &mut AnyConnection,
+    repository: &RepositoryRef,
+    manifest: &Digest,
+) -> StoreResult<Vec<Link>> {
+    let rows = query_for(
+        repository,
         "SELECT links.digest AS digest, links.kind AS kind, contents.size_bytes AS size_bytes, media_type
          FROM manifest_references CROSS JOIN links CROSS JOIN contents
          WHERE manifest = $4 AND group_id = $1 AND upstream = $2 AND repository = $3
@@ -50,14 +53,14 @@ pub async fn referenced(db: &mut AnyConnection, place: &GroupRepository, manifes
 
 /// Adds a link to content that is recorded, and of which it is recorded what it refers to. What was once served as a
 /// manifest stays one, with the media type that it was recorded with last.
-pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, now_ms: i64) -> StoreResult<()> {
-    let known = find(db, place, &link.digest).await?.map(|known| known.kind);
+pub async fn put(db: &mut AnyConnection, repository: &RepositoryRef, link: &Link, now_ms: i64) -> StoreResult<()> {
+    let known = find(db, repository, &link.digest).await?.map(|known| known.kind);
     let before = match known {
-        None => Some(totals::held(db, &place.group_id, &link.digest).await?),
+        None => Some(totals::held(db, repository.group.as_str(), &link.digest).await?),
         Some(_) => None,
     };
-    at(
-        place,
+    query_for(
+        repository,
         "INSERT INTO links (group_id, upstream, repository, digest, kind, media_type, cached_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (group_id, upstream, repository, digest) DO UPDATE SET kind = $5, media_type = $6
@@ -70,24 +73,32 @@ pub async fn put(db: &mut AnyConnection, place: &GroupRepository, link: &Link, n
     .execute(&mut *db)
     .await?;
     match (before, known) {
-        (Some(before), _) => totals::came(db, place, link, before, now_ms).await,
+        (Some(before), _) => totals::link_added(db, repository, link, before, now_ms).await,
         (None, Some(ContentKind::Blob)) if link.kind == ContentKind::Manifest => {
-            let after = totals::held(db, &place.group_id, &link.digest).await?;
-            totals::became_manifest(db, place, link, after, now_ms).await
+            let after = totals::held(db, repository.group.as_str(), &link.digest).await?;
+            totals::became_manifest(db, repository, link, after, now_ms).await
         }
         (None, _) => Ok(()),
     }
 }
 
 /// Removes one link, and notes the time if it was the last to that content.
-pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest, now_ms: i64) -> StoreResult<()> {
-    let Some(link) = find(db, place, digest).await? else { return Ok(()) };
-    at(place, "DELETE FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4")
-        .bind(digest.to_string())
-        .execute(&mut *db)
-        .await?;
-    let after = totals::held(db, &place.group_id, digest).await?;
-    totals::went(db, place, &link, after, now_ms).await?;
+pub async fn delete(
+    db: &mut AnyConnection,
+    repository: &RepositoryRef,
+    digest: &Digest,
+    now_ms: i64,
+) -> StoreResult<()> {
+    let Some(link) = find(db, repository, digest).await? else { return Ok(()) };
+    query_for(
+        repository,
+        "DELETE FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4",
+    )
+    .bind(digest.to_string())
+    .execute(&mut *db)
+    .await?;
+    let after = totals::held(db, repository.group.as_str(), digest).await?;
+    totals::link_removed(db, repository, &link, after, now_ms).await?;
     note_if_unlinked(db, digest, now_ms).await
 }
 
@@ -116,7 +127,7 @@ pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str, now_ms: i64
     .execute(&mut *db)
     .await?;
     let done = sqlx::query("DELETE FROM links WHERE group_id = $1").bind(group_id.to_owned()).execute(&mut *db).await?;
-    totals::all_went(db, group_id).await?;
+    totals::all_links_removed(db, group_id).await?;
     Ok(done.rows_affected())
 }
 

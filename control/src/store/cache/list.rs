@@ -11,7 +11,7 @@ mod links;
 mod shares;
 mod tags;
 
-use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
+use roadstead_proto::{Digest, RepositoryName, RepositoryRef, UpstreamHost};
 use sqlx::{Row as _, any::AnyRow};
 
 pub use self::{
@@ -20,7 +20,6 @@ pub use self::{
     shares::unique_bytes,
     tags::{TagItem, tags},
 };
-use crate::rules::cache::content::GroupRepository;
 use crate::store::{
     StoreResult,
     engine::sql::{Sql, Value},
@@ -118,9 +117,9 @@ fn narrow(sql: &mut Sql, table: &str, filter: &Filter, order: Order) {
 }
 
 /// Adds where the page begins, and the order. `keys`: the columns of the order by name, with where they stand.
-fn turn_to(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>, keys: &[(&str, Value)]) {
+fn order_and_limit(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>, keys: &[(&str, Value)]) {
     if page.after.is_some() {
-        sequence(sql, page, filter, rank, keys);
+        order_by(sql, page, filter, rank, keys);
     }
     let (ranks, way) = rank.map_or((None, ""), |rank| (Some(rank), " DESC"));
     let columns: Vec<_> =
@@ -128,34 +127,34 @@ fn turn_to(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>, 
     sql.push(" ORDER BY ").push(&columns.join(", ")).push(" LIMIT ").bind(page.limit);
 }
 
-fn sequence(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>, keys: &[(&str, Value)]) {
+fn order_by(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>, keys: &[(&str, Value)]) {
     match rank {
         Some(rank) => {
             let at = page.after.map_or(0, |after| after.rank);
             let columns: Vec<_> = std::iter::once((rank, at.into())).chain(keys.iter().cloned()).collect();
-            sql.beyond(&columns, "<");
+            sql.keyset_after(&columns, "<");
         }
         None => {
             // What is fixed by the filter is no part of the comparison: the index has it already.
             let fixed = usize::from(filter.upstream.is_some()) + usize::from(filter.repository.is_some());
-            sql.beyond(&keys[fixed.min(keys.len() - 1)..], ">");
+            sql.keyset_after(&keys[fixed.min(keys.len() - 1)..], ">");
         }
     }
 }
 
-fn place(group_id: &str, row: &AnyRow) -> StoreResult<GroupRepository> {
-    Ok(GroupRepository {
-        group_id: group_id.to_owned(),
+fn repository(group_id: &str, row: &AnyRow) -> StoreResult<RepositoryRef> {
+    Ok(RepositoryRef {
+        group: group_id.into(),
         upstream: parse("upstream host", row.try_get("upstream")?)?,
         repository: parse("repository", row.try_get("repository")?)?,
     })
 }
 
-fn position(place: &GroupRepository, digest: Option<&Digest>, rank: i64) -> Position {
+fn position(repository: &RepositoryRef, digest: Option<&Digest>, rank: i64) -> Position {
     Position {
         rank,
-        upstream: place.upstream.to_string(),
-        repository: place.repository.to_string(),
+        upstream: repository.upstream.to_string(),
+        repository: repository.repository.to_string(),
         digest: digest.map(ToString::to_string).unwrap_or_default(),
         tag: String::new(),
     }
@@ -187,7 +186,7 @@ pub(crate) async fn plans(
 
 /// How SQLite goes about telling what is an image's own, step by step.
 #[cfg(test)]
-pub(crate) async fn plan_of_shares(db: &mut sqlx::AnyConnection, of: (&GroupRepository, &Digest)) -> Vec<String> {
+pub(crate) async fn plan_of_shares(db: &mut sqlx::AnyConnection, of: (&RepositoryRef, &Digest)) -> Vec<String> {
     shares::members_sql(&of.0.group_id, &[of]).plan(db, true).await
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::cache::{content::GroupRepository, retention::Content};
-use crate::store::{StoreResult, at, parse};
+use crate::{
+    rules::cache::retention::Content,
+    store::{StoreResult, parse, query_for},
+};
 
 /// What a group holds of one repository.
-pub async fn contents(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<HashMap<Digest, Content>> {
-    let rows = at(
-        place,
+pub async fn contents(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<HashMap<Digest, Content>> {
+    let rows = query_for(repository,
         "SELECT links.digest AS digest, size_bytes, kind, last_pulled_at FROM links JOIN contents ON contents.digest = links.digest
          WHERE group_id = $1 AND upstream = $2 AND repository = $3",
     )
@@ -30,10 +31,11 @@ pub async fn contents(db: &mut AnyConnection, place: &GroupRepository) -> StoreR
 }
 
 /// What tags of the repository are pinned to.
-pub async fn pinned(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<BTreeSet<Digest>> {
-    let rows = at(place, "SELECT digest FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3")
-        .fetch_all(db)
-        .await?;
+pub async fn pinned(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<BTreeSet<Digest>> {
+    let rows =
+        query_for(repository, "SELECT digest FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3")
+            .fetch_all(db)
+            .await?;
     rows.iter().map(|row| parse("digest", row.try_get(0)?)).collect()
 }
 

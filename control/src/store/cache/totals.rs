@@ -3,11 +3,10 @@
 //! Only [`links`](crate::store::cache::link) calls these, whenever a link comes or goes. Where the order of tables decides between
 //! a few lookups and going through everything, they are joined by `CROSS JOIN`, which SQLite takes as the order.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{ContentKind, Digest, Link, RepositoryRef};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::cache::content::{ContentKind, GroupRepository, Link};
-use crate::store::{StoreResult, at};
+use crate::store::{StoreResult, query_for};
 
 /// Up to how many manifests of an image are gone through to find those that refer to something. Where there are more, it
 /// is better to go through all that refer to it anywhere.
@@ -105,32 +104,32 @@ pub async fn held(db: &mut AnyConnection, group_id: &str, digest: &Digest) -> St
 }
 
 /// Counts a link that has just come. `before`: what the group held until then.
-pub async fn came(
+pub async fn link_added(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     link: &Link,
     before: Held,
     now_ms: i64,
 ) -> StoreResult<()> {
-    let manifests = add_to_image(db, place, link.kind, 1, before.size_bytes, now_ms).await?;
+    let manifests = add_to_image(db, repository, link.kind, 1, before.size_bytes, now_ms).await?;
     let is_blob = link.kind == ContentKind::Blob;
     let (blobs, bytes) = (i64::from(is_blob && !before.as_blob), if before.at_all { 0 } else { before.size_bytes });
-    add_to_group(db, &place.group_id, blobs, bytes).await?;
-    count_parents(db, place, &link.digest, manifests).await?;
-    spread(db, place, link, before.size_bytes, 1, manifests).await
+    add_to_group(db, repository.group.as_str(), blobs, bytes).await?;
+    count_parents(db, repository, &link.digest, manifests).await?;
+    spread(db, repository, link, before.size_bytes, 1, manifests).await
 }
 
 /// Counts a link that has just gone. `after`: what the group still holds.
-pub async fn went(
+pub async fn link_removed(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     link: &Link,
     after: Held,
     now_ms: i64,
 ) -> StoreResult<()> {
-    let manifests = add_to_image(db, place, link.kind, -1, -after.size_bytes, now_ms).await?;
-    at(
-        place,
+    let manifests = add_to_image(db, repository, link.kind, -1, -after.size_bytes, now_ms).await?;
+    query_for(
+        repository,
         "DELETE FROM images
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND manifests = 0 AND blobs = 0",
     )
@@ -138,26 +137,26 @@ pub async fn went(
     .await?;
     let is_blob = link.kind == ContentKind::Blob;
     let (blobs, bytes) = (i64::from(is_blob && !after.as_blob), if after.at_all { 0 } else { after.size_bytes });
-    add_to_group(db, &place.group_id, -blobs, -bytes).await?;
-    spread(db, place, link, after.size_bytes, -1, manifests).await
+    add_to_group(db, repository.group.as_str(), -blobs, -bytes).await?;
+    spread(db, repository, link, after.size_bytes, -1, manifests).await
 }
 
 /// Counts that what was linked as a blob turned out to be a manifest. `after`: what the group holds now.
 pub async fn became_manifest(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     link: &Link,
     after: Held,
     now_ms: i64,
 ) -> StoreResult<()> {
-    add_to_image(db, place, ContentKind::Blob, -1, 0, now_ms).await?;
-    let manifests = add_to_image(db, place, ContentKind::Manifest, 1, 0, now_ms).await?;
-    add_to_group(db, &place.group_id, if after.as_blob { 0 } else { -1 }, 0).await?;
-    spread(db, place, link, after.size_bytes, 1, manifests).await
+    add_to_image(db, repository, ContentKind::Blob, -1, 0, now_ms).await?;
+    let manifests = add_to_image(db, repository, ContentKind::Manifest, 1, 0, now_ms).await?;
+    add_to_group(db, repository.group.as_str(), if after.as_blob { 0 } else { -1 }, 0).await?;
+    spread(db, repository, link, after.size_bytes, 1, manifests).await
 }
 
 /// Forgets what was counted of a group's links, all of which are gone.
-pub async fn all_went(db: &mut AnyConnection, group_id: &str) -> StoreResult<()> {
+pub async fn all_links_removed(db: &mut AnyConnection, group_id: &str) -> StoreResult<()> {
     for sql in ["DELETE FROM images WHERE group_id = $1", "DELETE FROM group_holdings WHERE group_id = $1"] {
         sqlx::query(sql).bind(group_id.to_owned()).execute(&mut *db).await?;
     }
@@ -167,15 +166,15 @@ pub async fn all_went(db: &mut AnyConnection, group_id: &str) -> StoreResult<()>
 /// Adds to an image's figures. Answers how many manifests it has now.
 async fn add_to_image(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     kind: ContentKind,
     links: i64,
     bytes: i64,
     now_ms: i64,
 ) -> StoreResult<i64> {
     let (manifests, blobs) = if kind == ContentKind::Manifest { (links, 0) } else { (0, links) };
-    let row = at(
-        place,
+    let row = query_for(
+        repository,
         "INSERT INTO images (group_id, upstream, repository, manifests, blobs, size_bytes, pulls, pulled_at, cached_at)
          VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7)
          ON CONFLICT (group_id, upstream, repository) DO UPDATE SET manifests = images.manifests + $4,
@@ -210,7 +209,7 @@ async fn add_to_group(db: &mut AnyConnection, group_id: &str, blobs: i64, bytes:
 /// Notes in a new link how many manifests refer to it.
 async fn count_parents(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     digest: &Digest,
     manifests: i64,
 ) -> StoreResult<()> {
@@ -229,7 +228,7 @@ async fn count_parents(
                  AND beside.digest = manifest_references.manifest AND beside.kind = 'manifest')
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4"
     };
-    at(place, sql).bind(digest.to_string()).execute(db).await?;
+    query_for(repository, sql).bind(digest.to_string()).execute(db).await?;
     Ok(())
 }
 
@@ -237,7 +236,7 @@ async fn count_parents(
 /// it refers to is needed by one more or less.
 async fn spread(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     link: &Link,
     size_bytes: i64,
     sign: i64,
@@ -250,11 +249,11 @@ async fn spread(
         } else {
             update!("held_bytes = CASE WHEN digest = $4 THEN $5 ELSE held_bytes + $5 END", by_reference)
         };
-        at(place, sql).bind(link.digest.to_string()).bind(sign * size_bytes).execute(db).await?;
+        query_for(repository, sql).bind(link.digest.to_string()).bind(sign * size_bytes).execute(db).await?;
         return Ok(());
     }
-    at(
-        place,
+    query_for(
+        repository,
         "UPDATE links SET parents = parents + $5
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest <> $4
              AND digest IN (SELECT child FROM manifest_references WHERE manifest = $4)",
@@ -264,6 +263,6 @@ async fn spread(
     .execute(&mut *db)
     .await?;
     let sql = if few { measure!(by_repository) } else { measure!(by_reference) };
-    at(place, sql).bind(link.digest.to_string()).execute(db).await?;
+    query_for(repository, sql).bind(link.digest.to_string()).execute(db).await?;
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! Counts of pulls, taken in batches that may arrive twice.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::cache::content::GroupRepository;
 use crate::store::{
     StoreResult,
     engine::sql::{Sql, Value},
@@ -26,7 +25,7 @@ pub async fn begin_batch(db: &mut AnyConnection, batch_id: &str, now_ms: i64) ->
 #[derive(Clone, Debug)]
 pub struct Pulls {
     /// Where.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// What.
     pub digest: Digest,
     /// How many.
@@ -70,11 +69,11 @@ pub async fn add_pulls(db: &mut AnyConnection, pulls: &[Pulls]) -> StoreResult<(
 }
 
 fn row(pulls: &Pulls) -> [Value; 6] {
-    let place = &pulls.place;
+    let repository = &pulls.repository;
     [
-        place.group_id.as_str().into(),
-        place.upstream.as_str().into(),
-        place.repository.as_str().into(),
+        repository.group.as_str().into(),
+        repository.upstream.as_str().into(),
+        repository.repository.as_str().into(),
         pulls.digest.to_string().into(),
         pulls.count.into(),
         pulls.last_ms.into(),

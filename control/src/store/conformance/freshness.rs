@@ -1,11 +1,12 @@
 //! The same, for what tags have meant, what nodes learn of upstreams, and schedules.
 
-use super::{NOW, digest, fresh, group, link, place};
+use roadstead_proto::ContentKind;
+
+use super::{NOW, digest, fresh, group, link, repository};
 use crate::{
     rules::{
-        cache::content::ContentKind,
         jobs::schedule::Schedule,
-        tags::freshness::{Pin, Sighting},
+        tags::freshness::{Observation, Pin},
         upstreams::{
             pull_limit::Condition,
             status::{Health, NodeView},
@@ -23,40 +24,40 @@ use crate::{
 async fn a_tags_history_keeps_first_and_last_sightings_and_says_what_is_cached() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
-    let (place, tag) = (place(&group), "latest".parse().unwrap());
+    let (repository, tag) = (repository(&group), "latest".parse().unwrap());
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
     for (name, at_ms) in [("a", 1), ("b", 2), ("a", 3), ("b", 1)] {
-        history::note(&mut tx, &place, &tag, Sighting { digest: digest(name), at_ms }).await.unwrap();
+        history::note(&mut tx, &repository, &tag, Observation { digest: digest(name), at_ms }).await.unwrap();
     }
     let manifest = link("b", ContentKind::Manifest);
     content::put(&mut tx, &manifest, 0).await.unwrap();
-    link::put(&mut tx, &place, &manifest, NOW).await.unwrap();
-    let all = history::all(&mut tx, &place, &tag).await.unwrap();
+    link::put(&mut tx, &repository, &manifest, NOW).await.unwrap();
+    let all = history::all(&mut tx, &repository, &tag).await.unwrap();
     let shown: Vec<_> = all.iter().map(|m| (m.digest, m.first_seen_ms, m.last_seen_ms, m.cached)).collect();
     assert_eq!(shown, [(digest("a"), 1, 3, false), (digest("b"), 2, 2, true)]);
-    assert_eq!(history::first_seen(&mut tx, &place, &tag, &digest("a")).await.unwrap(), Some(1));
-    assert_eq!(history::first_seen(&mut tx, &place, &tag, &digest("c")).await.unwrap(), None);
+    assert_eq!(history::first_seen(&mut tx, &repository, &tag, &digest("a")).await.unwrap(), Some(1));
+    assert_eq!(history::first_seen(&mut tx, &repository, &tag, &digest("c")).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_pin_is_replaced_and_knows_whether_it_can_be_served() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
-    let (place, tag) = (place(&group), "latest".parse().unwrap());
+    let (repository, tag) = (repository(&group), "latest".parse().unwrap());
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
-    assert_eq!(history::pinned(&mut tx, &place, &tag).await.unwrap(), None);
+    assert_eq!(history::pinned(&mut tx, &repository, &tag).await.unwrap(), None);
     let manifest = link("b", ContentKind::Manifest);
     content::put(&mut tx, &manifest, 0).await.unwrap();
-    link::put(&mut tx, &place, &manifest, NOW).await.unwrap();
+    link::put(&mut tx, &repository, &manifest, NOW).await.unwrap();
     for (name, linked) in [("a", false), ("b", true)] {
-        history::pin(&mut tx, &place, &tag, &digest(name), NOW).await.unwrap();
-        let pin = history::pinned(&mut tx, &place, &tag).await.unwrap();
+        history::pin(&mut tx, &repository, &tag, &digest(name), NOW).await.unwrap();
+        let pin = history::pinned(&mut tx, &repository, &tag).await.unwrap();
         assert_eq!(pin, Some(Pin { digest: digest(name), linked, at_ms: NOW }));
     }
-    assert!(history::unpin(&mut tx, &place, &tag).await.unwrap());
-    assert!(!history::unpin(&mut tx, &place, &tag).await.unwrap());
+    assert!(history::unpin(&mut tx, &repository, &tag).await.unwrap());
+    assert!(!history::unpin(&mut tx, &repository, &tag).await.unwrap());
 }
 
 #[tokio::test]
@@ -120,7 +121,7 @@ async fn a_schedule_that_is_due_is_begun_by_one() {
     let schedule = Schedule {
         id: "s".into(),
         group: group.path.clone(),
-        place: place(&group),
+        repository: repository(&group),
         tag: "latest".parse().unwrap(),
         platforms: vec!["linux/amd64".into(), "linux/arm64/v8".into()],
         every_ms: 100,

@@ -1,10 +1,14 @@
 //! Garbage, what was found in stores, and damage.
 
+use roadstead_proto::CorruptionKind;
+
 use super::*;
-use crate::store::cache::garbage;
 use crate::{
-    rules::cache::corruption::{DamageKind, Noticed, Stored},
-    store::cache::{corruption, garbage::Claim},
+    rules::cache::corruption::{Noticed, Stored},
+    store::cache::{
+        corruption,
+        garbage::{self, Claim},
+    },
 };
 
 fn claim(id: &str, unlinked_by_ms: i64, lapsed_by_ms: i64, now_ms: i64) -> Claim {
@@ -20,10 +24,10 @@ async fn a_claim_and_a_link_exclude_each_other() {
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
     content::put(&mut tx, &blob, 0).await.unwrap();
-    link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+    link::put(&mut tx, &repository(&group), &blob, NOW).await.unwrap();
     assert!(garbage::claim(&mut tx, &claim("a", i64::MAX, 0, NOW)).await.unwrap().is_empty(), "it is linked");
-    link::delete(&mut tx, &place(&group), &blob.digest, NOW).await.unwrap();
-    link::delete(&mut tx, &place(&group), &blob.digest, NOW + 5).await.unwrap();
+    link::delete(&mut tx, &repository(&group), &blob.digest, NOW).await.unwrap();
+    link::delete(&mut tx, &repository(&group), &blob.digest, NOW + 5).await.unwrap();
     let claimed = garbage::claim(&mut tx, &claim("b", NOW, 0, NOW + 1)).await.unwrap();
     assert_eq!(claimed, [blob.digest], "the grace counts from the last link on");
     assert!(!content::put(&mut tx, &blob, NOW).await.unwrap(), "it is claimed");
@@ -59,17 +63,17 @@ async fn damage_is_of_what_is_linked_and_heals() {
     let blob = link("x", ContentKind::Blob);
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
-    let noticed = Noticed { digest: blob.digest, kind: DamageKind::Size, found_bytes: 3 };
+    let noticed = Noticed { digest: blob.digest, kind: CorruptionKind::Size, found_bytes: 3 };
     assert!(!corruption::put(&mut tx, &noticed, NOW).await.unwrap(), "nobody links it");
     content::put(&mut tx, &blob, 0).await.unwrap();
-    link::put(&mut tx, &place(&group), &blob, NOW).await.unwrap();
+    link::put(&mut tx, &repository(&group), &blob, NOW).await.unwrap();
     assert!(corruption::put(&mut tx, &noticed, NOW).await.unwrap());
     corruption::heal(&mut tx, &blob.digest, NOW + 1).await.unwrap();
     let found = corruption::of_group(&mut tx, &group.id, NOW).await.unwrap();
     assert_eq!((found.len(), found[0].noticed, found[0].healed_at_ms), (1, noticed, Some(NOW + 1)));
-    assert!(corruption::put(&mut tx, &Noticed { kind: DamageKind::Missing, ..noticed }, NOW + 2).await.unwrap());
+    assert!(corruption::put(&mut tx, &Noticed { kind: CorruptionKind::Missing, ..noticed }, NOW + 2).await.unwrap());
     let found = corruption::of_group(&mut tx, &group.id, NOW + 2).await.unwrap();
-    assert_eq!((found[0].noticed.kind, found[0].healed_at_ms), (DamageKind::Missing, None), "damaged again");
+    assert_eq!((found[0].noticed.kind, found[0].healed_at_ms), (CorruptionKind::Missing, None), "damaged again");
     corruption::prune(&mut tx, NOW + 9).await.unwrap();
     assert_eq!(corruption::of_group(&mut tx, &group.id, NOW).await.unwrap().len(), 1, "it is not healed");
     assert_eq!(corruption::count_of_group(&mut tx, &group.id).await.unwrap(), 1);

@@ -1,23 +1,22 @@
 //! Lists of what is cached, and what is kept beside the links for them.
 
+use roadstead_proto::Descriptor;
+
 use super::*;
-use crate::{
-    rules::cache::content::Reference,
-    store::{
-        WriteTx,
-        cache::list::{self, Filter, Order, Page, Position},
-        engine::settings::Engine,
-    },
+use crate::store::{
+    WriteTx,
+    cache::list::{self, Filter, Order, Page, Position},
+    engine::settings::Engine,
 };
 
 const ORDERS: [Order; 4] = [Order::Name, Order::Size, Order::LastPulled, Order::Pulls];
 /// Blobs of the large list.
 const MANY: i64 = 20_000;
 
-async fn add(tx: &mut WriteTx, place: &GroupRepository, name: &str, kind: ContentKind, size_bytes: i64) {
+async fn add(tx: &mut WriteTx, repository: &RepositoryRef, name: &str, kind: ContentKind, size_bytes: i64) {
     let link = Link { size_bytes, ..link(name, kind) };
     assert!(content::put(tx, &link, 0).await.unwrap());
-    link::put(tx, place, &link, NOW).await.unwrap();
+    link::put(tx, repository, &link, NOW).await.unwrap();
 }
 
 async fn blobs(tx: &mut WriteTx, group: &Group, order: Order) -> Vec<(String, i64, i64)> {
@@ -32,12 +31,12 @@ async fn a_size_that_somebody_makes_up_changes_no_figure() {
     let group = group("acme");
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
-    add(&mut tx, &place(&group), "b", ContentKind::Blob, 7).await;
-    let elsewhere = GroupRepository { repository: "library/other".parse().unwrap(), ..place(&group) };
+    add(&mut tx, &repository(&group), "b", ContentKind::Blob, 7).await;
+    let elsewhere = RepositoryRef { repository: "library/other".parse().unwrap(), ..repository(&group) };
     add(&mut tx, &elsewhere, "b", ContentKind::Blob, 9_999).await;
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap().bytes, 7);
-    link::delete(&mut tx, &place(&group), &digest("b"), NOW).await.unwrap();
-    link::delete(&mut tx, &place(&group), &digest("b"), NOW).await.unwrap();
+    link::delete(&mut tx, &repository(&group), &digest("b"), NOW).await.unwrap();
+    link::delete(&mut tx, &repository(&group), &digest("b"), NOW).await.unwrap();
     link::delete(&mut tx, &elsewhere, &digest("b"), NOW).await.unwrap();
     assert_eq!(inventory::figures(&mut tx, &group.id).await.unwrap(), inventory::Figures::default());
 }
@@ -46,23 +45,23 @@ async fn a_size_that_somebody_makes_up_changes_no_figure() {
 async fn a_blob_that_turns_out_to_be_a_manifest_is_counted_as_one() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
-    let place = place(&group);
+    let repository = repository(&group);
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
-    add(&mut tx, &place, "m", ContentKind::Blob, 10).await;
-    add(&mut tx, &place, "b", ContentKind::Blob, 100).await;
+    add(&mut tx, &repository, "m", ContentKind::Blob, 10).await;
+    add(&mut tx, &repository, "b", ContentKind::Blob, 100).await;
     let reference =
-        Reference { digest: digest("b"), kind: ContentKind::Blob, size_bytes: 100, platform: String::new() };
+        Descriptor { digest: digest("b"), kind: ContentKind::Blob, size_bytes: 100, platform: String::new() };
     content::put_references(&mut tx, &digest("m"), &[reference]).await.unwrap();
-    add(&mut tx, &place, "m", ContentKind::Manifest, 10).await;
-    add(&mut tx, &place, "m", ContentKind::Blob, 10).await;
+    add(&mut tx, &repository, "m", ContentKind::Manifest, 10).await;
+    add(&mut tx, &repository, "m", ContentKind::Blob, 10).await;
     let figures = inventory::figures(&mut tx, &group.id).await.unwrap();
     assert_eq!((figures.manifests, figures.blobs, figures.bytes), (1, 1, 110));
     assert_eq!(blobs(&mut tx, &group, Order::Size).await, [(digest("b").to_string(), 100, 1)]);
     let page = Page { group_id: &group.id, order: Order::Size, after: None, limit: 10 };
     let manifests = list::manifests(&mut tx, &page, &Filter::default()).await.unwrap();
     assert_eq!(manifests.iter().map(|item| item.size_bytes).collect::<Vec<_>>(), [110]);
-    let unique = list::unique_bytes(&mut tx, &group.id, &[(&place, &digest("m"))]).await.unwrap();
+    let unique = list::unique_bytes(&mut tx, &group.id, &[(&repository, &digest("m"))]).await.unwrap();
     assert_eq!(unique, [110]);
 }
 
@@ -70,18 +69,18 @@ async fn a_blob_that_turns_out_to_be_a_manifest_is_counted_as_one() {
 async fn both_ways_of_finding_what_refers_to_something_come_to_the_same() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
-    let place = place(&group);
+    let repository = repository(&group);
     let mut tx = store.write().await.unwrap();
     group::insert(&mut tx, &group).await.unwrap();
     // More manifests than are gone through one by one.
     for n in 0..=210 {
         let name = format!("m{n}");
         let kind = ContentKind::Blob;
-        let reference = Reference { digest: digest("base"), kind, size_bytes: 1, platform: String::new() };
+        let reference = Descriptor { digest: digest("base"), kind, size_bytes: 1, platform: String::new() };
         content::put_references(&mut tx, &digest(&name), &[reference]).await.unwrap();
-        add(&mut tx, &place, &name, ContentKind::Manifest, 1).await;
+        add(&mut tx, &repository, &name, ContentKind::Manifest, 1).await;
     }
-    add(&mut tx, &place, "base", ContentKind::Blob, 1000).await;
+    add(&mut tx, &repository, "base", ContentKind::Blob, 1000).await;
     assert_eq!(blobs(&mut tx, &group, Order::Name).await, [(digest("base").to_string(), 1000, 211)]);
     let sizes = async |tx: &mut WriteTx| {
         let page = Page { group_id: &group.id, order: Order::Size, after: None, limit: 1000 };
@@ -89,7 +88,7 @@ async fn both_ways_of_finding_what_refers_to_something_come_to_the_same() {
         found.iter().map(|item| item.size_bytes).sum::<i64>()
     };
     assert_eq!(sizes(&mut tx).await, 211 * 1001);
-    link::delete(&mut tx, &place, &digest("base"), NOW).await.unwrap();
+    link::delete(&mut tx, &repository, &digest("base"), NOW).await.unwrap();
     assert_eq!(sizes(&mut tx).await, 211);
 }
 
@@ -161,10 +160,10 @@ async fn pages_are_found_in_indexes_not_by_going_through_or_sorting_everything()
     let upstream = Filter { upstream: Some("docker.io".parse().unwrap()), ..Filter::default() };
     for order in ORDERS {
         for (named, filter) in [("all", &Filter::default()), ("an upstream's", &upstream)] {
-            for (place, after) in [("first", None), ("deep", Some(&after))] {
+            for (repository, after) in [("first", None), ("deep", Some(&after))] {
                 let page = Page { group_id: &group.id, order, after, limit: 100 };
                 for (list, plan) in list::plans(&mut tx, &page, filter).await {
-                    let what = format!("{named} {list} by {order:?}, {place} page: {plan:#?}");
+                    let what = format!("{named} {list} by {order:?}, {repository} page: {plan:#?}");
                     // Beginning with a bound on the order's own columns, at least on the group.
                     assert!(!plan.iter().any(|step| step.starts_with("SCAN ")), "{what}");
                     assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY")), "{what}");
@@ -191,7 +190,7 @@ async fn what_is_an_images_own_is_told_by_lookups_of_its_content_alone() {
     }
     let group = group("acme");
     let mut tx = store.write().await.unwrap();
-    let plan = list::plan_of_shares(&mut tx, (&place(&group), &digest("m"))).await;
+    let plan = list::plan_of_shares(&mut tx, (&repository(&group), &digest("m"))).await;
     let of_links =
         |step: &&String| ["SEARCH links ", "SEARCH own ", "SEARCH other "].iter().any(|t| step.starts_with(t));
     let lookups: Vec<_> = plan.iter().filter(of_links).collect();

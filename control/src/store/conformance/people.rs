@@ -1,14 +1,12 @@
 //! People, roles, tokens and the paths that groups had.
 
+use roadstead_proto::{Role, TokenKind};
+
 use super::{NOW, fresh, group};
 use crate::{
     rules::{
         access::Reach,
-        groups::member::Role,
-        identity::{
-            token::{Token, TokenKind},
-            user::User,
-        },
+        identity::{token::Token, user::User},
     },
     store::{
         groups::member,

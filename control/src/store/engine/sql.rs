@@ -63,7 +63,7 @@ impl Sql {
     }
 
     /// Adds a condition by which the columns, taken as one key, come after the values (`>`) or before them (`<`).
-    pub fn beyond(&mut self, columns: &[(&str, Value)], comparison: &str) -> &mut Self {
+    pub fn keyset_after(&mut self, columns: &[(&str, Value)], comparison: &str) -> &mut Self {
         let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
         self.push(" AND (").push(&names.join(", ")).push(") ").push(comparison).push(" (");
         for (at, (_, value)) in columns.iter().enumerate() {

@@ -1,10 +1,12 @@
 //! Memberships: who has which role in which group.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, Role};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::rules::groups::member::{Member, Role};
-use crate::store::{StoreResult, parse};
+use crate::{
+    rules::groups::member::Member,
+    store::{StoreResult, parse},
+};
 
 /// The highest role that a user has in the group at `path`, there or not: from it and from the groups above it.
 pub async fn role_at(db: &mut AnyConnection, user_id: &str, path: &GroupPath) -> StoreResult<Option<Role>> {

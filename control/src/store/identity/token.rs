@@ -1,12 +1,13 @@
 //! Tokens and revocations. Secrets are here only as hashes.
 
+use roadstead_proto::Role;
+
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::rules::{
-    groups::member::Role,
-    identity::token::{Revocation, Scope, Token, TokenUser},
+use crate::{
+    rules::identity::token::{Revocation, Scope, Token, TokenUser},
+    store::{StoreResult, parse},
 };
-use crate::store::{StoreResult, parse};
 
 /// A `SELECT` of whole tokens.
 macro_rules! select {

@@ -1,9 +1,13 @@
 //! Schedules of what is fetched ahead of pulls.
 
+use roadstead_proto::RepositoryRef;
+
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::rules::{cache::content::GroupRepository, jobs::schedule::Schedule};
-use crate::store::{StoreResult, parse};
+use crate::{
+    rules::jobs::schedule::Schedule,
+    store::{StoreResult, parse},
+};
 
 /// A `SELECT` of whole schedules.
 macro_rules! select {
@@ -21,8 +25,8 @@ fn read(row: &AnyRow) -> StoreResult<Schedule> {
     Ok(Schedule {
         id: row.try_get("id")?,
         group: parse("group path", row.try_get("path")?)?,
-        place: GroupRepository {
-            group_id: row.try_get("group_id")?,
+        repository: RepositoryRef {
+            group: row.try_get::<String, _>("group_id")?.into(),
             upstream: parse("upstream host", row.try_get("upstream")?)?,
             repository: parse("repository", row.try_get("repository")?)?,
         },
@@ -43,9 +47,9 @@ pub async fn insert(db: &mut AnyConnection, schedule: &Schedule, now_ms: i64) ->
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, '')",
     )
     .bind(schedule.id.clone())
-    .bind(schedule.place.group_id.clone())
-    .bind(schedule.place.upstream.as_str().to_owned())
-    .bind(schedule.place.repository.as_str().to_owned())
+    .bind(schedule.repository.group.to_string())
+    .bind(schedule.repository.upstream.as_str().to_owned())
+    .bind(schedule.repository.repository.as_str().to_owned())
     .bind(schedule.tag.as_str().to_owned())
     .bind(schedule.platforms.join(" "))
     .bind(schedule.every_ms)

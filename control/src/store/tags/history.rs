@@ -1,13 +1,12 @@
 //! What tags have meant upstream, and what they are pinned to.
 
-use roadstead_proto::{Digest, Tag};
+use roadstead_proto::{Digest, RepositoryRef, Tag};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::{
-    cache::content::GroupRepository,
-    tags::freshness::{Pin, Sighting},
+use crate::{
+    rules::tags::freshness::{Observation, Pin},
+    store::{StoreResult, parse, query_for},
 };
-use crate::store::{StoreResult, at, parse};
 
 /// Digests that are kept for each tag.
 const KEPT: i64 = 100;
@@ -26,9 +25,9 @@ pub struct Meaning {
 }
 
 /// Notes that a tag was seen to mean a digest, and forgets the oldest where there are too many.
-pub async fn note(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag, seen: Sighting) -> StoreResult<()> {
-    at(
-        place,
+pub async fn note(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag, seen: Observation) -> StoreResult<()> {
+    query_for(
+        repository,
         "INSERT INTO tag_history (group_id, upstream, repository, tag, digest, first_seen, last_seen)
          VALUES ($1, $2, $3, $4, $5, $6, $6)
          ON CONFLICT (group_id, upstream, repository, tag, digest) DO UPDATE SET last_seen = $6
@@ -39,8 +38,8 @@ pub async fn note(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag, se
     .bind(seen.at_ms)
     .execute(&mut *db)
     .await?;
-    at(
-        place,
+    query_for(
+        repository,
         "DELETE FROM tag_history WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4
              AND digest NOT IN (
                  SELECT digest FROM tag_history WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4
@@ -54,9 +53,9 @@ pub async fn note(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag, se
 }
 
 /// What a tag has meant, the last meaning first.
-pub async fn all(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<Vec<Meaning>> {
-    let rows = at(
-        place,
+pub async fn all(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<Vec<Meaning>> {
+    let rows = query_for(
+        repository,
         "SELECT tag_history.digest AS digest, first_seen, last_seen, COALESCE(links.kind, '') AS kind FROM tag_history
          LEFT JOIN links ON links.group_id = tag_history.group_id AND links.upstream = tag_history.upstream
              AND links.repository = tag_history.repository AND links.digest = tag_history.digest
@@ -82,12 +81,12 @@ pub async fn all(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> 
 /// When a tag was first seen to mean a digest.
 pub async fn first_seen(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     digest: &Digest,
 ) -> StoreResult<Option<i64>> {
-    let row = at(
-        place,
+    let row = query_for(
+        repository,
         "SELECT first_seen FROM tag_history
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4 AND digest = $5",
     )
@@ -99,8 +98,10 @@ pub async fn first_seen(
 }
 
 /// Forgets what tags of a repository have meant.
-pub async fn forget(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<()> {
-    at(place, "DELETE FROM tag_history WHERE group_id = $1 AND upstream = $2 AND repository = $3").execute(db).await?;
+pub async fn forget(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<()> {
+    query_for(repository, "DELETE FROM tag_history WHERE group_id = $1 AND upstream = $2 AND repository = $3")
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -113,13 +114,13 @@ pub async fn forget_group(db: &mut AnyConnection, group_id: &str) -> StoreResult
 /// Fixes a tag to a digest.
 pub async fn pin(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     digest: &Digest,
     now_ms: i64,
 ) -> StoreResult<()> {
-    at(
-        place,
+    query_for(
+        repository,
         "INSERT INTO tag_pins (group_id, upstream, repository, tag, digest, pinned_at) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (group_id, upstream, repository, tag) DO UPDATE SET digest = $5, pinned_at = $6",
     )
@@ -128,31 +129,40 @@ pub async fn pin(
     .bind(now_ms)
     .execute(&mut *db)
     .await?;
-    at(place, "UPDATE tags SET served = $5 WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
-        .bind(tag.as_str().to_owned())
-        .bind(digest.to_string())
-        .execute(db)
-        .await?;
+    query_for(
+        repository,
+        "UPDATE tags SET served = $5 WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4",
+    )
+    .bind(tag.as_str().to_owned())
+    .bind(digest.to_string())
+    .execute(db)
+    .await?;
     Ok(())
 }
 
 /// Lets a tag go. Answers whether it was pinned.
-pub async fn unpin(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<bool> {
-    let done = at(place, "DELETE FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
-        .bind(tag.as_str().to_owned())
-        .execute(&mut *db)
-        .await?;
-    at(place, "UPDATE tags SET served = digest WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
-        .bind(tag.as_str().to_owned())
-        .execute(db)
-        .await?;
+pub async fn unpin(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<bool> {
+    let done = query_for(
+        repository,
+        "DELETE FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4",
+    )
+    .bind(tag.as_str().to_owned())
+    .execute(&mut *db)
+    .await?;
+    query_for(
+        repository,
+        "UPDATE tags SET served = digest WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4",
+    )
+    .bind(tag.as_str().to_owned())
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 
 /// What a tag is pinned to.
-pub async fn pinned(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<Option<Pin>> {
-    let row = at(
-        place,
+pub async fn pinned(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<Option<Pin>> {
+    let row = query_for(
+        repository,
         "SELECT tag_pins.digest AS digest, pinned_at, COALESCE(links.kind, '') AS kind FROM tag_pins
          LEFT JOIN links ON links.group_id = tag_pins.group_id AND links.upstream = tag_pins.upstream
              AND links.repository = tag_pins.repository AND links.digest = tag_pins.digest AND links.kind = 'manifest'

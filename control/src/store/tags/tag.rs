@@ -1,18 +1,17 @@
 //! Tags: what they mean here, and what upstream said of them last.
 
-use roadstead_proto::{Digest, Tag};
+use roadstead_proto::{Digest, RepositoryRef, Tag};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::rules::{
-    cache::content::GroupRepository,
-    tags::freshness::{Sighting, TagRecord},
+use crate::{
+    rules::tags::freshness::{Observation, TagRecord},
+    store::{StoreResult, parse, query_for},
 };
-use crate::store::{StoreResult, at, parse};
 
 /// What is known of a tag. What it means counts as cached only while the group has a link to that manifest.
-pub async fn get(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> StoreResult<TagRecord> {
-    let row = at(
-        place,
+pub async fn get(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<TagRecord> {
+    let row = query_for(
+        repository,
         "SELECT COALESCE(links.digest, '') AS digest, confirmed_at, seen_digest, seen_at, checked_at FROM tags
          LEFT JOIN links ON links.group_id = tags.group_id AND links.upstream = tags.upstream
              AND links.repository = tags.repository AND links.digest = tags.digest AND links.kind = 'manifest'
@@ -23,31 +22,32 @@ pub async fn get(db: &mut AnyConnection, place: &GroupRepository, tag: &Tag) -> 
     .await?;
     let Some(row) = row else { return Ok(TagRecord::default()) };
     Ok(TagRecord {
-        cached: sighting(row.try_get("digest")?, row.try_get("confirmed_at")?)?,
-        seen: sighting(row.try_get("seen_digest")?, row.try_get("seen_at")?)?,
+        cached: observation(row.try_get("digest")?, row.try_get("confirmed_at")?)?,
+        seen: observation(row.try_get("seen_digest")?, row.try_get("seen_at")?)?,
         checked_at_ms: row.try_get("checked_at")?,
     })
 }
 
-fn sighting(digest: String, at_ms: i64) -> StoreResult<Option<Sighting>> {
+fn observation(digest: String, at_ms: i64) -> StoreResult<Option<Observation>> {
     if digest.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Sighting { digest: parse("digest", digest)?, at_ms }))
+    Ok(Some(Observation { digest: parse("digest", digest)?, at_ms }))
 }
 
 /// Stores what is known of a tag.
 pub async fn put(
     db: &mut AnyConnection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     record: &TagRecord,
     now_ms: i64,
 ) -> StoreResult<()> {
-    let columns = |sighting: Option<Sighting>| sighting.map_or((String::new(), 0), |s| (s.digest.to_string(), s.at_ms));
+    let columns =
+        |observation: Option<Observation>| observation.map_or((String::new(), 0), |s| (s.digest.to_string(), s.at_ms));
     let ((digest, confirmed_at), (seen_digest, seen_at)) = (columns(record.cached), columns(record.seen));
-    at(
-        place,
+    query_for(
+        repository,
         "INSERT INTO tags (group_id, upstream, repository, tag, digest, confirmed_at, seen_digest, seen_at, created_at,
              checked_at, served)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $5)
@@ -64,8 +64,8 @@ pub async fn put(
     .bind(record.checked_at_ms)
     .execute(&mut *db)
     .await?;
-    at(
-        place,
+    query_for(
+        repository,
         "UPDATE tags SET served = (SELECT tag_pins.digest FROM tag_pins
              WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4)
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4 AND EXISTS (
@@ -78,8 +78,8 @@ pub async fn put(
 }
 
 /// Removes a tag.
-pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, tag: &str) -> StoreResult<()> {
-    at(place, "DELETE FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
+pub async fn delete(db: &mut AnyConnection, repository: &RepositoryRef, tag: &str) -> StoreResult<()> {
+    query_for(repository, "DELETE FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4")
         .bind(tag.to_owned())
         .execute(db)
         .await?;
@@ -87,9 +87,9 @@ pub async fn delete(db: &mut AnyConnection, place: &GroupRepository, tag: &str) 
 }
 
 /// Tags of the repository that upstream last said means `digest`, and that do not mean it here yet.
-pub async fn awaiting(db: &mut AnyConnection, place: &GroupRepository, digest: &Digest) -> StoreResult<Vec<Tag>> {
-    let rows = at(
-        place,
+pub async fn awaiting(db: &mut AnyConnection, repository: &RepositoryRef, digest: &Digest) -> StoreResult<Vec<Tag>> {
+    let rows = query_for(
+        repository,
         "SELECT tag FROM tags
          WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND seen_digest = $4 AND digest <> seen_digest",
     )
@@ -108,8 +108,8 @@ pub async fn delete_of_group(db: &mut AnyConnection, group_id: &str) -> StoreRes
 }
 
 /// Forgets what upstream said of tags of the repository that mean nothing here.
-pub async fn delete_meaningless(db: &mut AnyConnection, place: &GroupRepository) -> StoreResult<()> {
-    at(place, "DELETE FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = ''")
+pub async fn delete_meaningless(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<()> {
+    query_for(repository, "DELETE FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = ''")
         .execute(db)
         .await?;
     Ok(())

@@ -1,13 +1,13 @@
 //! Healing: what nodes notice about stored content, whose bytes are hashed next, and checks of a group that people ask for.
 
-use roadstead_proto::{Digest, GroupPath};
+use roadstead_proto::{CorruptionKind, Digest, GroupPath};
 
 use super::garbage::{bounded, limited};
 use crate::{
     jobs::{Job, JobHandle},
     rules::{
         access::Actor,
-        cache::corruption::{Damage, DamageKind, Noticed, Stored},
+        cache::corruption::{Corruption, Noticed, Stored},
     },
     store::{Store, audit, cache::corruption},
     usecases::{Plane, PlaneResult, group_at, group_with},
@@ -67,7 +67,7 @@ pub async fn report(
     let mut recorded = Vec::new();
     let mut tx = store.write().await?;
     let is_sole = store_id.is_empty() || corruption::is_sole_store(&mut tx, store_id, now_ms - UP_MS).await?;
-    for noticed in noticed.iter().filter(|noticed| is_sole || noticed.kind != DamageKind::Missing) {
+    for noticed in noticed.iter().filter(|noticed| is_sole || noticed.kind != CorruptionKind::Missing) {
         if corruption::put(&mut tx, noticed, now_ms).await? {
             recorded.push(noticed.digest);
         }
@@ -104,8 +104,8 @@ pub async fn contents_of_group(
     Ok((contents, total))
 }
 
-/// Damage to a group's content that was noticed since.
-pub async fn since(store: &Store, group_id: &str, since_ms: i64) -> PlaneResult<Vec<Damage>> {
+/// Corruption to a group's content that was noticed since.
+pub async fn since(store: &Store, group_id: &str, since_ms: i64) -> PlaneResult<Vec<Corruption>> {
     Ok(corruption::of_group(&mut *store.read().await?, group_id, since_ms).await?)
 }
 

@@ -5,6 +5,8 @@
 //! - each image that goes is on record, by whom and why, in the transaction that takes it;
 //! - it goes on only while its term lasts.
 
+use roadstead_proto::RepositoryRef;
+
 use std::time::{Duration, Instant};
 
 use super::{
@@ -16,7 +18,6 @@ use crate::{
         access::Actor,
         audit::Entry,
         cache::{
-            content::GroupRepository,
             purge::Inventory,
             retention::{Eviction, Image, Reason, Shelf},
         },
@@ -37,7 +38,7 @@ const WINDOW: usize = 1000;
 
 /// A repository, as a transaction has found it and left it.
 struct Opened {
-    place: GroupRepository,
+    repository: RepositoryRef,
     /// None if the group is gone.
     found: Option<(Group, Inventory, Shelf)>,
 }
@@ -46,13 +47,13 @@ impl Retention {
     /// Takes what was planned and is still to go; `actor` asked for it, or nobody did.
     pub(crate) async fn evict(
         &self,
-        mut planned: Vec<Eviction<GroupRepository>>,
+        mut planned: Vec<Eviction<RepositoryRef>>,
         epoch: i64,
         actor: Option<&Actor>,
     ) -> PlaneResult<Retained> {
         let mut done = Retained::default();
         for window in planned.chunks_mut(WINDOW) {
-            window.sort_by(|a, b| a.place.cmp(&b.place));
+            window.sort_by(|a, b| a.repository.cmp(&b.repository));
             let mut rest = &*window;
             while !rest.is_empty() {
                 rest = self.evict_some(rest, epoch, actor, &mut done).await?;
@@ -65,11 +66,11 @@ impl Retention {
     /// Takes what one transaction may. Answers what is left to take.
     async fn evict_some<'a>(
         &self,
-        mut rest: &'a [Eviction<GroupRepository>],
+        mut rest: &'a [Eviction<RepositoryRef>],
         epoch: i64,
         actor: Option<&Actor>,
         done: &mut Retained,
-    ) -> PlaneResult<&'a [Eviction<GroupRepository>]> {
+    ) -> PlaneResult<&'a [Eviction<RepositoryRef>]> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         if !self.leader.keep_term(&mut tx, RETENTION, epoch).await? {
@@ -84,11 +85,11 @@ impl Retention {
             if images >= IMAGES_AT_ONCE || links >= LINKS_AT_ONCE || taking >= TIME_AT_ONCE {
                 break;
             }
-            let at = match opened.take().filter(|at| at.place == planned.place) {
+            let at = match opened.take().filter(|at| at.repository == planned.repository) {
                 Some(at) => at,
                 // To look at one more may take long as well.
                 None if images > 0 && began.elapsed() >= TIME_AT_ONCE => break,
-                None => open(&mut tx, &planned.place).await?,
+                None => open(&mut tx, &planned.repository).await?,
             };
             let at = opened.insert(at);
             rest = after;
@@ -100,14 +101,14 @@ impl Retention {
                 continue;
             }
             let Some(selection) = shelf.take(&planned.root) else { continue };
-            let purged = remove(&mut tx, &planned.place, held, &selection, now_ms).await?;
+            let purged = remove(&mut tx, &planned.repository, held, &selection, now_ms).await?;
             let why = match planned.reason {
                 Reason::Age => "cache.expire",
                 Reason::Room => "cache.evict",
             };
             let entry = match actor {
-                Some(actor) => actor.did(why, planned.place.to_string()),
-                None => Entry::by_server(why, planned.place.to_string()),
+                Some(actor) => actor.did(why, planned.repository.to_string()),
+                None => Entry::by_server(why, planned.repository.to_string()),
             };
             audit::record(&mut tx, &entry.of_group(&group.path).detail(purged.to_string()), now_ms).await?;
             if !changed.contains(&group.id) {
@@ -131,13 +132,13 @@ impl Retention {
     }
 }
 
-async fn open(tx: &mut WriteTx, place: &GroupRepository) -> PlaneResult<Opened> {
-    let found = match group::by_id(tx, &place.group_id).await? {
+async fn open(tx: &mut WriteTx, repository: &RepositoryRef) -> PlaneResult<Opened> {
+    let found = match group::by_id(tx, repository.group.as_str()).await? {
         Some(group) => {
-            let (held, images) = look(tx, &group, place).await?;
+            let (held, images) = look(tx, &group, repository).await?;
             Some((group, held, Shelf::new(images)))
         }
         None => None,
     };
-    Ok(Opened { place: place.clone(), found })
+    Ok(Opened { repository: repository.clone(), found })
 }

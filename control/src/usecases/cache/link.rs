@@ -1,11 +1,10 @@
 //! Links: what a group may have, and the proof of it that nodes bring.
 
-use roadstead_proto::{Digest, Tag};
+use roadstead_proto::{ContentKind, Descriptor, Digest, Link, RepositoryRef, Tag};
 
 use super::garbage::CLAIM_LIFETIME_MS;
 use crate::{
     failpoint,
-    rules::cache::content::{ContentKind, GroupRepository, Link, Reference},
     store::{
         Store,
         cache::{content, corruption, link},
@@ -64,15 +63,15 @@ pub enum Recorded {
 }
 
 /// Whether a group has a link, and for a manifest which it has to what that refers to.
-pub async fn find(store: &Store, place: &GroupRepository, digest: &Digest) -> PlaneResult<LinksFound> {
+pub async fn find(store: &Store, repository: &RepositoryRef, digest: &Digest) -> PlaneResult<LinksFound> {
     let mut tx = store.read().await?;
-    let group = group_with(&mut tx, &place.group_id).await?;
-    let link = link::find(&mut tx, place, digest).await?;
+    let group = group_with(&mut tx, repository.group.as_str()).await?;
+    let link = link::find(&mut tx, repository, digest).await?;
     let referenced = match &link {
-        Some(link) if link.kind == ContentKind::Manifest => link::referenced(&mut tx, place, digest).await?,
+        Some(link) if link.kind == ContentKind::Manifest => link::referenced(&mut tx, repository, digest).await?,
         _ => Vec::new(),
     };
-    let from_upstream = content::is_from(&mut tx, digest, &place.upstream).await?;
+    let from_upstream = content::is_from(&mut tx, digest, &repository.upstream).await?;
     Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, from_upstream, unconfirmed_seconds: 0 })
 }
 
@@ -80,9 +79,9 @@ pub async fn find(store: &Store, place: &GroupRepository, digest: &Digest) -> Pl
 /// from the same upstream, whoever asks.
 pub async fn record(
     store: &Store,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     link: &Link,
-    references: &[Reference],
+    references: &[Descriptor],
     tag: Option<&Tag>,
     proof: Proof,
     now_ms: i64,
@@ -91,15 +90,15 @@ pub async fn record(
         return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
     }
     let mut tx = store.write_soon().await?;
-    let group = group_with(&mut tx, &place.group_id).await?;
-    if proof.kind == LinkProof::Head && !content::is_from(&mut tx, &link.digest, &place.upstream).await? {
+    let group = group_with(&mut tx, repository.group.as_str()).await?;
+    if proof.kind == LinkProof::Head && !content::is_from(&mut tx, &link.digest, &repository.upstream).await? {
         return Ok(Recorded::Unproven);
     }
     if !content::put(&mut tx, link, now_ms - CLAIM_LIFETIME_MS).await? {
         return Ok(Recorded::BeingDeleted);
     }
     if proof.kind == LinkProof::Fetched {
-        content::put_source(&mut tx, &link.digest, &place.upstream).await?;
+        content::put_source(&mut tx, &link.digest, &repository.upstream).await?;
     }
     if proof.link_epoch != 0 && proof.link_epoch < group.link_epoch {
         // A purge must not be undone by who was on the way before it. The bytes are known of, so that they go some time.
@@ -111,11 +110,11 @@ pub async fn record(
         content::put_references(&mut tx, &link.digest, references).await?;
     }
     corruption::heal(&mut tx, &link.digest, now_ms).await?;
-    link::put(&mut tx, place, link, now_ms).await?;
+    link::put(&mut tx, repository, link, now_ms).await?;
     let (mut referenced, mut unconfirmed_seconds) = (Vec::new(), 0);
     if link.kind == ContentKind::Manifest {
-        unconfirmed_seconds = manifest_linked(&mut tx, place, link.digest, tag, now_ms).await?;
-        referenced = link::referenced(&mut tx, place, &link.digest).await?;
+        unconfirmed_seconds = manifest_linked(&mut tx, repository, link.digest, tag, now_ms).await?;
+        referenced = link::referenced(&mut tx, repository, &link.digest).await?;
     }
     failpoint::reached("link_uncommitted");
     tx.commit().await?;

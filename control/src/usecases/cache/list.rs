@@ -82,7 +82,7 @@ pub async fn blobs(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneR
 /// A page of manifests.
 pub async fn manifests(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<CachedManifest>> {
     let (page, mut opened) = read_page!(store, path, listing, list::manifests);
-    let manifests: Vec<_> = page.items.iter().map(|item| (&item.place, &item.digest)).collect();
+    let manifests: Vec<_> = page.items.iter().map(|item| (&item.repository, &item.digest)).collect();
     let unique = list::unique_bytes(&mut opened.tx, &opened.group_id, &manifests).await?;
     let items = page.items.into_iter().zip(unique);
     let items = items.map(|(item, unique_bytes)| CachedManifest { item, unique_bytes }).collect();
@@ -154,7 +154,7 @@ fn like(pattern: &ImagePattern) -> String {
 
 fn fits(pattern: &ImagePattern, item: &TagItem) -> bool {
     let tag: Result<Tag, _> = item.tag.parse();
-    tag.is_ok_and(|tag| pattern.fits_tag(&item.place.upstream, &item.place.repository, &tag))
+    tag.is_ok_and(|tag| pattern.fits_tag(&item.repository.upstream, &item.repository.repository, &tag))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 
 use std::{fmt, time::Duration};
 
-use roadstead_proto::{Digest, GroupPath, ImageName, UpstreamHost};
+use roadstead_proto::{ContentKind, Digest, GroupPath, ImageName, RepositoryRef, UpstreamHost};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -18,10 +18,7 @@ use crate::{
     failpoint,
     rules::{
         access::Actor,
-        cache::{
-            content::{ContentKind, GroupRepository},
-            purge::{self, Filter, Selection},
-        },
+        cache::purge::{self, Filter, Selection},
         cluster::node::{Node, NodeState},
     },
     store::{
@@ -159,13 +156,14 @@ async fn purge_group(
         digest: request.digest,
         used_before_ms: request.older_than.map(|age| clock.now_ms().saturating_sub(millis(age))),
     };
-    let mut places = match &request.image {
-        None if filter.takes_all() && request.upstream.is_none() => Places::All,
-        None => Places::These(inventory::repositories(&mut *store.read().await?, id).await?),
-        Some(image) => Places::These(vec![repository_of(&group, image)?]),
+    let mut repositories = match &request.image {
+        None if filter.takes_all() && request.upstream.is_none() => Repositories::All,
+        None => Repositories::These(inventory::repositories(&mut *store.read().await?, id).await?),
+        Some(image) => Repositories::These(vec![repository_of(&group, image)?]),
     };
-    if let Places::These(places) = &mut places {
-        places.retain(|place| request.upstream.as_ref().is_none_or(|upstream| place.upstream == *upstream));
+    if let Repositories::These(repositories) = &mut repositories {
+        repositories
+            .retain(|repository| request.upstream.as_ref().is_none_or(|upstream| repository.upstream == *upstream));
     }
     let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
     let (mut all, mut revision) = (Purged::default(), 0);
@@ -175,7 +173,7 @@ async fn purge_group(
         let Some(group) = group::by_id(&mut tx, id).await? else { break };
         // What is undone again is counted right in one transaction only.
         let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
-        let purged = places.take(&mut tx, id, &filter, most_links, now_ms).await?;
+        let purged = repositories.take(&mut tx, id, &filter, most_links, now_ms).await?;
         all += purged;
         // What somebody else has just removed may be served yet: that is waited for as well.
         revision = revision.max(group.link_epoch);
@@ -189,7 +187,7 @@ async fn purge_group(
         } else if !request.dry_run {
             tx.commit().await?;
         }
-        if places.are_done() {
+        if repositories.are_done() {
             break;
         }
     }
@@ -220,16 +218,16 @@ pub(crate) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) ->
 }
 
 /// Where there is still something to take.
-enum Places {
+enum Repositories {
     /// The whole group, at once: that takes a few statements, however much it is.
     All,
     /// These repositories, one after the other.
-    These(Vec<GroupRepository>),
+    These(Vec<RepositoryRef>),
 }
 
-impl Places {
+impl Repositories {
     fn are_done(&self) -> bool {
-        matches!(self, Self::These(places) if places.is_empty())
+        matches!(self, Self::These(repositories) if repositories.is_empty())
     }
 
     /// Takes what one transaction may.
@@ -241,14 +239,14 @@ impl Places {
         most_links: i64,
         now_ms: i64,
     ) -> PlaneResult<Purged> {
-        let Self::These(places) = self else {
+        let Self::These(repositories) = self else {
             *self = Self::These(Vec::new());
             return take_all(tx, group_id, now_ms).await;
         };
         let mut purged = Purged::default();
         let began = Instant::now();
-        while let Some(place) = places.pop() {
-            purged += take_place(tx, &place, filter, now_ms).await?;
+        while let Some(repository) = repositories.pop() {
+            purged += take_repository(tx, &repository, filter, now_ms).await?;
             if purged.links() >= most_links || (most_links < i64::MAX && began.elapsed() >= TIME_AT_ONCE) {
                 break;
             }
@@ -268,13 +266,18 @@ async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<
 }
 
 /// What the filter takes of one repository.
-async fn take_place(tx: &mut WriteTx, place: &GroupRepository, filter: &Filter, now_ms: i64) -> PlaneResult<Purged> {
-    let held = inventory::load(tx, place).await?;
+async fn take_repository(
+    tx: &mut WriteTx,
+    repository: &RepositoryRef,
+    filter: &Filter,
+    now_ms: i64,
+) -> PlaneResult<Purged> {
+    let held = inventory::load(tx, repository).await?;
     let selection = purge::select(&held, filter);
-    let purged = remove(tx, place, &held, &selection, now_ms).await?;
+    let purged = remove(tx, repository, &held, &selection, now_ms).await?;
     if filter.takes_all() {
-        tag::delete_meaningless(tx, place).await?;
-        history::forget(tx, place).await?;
+        tag::delete_meaningless(tx, repository).await?;
+        history::forget(tx, repository).await?;
     }
     Ok(purged)
 }
@@ -282,20 +285,20 @@ async fn take_place(tx: &mut WriteTx, place: &GroupRepository, filter: &Filter, 
 /// Removes what was selected of one repository.
 pub(crate) async fn remove(
     tx: &mut WriteTx,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     held: &purge::Inventory,
     selection: &Selection,
     now_ms: i64,
 ) -> PlaneResult<Purged> {
     let mut purged = Purged::default();
     for tag in &selection.tags {
-        tag::delete(tx, place, tag).await?;
+        tag::delete(tx, repository, tag).await?;
         purged.tags += 1;
     }
     for digest in &selection.digests {
-        link::delete(tx, place, digest, now_ms).await?;
+        link::delete(tx, repository, digest, now_ms).await?;
         // Counted when the group's last link to it goes, so that each digest counts once.
-        purged.bytes += link::size_if_unheld(tx, &place.group_id, digest).await?;
+        purged.bytes += link::size_if_unheld(tx, repository.group.as_str(), digest).await?;
         match held.links.get(digest).map(|held| held.kind) {
             Some(ContentKind::Manifest) => purged.manifests += 1,
             _ => purged.blobs += 1,

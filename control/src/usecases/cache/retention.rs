@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, RepositoryRef};
 use tokio::time::sleep;
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     rules::{
         access::Actor,
         cache::{
-            content::GroupRepository,
             purge::Inventory,
             retention::{Bounds, Eviction, Image, Planner, images},
             watermark::Watermarks,
@@ -52,7 +51,7 @@ const TURN_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Retained {
     /// By image, the least recently pulled first.
-    pub evictions: Vec<Eviction<GroupRepository>>,
+    pub evictions: Vec<Eviction<RepositoryRef>>,
     /// Manifests.
     pub manifests: i64,
     /// Bytes that the group no longer holds.
@@ -249,11 +248,11 @@ impl Retention {
 }
 
 /// All that a group holds, one repository after the other.
-async fn add_group(db: &mut Connection, planner: &mut Planner<GroupRepository>, group: &Group) -> PlaneResult<()> {
-    for place in inventory::repositories(db, &group.id).await? {
-        let (_, found) = look(db, group, &place).await?;
-        let contents = stored::contents(db, &place).await?;
-        planner.add(place, found, &contents);
+async fn add_group(db: &mut Connection, planner: &mut Planner<RepositoryRef>, group: &Group) -> PlaneResult<()> {
+    for repository in inventory::repositories(db, &group.id).await? {
+        let (_, found) = look(db, group, &repository).await?;
+        let contents = stored::contents(db, &repository).await?;
+        planner.add(repository, found, &contents);
     }
     Ok(())
 }
@@ -262,14 +261,14 @@ async fn add_group(db: &mut Connection, planner: &mut Planner<GroupRepository>, 
 pub(crate) async fn look(
     db: &mut Connection,
     group: &Group,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
 ) -> PlaneResult<(Inventory, Vec<Image>)> {
-    let held = inventory::load(db, place).await?;
-    let pinned = stored::pinned(db, place).await?;
+    let held = inventory::load(db, repository).await?;
+    let pinned = stored::pinned(db, repository).await?;
     let keeps = |tag: &str| {
         let tag = tag.parse();
         tag.is_ok_and(|tag| {
-            group.settings.protected_tags.iter().any(|it| it.fits(&place.upstream, &place.repository, &tag))
+            group.settings.protected_tags.iter().any(|it| it.fits(&repository.upstream, &repository.repository, &tag))
         })
     };
     let found = images(&held, keeps, &pinned);

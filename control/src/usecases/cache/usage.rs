@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use roadstead_proto::{Digest, GroupPath};
+use roadstead_proto::{Digest, GroupPath, RepositoryRef};
 
 use crate::{
-    rules::cache::content::GroupRepository,
     store::{Store, cache::usage},
     usecases::{PlaneError, PlaneResult, batch, group_at},
 };
@@ -21,7 +20,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 #[derive(Clone, Debug)]
 pub struct Usage {
     /// Where.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// What.
     pub digest: Digest,
     /// Served without fetching.
@@ -58,17 +57,18 @@ pub async fn record(store: &Store, batch_id: &str, entries: &[Usage], now_ms: i6
     for entry in entries {
         // A node whose clock is ahead must not make content look younger than it can be.
         let last_ms = entry.last_pulled_at_ms.min(now_ms);
-        let place = &entry.place;
-        let key = (place.group_id.as_str(), place.upstream.as_str(), place.repository.as_str(), entry.digest);
+        let repository = &entry.repository;
+        let key =
+            (repository.group.as_str(), repository.upstream.as_str(), repository.repository.as_str(), entry.digest);
         let pulls = links.entry(key).or_insert_with(|| usage::Pulls {
-            place: place.clone(),
+            repository: repository.clone(),
             digest: entry.digest,
             count: 0,
             last_ms,
         });
         pulls.count = pulls.count.saturating_add(entry.hits.saturating_add(entry.misses));
         pulls.last_ms = pulls.last_ms.max(last_ms);
-        let total = days.entry((&place.group_id, last_ms.div_euclid(DAY_MS))).or_default();
+        let total = days.entry((repository.group.as_str(), last_ms.div_euclid(DAY_MS))).or_default();
         *total = (total.0.saturating_add(entry.hits), total.1.saturating_add(entry.misses));
     }
     let links: Vec<_> = links.into_values().collect();

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use roadstead_proto::{Digest, UpstreamHost};
+use roadstead_proto::{Digest, RepositoryRef, UpstreamHost};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     auth::{key_ring::KeyRing, peer_ticket::Ticket},
     clock::millis,
-    rules::cache::content::GroupRepository,
     store::{
         Store,
         cluster::lease::{self, Lease, Wanted},
@@ -34,7 +33,7 @@ pub struct FillAsker {
     /// Where others reach it.
     pub peer_url: String,
     /// With whose right.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// That group's link epoch, as the node knows it.
     pub link_epoch: i64,
     /// The owner that it followed and lost; empty if it followed none.
@@ -74,7 +73,7 @@ pub struct Follow {
     /// Opens the blob there.
     pub ticket: String,
     /// With whose right the owner asked.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// Since it renewed its lease.
     pub heard_ms: i64,
 }
@@ -110,10 +109,10 @@ pub async fn acquire(
     let heard_ms = (now_ms + millis(FILL_LEASE)).saturating_sub(expires_at_ms).max(0);
     let owner = Detail::read(&detail);
     let is_lost = holder == asker.lost_node_id && heard_ms >= MISSED_MS;
-    if let (Some((peer_url, place)), false) = (owner, is_lost) {
-        let ticket = Ticket::new(&asker.node_id, digest, &asker.place, asker.link_epoch, now_ms);
+    if let (Some((peer_url, repository)), false) = (owner, is_lost) {
+        let ticket = Ticket::new(&asker.node_id, digest, &asker.repository, asker.link_epoch, now_ms);
         let ticket = keys.sign(&ticket, now_ms)?;
-        return Ok(FillTurn::Follow(Follow { node_id: holder, peer_url, ticket, place, heard_ms }));
+        return Ok(FillTurn::Follow(Follow { node_id: holder, peer_url, ticket, repository, heard_ms }));
     }
     // Void for the owner that was lost: if it comes back, it finds that it is not the owner any more.
     lease::release(&mut tx, &name, &holder, held_epoch).await?;
@@ -157,9 +156,9 @@ impl Detail {
     fn of(asker: &FillAsker) -> Self {
         Self {
             peer_url: asker.peer_url.clone(),
-            group_id: asker.place.group_id.clone(),
-            upstream: asker.place.upstream.to_string(),
-            repository: asker.place.repository.to_string(),
+            group_id: asker.repository.group.to_string(),
+            upstream: asker.repository.upstream.to_string(),
+            repository: asker.repository.repository.to_string(),
         }
     }
 
@@ -168,10 +167,13 @@ impl Detail {
     }
 
     /// Where the owner is and with whose right it asked; `None` if that cannot be read: then it cannot be followed.
-    fn read(text: &str) -> Option<(String, GroupRepository)> {
+    fn read(text: &str) -> Option<(String, RepositoryRef)> {
         let Self { peer_url, group_id, upstream, repository } = serde_json::from_str(text).ok()?;
-        let place =
-            GroupRepository { group_id, upstream: upstream.parse().ok()?, repository: repository.parse().ok()? };
-        Some((peer_url, place))
+        let repository = RepositoryRef {
+            group: group_id.into(),
+            upstream: upstream.parse().ok()?,
+            repository: repository.parse().ok()?,
+        };
+        Some((peer_url, repository))
     }
 }

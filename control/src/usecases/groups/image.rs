@@ -1,17 +1,13 @@
 //! The repository that a group's image name stands for.
 
-use roadstead_proto::{ImageName, RepositoryName, UpstreamHost};
+use roadstead_proto::{ImageName, RepositoryName, RepositoryRef, UpstreamHost};
 
-use crate::{
-    rules::{cache::content::GroupRepository, groups::group::Group},
-    store::StoreError,
-    usecases::PlaneResult,
-};
+use crate::{rules::groups::group::Group, store::StoreError, usecases::PlaneResult};
 
 /// Returns the repository of an image, as the group names it.
-pub fn repository_of(group: &Group, image: &ImageName) -> PlaneResult<GroupRepository> {
+pub fn repository_of(group: &Group, image: &ImageName) -> PlaneResult<RepositoryRef> {
     let (upstream, repository) = resolve(group, image)?;
-    Ok(GroupRepository { group_id: group.id.clone(), upstream, repository })
+    Ok(RepositoryRef { group: group.id.as_str().into(), upstream, repository })
 }
 
 /// Splits an image name into upstream and repository; the group's first upstream is the default.

@@ -1,13 +1,9 @@
 //! Members of groups: make, list, remove.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, Role};
 
 use crate::{
-    rules::{
-        access::Actor,
-        groups::member::{Member, Role},
-        identity::user::UserName,
-    },
+    rules::{access::Actor, groups::member::Member, identity::user::UserName},
     store::{Store, StoreError, audit, groups::member},
     usecases::{
         Page, PlaneError, PlaneResult, group_at,

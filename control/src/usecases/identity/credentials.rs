@@ -1,5 +1,7 @@
 //! Whose credentials these are: passwords and tokens of all kinds, on the registry port and on the control port.
 
+use roadstead_proto::{Role, TokenKind};
+
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -24,12 +26,7 @@ use crate::{
             HeldToken, Principal,
             pull::{GroupToken, Identity, PullRefused},
         },
-        groups::member::Role,
-        identity::{
-            login_throttle::Attempt,
-            token::{Token, TokenKind},
-            user::User,
-        },
+        identity::{login_throttle::Attempt, token::Token, user::User},
     },
     store::{
         Store,
@@ -155,7 +152,7 @@ impl Authenticator {
         match trusted_token(&self.store, &self.clock, &self.issuer_keys, password).await? {
             Ok(trusted) => Ok(Ok(Credentials::of_job(trusted))),
             Err(refused) => {
-                self.throttle.guess(Some(attempt), nothing()).await?;
+                self.throttle.throttled(Some(attempt), nothing()).await?;
                 Ok(Err(PullRefused::IdToken(refused.to_string())))
             }
         }
@@ -185,7 +182,7 @@ impl Authenticator {
             }
             .filter(|found| found.identity != Identity::Unknown))
         };
-        Ok(self.throttle.guess(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
+        Ok(self.throttle.throttled(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
     }
 
     async fn token_credentials(&self, username: &str, token: Token) -> PlaneResult<Credentials> {
@@ -236,7 +233,7 @@ impl Authenticator {
                 None => Ok(None),
             }
         };
-        self.throttle.guess(attempt, check).await
+        self.throttle.throttled(attempt, check).await
     }
 
     /// Whose user name and password (or token) on the control port these are. Attempts as for [`Authenticator::authenticate`].
@@ -265,7 +262,7 @@ impl Authenticator {
                 }
             }
         };
-        self.throttle.guess(attempt, check).await
+        self.throttle.throttled(attempt, check).await
     }
 
     /// Whom a token stands for on the control port.

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    rules::identity::login_throttle::{Attempt, Attempts},
+    rules::identity::login_throttle::{Attempt, FailureCounts},
     usecases::PlaneResult,
 };
 
@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 256;
 /// The failures of a while, and who waits because of them.
 pub struct LoginThrottle {
     clock: Clock,
-    attempts: Attempts,
+    failures: FailureCounts,
     turns: Vec<Mutex<()>>,
     /// Which turn an address takes: not to be known outside, so that nobody can choose whom to keep waiting.
     choice: RandomState,
@@ -40,7 +40,7 @@ impl LoginThrottle {
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
-            attempts: Attempts::default(),
+            failures: FailureCounts::default(),
             turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
             choice: RandomState::new(),
             waiting: Semaphore::new(MAX_WAITING),
@@ -62,7 +62,7 @@ impl LoginThrottle {
 
     /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is good
     /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here, and their holders are never kept waiting.
-    pub(crate) async fn guess<T>(
+    pub(crate) async fn throttled<T>(
         &self,
         attempt: Option<&Attempt>,
         check: impl Future<Output = PlaneResult<Option<T>>>,
@@ -70,12 +70,12 @@ impl LoginThrottle {
         let Some(attempt) = attempt else { return check.await };
         let delay = {
             let _turn = self.turn(attempt).lock().await;
-            self.attempts.check(attempt, self.clock.now_ms())?;
+            self.failures.check(attempt, self.clock.now_ms())?;
             if let Some(found) = check.await? {
-                self.attempts.succeeded(attempt, self.clock.now_ms());
+                self.failures.succeeded(attempt, self.clock.now_ms());
                 return Ok(Some(found));
             }
-            self.attempts.failed(attempt, self.clock.now_ms())
+            self.failures.failed(attempt, self.clock.now_ms())
         };
         self.wait(delay).await;
         Ok(None)

@@ -1,6 +1,6 @@
 //! Tokens: make, list, revoke.
 
-use roadstead_proto::GroupPath;
+use roadstead_proto::{GroupPath, TokenKind};
 use secrecy::SecretString;
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         access::{Action, Actor, Denied},
         audit::Entry,
         identity::{
-            token::{NewToken, Token, TokenKind, TokenOwner, TokenUser},
+            token::{NewToken, Token, TokenOwner, TokenUser},
             user::UserName,
         },
     },

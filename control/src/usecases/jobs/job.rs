@@ -1,11 +1,11 @@
 //! Jobs that people ask for: trying credentials, and fetching an image ahead of pulls.
 
-use roadstead_proto::{GroupPath, ImageName, Reference, UpstreamHost};
+use roadstead_proto::{GroupPath, ImageName, Reference, RepositoryRef, UpstreamHost};
 use secrecy::SecretString;
 
 use crate::{
     jobs::{Job, JobError, JobHandle},
-    rules::{access::Actor, cache::content::GroupRepository, groups::group::Group},
+    rules::{access::Actor, groups::group::Group},
     store::audit,
     usecases::{
         Plane, PlaneError, PlaneResult, group_at, groups::image::repository_of, tags::freshness::refused,
@@ -62,9 +62,9 @@ impl Plane {
     ) -> PlaneResult<JobHandle> {
         check_platforms(&platforms)?;
         let group = group_at(&mut *self.store.read().await?, path).await?;
-        let place = repository_of(&group, image)?;
-        let subject = format!("{place} {reference}");
-        let waiting = self.start_prefetch(&group, place, reference.to_string(), platforms).await?;
+        let repository = repository_of(&group, image)?;
+        let subject = format!("{repository} {reference}");
+        let waiting = self.start_prefetch(&group, repository, reference.to_string(), platforms).await?;
         let mut tx = self.store.write().await?;
         audit::record(&mut tx, &actor.did("cache.prefetch", subject).of_group(path), self.clock.now_ms()).await?;
         tx.commit().await?;
@@ -75,14 +75,15 @@ impl Plane {
     pub(crate) async fn start_prefetch(
         &self,
         group: &Group,
-        place: GroupRepository,
+        repository: RepositoryRef,
         reference: String,
         platforms: Vec<String>,
     ) -> PlaneResult<JobHandle> {
-        may_prefetch(group, &place)?;
+        may_prefetch(group, &repository)?;
         let upstream =
-            condition::state(&mut *self.store.read().await?, &group.id, &place.upstream, self.clock.now_ms()).await?;
-        let host = &place.upstream;
+            condition::state(&mut *self.store.read().await?, &group.id, &repository.upstream, self.clock.now_ms())
+                .await?;
+        let host = &repository.upstream;
         if let Some(seconds) = upstream.pause_seconds(self.clock.now_ms()) {
             let message = format!("{host} asked to be left alone for {seconds} more seconds; prefetch then");
             return Err(PlaneError::Job(JobError::Limit(message)));
@@ -94,20 +95,20 @@ impl Plane {
             );
             return Err(PlaneError::Job(JobError::Limit(message)));
         }
-        self.post_job(Job::Prefetch { place, reference, platforms }).await
+        self.post_job(Job::Prefetch { repository, reference, platforms }).await
     }
 }
 
 /// Whether the group's settings let an image be fetched at all.
-pub(crate) fn may_prefetch(group: &Group, place: &GroupRepository) -> PlaneResult<()> {
-    let (path, host) = (&group.path, &place.upstream);
+pub(crate) fn may_prefetch(group: &Group, repository: &RepositoryRef) -> PlaneResult<()> {
+    let (path, host) = (&group.path, &repository.upstream);
     let problem = if !group.settings.upstreams.contains(host) {
         format!("group {path} may not use upstream {host}; add it to the group's list first, with `group update`")
     } else if !group.settings.enabled {
         format!("the dependency proxy of group {path} is switched off; switch it on first, with `group update`")
     } else if group.settings.frozen {
         format!("group {path} is frozen and fetches nothing; unfreeze it first, with `group update --frozen false`")
-    } else if let Some(refused) = refused(group, place) {
+    } else if let Some(refused) = refused(group, repository) {
         refused.to_string()
     } else {
         return Ok(());

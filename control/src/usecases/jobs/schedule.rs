@@ -47,8 +47,8 @@ impl Plane {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         let group = group_at(&mut tx, path).await?;
-        let place = repository_of(&group, image)?;
-        may_prefetch(&group, &place)?;
+        let repository = repository_of(&group, image)?;
+        may_prefetch(&group, &repository)?;
         if schedule::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
             return Err(PlaneError::Precondition(format!(
                 "group {path} has {MAX_SCHEDULES} schedules, which is the most; delete one first"
@@ -57,7 +57,7 @@ impl Plane {
         let schedule = Schedule {
             id: new_id(),
             group: group.path,
-            place,
+            repository,
             tag,
             platforms,
             every_ms,
@@ -153,7 +153,7 @@ impl Plane {
     }
 
     async fn run_and_note(&self, schedule: Schedule) {
-        let image = format!("{}:{}", schedule.place, schedule.tag);
+        let image = format!("{}:{}", schedule.repository, schedule.tag);
         let error = match self.run_schedule(&schedule).await {
             Ok(()) => {
                 info!(group.path = %schedule.group, image, "fetched an image by schedule");
@@ -176,9 +176,9 @@ impl Plane {
     }
 
     async fn run_schedule(&self, schedule: &Schedule) -> PlaneResult<()> {
-        let group = group_with(&mut *self.store.read().await?, &schedule.place.group_id).await?;
-        let (place, tag) = (schedule.place.clone(), schedule.tag.to_string());
-        let waiting = self.start_prefetch(&group, place, tag, schedule.platforms.clone()).await?;
+        let group = group_with(&mut *self.store.read().await?, schedule.repository.group.as_str()).await?;
+        let (repository, tag) = (schedule.repository.clone(), schedule.tag.to_string());
+        let waiting = self.start_prefetch(&group, repository, tag, schedule.platforms.clone()).await?;
         Ok(waiting.end().await?)
     }
 }
@@ -191,7 +191,7 @@ pub fn no_schedule(id: &str) -> PlaneError {
 fn record(actor: &Actor, action: &'static str, schedule: &Schedule) -> crate::rules::audit::Entry {
     let seconds = schedule.every_ms / 1000;
     actor
-        .did(action, format!("{}:{}", schedule.place, schedule.tag))
+        .did(action, format!("{}:{}", schedule.repository, schedule.tag))
         .of_group(&schedule.group)
         .detail(format!("schedule {}, every {seconds} seconds", schedule.id))
 }

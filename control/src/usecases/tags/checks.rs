@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use roadstead_proto::Tag;
+use roadstead_proto::{RepositoryRef, Tag};
 use tokio::{
     sync::{Mutex as Turns, watch},
     time::{Instant, sleep, timeout_at},
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     clock::{Clock, millis},
-    rules::{cache::content::GroupRepository, tags::freshness::UpstreamSaid},
+    rules::tags::freshness::UpstreamSaid,
     store::{
         Store,
         cluster::lease::{self, Lease, Wanted},
@@ -147,11 +147,11 @@ impl TagChecks {
     /// What another node was told that was asking already; `None` if `node_id` is to ask upstream itself.
     pub(crate) async fn said_by_another(
         &self,
-        place: &GroupRepository,
+        repository: &RepositoryRef,
         tag: &Tag,
         node_id: &str,
     ) -> Option<UpstreamSaid> {
-        let name = lease_name(place, tag);
+        let name = lease_name(repository, tag);
         let is_shared = self.store.is_shared();
         let deadline = Instant::now() + if is_shared { SHARED_WAIT } else { CHECK_LEASE };
         while Instant::now() < deadline {
@@ -273,8 +273,8 @@ impl TagChecks {
     }
 
     /// A node was told what it asked for.
-    pub(crate) async fn ended(&self, place: &GroupRepository, tag: &Tag, said: UpstreamSaid) {
-        let name = lease_name(place, tag);
+    pub(crate) async fn ended(&self, repository: &RepositoryRef, tag: &Tag, said: UpstreamSaid) {
+        let name = lease_name(repository, tag);
         self.running.end(&name, said);
         if !self.store.is_shared() {
             return;
@@ -294,8 +294,8 @@ impl TagChecks {
     }
 }
 
-fn lease_name(place: &GroupRepository, tag: &Tag) -> String {
-    format!("tag/{}/{}/{}:{tag}", place.group_id, place.upstream, place.repository)
+fn lease_name(repository: &RepositoryRef, tag: &Tag) -> String {
+    format!("tag/{}/{}/{}:{tag}", repository.group, repository.upstream, repository.repository)
 }
 
 #[cfg(test)]

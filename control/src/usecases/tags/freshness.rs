@@ -1,15 +1,14 @@
 //! Pulls by tag: what is known goes into the rule of [`freshness`], what comes out is recorded and answered.
 
-use roadstead_proto::{Digest, ImageRefused, Tag, may_pull_image};
+use roadstead_proto::{ContentKind, Digest, ImageRefused, Link, RepositoryRef, StaleReason, Tag, may_pull_image};
 
 use super::checks::TagChecks;
 use crate::{
     clock::Clock,
     rules::{
-        cache::content::{ContentKind, GroupRepository, Link},
         groups::group::Group,
         tags::freshness::{
-            self, Decision, GoodFor, Outcome, RecordChange, Refusal, Sighting, Stale, TagFacts, TagPolicy,
+            self, Decision, GoodFor, Observation, Outcome, RecordChange, Refusal, TagFacts, TagPolicy,
             UpstreamSaid, UpstreamState,
         },
     },
@@ -69,7 +68,7 @@ pub struct Served {
     /// Since upstream confirmed the tag.
     pub age_seconds: i64,
     /// Why it could not be checked.
-    pub stale: Option<Stale>,
+    pub stale: Option<StaleReason>,
     /// How long a node may go by this.
     pub good_for: GoodFor,
 }
@@ -81,17 +80,17 @@ pub async fn resolve(
     store: &Store,
     clock: &Clock,
     checks: &TagChecks,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     node_id: &str,
 ) -> PlaneResult<TagAnswer> {
-    let answer = resolve_alone(store, clock, place, tag).await?;
+    let answer = resolve_alone(store, clock, repository, tag).await?;
     if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
         return Ok(answer);
     }
-    let Some(said) = checks.said_by_another(place, tag, node_id).await else { return Ok(answer) };
+    let Some(said) = checks.said_by_another(repository, tag, node_id).await else { return Ok(answer) };
     let mut tx = store.read().await?;
-    let (decided, _) = decide(&mut tx, clock, place, tag, said).await?;
+    let (decided, _) = decide(&mut tx, clock, repository, tag, said).await?;
     Ok(match (decided, said) {
         // The tag is the other node's to record; this one needs what it means now.
         (TagAnswer::Fetch { digest: None }, UpstreamSaid::Found(digest)) => TagAnswer::Fetch { digest: Some(digest) },
@@ -100,13 +99,13 @@ pub async fn resolve(
     })
 }
 
-async fn resolve_alone(store: &Store, clock: &Clock, place: &GroupRepository, tag: &Tag) -> PlaneResult<TagAnswer> {
+async fn resolve_alone(store: &Store, clock: &Clock, repository: &RepositoryRef, tag: &Tag) -> PlaneResult<TagAnswer> {
     let now_ms = clock.now_ms();
     let mut tx = store.read().await?;
-    let Some(known) = known(&mut tx, place, tag, now_ms).await? else { return Ok(no_group()) };
+    let Some(known) = known(&mut tx, repository, tag, now_ms).await? else { return Ok(no_group()) };
     let decision = freshness::resolve(known.policy, &known.facts, known.upstream, now_ms);
     let good_for = freshness::good_for(known.policy, &known.facts, now_ms);
-    answer(&mut tx, place, &known.group, decision, good_for).await
+    answer(&mut tx, repository, &known.group, decision, good_for).await
 }
 
 /// A pull by tag, after upstream was asked.
@@ -114,35 +113,35 @@ pub async fn report(
     store: &Store,
     clock: &Clock,
     checks: &TagChecks,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
 ) -> PlaneResult<TagAnswer> {
-    let decided = take_report(store, clock, place, tag, said).await;
+    let decided = take_report(store, clock, repository, tag, said).await;
     // Whatever came of it, nobody waits for this check any more.
-    checks.ended(place, tag, said).await;
+    checks.ended(repository, tag, said).await;
     decided
 }
 
 async fn take_report(
     store: &Store,
     clock: &Clock,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
 ) -> PlaneResult<TagAnswer> {
     // Most checks find nothing new, and those need not wait for a turn to write.
     let mut tx = store.read().await?;
-    let (decided, change) = decide(&mut tx, clock, place, tag, said).await?;
+    let (decided, change) = decide(&mut tx, clock, repository, tag, said).await?;
     if change == RecordChange::Keep {
         return Ok(decided);
     }
     drop(tx);
     let mut tx = store.write_soon().await?;
-    let (decided, change) = decide(&mut tx, clock, place, tag, said).await?;
+    let (decided, change) = decide(&mut tx, clock, repository, tag, said).await?;
     // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
-    if let Err(error) = note(tx, place, tag, change, clock.now_ms()).await {
-        tracing::error!(%tag, repository.name = %place.repository, %error, "what upstream said of a tag could not be recorded");
+    if let Err(error) = note(tx, repository, tag, change, clock.now_ms()).await {
+        tracing::error!(%tag, repository.name = %repository.repository, %error, "what upstream said of a tag could not be recorded");
     }
     Ok(decided)
 }
@@ -150,20 +149,20 @@ async fn take_report(
 async fn decide(
     db: &mut Connection,
     clock: &Clock,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
 ) -> PlaneResult<(TagAnswer, RecordChange)> {
     let now_ms = clock.now_ms();
-    let Some(known) = known(db, place, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
+    let Some(known) = known(db, repository, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
     let outcome = match said {
         UpstreamSaid::Other(outcome) => outcome,
         UpstreamSaid::Found(digest) => {
-            let link = link::find(db, place, &digest).await?;
+            let link = link::find(db, repository, &digest).await?;
             Outcome::Found {
                 digest,
                 linked: link.is_some_and(|link| link.kind == ContentKind::Manifest),
-                first_seen_ms: history::first_seen(db, place, tag, &digest).await?,
+                first_seen_ms: history::first_seen(db, repository, tag, &digest).await?,
             }
         }
     };
@@ -174,27 +173,27 @@ async fn decide(
     };
     let facts = TagFacts { record, ..known.facts };
     let good_for = freshness::good_for(known.policy, &facts, now_ms);
-    Ok((answer(db, place, &known.group, decision, good_for).await?, change))
+    Ok((answer(db, repository, &known.group, decision, good_for).await?, change))
 }
 
 /// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
 /// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something else.
 pub(crate) async fn manifest_linked(
     tx: &mut WriteTx,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     digest: Digest,
     tag: Option<&Tag>,
     now_ms: i64,
 ) -> PlaneResult<i64> {
     let mut unconfirmed_seconds = 0;
     if let Some(tag) = tag
-        && let Some(known) = known(tx, place, tag, now_ms).await?
+        && let Some(known) = known(tx, repository, tag, now_ms).await?
     {
-        let first_seen_ms = history::first_seen(tx, place, tag, &digest).await?;
+        let first_seen_ms = history::first_seen(tx, repository, tag, &digest).await?;
         let outcome = Outcome::Found { digest, linked: true, first_seen_ms };
         let (decided, change) =
             freshness::report(known.policy, &known.facts, UpstreamState::default(), outcome, now_ms);
-        put(tx, place, tag, change, now_ms).await?;
+        put(tx, repository, tag, change, now_ms).await?;
         if matches!(decided, Decision::Serve { digest: served, .. } if served == digest) {
             let facts = match change {
                 RecordChange::Put(record) => TagFacts { record, ..known.facts },
@@ -203,49 +202,49 @@ pub(crate) async fn manifest_linked(
             unconfirmed_seconds = freshness::good_for(known.policy, &facts, now_ms).unconfirmed_seconds;
         }
     }
-    for tag in tag::awaiting(tx, place, &digest).await? {
-        let Some(known) = known(tx, place, &tag, now_ms).await? else { break };
-        let first_seen_ms = history::first_seen(tx, place, &tag, &digest).await?;
+    for tag in tag::awaiting(tx, repository, &digest).await? {
+        let Some(known) = known(tx, repository, &tag, now_ms).await? else { break };
+        let first_seen_ms = history::first_seen(tx, repository, &tag, &digest).await?;
         let change = freshness::promote(known.policy, &known.facts, first_seen_ms, now_ms);
-        put(tx, place, &tag, change, now_ms).await?;
+        put(tx, repository, &tag, change, now_ms).await?;
     }
     Ok(unconfirmed_seconds)
 }
 
 async fn note(
     mut tx: WriteTx,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     change: RecordChange,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    put(&mut tx, place, tag, change, now_ms).await?;
+    put(&mut tx, repository, tag, change, now_ms).await?;
     tx.commit().await
 }
 
 async fn put(
     tx: &mut WriteTx,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     change: RecordChange,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let before = tag::get(tx, place, tag).await?.seen;
+    let before = tag::get(tx, repository, tag).await?.seen;
     let after = match change {
         RecordChange::Keep => return Ok(()),
         RecordChange::Put(record) => {
-            tag::put(tx, place, tag, &record, now_ms).await?;
+            tag::put(tx, repository, tag, &record, now_ms).await?;
             record.seen
         }
         RecordChange::Drop => {
-            tag::delete(tx, place, tag.as_str()).await?;
+            tag::delete(tx, repository, tag.as_str()).await?;
             None
         }
     };
-    let meant = |sighting: Option<Sighting>| sighting.map(|sighting| sighting.digest);
+    let meant = |observation: Option<Observation>| observation.map(|observation| observation.digest);
     if meant(before) != meant(after) {
-        for sighting in before.into_iter().chain(after) {
-            history::note(tx, place, tag, sighting).await?;
+        for observation in before.into_iter().chain(after) {
+            history::note(tx, repository, tag, observation).await?;
         }
     }
     Ok(())
@@ -262,39 +261,41 @@ pub(crate) struct Known {
 /// All of it; `None` if the group is not there or may not use that upstream: a node may not have heard of a change yet.
 pub(crate) async fn known(
     db: &mut Connection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     tag: &Tag,
     now_ms: i64,
 ) -> PlaneResult<Option<Known>> {
-    let group = group::by_id(db, &place.group_id).await?;
-    let Some(group) = group.filter(|group| group.settings.upstreams.contains(&place.upstream)) else { return Ok(None) };
+    let group = group::by_id(db, repository.group.as_str()).await?;
+    let Some(group) = group.filter(|group| group.settings.upstreams.contains(&repository.upstream)) else {
+        return Ok(None);
+    };
     let settings = &group.settings;
     let policy = TagPolicy {
         enabled: settings.enabled,
-        allowed: refused(&group, place).is_none(),
+        allowed: refused(&group, repository).is_none(),
         frozen: settings.frozen,
-        ..settings.tags.policy_for(settings.max_age_ms, &place.upstream, &place.repository, tag)
+        ..settings.tags.policy_for(settings.max_age_ms, &repository.upstream, &repository.repository, tag)
     };
-    let record = tag::get(db, place, tag).await?;
+    let record = tag::get(db, repository, tag).await?;
     let older = match record.cached {
         None if policy.cooldown_ms > 0 => {
-            let meanings = history::all(db, place, tag).await?.into_iter();
+            let meanings = history::all(db, repository, tag).await?.into_iter();
             meanings
                 .filter(|meaning| meaning.cached && record.seen.is_none_or(|seen| seen.digest != meaning.digest))
-                .map(|meaning| Sighting { digest: meaning.digest, at_ms: meaning.last_seen_ms })
+                .map(|meaning| Observation { digest: meaning.digest, at_ms: meaning.last_seen_ms })
                 .next()
         }
         _ => None,
     };
-    let pin = history::pinned(db, place, tag).await?;
-    let upstream = condition::state(db, &place.group_id, &place.upstream, now_ms).await?;
+    let pin = history::pinned(db, repository, tag).await?;
+    let upstream = condition::state(db, repository.group.as_str(), &repository.upstream, now_ms).await?;
     Ok(Some(Known { group, policy, facts: TagFacts { record, pin, older }, upstream }))
 }
 
 /// Why the group's rules do not let an image be pulled, if they do not.
-pub(crate) fn refused(group: &Group, place: &GroupRepository) -> Option<ImageRefused> {
+pub(crate) fn refused(group: &Group, repository: &RepositoryRef) -> Option<ImageRefused> {
     let rules = &group.settings.images;
-    may_pull_image(&rules.allowed, &rules.denied, &place.upstream, &place.repository).err()
+    may_pull_image(&rules.allowed, &rules.denied, &repository.upstream, &repository.repository).err()
 }
 
 fn no_group() -> TagAnswer {
@@ -303,7 +304,7 @@ fn no_group() -> TagAnswer {
 
 async fn answer(
     db: &mut Connection,
-    place: &GroupRepository,
+    repository: &RepositoryRef,
     group: &Group,
     decision: Decision,
     good_for: GoodFor,
@@ -312,16 +313,16 @@ async fn answer(
         Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
         Decision::Fetch { digest } => TagAnswer::Fetch { digest },
         Decision::Refuse { reason, retry_after_seconds } => {
-            let reason = match (reason, refused(group, place)) {
+            let reason = match (reason, refused(group, repository)) {
                 (Refusal::Denied, Some(refused)) => TagRefusal::Denied(refused),
                 (reason, _) => TagRefusal::Rule(reason),
             };
             TagAnswer::Refuse { reason, retry_after_seconds }
         }
-        Decision::Serve { digest, age_ms, stale } => match link::find(db, place, &digest).await? {
+        Decision::Serve { digest, age_ms, stale } => match link::find(db, repository, &digest).await? {
             Some(manifest) => TagAnswer::Serve(Served {
                 manifest,
-                referenced: link::referenced(db, place, &digest).await?,
+                referenced: link::referenced(db, repository, &digest).await?,
                 link_epoch: group.link_epoch,
                 age_seconds: age_ms / 1000,
                 stale,

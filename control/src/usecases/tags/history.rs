@@ -14,7 +14,7 @@ use crate::{
 
 /// A digest that a tag has meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TagSighting {
+pub struct TagObservation {
     /// The digest.
     pub digest: Digest,
     /// When it was first seen; `None` if the tag is only pinned to it.
@@ -30,16 +30,16 @@ pub struct TagSighting {
 }
 
 /// What a tag has meant, the last meaning first.
-pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagSighting>> {
+pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagObservation>> {
     let mut tx = store.read().await?;
-    let place = repository_of(&group_at(&mut tx, path).await?, image)?;
-    let record = tag::get(&mut tx, &place, tag).await?;
-    let pin = history::pinned(&mut tx, &place, tag).await?;
+    let repository = repository_of(&group_at(&mut tx, path).await?, image)?;
+    let record = tag::get(&mut tx, &repository, tag).await?;
+    let pin = history::pinned(&mut tx, &repository, tag).await?;
     let served = pin.map_or(record.cached.map(|cached| cached.digest), |pin| Some(pin.digest));
-    let mut sightings: Vec<_> = history::all(&mut tx, &place, tag)
+    let mut observations: Vec<_> = history::all(&mut tx, &repository, tag)
         .await?
         .into_iter()
-        .map(|meaning| TagSighting {
+        .map(|meaning| TagObservation {
             digest: meaning.digest,
             first_seen_ms: Some(meaning.first_seen_ms),
             // The present meaning is noted when the tag moves on.
@@ -53,8 +53,8 @@ pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag)
             pinned: pin.is_some_and(|pin| pin.digest == meaning.digest),
         })
         .collect();
-    if let Some(pin) = pin.filter(|pin| sightings.iter().all(|sighting| sighting.digest != pin.digest)) {
-        sightings.push(TagSighting {
+    if let Some(pin) = pin.filter(|pin| observations.iter().all(|observation| observation.digest != pin.digest)) {
+        observations.push(TagObservation {
             digest: pin.digest,
             first_seen_ms: None,
             last_seen_ms: None,
@@ -63,8 +63,8 @@ pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag)
             pinned: true,
         });
     }
-    sightings.sort_by_key(|sighting| std::cmp::Reverse((sighting.last_seen_ms, sighting.first_seen_ms)));
-    Ok(sightings)
+    observations.sort_by_key(|observation| std::cmp::Reverse((observation.last_seen_ms, observation.first_seen_ms)));
+    Ok(observations)
 }
 
 /// Fixes a tag to a digest, cached or not.
@@ -79,17 +79,17 @@ pub async fn pin(
 ) -> PlaneResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
-    let place = repository_of(&group, image)?;
-    if !group.settings.upstreams.contains(&place.upstream) {
+    let repository = repository_of(&group, image)?;
+    if !group.settings.upstreams.contains(&repository.upstream) {
         return Err(PlaneError::Precondition(format!(
             "group {path} may not use upstream {}; add it to the group's list first, with `group update`",
-            place.upstream
+            repository.upstream
         )));
     }
-    history::pin(&mut tx, &place, tag, digest, now_ms).await?;
+    history::pin(&mut tx, &repository, tag, digest, now_ms).await?;
     // Nodes may decide about the tag without asking until they hear of a change.
     tx.changed(&Subject::Group(group.id), now_ms).await?;
-    let done = actor.did("cache.pin", format!("{place}:{tag}")).of_group(path).detail(format!("to {digest}"));
+    let done = actor.did("cache.pin", format!("{repository}:{tag}")).of_group(path).detail(format!("to {digest}"));
     audit::record(&mut tx, &done, now_ms).await?;
     Ok(tx.commit().await?)
 }
@@ -105,9 +105,9 @@ pub async fn unpin(
 ) -> PlaneResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
-    let place = repository_of(&group, image)?;
-    let subject = format!("{place}:{tag}");
-    if !history::unpin(&mut tx, &place, tag).await? {
+    let repository = repository_of(&group, image)?;
+    let subject = format!("{repository}:{tag}");
+    if !history::unpin(&mut tx, &repository, tag).await? {
         return Err(PlaneError::NotFound {
             what: "pin of",
             name: subject,

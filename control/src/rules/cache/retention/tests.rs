@@ -109,12 +109,12 @@ fn what_is_protected_or_pinned_stays_with_all_that_it_needs() {
 fn content_of_two_repositories_goes_with_the_second_of_them() {
     let inventory = held(&[("m-a", &["base"])], &[], &[], &[]);
     let mut planner = Planner::new();
-    for place in ["one", "two"] {
-        planner.add(place, images(&inventory, none, &BTreeSet::new()), &contents(&inventory, 10));
+    for repository in ["one", "two"] {
+        planner.add(repository, images(&inventory, none, &BTreeSet::new()), &contents(&inventory, 10));
     }
     assert_eq!(planner.bytes(), 20);
     let evictions = planner.evict(Bounds { most_bytes: Some(0), ..Bounds::default() });
-    let got: Vec<_> = evictions.iter().map(|gone| (gone.place, gone.bytes, gone.manifests)).collect();
+    let got: Vec<_> = evictions.iter().map(|gone| (gone.repository, gone.bytes, gone.manifests)).collect();
     assert_eq!(got, [("one", 0, 1), ("two", 20, 1)]);
 }
 
@@ -180,9 +180,9 @@ proptest! {
     ) {
         let mut planner = Planner::new();
         let mut left: Vec<Inventory> = Vec::new();
-        for (place, (inventory, protected, pins)) in repositories.iter().enumerate() {
+        for (repository, (inventory, protected, pins)) in repositories.iter().enumerate() {
             let found = images(inventory, |tag| protected.contains(tag), pins);
-            planner.add(place, found, &contents(inventory, 1));
+            planner.add(repository, found, &contents(inventory, 1));
             left.push(inventory.clone());
         }
         let bytes_of = |all: &[Inventory]| {
@@ -199,16 +199,16 @@ proptest! {
             let needed = most_bytes.is_some_and(|most| bytes_of(&left) > most);
             prop_assert!(gone.reason == Reason::Age || needed, "goes on beyond the need at {position}");
             // As it is carried out: one image at a time, by what there is then.
-            let (_, protected, pins) = &repositories[gone.place];
-            let now = images(&left[gone.place], |tag| protected.contains(tag), pins);
+            let (_, protected, pins) = &repositories[gone.repository];
+            let now = images(&left[gone.repository], |tag| protected.contains(tag), pins);
             let image = now.iter().find(|image| image.root == gone.root);
             prop_assert!(image.is_some_and(|image| !image.is_kept), "{:?} is not there to take", gone.root);
             let root = image.unwrap().root;
             let selection = Shelf::new(now).take(&root).unwrap();
-            let in_turn = shelves[gone.place].take(&root);
+            let in_turn = shelves[gone.repository].take(&root);
             prop_assert_eq!(in_turn.as_ref(), Some(&selection), "one after the other is the same");
             let held = bytes_of(&left);
-            let inventory = &mut left[gone.place];
+            let inventory = &mut left[gone.repository];
             inventory.links.retain(|digest, _| !selection.digests.contains(digest));
             inventory.tags.retain(|tag, _| !selection.tags.contains(tag));
             prop_assert_eq!(held - bytes_of(&left), gone.bytes, "planned and done agree");

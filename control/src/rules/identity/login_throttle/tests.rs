@@ -12,7 +12,7 @@ fn alice(address: &str) -> Attempt {
 }
 
 /// How many tries there are at once, with a failure each time.
-fn tries(attempts: &Attempts, mut attempt: impl FnMut(usize) -> Attempt, now_ms: i64) -> usize {
+fn tries(attempts: &FailureCounts, mut attempt: impl FnMut(usize) -> Attempt, now_ms: i64) -> usize {
     for done in 0..1000 {
         let attempt = attempt(done);
         if attempts.check(&attempt, now_ms).is_err() {
@@ -25,7 +25,7 @@ fn tries(attempts: &Attempts, mut attempt: impl FnMut(usize) -> Attempt, now_ms:
 
 #[test]
 fn guessing_is_slowed_then_refused_and_goes_on_when_the_time_is_over() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     let delays: Vec<_> = (0..10)
         .map(|_| {
             assert_eq!(attempts.check(&alice(HOME), NOW), Ok(()));
@@ -43,7 +43,7 @@ fn guessing_is_slowed_then_refused_and_goes_on_when_the_time_is_over() {
 
 #[test]
 fn an_attack_on_a_name_locks_its_owner_out_of_nowhere_else() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     attempts.succeeded(&alice("198.51.100.1"), NOW);
     assert_eq!(tries(&attempts, |_| alice(HOME), NOW), 10);
     for address in 0..200 {
@@ -57,7 +57,7 @@ fn an_attack_on_a_name_locks_its_owner_out_of_nowhere_else() {
 
 #[test]
 fn many_names_from_one_address_are_refused_too_and_own_successes_buy_no_more() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     let spray = |n: usize| {
         attempts.succeeded(&Attempt::new(HOME, "mallory"), NOW);
         Attempt::new(HOME, &format!("user{n}"))
@@ -69,7 +69,7 @@ fn many_names_from_one_address_are_refused_too_and_own_successes_buy_no_more() {
 
 #[test]
 fn a_success_forgets_the_owners_typing_errors() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     for _ in 0..9 {
         attempts.failed(&alice(HOME), NOW);
     }
@@ -94,7 +94,7 @@ fn what_counts_as_the_same() {
 
 #[test]
 fn memory_is_bounded_and_whoever_is_refused_longest_is_forgotten_last() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     tries(&attempts, |_| alice(HOME), NOW);
     for n in 0..30_000_u32 {
         let address = IpAddr::from((0x0a00_0000 + n).to_be_bytes()).to_string();
@@ -113,7 +113,7 @@ proptest! {
     fn an_address_without_failures_gets_its_try(
         failures in proptest::collection::vec((0..4_u8, 0..3_u8, 0..120_000_i64), 0..300),
     ) {
-        let attempts = Attempts::default();
+        let attempts = FailureCounts::default();
         let mut now = NOW;
         for (address, name, pause) in failures {
             now += pause;
@@ -126,7 +126,7 @@ proptest! {
 
     #[test]
     fn every_refusal_ends_when_it_says(failures in 1..500_usize) {
-        let attempts = Attempts::default();
+        let attempts = FailureCounts::default();
         for _ in 0..failures {
             attempts.failed(&alice(HOME), NOW);
         }

@@ -44,7 +44,7 @@ impl Default for TagPolicy {
 
 /// A digest and when upstream last confirmed that the tag means it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Observation {
     /// The digest.
     pub digest: Digest,
     /// Milliseconds since 1970, UTC.
@@ -55,9 +55,9 @@ pub struct Sighting {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagRecord {
     /// What can be served: a manifest the group has a link to.
-    pub cached: Option<Sighting>,
+    pub cached: Option<Observation>,
     /// What upstream last said the tag means; may be something not cached. `None` if it said that there is no such tag.
-    pub seen: Option<Sighting>,
+    pub seen: Option<Observation>,
     /// When upstream last said something by which `cached` may be served; 0 if it has said otherwise since.
     pub checked_at_ms: i64,
 }
@@ -82,7 +82,7 @@ pub struct TagFacts {
     pub pin: Option<Pin>,
     /// Of what the tag meant before, the last that can be served. Matters where nothing is cached: that a tag was away for a
     /// moment must not cut a cooldown short.
-    pub older: Option<Sighting>,
+    pub older: Option<Observation>,
 }
 
 /// How an upstream is doing for the group's credentials.

@@ -14,8 +14,8 @@ fn digest(n: u8) -> Digest {
     Digest::of(Algorithm::Sha256, &[n])
 }
 
-fn at(n: u8, at_ms: i64) -> Option<Sighting> {
-    Some(Sighting { digest: digest(n), at_ms })
+fn at(n: u8, at_ms: i64) -> Option<Observation> {
+    Some(Observation { digest: digest(n), at_ms })
 }
 
 fn base() -> TagPolicy {
@@ -26,7 +26,7 @@ fn max_age(max_age_ms: i64) -> TagPolicy {
     TagPolicy { max_age_ms, ..base() }
 }
 
-fn known(cached: Option<Sighting>, seen: Option<Sighting>, checked_at_ms: i64) -> TagFacts {
+fn known(cached: Option<Observation>, seen: Option<Observation>, checked_at_ms: i64) -> TagFacts {
     TagFacts { record: TagRecord { cached, seen, checked_at_ms }, ..TagFacts::default() }
 }
 
@@ -39,7 +39,7 @@ fn pinned(n: u8, linked: bool) -> TagFacts {
     TagFacts { pin: Some(Pin { digest: digest(n), linked, at_ms: NOW - 40 }), ..checked_ago(500) }
 }
 
-fn serve(n: u8, age_ms: i64, stale: Option<Stale>) -> Decision {
+fn serve(n: u8, age_ms: i64, stale: Option<StaleReason>) -> Decision {
     Decision::Serve { digest: digest(n), age_ms, stale }
 }
 
@@ -67,12 +67,12 @@ fn before_upstream_is_asked() {
         ("within max_age", max_age(501), checked_ago(500), FINE, serve(1, 500, None)),
         ("at the end of max_age", max_age(500), checked_ago(500), FINE, ask(Some(1))),
         ("known to have moved", max_age(10_000), moved, FINE, ask(Some(1))),
-        ("held within max_age", max_age(101), held, FINE, serve(1, 500, Some(Stale::Cooldown))),
-        ("kept within max_age", max_age(101), missing, FINE, serve(1, 500, Some(Stale::Missing))),
+        ("held within max_age", max_age(101), held, FINE, serve(1, 500, Some(StaleReason::Cooldown))),
+        ("kept within max_age", max_age(101), missing, FINE, serve(1, 500, Some(StaleReason::Missing))),
         ("confirmed in the future", max_age(10_000), checked_ago(-1), FINE, ask(Some(1))),
-        ("frozen, cached", frozen, checked_ago(500), FINE, serve(1, 500, Some(Stale::Frozen))),
-        ("frozen, old", frozen, old, FINE, serve(1, MAX_STALE, Some(Stale::Frozen))),
-        ("frozen, moved", frozen, moved, FINE, serve(1, 500, Some(Stale::Frozen))),
+        ("frozen, cached", frozen, checked_ago(500), FINE, serve(1, 500, Some(StaleReason::Frozen))),
+        ("frozen, old", frozen, old, FINE, serve(1, MAX_STALE, Some(StaleReason::Frozen))),
+        ("frozen, moved", frozen, moved, FINE, serve(1, 500, Some(StaleReason::Frozen))),
         ("frozen, not cached", frozen, unknown, FINE, refused(Refusal::Frozen, 0)),
         ("switched off", off, checked_ago(500), FINE, refused(Refusal::GroupDisabled, 0)),
         ("denied", denied, checked_ago(500), FINE, refused(Refusal::Denied, 0)),
@@ -84,7 +84,7 @@ fn before_upstream_is_asked() {
         ("pinned, not cached", base(), pinned(2, false), LOW, Decision::Fetch { digest: Some(digest(2)) }),
         ("pinned, not cached, frozen", frozen, pinned(2, false), FINE, refused(Refusal::Frozen, 0)),
         ("pinned, not cached, paused", base(), pinned(2, false), PAUSED, refused(Refusal::RateLimited, 7)),
-        ("paused, cached", base(), checked_ago(500), PAUSED, serve(1, 500, Some(Stale::RateLimited))),
+        ("paused, cached", base(), checked_ago(500), PAUSED, serve(1, 500, Some(StaleReason::RateLimited))),
         ("paused, within max_age", max_age(501), checked_ago(500), PAUSED, serve(1, 500, None)),
         ("paused, too old", base(), old, PAUSED, too_stale(7)),
         (
@@ -92,11 +92,11 @@ fn before_upstream_is_asked() {
             base(),
             known(at(1, 0), at(2, 5), NOW - 9),
             PAUSED,
-            serve(1, NOW, Some(Stale::RateLimited)),
+            serve(1, NOW, Some(StaleReason::RateLimited)),
         ),
         ("paused, not cached", base(), unknown, PAUSED, refused(Refusal::RateLimited, 7)),
         ("low, HEADs are free", base(), checked_ago(500), LOW, ask(Some(1))),
-        ("low, HEADs count", base(), checked_ago(500), heads_count, serve(1, 500, Some(Stale::Reserve))),
+        ("low, HEADs count", base(), checked_ago(500), heads_count, serve(1, 500, Some(StaleReason::Reserve))),
         ("low, HEADs count, too old", base(), old, heads_count, ask(Some(1))),
         ("low, not cached", base(), unknown, heads_count, ask(None)),
     ] {
@@ -142,11 +142,19 @@ fn after_upstream_was_asked() {
         ("moved to what the group has", base(), cached, FINE, found(2, true), serve(2, 0, None), fresh(2)),
         ("moved to what is not here", base(), cached, FINE, found(2, false), fetch, moved),
         ("the link was purged meanwhile", base(), cached, FINE, found(1, false), fetch, put(None, at(1, NOW), 0)),
-        ("moved, low", base(), cached, LOW, found(2, false), serve(1, age, Some(Stale::Reserve)), moved),
+        ("moved, low", base(), cached, LOW, found(2, false), serve(1, age, Some(StaleReason::Reserve)), moved),
         ("moved, low, too old", base(), old, LOW, found(2, false), fetch, put(at(1, NOW - MAX_STALE), at(2, NOW), 0)),
         ("moved, low, but here", base(), cached, LOW, found(2, true), serve(2, 0, None), fresh(2)),
         ("first seen, low", base(), unknown, LOW, found(2, false), fetch, put(None, at(2, NOW), 0)),
-        ("moved, paused", base(), cached, PAUSED, found(2, false), serve(1, age, Some(Stale::RateLimited)), moved),
+        (
+            "moved, paused",
+            base(),
+            cached,
+            PAUSED,
+            found(2, false),
+            serve(1, age, Some(StaleReason::RateLimited)),
+            moved,
+        ),
         (
             "first seen, paused",
             base(),
@@ -156,15 +164,23 @@ fn after_upstream_was_asked() {
             wait(Refusal::RateLimited),
             put(None, at(2, NOW), 0),
         ),
-        ("moved, cooling", cooldown, cached, FINE, found(2, false), serve(1, age, Some(Stale::Cooldown)), held),
-        ("moved, cooling, here", cooldown, cached, FINE, found(2, true), serve(1, age, Some(Stale::Cooldown)), held),
+        ("moved, cooling", cooldown, cached, FINE, found(2, false), serve(1, age, Some(StaleReason::Cooldown)), held),
+        (
+            "moved, cooling, here",
+            cooldown,
+            cached,
+            FINE,
+            found(2, true),
+            serve(1, age, Some(StaleReason::Cooldown)),
+            held,
+        ),
         (
             "almost cooled",
             cooldown,
             cached,
             FINE,
             seen(2, true, Some(NOW - 999)),
-            serve(1, age, Some(Stale::Cooldown)),
+            serve(1, age, Some(StaleReason::Cooldown)),
             held,
         ),
         ("cooled, here", cooldown, cached, FINE, seen(2, true, Some(NOW - 1000)), serve(2, 0, None), fresh(2)),
@@ -176,7 +192,7 @@ fn after_upstream_was_asked() {
             back,
             FINE,
             found(2, false),
-            serve(3, 9000, Some(Stale::Cooldown)),
+            serve(3, 9000, Some(StaleReason::Cooldown)),
             put(at(3, NOW - 9000), at(2, NOW), NOW),
         ),
         ("gone", base(), cached, FINE, Outcome::NotFound, refused(Refusal::NotFound, 0), RecordChange::Drop),
@@ -186,7 +202,7 @@ fn after_upstream_was_asked() {
             old,
             FINE,
             Outcome::NotFound,
-            serve(1, MAX_STALE, Some(Stale::Missing)),
+            serve(1, MAX_STALE, Some(StaleReason::Missing)),
             put(at(1, NOW - MAX_STALE), None, NOW),
         ),
         (
@@ -200,13 +216,13 @@ fn after_upstream_was_asked() {
         ),
         ("401", base(), cached, FINE, Outcome::Unauthorized, refused(Refusal::UpstreamUnauthorized, 0), keep),
         ("403", base(), cached, FINE, Outcome::Forbidden, refused(Refusal::UpstreamForbidden, 0), keep),
-        ("429, cached", base(), cached, FINE, limited, serve(1, age, Some(Stale::RateLimited)), keep),
+        ("429, cached", base(), cached, FINE, limited, serve(1, age, Some(StaleReason::RateLimited)), keep),
         ("429, too old", base(), old, FINE, limited, too_stale, keep),
         ("429, not cached", base(), unknown, FINE, limited, wait(Refusal::RateLimited), keep),
-        ("down, cached", base(), cached, FINE, down, serve(1, age, Some(Stale::UpstreamUnavailable)), keep),
+        ("down, cached", base(), cached, FINE, down, serve(1, age, Some(StaleReason::UpstreamUnavailable)), keep),
         ("down, too old", base(), old, FINE, down, too_stale, keep),
         ("down, not cached", base(), unknown, FINE, down, wait(Refusal::UpstreamUnavailable), keep),
-        ("frozen meanwhile", frozen, cached, FINE, Outcome::NotFound, serve(1, age, Some(Stale::Frozen)), keep),
+        ("frozen meanwhile", frozen, cached, FINE, Outcome::NotFound, serve(1, age, Some(StaleReason::Frozen)), keep),
         ("frozen meanwhile, not cached", frozen, unknown, FINE, found(1, false), refused(Refusal::Frozen, 0), keep),
         ("pinned meanwhile", base(), pinned(2, true), FINE, found(3, true), serve(2, 40, None), keep),
         ("immutable, cached meanwhile", immutable, cached, FINE, found(2, true), serve(1, age, None), keep),

@@ -1,18 +1,17 @@
 //! The list of images.
 
+use roadstead_proto::RepositoryRef;
+
 use sqlx::{AnyConnection, Row as _};
 
-use super::{Filter, Order, Page, Position, like_containing, narrow, place, position, time, turn_to};
-use crate::{
-    rules::cache::content::GroupRepository,
-    store::{StoreResult, engine::sql::Sql},
-};
+use super::{Filter, Order, Page, Position, like_containing, narrow, order_and_limit, position, repository, time};
+use crate::store::{StoreResult, engine::sql::Sql};
 
 /// A cached image.
 #[derive(Clone, Debug)]
 pub struct ImageItem {
     /// Which.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// Tags that can be served.
     pub tags: i64,
     /// Manifests.
@@ -38,7 +37,7 @@ impl ImageItem {
             Order::LastPulled => self.last_pulled_at_ms.unwrap_or_default(),
             Order::Pulls => self.pulls,
         };
-        position(&self.place, None, rank)
+        position(&self.repository, None, rank)
     }
 }
 
@@ -48,7 +47,7 @@ pub async fn images(db: &mut AnyConnection, page: &Page<'_>, filter: &Filter) ->
     rows.iter()
         .map(|row| {
             Ok(ImageItem {
-                place: place(page.group_id, row)?,
+                repository: repository(page.group_id, row)?,
                 tags: row.try_get("tags")?,
                 manifests: row.try_get("manifests")?,
                 blobs: row.try_get("blobs")?,
@@ -85,6 +84,6 @@ pub(super) fn images_sql(page: &Page<'_>, filter: &Filter) -> Sql {
     };
     let after = page.after.cloned().unwrap_or_default();
     let keys = [("images.upstream", after.upstream.into()), ("images.repository", after.repository.into())];
-    turn_to(&mut sql, page, filter, rank, &keys);
+    order_and_limit(&mut sql, page, filter, rank, &keys);
     sql
 }

@@ -1,13 +1,10 @@
 //! Lists of manifests and of blobs.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{ContentKind, Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{Filter, Order, Page, Position, narrow, place, position, turn_to};
-use crate::{
-    rules::cache::content::{ContentKind, GroupRepository},
-    store::{StoreResult, engine::sql::Sql, parse},
-};
+use super::{Filter, Order, Page, Position, narrow, order_and_limit, position, repository};
+use crate::store::{StoreResult, engine::sql::Sql, parse};
 
 /// What platforms of an index are called that are none: signatures and the like.
 const NO_PLATFORM: &str = "unknown/unknown";
@@ -16,7 +13,7 @@ const NO_PLATFORM: &str = "unknown/unknown";
 #[derive(Clone, Debug)]
 pub struct ManifestItem {
     /// Where.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// Its digest.
     pub digest: Digest,
     /// Its media type.
@@ -39,7 +36,7 @@ pub struct ManifestItem {
 #[derive(Clone, Debug)]
 pub struct BlobItem {
     /// Where.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// Its digest.
     pub digest: Digest,
     /// Its size.
@@ -67,7 +64,7 @@ impl ManifestItem {
     /// Where it stands in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = rank(order, self.size_bytes, self.last_pulled_at_ms, self.pulls);
-        position(&self.place, Some(&self.digest), rank)
+        position(&self.repository, Some(&self.digest), rank)
     }
 }
 
@@ -75,7 +72,7 @@ impl BlobItem {
     /// Where it stands in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = rank(order, self.size_bytes, self.last_pulled_at_ms, self.pulls);
-        position(&self.place, Some(&self.digest), rank)
+        position(&self.repository, Some(&self.digest), rank)
     }
 }
 
@@ -158,7 +155,7 @@ fn end(sql: &mut Sql, page: &Page<'_>, filter: &Filter) {
         ("links.repository", after.repository.into()),
         ("links.digest", after.digest.into()),
     ];
-    turn_to(sql, page, filter, rank, &keys);
+    order_and_limit(sql, page, filter, rank, &keys);
 }
 
 fn read_manifest(group_id: &str, row: &AnyRow) -> StoreResult<ManifestItem> {
@@ -171,7 +168,7 @@ fn read_manifest(group_id: &str, row: &AnyRow) -> StoreResult<ManifestItem> {
     let mut platforms = words(row.try_get("platforms")?);
     platforms.retain(|platform| platform != NO_PLATFORM);
     Ok(ManifestItem {
-        place: place(group_id, row)?,
+        repository: repository(group_id, row)?,
         digest: parse("digest", row.try_get("digest")?)?,
         media_type: row.try_get("media_type")?,
         tags: words(row.try_get("tags")?),
@@ -185,7 +182,7 @@ fn read_manifest(group_id: &str, row: &AnyRow) -> StoreResult<ManifestItem> {
 
 fn read_blob(group_id: &str, row: &AnyRow) -> StoreResult<BlobItem> {
     Ok(BlobItem {
-        place: place(group_id, row)?,
+        repository: repository(group_id, row)?,
         digest: parse("digest", row.try_get("digest")?)?,
         size_bytes: row.try_get("held_bytes")?,
         links: row.try_get("parents")?,

@@ -2,16 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use roadstead_proto::Digest;
+use roadstead_proto::{ContentKind, Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::{
-    rules::cache::content::{ContentKind, GroupRepository},
-    store::{
-        StoreResult,
-        engine::sql::{Sql, Value},
-        parse,
-    },
+use crate::store::{
+    StoreResult,
+    engine::sql::{Sql, Value},
+    parse,
 };
 
 /// Content of an image.
@@ -34,12 +31,12 @@ type Image = HashMap<String, Member>;
 pub async fn unique_bytes(
     db: &mut AnyConnection,
     group_id: &str,
-    manifests: &[(&GroupRepository, &Digest)],
+    manifests: &[(&RepositoryRef, &Digest)],
 ) -> StoreResult<Vec<i64>> {
     if manifests.is_empty() {
         return Ok(Vec::new());
     }
-    let key = |place: &GroupRepository, digest: &str| (place.to_string(), digest.to_owned());
+    let key = |repository: &RepositoryRef, digest: &str| (repository.to_string(), digest.to_owned());
     let mut images: HashMap<(String, String), Image> = HashMap::new();
     for row in members_sql(group_id, manifests).fetch_all(&mut *db).await? {
         let (upstream, repository): (String, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -66,9 +63,9 @@ pub async fn unique_bytes(
             children.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
         }
     }
-    let own = manifests.iter().map(|(place, digest)| {
+    let own = manifests.iter().map(|(repository, digest)| {
         let digest = digest.to_string();
-        images.get(&key(place, &digest)).map_or(0, |image| unique(&digest, image, &children))
+        images.get(&key(repository, &digest)).map_or(0, |image| unique(&digest, image, &children))
     });
     Ok(own.collect())
 }
@@ -100,11 +97,11 @@ fn unique(root: &str, image: &Image, children: &HashMap<String, Vec<String>>) ->
     bytes
 }
 
-pub(super) fn members_sql(group_id: &str, manifests: &[(&GroupRepository, &Digest)]) -> Sql {
+pub(super) fn members_sql(group_id: &str, manifests: &[(&RepositoryRef, &Digest)]) -> Sql {
     let mut sql = Sql::new("WITH RECURSIVE named (group_id) AS (SELECT id FROM groups WHERE id = ");
     sql.bind(group_id).push("), page (upstream, repository, digest) AS (VALUES ");
-    sql.rows(manifests.iter().map(|(place, digest)| {
-        [Value::from(place.upstream.as_str()), place.repository.as_str().into(), digest.to_string().into()]
+    sql.rows(manifests.iter().map(|(repository, digest)| {
+        [Value::from(repository.upstream.as_str()), repository.repository.as_str().into(), digest.to_string().into()]
     }));
     sql.push(
         "), held (root, upstream, repository, digest, kind) AS (

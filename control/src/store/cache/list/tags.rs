@@ -1,19 +1,16 @@
 //! The list of tags that can be served. Sorted by anything but their names, they come as the manifests that they mean do.
 
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{Filter, Order, Page, Position, narrow, place, position, time, turn_to};
-use crate::{
-    rules::cache::content::GroupRepository,
-    store::{StoreResult, engine::sql::Sql, parse},
-};
+use super::{Filter, Order, Page, Position, narrow, order_and_limit, position, repository, time};
+use crate::store::{StoreResult, engine::sql::Sql, parse};
 
 /// A cached tag.
 #[derive(Clone, Debug)]
 pub struct TagItem {
     /// Where.
-    pub place: GroupRepository,
+    pub repository: RepositoryRef,
     /// The tag.
     pub tag: String,
     /// What it is served as.
@@ -43,7 +40,7 @@ impl TagItem {
             Order::LastPulled => self.last_pulled_at_ms.unwrap_or_default(),
             Order::Pulls => self.pulls,
         };
-        Position { tag: self.tag.clone(), ..position(&self.place, Some(&self.digest), rank) }
+        Position { tag: self.tag.clone(), ..position(&self.repository, Some(&self.digest), rank) }
     }
 }
 
@@ -112,7 +109,7 @@ pub(super) fn tags_sql(page: &Page<'_>, filter: &Filter) -> Sql {
                 ("tags.repository", after.repository.into()),
                 ("tags.tag", after.tag.into()),
             ];
-            turn_to(&mut sql, page, filter, rank, &keys);
+            order_and_limit(&mut sql, page, filter, rank, &keys);
         }
         Some(column) => {
             let manifest = [
@@ -124,10 +121,10 @@ pub(super) fn tags_sql(page: &Page<'_>, filter: &Filter) -> Sql {
                 // A comparison over both tables finds its place in no index; this one does.
                 let columns: Vec<_> =
                     std::iter::once((column, after.rank.into())).chain(manifest.iter().cloned()).collect();
-                sql.beyond(&columns, "<=");
+                sql.keyset_after(&columns, "<=");
             }
             let keys: Vec<_> = manifest.into_iter().chain([("tags.tag", after.tag.into())]).collect();
-            turn_to(&mut sql, page, filter, rank, &keys);
+            order_and_limit(&mut sql, page, filter, rank, &keys);
         }
     }
     sql
@@ -136,7 +133,7 @@ pub(super) fn tags_sql(page: &Page<'_>, filter: &Filter) -> Sql {
 fn read(group_id: &str, row: &AnyRow) -> StoreResult<TagItem> {
     let previous: String = row.try_get("previous")?;
     Ok(TagItem {
-        place: place(group_id, row)?,
+        repository: repository(group_id, row)?,
         tag: row.try_get("tag")?,
         digest: parse("digest", row.try_get("served")?)?,
         previous: (!previous.is_empty()).then(|| parse("digest", previous)).transpose()?,

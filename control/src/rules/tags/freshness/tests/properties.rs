@@ -8,8 +8,8 @@ fn time() -> impl Strategy<Value = i64> {
     prop_oneof![NOW - 2 * MAX_STALE..NOW + 1000, NOW - 3000..NOW + 1000]
 }
 
-fn sighting() -> impl Strategy<Value = Option<Sighting>> {
-    prop::option::of((0..3u8, time()).prop_map(|(n, at_ms)| Sighting { digest: digest(n), at_ms }))
+fn observation() -> impl Strategy<Value = Option<Observation>> {
+    prop::option::of((0..3u8, time()).prop_map(|(n, at_ms)| Observation { digest: digest(n), at_ms }))
 }
 
 fn facts() -> impl Strategy<Value = TagFacts> {
@@ -17,7 +17,7 @@ fn facts() -> impl Strategy<Value = TagFacts> {
         0.2,
         (0..3u8, any::<bool>()).prop_map(|(n, linked)| Pin { digest: digest(n), linked, at_ms: NOW - 40 }),
     );
-    (sighting(), sighting(), prop_oneof![Just(0), time()], pin, sighting()).prop_map(
+    (observation(), observation(), prop_oneof![Just(0), time()], pin, observation()).prop_map(
         |(cached, seen, checked, pin, older)| TagFacts {
             record: TagRecord { cached, seen, checked_at_ms: checked },
             pin,
@@ -129,7 +129,7 @@ proptest! {
     #[test]
     fn without_asking_nothing_is_served_beyond_max_age(policy in policies(), tag in facts(), upstream in upstreams()) {
         let spoken = tag.pin.is_some() || policy.frozen || policy.immutable;
-        if let Decision::Serve { stale: None | Some(Stale::Cooldown | Stale::Missing), .. } =
+        if let Decision::Serve { stale: None | Some(StaleReason::Cooldown | StaleReason::Missing), .. } =
             resolve(policy, &tag, upstream, NOW)
             && !spoken
         {
@@ -143,7 +143,7 @@ proptest! {
     ) {
         for decision in both(policy, &tag, upstream, outcome) {
             if let Decision::Serve {
-                stale: Some(Stale::UpstreamUnavailable | Stale::RateLimited | Stale::Reserve), ..
+                stale: Some(StaleReason::UpstreamUnavailable | StaleReason::RateLimited | StaleReason::Reserve), ..
             } = decision {
                 prop_assert!(unconfirmed_for(&tag) < policy.max_stale_ms);
             }
