@@ -56,7 +56,7 @@ pub(crate) struct Services {
     pub(crate) node: node::service::Nodes,
 }
 
-/// What every call passes, from the outermost inwards.
+/// The layers that every call passes, from the outermost inwards.
 pub(crate) struct Layers {
     /// Traces and counts it.
     pub(crate) observer: Observer,

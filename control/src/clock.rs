@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Where the present time comes from: milliseconds since 1970, UTC.
+/// The source of the present time: milliseconds since 1970, UTC.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
 

@@ -77,7 +77,7 @@ pub(crate) async fn compose(
         schedules_changed: Default::default(),
     });
 
-    // Who is calling, on the control port and on the registry port.
+    // Authentication, on the control port and on the registry port.
     let passwords = Arc::<Passwords>::default();
     let issuer_keys = Arc::new(KeyCache::new(clock.clone()));
     let embedded_node_token = secret::generate(TokenKind::Node).map_err(PlaneError::Random)?;

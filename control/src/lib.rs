@@ -50,7 +50,7 @@ pub use self::{
     usecases::PlaneError,
 };
 
-/// How long the database may take to say that it is there.
+/// Longest time that the database may take to say that it is there.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One replica of the control plane. Cheap to clone.
@@ -87,7 +87,7 @@ impl Control {
         self.replica.embedded_node_token.clone()
     }
 
-    /// Whether the database answers.
+    /// Returns whether the database answers.
     pub async fn ready(&self) -> bool {
         matches!(timeout(READY_TIMEOUT, self.replica.store.refresh_revision()).await, Ok(Ok(_)))
     }

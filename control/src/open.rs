@@ -39,21 +39,21 @@ pub(crate) const ADMIN_TOKEN_FILE: &str = "admin-token";
 /// Settings of the control plane.
 #[derive(Debug)]
 pub struct ControlConfig {
-    /// Where everything embedded lives; made if it is not there.
+    /// The folder for everything embedded; created if missing.
     pub data_dir: PathBuf,
     /// The database; `None` means `control.db` in the data folder.
     pub database_url: Option<String>,
     /// Most connections to PostgreSQL: 3 to 1000.
     pub database_pool_size: u32,
-    /// How long a call waits for the database, and after how long a silent one counts as gone.
+    /// Time that a call waits for the database, after which a silent one counts as gone.
     pub database_timeout: Duration,
     /// The key that stored secrets are sealed with, the same for all replicas.
     pub secret_key: SecretKey,
-    /// How long a registry token is good: a second to a day.
+    /// Time for which a registry token is good: a second to a day.
     pub registry_token_lifetime: Duration,
-    /// How long content without links is kept.
+    /// Time for which content without links is kept.
     pub gc_grace: Duration,
-    /// How long audit events are kept.
+    /// Time for which audit events are kept.
     pub audit_retention: Duration,
     /// Between which fill levels the store is kept; `None` sets no bound.
     pub watermarks: Option<Watermarks>,
@@ -82,14 +82,14 @@ impl ControlConfig {
     }
 }
 
-/// What the person who started the process should be told.
+/// News for the person who started the process.
 #[derive(Debug)]
 pub struct FirstStart {
     /// The administrator's token, if it was made now.
     pub admin_token: Option<SecretString>,
-    /// Where it is, or would be, kept.
+    /// The file that holds it, or would hold it.
     pub admin_token_file: PathBuf,
-    /// Whether the database was empty.
+    /// True if the database was empty.
     pub is_first: bool,
 }
 
@@ -104,7 +104,7 @@ pub enum OpenError {
     DataDir {
         /// The folder or the file in it.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The key file cannot be used.
@@ -113,7 +113,7 @@ pub enum OpenError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is in the database cannot be used.
+    /// The content of the database cannot be used.
     #[error("the control plane's data cannot be used: {0}")]
     Plane(#[from] PlaneError),
     /// The services cannot be put together.
@@ -122,13 +122,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether other settings would help: exit code 2.
+    /// Returns whether other settings would help: exit code 2.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Setting(_) | Self::Store(StoreError::Url(_)))
     }
 }
 
-/// What is open once the settings are good: the database, brought to where it can be used, and what it is opened with.
+/// The opened database with its first content, and its keys.
 pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) sealer: Arc<Sealer>,

@@ -60,15 +60,15 @@ pub enum StoreError {
     /// A row holds what we would never write.
     #[error("the database holds an unreadable {what}: {value:?}")]
     Corrupt {
-        /// What it should be.
+        /// The expected kind of value.
         what: &'static str,
-        /// What is there, never a secret.
+        /// The stored value, never a secret.
         value: String,
     },
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
         match self {
             // 22: a value that cannot be stored; 23: one that must not be; 42: SQL that is not understood.
@@ -86,7 +86,7 @@ impl StoreError {
 /// A connection that a transaction lends to the functions of the store.
 pub type Connection = AnyConnection;
 
-/// What every function of the store answers.
+/// The result of every function of the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// A query that is bound to a repository of a group so far: `$1` to `$3`.
@@ -154,7 +154,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether other processes share the database.
+    /// Returns whether other processes share the database.
     pub fn is_shared(&self) -> bool {
         self.engine == Engine::Postgres
     }

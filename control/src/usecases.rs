@@ -46,10 +46,10 @@ pub struct Plane {
     pub(crate) schedules_changed: Notify,
 }
 
-/// Why a call was not done.
+/// The body of a refusal.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaneError {
-    /// What is named is not there.
+    /// The named object does not exist.
     #[error("there is no {what} {name}{}", if hint.is_empty() { String::new() } else { format!("; {hint}") })]
     NotFound {
         /// The kind of object.
@@ -86,7 +86,7 @@ pub enum PlaneError {
     /// The caller may not do that to this object, whether or not it is there.
     #[error(transparent)]
     Denied(#[from] crate::rules::access::Denied),
-    /// What only a node could do was not done.
+    /// A job failed.
     #[error(transparent)]
     Job(#[from] JobError),
     /// The database fails.
@@ -98,7 +98,7 @@ pub enum PlaneError {
     /// A registry token cannot be signed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Whether an ID token is good cannot be told now.
+    /// The keys that would verify an ID token are unavailable.
     #[error(transparent)]
     Keys(#[from] KeysUnavailable),
     /// Whoever tries failed too often.
@@ -112,7 +112,7 @@ pub enum PlaneError {
     Random(#[from] getrandom::Error),
 }
 
-/// What every use case answers.
+/// The result of every use case.
 pub type PlaneResult<T> = Result<T, PlaneError>;
 
 impl PlaneError {
@@ -142,7 +142,7 @@ impl PlaneError {
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Whether there are more after them.
+    /// True if there are more after them.
     pub more: bool,
 }
 

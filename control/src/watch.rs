@@ -1,4 +1,4 @@
-//! What nodes must know, as a snapshot and ordered changes.
+//! The policy that nodes serve by, as a snapshot and ordered changes.
 //!
 //! A watcher learns of every change, in order, within moments of its commit; one that comes back is told what it
 //! missed, or everything if that is not known any more. A change tells the subject's present state, so that a watcher
@@ -40,11 +40,11 @@ pub const HEARTBEAT: Duration = Duration::from_millis(2500);
 pub struct WatchEvent {
     /// The revision that the watcher has after it.
     pub revision: i64,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kind of event.
 #[derive(Debug)]
 pub enum EventKind {
     /// Everything, from scratch.
@@ -66,7 +66,7 @@ pub struct Snapshot {
     pub keys: Vec<StoredKey>,
     /// Registry tokens that are void.
     pub revocations: Vec<Revocation>,
-    /// What is known of upstreams.
+    /// The conditions of upstreams.
     pub conditions: Vec<Condition>,
 }
 
@@ -85,13 +85,13 @@ pub enum Change {
     Keys(Vec<StoredKey>),
     /// Registry tokens are void.
     Revocation(Revocation),
-    /// What is known of an upstream has changed.
+    /// The condition of an upstream has changed.
     Condition(Condition),
     /// There is a job with this id. Not part of what is stored.
     Job(String),
 }
 
-/// What watchers are told of: the database, read once for all who have the same revision, and jobs on offer.
+/// The source of watches: the database, read once for all watchers with the same revision, and jobs on offer.
 pub struct Watches {
     store: Store,
     clock: Clock,

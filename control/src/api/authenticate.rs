@@ -1,4 +1,4 @@
-//! Who is calling: turns the token, or the name and password, of a call into an [`Actor`], or ends the call.
+//! Authentication: turns the token, or the name and password, of a call into an [`Actor`], or ends the call.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -29,7 +29,7 @@ const PROTECTED: [&str; 2] = ["/roadstead.", REST_PREFIX];
 /// Longest token, or name and password as they are sent, that is looked at, in bytes.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Who finds out who is calling, and who records refusals.
+/// The parts that find out who is calling and record refusals.
 pub struct Callers {
     /// Checks credentials.
     pub authenticator: Arc<Authenticator>,
@@ -56,7 +56,7 @@ pub async fn authenticate(State(callers): State<Arc<Callers>>, mut request: Requ
     next.run(request).await
 }
 
-/// Where the call comes from; the listener tells, if there is one.
+/// Returns the address that the call comes from, where the listener tells it.
 fn client_address(request: &Request) -> Option<String> {
     request
         .extensions()
@@ -64,7 +64,7 @@ fn client_address(request: &Request) -> Option<String> {
         .map(|ConnectInfo(address)| address.ip().to_canonical().to_string())
 }
 
-/// What somebody calls with.
+/// The credentials of a call.
 enum Given {
     /// A token.
     Token(SecretString),
@@ -90,7 +90,7 @@ fn credentials(headers: &HeaderMap) -> Option<Given> {
     Some(Given::Name(name.to_owned(), secret.into()))
 }
 
-/// Whose the credentials are. Refusals are recorded; whoever fails often is slowed, and refused for a while.
+/// Returns whose the credentials are. Records refusals; repeated failures are slowed, then refused for a while.
 async fn principal(callers: &Callers, client_address: Option<&str>, given: Given) -> Result<Principal, Status> {
     let attempt = |name: &str| client_address.map(|address| Attempt::new(address, name));
     let (found, name, refusal) = match given {

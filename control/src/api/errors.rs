@@ -48,7 +48,7 @@ pub fn from_plane(problem: PlaneError) -> Status {
     }
 }
 
-/// Why a node did not do what only a node can do.
+/// Translates the error of a job.
 pub fn job(problem: JobError) -> Status {
     let message = problem.to_string();
     match problem {
@@ -82,7 +82,7 @@ pub fn invalid_within(parent: &str, problem: InvalidField) -> Status {
 pub struct Wrong(pub Vec<Violation>);
 
 impl Wrong {
-    /// What a field was parsed to; notes it if it was not.
+    /// Returns the parsed field; notes the problem if parsing failed.
     pub fn note<T>(&mut self, parsed: Result<T, Status>) -> Option<T> {
         match parsed {
             Ok(parsed) => Some(parsed),

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::registry_token::ISSUER;
 
-/// How long a ticket is good, in seconds. It is looked at when a transfer begins, and each one has its own.
+/// Time for which a ticket is good, in seconds. It is looked at when a transfer begins, and each one has its own.
 const LIFETIME_SECONDS: i64 = 300;
 
-/// What a ticket says.
+/// The claims of a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ticket {
     iss: &'static str,
@@ -24,12 +24,12 @@ pub struct Ticket {
     group_id: String,
     upstream: String,
     repository: String,
-    /// What was proven before this epoch does not count.
+    /// Proofs from before this epoch do not count.
     link_epoch: i64,
 }
 
 impl Ticket {
-    /// What a ticket issued now says.
+    /// Returns the claims of a ticket issued now.
     pub fn new(node_id: &str, digest: &Digest, repository: &RepositoryRef, link_epoch: i64, now_ms: i64) -> Self {
         let now = now_ms.div_euclid(1000);
         Self {

@@ -1,6 +1,6 @@
 //! Keeps secrets unreadable at rest: XChaCha20-Poly1305 under a key that is kept in a file outside the database.
 //!
-//! What is sealed is bound to what it is for, so that a sealed value moved to another row does not open.
+//! A sealed value is bound to its purpose, so that a sealed value moved to another row does not open.
 
 use std::{
     fs, io,
@@ -28,7 +28,7 @@ pub enum SealError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The key file is there but holds no key.
@@ -51,12 +51,12 @@ pub enum SealError {
          key that belongs to this database? all replicas need the same"
     )]
     DoesNotOpen {
-        /// What the secret is of.
+        /// The purpose of the secret.
         what: String,
     },
 }
 
-/// Where the key comes from that stored secrets are sealed with. All replicas need the same key.
+/// The source of the key that seals stored secrets. All replicas need the same key.
 #[derive(Debug, Clone, Default)]
 pub enum SecretKey {
     /// `secret.key` in the data folder, made if it is not there.

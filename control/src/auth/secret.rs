@@ -54,18 +54,18 @@ pub fn generate_username(kind: TokenKind) -> Result<String, getrandom::Error> {
     Ok(format!("{name}-{}", random_digits(USERNAME_DIGITS)?.to_ascii_lowercase()))
 }
 
-/// What is stored of a secret, and what it is looked up by.
+/// Hashes a secret for storage and look-up.
 pub fn hash(secret: &SecretString) -> String {
     hex::encode(Sha256::digest(secret.expose_secret().as_bytes()))
 }
 
-/// Whether the text could be one of our secrets, or is not recognisably ours (an administrator's own choice).
+/// Returns whether the text could be one of our secrets, or is not recognisably ours (an administrator's own choice).
 /// False spares the look-up of a mistyped one.
 pub fn is_plausible(secret: &SecretString) -> bool {
     is_ours(secret) || prefix_of(secret.expose_secret()).is_none()
 }
 
-/// Whether the text is made like our secrets: prefix, digits and their checksum.
+/// Returns whether the text is made like our secrets: prefix, digits and their checksum.
 pub fn is_ours(secret: &SecretString) -> bool {
     let text = secret.expose_secret();
     let Some(prefix) = prefix_of(text) else { return false };

@@ -1,4 +1,4 @@
-//! Who may do what on the control port. Plain data in, a decision out.
+//! The rules of access on the control port. Plain data in, a decision out.
 //!
 //! Two things decide: what the credentials are good for at all (their kind and scopes), asked before the request is
 //! looked at, and the caller's role in the group concerned. It guarantees that a private group in which the caller
@@ -17,11 +17,11 @@ pub struct HeldToken {
     pub id: String,
     /// The name that its maker gave it.
     pub name: String,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
 }
 
-/// Who is calling.
+/// The authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// Somebody with the administrator's token.
@@ -32,7 +32,7 @@ pub enum Principal {
         id: String,
         /// The user's name.
         name: String,
-        /// Whether the user is an administrator.
+        /// True if the user is an administrator.
         admin: bool,
         /// The personal token; `None` for name and password, which are good for all that the person may do.
         token: Option<HeldToken>,
@@ -62,23 +62,23 @@ pub enum Principal {
     Node,
 }
 
-/// Who is calling, and from where.
+/// A caller and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// Who.
+    /// The caller.
     pub principal: Principal,
     /// The address that the call came from; `None` within the process.
     pub client_address: Option<String>,
 }
 
 impl Actor {
-    /// Who it is, for the audit.
+    /// Describes the caller for the audit log.
     pub fn describe(&self) -> String {
         self.principal.describe()
     }
 }
 
-/// What somebody wants to do.
+/// An action on the control port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Anything that concerns the whole installation: create top-level groups, set upstreams, make users and node
@@ -108,7 +108,7 @@ pub enum Action {
     PurgeEverything,
     /// Change a group's members, rename or delete it, create subgroups.
     OwnGroup,
-    /// What data-plane nodes do.
+    /// The calls of data-plane nodes.
     ServeAsNode,
 }
 
@@ -218,7 +218,7 @@ pub enum Reach {
 }
 
 impl Principal {
-    /// Who it is, for the audit and for logs.
+    /// Describes the caller for the audit log and for logs.
     pub fn describe(&self) -> String {
         match self {
             Self::Admin => "admin token".to_owned(),
@@ -231,7 +231,7 @@ impl Principal {
         }
     }
 
-    /// Whether the caller is an administrator, scopes aside.
+    /// Returns whether the caller is an administrator, scopes aside.
     pub fn is_admin(&self) -> bool {
         matches!(self, Self::Admin | Self::User { admin: true, .. })
     }
@@ -244,7 +244,7 @@ impl Principal {
         }
     }
 
-    /// Whether the caller could do this to any group at all. Asked before the request is looked at.
+    /// Returns whether the caller could do this to any group at all. Asked before the request is looked at.
     pub fn may(&self, action: Action) -> Result<(), Denied> {
         match (self, action) {
             (Self::Node, Action::ServeAsNode) => return Ok(()),
@@ -271,7 +271,7 @@ impl Principal {
         }
     }
 
-    /// Whether the caller may do this to that group, there or not.
+    /// Returns whether the caller may do this to that group, there or not.
     pub fn may_on(&self, action: Action, target: &Target) -> Result<(), Denied> {
         self.may(action)?;
         let Some(needs) = action.role() else { return Ok(()) };

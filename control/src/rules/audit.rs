@@ -1,4 +1,4 @@
-//! What is recorded of changes and refusals: who did what to what, from where, and how it ended. Never a secret.
+//! Audit events: the actor, action, subject, address and outcome of changes and refusals. Never a secret.
 //!
 //! A change is recorded in the transaction that makes it, so that neither is there without the other.
 
@@ -9,17 +9,17 @@ use crate::rules::access::Actor;
 /// One record, before it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// Who, as [`Actor::describe`] says it.
+    /// The actor, as [`Actor::describe`] names it.
     pub actor: String,
     /// From where; empty for what happens within the process.
     pub client_address: String,
-    /// What: "group.create", "token.revoke", …
+    /// The action: "group.create", "token.revoke", …
     pub action: &'static str,
     /// To what: a path, name, id or host.
     pub subject: String,
     /// Path of the group concerned; empty if none is.
     pub group_path: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: AuditOutcome,
     /// More for the reader.
     pub detail: String,
@@ -46,7 +46,7 @@ pub struct Event {
     pub outcome: AuditOutcome,
     /// See [`Entry::detail`].
     pub detail: String,
-    /// How often it happened within a minute.
+    /// The number of times it happened within a minute.
     pub count: i64,
 }
 

@@ -4,7 +4,7 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{StoreError, StoreResult};
 
-/// What a change is about.
+/// The subject of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// The group with this id.
@@ -15,7 +15,7 @@ pub enum Subject {
     Keys,
     /// The token with this id, which was revoked, or the user with this id, whose registry tokens were.
     Revocation(String),
-    /// What is known of an upstream, by the key of that.
+    /// The condition of an upstream, by its key.
     Condition(String),
 }
 
@@ -64,7 +64,7 @@ pub async fn current_revision(db: &mut AnyConnection) -> StoreResult<i64> {
     Ok(sqlx::query("SELECT revision FROM revision_counter WHERE id = 1").fetch_one(db).await?.try_get(0)?)
 }
 
-/// What changed after `revision`, each subject once, in the order of their last changes. `None` if that is not known
+/// Returns the subjects that changed after `revision`, each once, in the order of their last changes. `None` if that is not known
 /// (any more), which is so for revisions of other databases too.
 pub async fn since(db: &mut AnyConnection, revision: i64) -> StoreResult<Option<Vec<Subject>>> {
     let counter =
@@ -95,7 +95,7 @@ pub async fn since(db: &mut AnyConnection, revision: i64) -> StoreResult<Option<
         .map(Some)
 }
 
-/// How many changes there were after `revision`, and when the first of them was made; those that are forgotten do not count.
+/// Counts the changes after `revision`, with the time of the first of them; those that are forgotten do not count.
 pub async fn behind(db: &mut AnyConnection, revision: i64) -> StoreResult<(i64, Option<i64>)> {
     let row = sqlx::query("SELECT COUNT(*), MIN(changed_at) FROM changes WHERE revision > $1")
         .bind(revision)

@@ -47,7 +47,7 @@ impl Refusals {
     /// Counts a refusal. Returns the record to write, and its key, unless it repeats one that is written already.
     fn count(&self, entry: Entry, now_ms: i64) -> Option<(String, Entry)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is still to be written stays until it is.
+        // Unwritten repeats stay until they are written.
         known.retain(|_, repeated| repeated.unwritten > 0 || now_ms - repeated.since_ms < REPEAT_MS);
         let is_repeat = |entry: &Entry| known.get(entry).is_some_and(|first| now_ms - first.since_ms < REPEAT_MS);
         let entry = if !is_repeat(&entry) && known.len() >= MAX_REFUSALS { entry.one_of_many() } else { entry };

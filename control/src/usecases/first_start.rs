@@ -1,4 +1,4 @@
-//! What an empty database is given: the administrator's token, the built-in upstream, a group, a signing key.
+//! The first content of an empty database: the administrator's token, the built-in upstream, a group, a signing key.
 
 use roadstead_proto::{TokenKind, Visibility};
 
@@ -15,7 +15,7 @@ use crate::{
 /// Path of the group that is there from the start.
 pub const DEFAULT_GROUP: &str = "default";
 
-/// What became of the administrator's token.
+/// The fate of the administrator's token at a start.
 pub enum AdminToken {
     /// It was there before.
     Kept,
@@ -27,7 +27,7 @@ pub enum AdminToken {
     Made(SecretString),
 }
 
-/// What became of the node token that was given.
+/// The fate of a given node token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeToken {
     /// It is a node's.

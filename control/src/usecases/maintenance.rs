@@ -32,13 +32,13 @@ const POLL: Duration = Duration::from_secs(1);
 const SHARED_POLL: Duration = Duration::from_millis(250);
 /// Pause between two rounds of maintenance.
 const ROUND: Duration = Duration::from_secs(30);
-/// How long changes are kept for nodes that come back, in milliseconds: an hour.
+/// Time for which changes are kept for nodes that come back, in milliseconds: an hour.
 const KEEP_CHANGES_MS: i64 = 3600 * 1000;
-/// How long batches of usage are remembered, in milliseconds: a day.
+/// Time for which batches of usage are remembered, in milliseconds: a day.
 const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
-/// How long expired leases are kept, so that their epochs go on, in milliseconds: ten minutes.
+/// Time for which expired leases are kept, so that their epochs go on, in milliseconds: ten minutes.
 const KEEP_LEASES_MS: i64 = 600 * 1000;
-/// How long job tokens are listed after they have expired, in milliseconds: a day.
+/// Time for which job tokens are listed after they have expired, in milliseconds: a day.
 const KEEP_JOB_TOKENS_MS: i64 = 24 * 3600 * 1000;
 
 /// Everybody whose background work one round does.

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{sync::OnceCell, time::Instant};
 
-/// How long a reading is good for others: half of the second in which changes of other replicas have to be told.
+/// Time for which a reading is good for others: half of the second in which changes of other replicas have to be told.
 const SHARED_FOR: Duration = Duration::from_millis(500);
 
 /// Watchers cannot be told what they should know. Already logged.
@@ -29,7 +29,7 @@ pub enum WatchError {
     Broken,
 }
 
-/// What one watcher is handed, of `T` that all share.
+/// An event, or the error instead of it, shared by all watchers.
 pub type WatchResult<T> = Result<Arc<T>, WatchError>;
 
 /// The readings of a moment, by the revision that those who asked had.
@@ -51,7 +51,7 @@ impl<T> Default for Feed<T> {
 }
 
 impl<T> Feed<T> {
-    /// What leads on from `have`, with every change up to `announced` in it: what `read` finds, or has just found for
+    /// Returns the event after `have`, with every change up to `announced` in it: the one that `read` finds, or has just found for
     /// somebody else.
     pub async fn next(
         &self,

@@ -163,7 +163,7 @@ fn roughly(ms: i64) -> String {
     }
 }
 
-/// What to do about a pull, before upstream is asked.
+/// Translates the decision about a pull before upstream is asked.
 pub fn resolve_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) -> v1::ResolveTagResponse {
     use v1::resolve_tag_response::Decision;
     let cached = |cached: Option<Digest>| cached.map(|digest| digest.to_string()).unwrap_or_default();
@@ -181,7 +181,7 @@ pub fn resolve_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) 
     v1::ResolveTagResponse { decision: Some(decision) }
 }
 
-/// What to do about a pull, after upstream was asked.
+/// Translates the decision about a pull after upstream was asked.
 pub fn report_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) -> v1::ReportTagResponse {
     use v1::report_tag_response::Decision;
     let decision = match answer {

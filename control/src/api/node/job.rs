@@ -32,7 +32,7 @@ pub fn condition(condition: &Condition) -> v1::UpstreamCondition {
     }
 }
 
-/// What came from far away, cut down to what can be shown and kept.
+/// Cuts remote text down to printable characters and a bounded length.
 fn words(text: &str, most: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(most).collect()
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Longest URL of a node, in bytes.
 const MAX_URL_BYTES: usize = 255;
 
-/// Who asks for which blob.
+/// Reads which node asks for which blob.
 pub fn asker_in(request: v1::AcquireFillRequest) -> Result<(Digest, FillAsker), Status> {
     let asker = FillAsker {
         node_id: report::id_in(&request.node_id)?,
@@ -36,7 +36,7 @@ fn peer_url(text: &str) -> Result<String, Status> {
     }
 }
 
-/// What it is to do.
+/// The answer to a node that is about to fetch.
 pub fn turn(turn: FillTurn) -> v1::AcquireFillResponse {
     use v1::acquire_fill_response::Result;
     let result = match turn {

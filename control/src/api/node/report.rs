@@ -1,4 +1,4 @@
-//! What nodes say of themselves, to the plane's own words.
+//! Converts the reports of nodes about themselves.
 
 use roadstead_proto::node::v1::{ReportNodeRequest, WatchRequest};
 use tonic::Status;

@@ -67,7 +67,7 @@ pub struct Nodes {
     pub clock: Clock,
     /// The nodes that call.
     pub registry: Arc<NodeRegistry>,
-    /// What they watch.
+    /// The watches that they hold.
     pub watching: Watching,
     /// Sign-ins that they pass on.
     pub sign_in: SignIn,
@@ -77,25 +77,25 @@ pub struct Nodes {
     pub keys: Arc<KeyRing>,
     /// Opens the credentials that they ask for.
     pub sealer: Arc<Sealer>,
-    /// How long they keep content without links.
+    /// Time for which they keep content without links.
     pub gc_grace: Duration,
-    /// What they learn of upstreams.
+    /// Their reports about upstreams.
     pub upstreams: Arc<UpstreamReports>,
     /// Jobs that they do.
     pub jobs: Arc<Plane>,
 }
 
-/// What a node's watch needs.
+/// The parts of a node's watch.
 pub struct Watching {
-    /// What watchers are told of.
+    /// The source of events.
     pub watches: Arc<watch::Watches>,
     /// Ends all watches.
     pub stop: CancellationToken,
-    /// How many there are.
+    /// The number of watchers, as a metric.
     pub watchers: Gauge,
 }
 
-/// What a node asks, if it is a node that asks.
+/// Returns the request of a node; refuses other callers.
 fn from_node<T>(request: Request<T>) -> Result<T, Status> {
     allow(&caller(&request)?, Action::ServeAsNode)?;
     Ok(request.into_inner())

@@ -65,7 +65,7 @@ impl Cache {
         Self { store, clock, retention, jobs }
     }
 
-    /// What a purge is of, if the caller may purge that.
+    /// Returns the scope of a purge, if the caller may purge it.
     async fn scope(&self, caller: &Actor, request: &PurgeCacheRequest) -> Result<Scope, Status> {
         if !request.all_groups {
             let path = allow_on(&self.store, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;

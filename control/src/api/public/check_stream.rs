@@ -21,7 +21,7 @@ use crate::{
 /// The stream.
 pub type CheckStream = Pin<Box<dyn Stream<Item = Result<CheckCacheResponse, Status>> + Send>>;
 
-/// What the caller is told of a check.
+/// Streams the progress of a check to its caller.
 pub fn stream(store: Store, check: Check) -> CheckStream {
     let (sender, told) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -56,7 +56,7 @@ async fn tell(store: &Store, mut check: Check, sender: &mpsc::Sender<Result<Chec
     }
 }
 
-/// What is found wrong is in the database before the node says how far it is.
+/// Builds a response; the database has each corruption before the node reports its progress.
 async fn response(
     store: &Store,
     check: &Check,

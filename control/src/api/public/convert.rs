@@ -180,7 +180,7 @@ pub fn schedule(schedule: Schedule) -> v1::PrefetchSchedule {
     }
 }
 
-/// How an upstream is doing for one set of credentials.
+/// Translates the status of an upstream for one set of credentials.
 pub fn status(host: String, username: String, status: Status) -> v1::UpstreamStatus {
     let known = |at_ms: i64| (at_ms > 0).then(|| timestamp(at_ms));
     let health = match status.health {

@@ -162,7 +162,7 @@ pub fn parse_list_blobs(
     Ok((listing, list))
 }
 
-/// How many days to answer.
+/// Returns the number of days to answer.
 pub fn days(days: i32) -> Result<i64, Status> {
     match i64::from(days) {
         0 => Ok(DEFAULT_DAYS),

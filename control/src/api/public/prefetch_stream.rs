@@ -16,7 +16,7 @@ use crate::{
 /// The stream.
 pub type PrefetchStream = Pin<Box<dyn Stream<Item = Result<PrefetchImageResponse, Status>> + Send>>;
 
-/// What the caller is told of a job.
+/// Streams the progress of a job to its caller.
 pub fn stream(waiting: JobHandle) -> PrefetchStream {
     let (sender, told) = mpsc::channel(1);
     tokio::spawn(async move {

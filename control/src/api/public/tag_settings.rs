@@ -7,7 +7,7 @@ use roadstead_proto::{InvalidImagePattern, MissingTag, v1};
 use super::time;
 use crate::rules::{tags::settings::TagRule, violation::Violation};
 
-/// What a missing tag means; `None` if nothing is said.
+/// Reads what happens to a missing tag; `None` if the request does not say.
 pub fn missing_in(field: &str, value: i32, found: &mut Vec<Violation>) -> Option<MissingTag> {
     match MissingTag::from_wire(value) {
         Ok(missing) => missing,

@@ -38,11 +38,11 @@ const DAY_MS: i64 = SECONDS_A_DAY * 1000;
 /// A group's settings, as GitLab names them.
 #[derive(Serialize, ToSchema)]
 pub struct Settings {
-    /// Whether images can be pulled.
+    /// True if images can be pulled.
     enabled: bool,
     /// The user name at Docker Hub; null if the group has none.
     identity: Option<String>,
-    /// Whether images that nobody has pulled for `ttl` days are removed.
+    /// True if images that nobody has pulled for `ttl` days are removed.
     ttl_enabled: bool,
     /// Days.
     #[schema(example = 90)]
@@ -53,7 +53,7 @@ pub struct Settings {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
-    /// Whether images can be pulled.
+    /// True if images can be pulled.
     enabled: Option<bool>,
     /// The user name at Docker Hub, with `secret`. Both empty: the group's credentials are forgotten.
     #[schema(max_length = 255)]
@@ -63,7 +63,7 @@ pub struct Change {
     secret: Option<String>,
     /// False stores `identity` and `secret` without trying them at Docker Hub.
     verify: Option<bool>,
-    /// Whether images that nobody has pulled for `ttl` days are removed.
+    /// True if images that nobody has pulled for `ttl` days are removed.
     ttl_enabled: Option<bool>,
     /// Days, 1 to 3650; switches the removal on unless `ttl_enabled` says otherwise.
     ttl: Option<i64>,
@@ -168,7 +168,7 @@ async fn settings(shim: &Shim, actor: &Actor, path: &str) -> Result<Settings, St
     })
 }
 
-/// What a change says of the credentials. Not `Debug`: it holds a secret.
+/// The change of the credentials. Not `Debug`: it holds a secret.
 #[derive(PartialEq, Eq)]
 enum Credential {
     Stays,
@@ -196,7 +196,7 @@ fn credential(change: &Change) -> Result<Credential, Status> {
     }
 }
 
-/// What a change makes of the retention; `None` leaves it.
+/// Returns the new retention; `None` leaves it as it is.
 fn retention(change: &Change, before: &Settings) -> Result<Option<Duration>, Status> {
     if change.ttl.is_some_and(|days| !(1..=RETENTION_MS.end() / DAY_MS).contains(&days)) {
         return Err(invalid_field("ttl", "days, 1 to 3650; ttl_enabled false switches the removal off"));

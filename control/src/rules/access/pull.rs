@@ -1,4 +1,4 @@
-//! Who may pull from which group: the rule behind `docker login` and every registry token.
+//! The rules of pulling from groups, behind `docker login` and every registry token.
 //!
 //! It guarantees that a private group of others cannot be told from one that is not there, and that a refusal
 //! says what is missing to whoever may know that the group exists: its members, those of its subgroups (whose own
@@ -11,12 +11,12 @@ use crate::rules::{
     identity::{login_throttle::TooManyFailures, token::Scope},
 };
 
-/// Who signs in. Wrong, expired and revoked credentials are all [`Identity::Unknown`].
+/// The identity that signs in. Wrong, expired and revoked credentials are all [`Identity::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// No credentials were given. `allowed`: the node allows anonymous pulls.
     Anonymous {
-        /// Whether the node allows anonymous pulls.
+        /// True if the node allows anonymous pulls.
         allowed: bool,
     },
     /// A person.
@@ -30,18 +30,18 @@ pub enum Identity {
     },
     /// A group's token.
     GroupToken {
-        /// What kind it is.
+        /// Its kind.
         kind: GroupToken,
         /// The user name that goes with it.
         username: String,
         /// The group it belongs to; its subgroups are within its reach.
         group: GroupPath,
-        /// What it may be used for.
+        /// Its scopes.
         scopes: Vec<Scope>,
     },
     /// A job somewhere else, vouched for by an OpenID Connect issuer.
     Oidc {
-        /// Who the issuer says it is, for messages and logs.
+        /// The subject that the issuer names, for messages and logs.
         subject: String,
         /// The groups that trust the issuer for such a job; their subgroups are within its reach.
         groups: Vec<GroupPath>,
@@ -53,7 +53,7 @@ pub enum Identity {
     },
     /// The token is good, but not for pulling.
     OtherToken {
-        /// What it is, as in "a node token".
+        /// The kind of token, as in "a node token".
         what: &'static str,
     },
     /// Credentials that are no good.
@@ -71,24 +71,24 @@ pub enum GroupToken {
     Job,
 }
 
-/// What matters of the group that is pulled from.
+/// The facts of a group that matter for pulls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PulledGroup {
     /// Its path.
     pub path: GroupPath,
-    /// Who may pull.
+    /// The group's visibility.
     pub visibility: Visibility,
-    /// Whether anonymous pulls are on.
+    /// True if anonymous pulls are on.
     pub anonymous_pull: bool,
-    /// Whether pulls are possible at all.
+    /// True if pulls are possible at all.
     pub enabled: bool,
     /// The role that the user has there, if it is a user that pulls.
     pub role: Option<Role>,
-    /// Whether that user is a member of a group below it.
+    /// True if that user is a member of a group below it.
     pub member_below: bool,
 }
 
-/// Why not.
+/// The reason for refusing a pull.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PullRefused {
     /// The credentials are no good.
@@ -119,7 +119,7 @@ pub enum PullRefused {
         "{what} does not pull images; sign in with a user's password, or a personal, deploy, group access or job token"
     )]
     OtherToken {
-        /// What it is.
+        /// The kind of token.
         what: &'static str,
     },
     /// The token lacks scopes.
@@ -134,7 +134,7 @@ pub enum PullRefused {
     /// The credentials are good, but not for this group.
     #[error("{who} may not pull from {path}; its owners can let them in")]
     MayNot {
-        /// Who it is, as in "user alice".
+        /// The identity, as in "user alice".
         who: String,
         /// The group.
         path: GroupPath,
@@ -153,7 +153,7 @@ pub enum PullRefused {
     },
 }
 
-/// Whether `who` can sign in at all, leaving the group aside.
+/// Returns whether `who` can sign in at all, leaving the group aside.
 pub fn may_sign_in(who: &Identity) -> Result<(), PullRefused> {
     match who {
         Identity::Unknown => Err(PullRefused::WrongCredentials),
@@ -170,7 +170,7 @@ pub fn may_sign_in(who: &Identity) -> Result<(), PullRefused> {
     }
 }
 
-/// Whether `who` may pull from `group`, which was asked for as `path` and is `None` if there is none.
+/// Returns whether `who` may pull from `group`, which was asked for as `path` and is `None` if there is none.
 pub fn may_pull(who: &Identity, path: &str, group: Option<&PulledGroup>) -> Result<(), PullRefused> {
     let not_found = || PullRefused::NotFound { path: path.to_owned() };
     let group = match who {
@@ -196,7 +196,7 @@ pub fn may_pull(who: &Identity, path: &str, group: Option<&PulledGroup>) -> Resu
 }
 
 impl Identity {
-    /// Who it is, for messages and logs.
+    /// Describes the identity for messages and logs.
     pub fn describe(&self) -> String {
         match self {
             Self::Anonymous { .. } => "anonymous".to_owned(),
@@ -212,7 +212,7 @@ impl Identity {
         }
     }
 
-    /// Whether it is a member of the group, or a token of it or of a group above.
+    /// Returns whether it is a member of the group, or a token of it or of a group above.
     fn belongs_to(&self, group: &PulledGroup) -> bool {
         match self {
             Self::User { admin, .. } => *admin || group.role.is_some(),
@@ -222,7 +222,7 @@ impl Identity {
         }
     }
 
-    /// Whether it belongs to a subgroup.
+    /// Returns whether it belongs to a subgroup.
     fn belongs_below(&self, group: &PulledGroup) -> bool {
         match self {
             Self::User { .. } => group.member_below,
@@ -232,7 +232,7 @@ impl Identity {
         }
     }
 
-    /// Whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one group: that
+    /// Returns whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one group: that
     /// makes them no members of the installation, so that internal groups stay closed to them.
     fn is_let_in_by(&self, visibility: Visibility) -> bool {
         match visibility {

@@ -2,12 +2,12 @@
 
 use roadstead_proto::{CorruptionKind, Digest};
 
-/// What a node noticed.
+/// A corruption that a node found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noticed {
     /// The content.
     pub digest: Digest,
-    /// What is wrong with it.
+    /// Lists the problems.
     pub kind: CorruptionKind,
     /// The size found; 0 if it is missing.
     pub found_bytes: i64,
@@ -16,7 +16,7 @@ pub struct Noticed {
 /// A corruption of a group's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corruption {
-    /// What was noticed.
+    /// The finding.
     pub noticed: Noticed,
     /// The right size.
     pub size_bytes: i64,

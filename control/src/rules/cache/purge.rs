@@ -1,4 +1,4 @@
-//! What a purge takes: one rule over what a group holds of one repository.
+//! The rule of purges, over the content that a group holds of one repository.
 //!
 //! - All filters must fit. They pick *manifests*, and blobs that no manifest of the group refers to; a digest picks
 //!   the manifest or blob that has it.
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_proto::{ContentKind, Digest};
 
-/// What a group holds of one repository.
+/// The content that a group holds of one repository.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// Its links.
@@ -35,22 +35,22 @@ pub struct Held {
 /// Which of it to purge; empty means all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// What this tag means.
+    /// Only the manifest that this tag resolves to.
     pub tag: Option<String>,
     /// The manifest or blob with this digest.
     pub digest: Option<Digest>,
-    /// What was last used before this time.
+    /// Only content last used before this time.
     pub used_before_ms: Option<i64>,
 }
 
 impl Filter {
-    /// Whether everything fits.
+    /// Returns whether everything fits.
     pub fn takes_all(&self) -> bool {
         self.tag.is_none() && self.digest.is_none() && self.used_before_ms.is_none()
     }
 }
 
-/// What goes.
+/// The selected content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Links, by digest.
@@ -94,7 +94,7 @@ pub fn select(inventory: &Inventory, filter: &Filter) -> Selection {
     Selection { digests, tags }
 }
 
-/// What the filters pick by themselves.
+/// Returns the content that the filters pick directly.
 fn roots<'a>(
     inventory: &'a Inventory,
     filter: &'a Filter,

@@ -1,4 +1,4 @@
-//! What retention takes: images that nobody has pulled for long, and the least recently pulled ones where there is more than
+//! The rule of retention: it evicts images that nobody has pulled for long, and the least recently pulled ones where there is more than
 //! there may be.
 //!
 //! An *image* is a manifest that no other refers to, with all that it refers to, or a blob that none refers to: it stays or
@@ -31,7 +31,7 @@ impl TagPattern {
         &self.text
     }
 
-    /// Whether the tag fits.
+    /// Returns whether the tag fits.
     pub fn fits(&self, host: &UpstreamHost, repository: &RepositoryName, tag: &Tag) -> bool {
         self.pattern.fits_tag(host, repository, tag)
     }
@@ -82,7 +82,7 @@ pub fn images(held: &Inventory, keeps: impl Fn(&str) -> bool, pinned: &BTreeSet<
     kept.extend(held.tags.iter().filter(|(tag, _)| keeps(tag)).map(|(_, digest)| *digest));
     kept.retain(|digest| held.links.contains_key(digest));
     let roots = held.links.keys().filter(|digest| !referred.contains(digest));
-    // What is kept within an image is one of its own: it stays when the rest goes.
+    // An image kept within another one is an image of its own, and stays when the rest is evicted.
     let all: BTreeSet<Digest> = roots.chain(&kept).copied().collect();
     all.into_iter().map(|root| image(held, &children, root, kept.contains(&root))).collect()
 }
@@ -111,7 +111,7 @@ pub struct Shelf {
     images: BTreeMap<Digest, Image>,
     /// By how many of them each content is needed.
     digests: HashMap<Digest, u32>,
-    /// How many of them each tag means.
+    /// The number of them that each tag resolves to.
     tags: HashMap<String, u32>,
 }
 
@@ -147,7 +147,7 @@ fn is_last<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
     *count == 0
 }
 
-/// What is linked.
+/// The linked content.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     /// Its own size.
@@ -158,7 +158,7 @@ pub struct Content {
     pub last_pulled_ms: Option<i64>,
 }
 
-/// Why an image goes.
+/// The reason for an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Nobody has pulled it for as long as the group says.
@@ -167,10 +167,10 @@ pub enum Reason {
     Room,
 }
 
-/// What makes images go.
+/// The bounds that retention keeps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
-    /// What was last used before this time goes.
+    /// Evicts content last used before this time.
     pub used_before_ms: Option<i64>,
     /// Bytes that there may be.
     pub most_bytes: Option<i64>,
@@ -179,7 +179,7 @@ pub struct Bounds {
 /// An image that goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eviction<P> {
-    /// Where it is.
+    /// Its repository.
     pub repository: P,
     /// Its manifest; or the blob that it is.
     pub root: Digest,
@@ -193,7 +193,7 @@ pub struct Eviction<P> {
     pub bytes: i64,
     /// Manifests that go.
     pub manifests: i64,
-    /// Why.
+    /// The cause.
     pub reason: Reason,
 }
 
@@ -275,7 +275,7 @@ impl<P: Clone + Ord> Planner<P> {
         }
     }
 
-    /// What goes, the least recently pulled first.
+    /// Returns the evictions, the least recently pulled image first.
     pub fn evict(mut self, bounds: Bounds) -> Vec<Eviction<P>> {
         let mut candidates = std::mem::take(&mut self.images);
         candidates.retain(|image| !image.is_kept);

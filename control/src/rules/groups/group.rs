@@ -11,7 +11,7 @@ use crate::rules::{
     violation::Violation,
 };
 
-/// How long links may be kept without a pull, in milliseconds: a day to ten years.
+/// Longest time that links may be kept without a pull, in milliseconds: a day to ten years.
 pub const RETENTION_MS: std::ops::RangeInclusive<i64> = 24 * 3600 * 1000..=3650 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.
 pub const MAX_UPSTREAMS: usize = 50;
@@ -19,25 +19,25 @@ pub const MAX_UPSTREAMS: usize = 50;
 /// The settings of a group that its maintainers choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
-    /// Who may pull.
+    /// The group's visibility.
     pub visibility: Visibility,
-    /// Whether pulls need no sign-in; only for public groups.
+    /// True if pulls need no sign-in; only for public groups.
     pub anonymous_pull: bool,
-    /// Whether pulls are possible at all.
+    /// True if pulls are possible at all.
     pub enabled: bool,
-    /// Whether only what is cached is served.
+    /// True if only what is cached is served.
     pub frozen: bool,
     /// Upstreams it may use, the default first; never empty.
     pub upstreams: Vec<UpstreamHost>,
-    /// How long a tag is served without asking upstream, in milliseconds.
+    /// Time for which a tag is served without asking upstream, in milliseconds.
     pub max_age_ms: i64,
     /// After how long without a pull links are removed, in milliseconds; 0 keeps them.
     pub retention_ms: i64,
-    /// How many bytes it may hold; 0 sets no bound.
+    /// The quota in bytes; 0 sets no bound.
     pub quota_bytes: i64,
     /// Tags whose images retention leaves.
     pub protected_tags: Vec<TagPattern>,
-    /// What else goes for tags.
+    /// The other settings of tags.
     pub tags: TagSettings,
     /// Which images may be pulled.
     pub images: ImageRules,
@@ -52,7 +52,7 @@ pub struct Group {
     pub path: GroupPath,
     /// Paths that it had, and that no other group has taken since.
     pub old_paths: Vec<GroupPath>,
-    /// What its maintainers chose.
+    /// The settings that its maintainers chose.
     pub settings: GroupSettings,
     /// Revision of the last change of settings.
     pub etag: i64,
@@ -108,7 +108,7 @@ pub struct GroupChange {
 }
 
 impl GroupSettings {
-    /// What a group has if nothing is said: private, enabled, asking these upstreams at every pull.
+    /// The defaults of a group: private, enabled, asking these upstreams at every pull.
     pub fn new(upstreams: Vec<UpstreamHost>) -> Self {
         Self {
             visibility: Visibility::Private,
@@ -179,12 +179,12 @@ impl GroupSettings {
         .collect()
     }
 
-    /// Whether somebody who might pull under the settings `before` may not under these.
+    /// Returns whether somebody who might pull under the settings `before` may not under these.
     pub fn admits_fewer_than(&self, before: &Self) -> bool {
         self.visibility < before.visibility || (before.anonymous_pull && !self.anonymous_pull)
     }
 
-    /// What is wrong with these settings, given the upstreams there are.
+    /// Lists the problems of these settings, given the known upstreams.
     pub fn violations(&self, exists: impl Fn(&UpstreamHost) -> bool) -> Vec<Violation> {
         let mut found = Vec::new();
         if self.anonymous_pull && self.visibility != Visibility::Public {
@@ -230,13 +230,13 @@ pub fn parent(path: &GroupPath) -> Option<GroupPath> {
     path.as_str().rsplit_once('/').and_then(|(parent, _)| parent.parse().ok())
 }
 
-/// Where `path`, which is `from` or below it, is once `from` is called `to`; an error if it would be too long or deep.
+/// Returns the new path of `path`, which is `from` or below it, after `from` is renamed to `to`; an error if it would be too long or deep.
 pub fn moved(path: &GroupPath, from: &GroupPath, to: &GroupPath) -> Result<GroupPath, InvalidGroupPath> {
     let below = path.as_str().strip_prefix(from.as_str()).unwrap_or_default();
     format!("{to}{below}").parse()
 }
 
-/// Whether `path` is `group` or a subgroup of it at any depth.
+/// Returns whether `path` is `group` or a subgroup of it at any depth.
 pub fn contains(group: &GroupPath, path: &GroupPath) -> bool {
     path.as_str().strip_prefix(group.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

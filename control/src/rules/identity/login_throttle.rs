@@ -1,4 +1,4 @@
-//! How many failed sign-ins are put up with: slowed first, then refused for a while. Plain counters over a time that is
+//! The throttle of failed sign-ins: slowed first, then refused for a while. Plain counters over a time that is
 //! handed in.
 //!
 //! It guarantees that
@@ -21,9 +21,9 @@ use std::{
     time::Duration,
 };
 
-/// How failures of one kind add up: each is forgotten after a while, one after the other.
+/// A limit on one kind of failures, which are forgotten one after the other.
 struct Measure {
-    /// How long one failure counts, in milliseconds.
+    /// Time for which one failure counts, in milliseconds.
     forget_ms: i64,
     /// From how many on there are no more tries.
     limit: i64,
@@ -48,7 +48,7 @@ const NAME: Measure = Measure { forget_ms: 60 * 1000, limit: 20, slow: i64::MAX 
 const MOST: i64 = 2;
 /// Most counters of each kind.
 const MAX_COUNTERS: usize = 10_000;
-/// How long it is remembered that a name signed in from an address, in milliseconds: 30 days.
+/// Time for which a sign-in of a name from an address is remembered, in milliseconds: 30 days.
 const KNOWN_MS: i64 = 30 * 24 * 3600 * 1000;
 /// The first delay; it doubles with each failure.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -64,7 +64,7 @@ pub struct Attempt {
     name: String,
 }
 
-/// What counts as one address.
+/// Returns the network that counts as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Network {
     /// Nobody said.
@@ -111,7 +111,7 @@ impl Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many failed sign-ins; try again in {} seconds", retry_after_seconds(*retry_after))]
 pub struct TooManyFailures {
-    /// How long to wait.
+    /// The time to wait.
     pub retry_after: Duration,
 }
 
@@ -201,7 +201,7 @@ impl Counts {
 pub struct FailureCounts(Mutex<Counts>);
 
 impl FailureCounts {
-    /// Whether a guess may be tried now. Asked before a password is looked at.
+    /// Returns whether a guess may be tried now. Asked before a password is looked at.
     pub fn check(&self, attempt: &Attempt, now_ms: i64) -> Result<(), TooManyFailures> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let until_ms = counts

@@ -15,7 +15,7 @@ pub const JOB_LIFETIME_MS: std::ops::RangeInclusive<i64> = 60 * 1000..=2 * 3600 
 /// The life of a job token if nothing is said, in milliseconds: 15 minutes.
 pub const DEFAULT_JOB_LIFETIME_MS: i64 = 15 * 60 * 1000;
 
-/// What a token may be used for.
+/// A scope of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Half of pulling.
@@ -33,7 +33,7 @@ pub enum Scope {
 impl Scope {
     /// All scopes.
     pub const ALL: [Self; 5] = [Self::ReadRegistry, Self::WriteRegistry, Self::ReadApi, Self::Api, Self::Purge];
-    /// What pulling needs, and what a token has if nothing is said.
+    /// The scopes that pulling needs, which are also the default.
     pub const PULL: [Self; 2] = [Self::ReadRegistry, Self::WriteRegistry];
 
     /// The word that people write.
@@ -67,7 +67,7 @@ impl fmt::Display for Scope {
 pub struct Token {
     /// Names it in logs and registry tokens.
     pub id: String,
-    /// What kind it is.
+    /// Its kind.
     pub kind: TokenKind,
     /// Chosen by its creator.
     pub name: String,
@@ -79,7 +79,7 @@ pub struct Token {
     pub user: Option<TokenUser>,
     /// Of a group access token: as what it acts.
     pub role: Option<Role>,
-    /// What it may be used for; administrators' and nodes' tokens have none.
+    /// Its scopes; administrators' and nodes' tokens have none.
     pub scopes: Vec<Scope>,
     /// When it was created.
     pub created_at_ms: i64,
@@ -89,7 +89,7 @@ pub struct Token {
     pub last_used_at_ms: Option<i64>,
 }
 
-/// Whose personal token it is.
+/// The owner of a personal token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenUser {
     /// The user's id.
@@ -99,7 +99,7 @@ pub struct TokenUser {
 }
 
 impl Token {
-    /// Whether it still works.
+    /// Returns whether it still works.
     pub fn is_live(&self, now_ms: i64) -> bool {
         self.expires_at_ms.is_none_or(|expires| now_ms < expires)
     }
@@ -116,7 +116,7 @@ pub struct Revocation {
     pub user_epoch: i64,
 }
 
-/// Whose a new token will be, and of what kind.
+/// The owner and kind of a new token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenOwner {
     /// A group's deploy token.
@@ -186,13 +186,13 @@ impl TokenOwner {
 /// A token to be made.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// Whose it will be.
+    /// Its owner.
     pub owner: TokenOwner,
     /// Chosen by its creator.
     pub name: String,
     /// As given; parsed by [`NewToken::scopes`].
     pub scopes: Vec<String>,
-    /// How long it works.
+    /// Its lifetime.
     pub lifetime_ms: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a tag means now: may it be served, must upstream be asked, or is the pull refused?
+//! The freshness of tags: whether one may be served, upstream must be asked, or the pull is refused.
 //!
 //! One rule over what is known of the tag, its policy, how upstream is doing or what it said, and the time. It guarantees that
 //! - upstream is never asked for a group that is frozen or disabled, an image that is denied, or a tag that is pinned, or
@@ -20,14 +20,14 @@ use crate::rules::tags::limits::MAX_MAX_STALE_MS;
 
 pub use self::facts::{Observation, Outcome, Pin, TagFacts, TagPolicy, TagRecord, UpstreamSaid, UpstreamState};
 
-/// How exactly the time of a confirmation is kept where every pull asks, in milliseconds: so that a tag that many pull is not
+/// Precision of the time of a confirmation where every pull asks, in milliseconds: so that a tag that many pull is not
 /// written at each pull. Such a tag looks older than it is by at most this.
 const PRECISION_MS: i64 = 5000;
 
 /// Longest that a node decides about a tag without asking, in milliseconds.
 const MAX_FRESH_MS: i64 = 60 * 60 * 1000;
 
-/// Why a pull is refused.
+/// The reason for refusing a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Upstream has no such tag.
@@ -44,7 +44,7 @@ pub enum Refusal {
     TooStale {
         /// For how long not, in milliseconds.
         age_ms: i64,
-        /// What the group allows, in milliseconds.
+        /// The limit that the group sets, in milliseconds.
         max_stale_ms: i64,
     },
     /// The group is frozen and this is not cached.
@@ -55,7 +55,7 @@ pub enum Refusal {
     Denied,
 }
 
-/// What to do.
+/// The decision about a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Serve the cached manifest.
@@ -64,12 +64,12 @@ pub enum Decision {
         digest: Digest,
         /// Since upstream last confirmed it (of a pin: since it was pinned), in milliseconds.
         age_ms: i64,
-        /// Why it is served although upstream does not confirm it.
+        /// The reason for serving it although upstream does not confirm it.
         stale: Option<StaleReason>,
     },
     /// Ask upstream by HEAD.
     Revalidate {
-        /// What is cached, if anything.
+        /// The cached manifest, if there is one.
         cached: Option<Digest>,
     },
     /// Fetch.
@@ -79,14 +79,14 @@ pub enum Decision {
     },
     /// Refuse.
     Refuse {
-        /// Why.
+        /// The cause.
         reason: Refusal,
         /// Seconds to wait; 0 if not known.
         retry_after_seconds: i64,
     },
 }
 
-/// What becomes of the tag's record.
+/// The change of the tag's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordChange {
     /// It stays as it is.
@@ -167,7 +167,7 @@ pub fn report(
     }
 }
 
-/// What becomes of a tag's record when the manifest that upstream was last seen to mean by it can be served, whoever fetched it.
+/// Returns the change of a tag's record once the manifest that it last resolved to upstream can be served, whoever fetched it.
 pub fn promote(policy: TagPolicy, tag: &TagFacts, first_seen_ms: Option<i64>, now_ms: i64) -> RecordChange {
     let Some(seen) = tag.record.seen else { return RecordChange::Keep };
     let settled = policy.immutable && tag.record.cached.is_some();
@@ -219,7 +219,7 @@ fn unconfirmed_seconds(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
     policy.max_stale_ms.saturating_sub(stale_for(&tag.record, now_ms)).max(0) / 1000
 }
 
-/// What upstream has no say in.
+/// Returns the decisions that do not depend on upstream.
 fn without_upstream(policy: TagPolicy, tag: &TagFacts, upstream: UpstreamState, now_ms: i64) -> Option<Decision> {
     if !policy.enabled {
         return Some(refuse(Refusal::GroupDisabled, 0));

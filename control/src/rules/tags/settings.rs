@@ -1,4 +1,4 @@
-//! What a group's settings say of tags and images: the group's own, and rules for the tags that a pattern fits.
+//! The settings of tags and images: the group's own, and rules for the tags that a pattern fits.
 //!
 //! For each setting by itself, the first rule that fits and says something decides; what none says is the group's.
 
@@ -12,14 +12,14 @@ use crate::rules::{
     violation::Violation,
 };
 
-/// What a group says of its tags, besides `max_age`.
+/// The settings of a group's tags, besides `max_age`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagSettings {
-    /// How long a tag may be served while upstream cannot be asked, in milliseconds.
+    /// Longest time that a tag may be served while upstream cannot be asked, in milliseconds.
     pub max_stale_ms: i64,
-    /// How long a tag that moved keeps its old meaning, in milliseconds.
+    /// Time for which a tag that moved keeps its old meaning, in milliseconds.
     pub cooldown_ms: i64,
-    /// What it means that upstream has the tag no more.
+    /// The effect when upstream no longer has the tag.
     pub missing_tag: MissingTag,
     /// Exceptions, in order.
     pub rules: Vec<TagRule>,
@@ -49,7 +49,7 @@ pub struct TagRule {
     pub cooldown_ms: Option<i64>,
     /// See [`TagSettings::missing_tag`].
     pub missing_tag: Option<MissingTag>,
-    /// Whether the tag never moves.
+    /// True if the tag never moves.
     pub immutable: Option<bool>,
 }
 
@@ -63,7 +63,7 @@ pub struct ImageRules {
 }
 
 impl TagSettings {
-    /// What goes for one tag, in a group with this `max_age`. Whether pulls are possible at all is left to the caller.
+    /// Returns the policy for one tag, in a group with this `max_age`. Whether pulls are possible at all is left to the caller.
     pub fn policy_for(
         &self,
         max_age_ms: i64,
@@ -85,7 +85,7 @@ impl TagSettings {
         }
     }
 
-    /// What is wrong with these settings.
+    /// Lists the problems of these settings.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let within = |field: String, value: i64, max: i64| {
@@ -120,7 +120,7 @@ impl TagSettings {
 }
 
 impl ImageRules {
-    /// What is wrong with these rules.
+    /// Lists the problems of these rules.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         for (field, patterns) in [("allowed_images", &self.allowed), ("denied_images", &self.denied)] {

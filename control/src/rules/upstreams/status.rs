@@ -1,4 +1,4 @@
-//! How upstreams are doing, put together from what every node sees.
+//! The status of upstreams, combined from the views of all nodes.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -10,10 +10,10 @@ use crate::rules::upstreams::pull_limit::{Condition, DEFAULT_WINDOW_MS};
 const NODE_SILENCE_MS: i64 = 15 * 60 * 1000;
 /// Width of the buckets that spends are counted in, in milliseconds: ten minutes.
 pub const BUCKET_MS: i64 = 10 * 60 * 1000;
-/// How far back spends are known, in milliseconds: a day. Longer windows are told for a day.
+/// Time for which spends are kept, in milliseconds: a day. Longer windows are told for a day.
 pub const KEEP_SPENDS_MS: i64 = 24 * 3600 * 1000;
 
-/// Whether an upstream answers; the worse come later.
+/// The health of an upstream, the worse later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     /// Nothing is known.
@@ -53,14 +53,14 @@ impl FromStr for Health {
     }
 }
 
-/// How one node sees an upstream with one set of credentials. Times are 0 for never.
+/// The view that one node has of an upstream with one set of credentials. Times are 0 for never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeView {
     /// The upstream's host.
     pub upstream: String,
     /// User name of the credentials.
     pub username: String,
-    /// Whether it answers this node.
+    /// Its health, as this node sees it.
     pub health: Health,
     /// Kind of the last failure.
     pub last_error: String,
@@ -83,14 +83,14 @@ pub struct Spend {
     pub group: GroupPath,
     /// When the ten minutes begin.
     pub bucket_start_ms: i64,
-    /// How many.
+    /// The number.
     pub pulls: i64,
 }
 
-/// How one upstream is doing for one set of credentials. Times are 0 for never.
+/// The status of one upstream for one set of credentials. Times are 0 for never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether it answers: the worst that a node sees.
+    /// Its health: the worst that a node sees.
     pub health: Health,
     /// Kind of the last failure.
     pub last_error: String,
@@ -100,9 +100,9 @@ pub struct Status {
     pub last_answered_at_ms: i64,
     /// Nothing is fetched until then.
     pub paused_until_ms: i64,
-    /// What it told of its limit, for each source.
+    /// The observed limits, for each source.
     pub limits: Vec<Condition>,
-    /// Who fetched how much in the window, the most first.
+    /// The pulls of each group in the window, the most first.
     pub spent: Vec<(GroupPath, i64)>,
 }
 

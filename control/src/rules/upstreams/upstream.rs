@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::rules::violation::Violation;
 
-/// Where Docker Hub is, unless an administrator says otherwise.
+/// The default URL of Docker Hub.
 pub const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
 /// The host of Docker Hub's token service.
 pub const DOCKER_HUB_TOKEN_HOST: &str = "auth.docker.io";
@@ -24,9 +24,9 @@ const MAX_URL_CHARS: usize = 2000;
 /// A registry that pulls are proxied to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// How image names refer to it.
+    /// The host that image names use.
     pub host: UpstreamHost,
-    /// Where it is, without a slash at the end.
+    /// Its URL, without a slash at the end.
     pub url: String,
     /// Hosts, besides the URL's own, whose token services may be given credentials for it.
     pub token_hosts: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Upstream {
     pub updated_at_ms: Option<i64>,
 }
 
-/// What an administrator asks for, not yet checked.
+/// The settings that an administrator asks for, not yet checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UpstreamRequest<'a> {
     /// See [`Upstream::host`].
@@ -115,7 +115,7 @@ fn parse_hosts(field: &str, texts: &[String], found: &mut Vec<Violation>) -> Vec
     hosts
 }
 
-/// Whether the text is empty, or certificates that can be trusted, all of it.
+/// Returns whether the text is empty, or certificates that can be trusted, all of it.
 fn check_certificates(pem: &str) -> Result<(), String> {
     if pem.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What is stored, once per digest, and what manifests refer to.
+//! Stored content, once per digest, and the references of manifests.
 
 use roadstead_proto::{Descriptor, Digest, Link, UpstreamHost, size_to_wire};
 use sqlx::AnyConnection;

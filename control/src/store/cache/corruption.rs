@@ -22,7 +22,7 @@ pub async fn put(db: &mut AnyConnection, noticed: &Noticed, now_ms: i64) -> Stor
     Ok(done.rows_affected() > 0)
 }
 
-/// Whether all nodes that were heard since share this store.
+/// Returns whether all nodes that were heard since share this store.
 pub async fn is_sole_store(db: &mut AnyConnection, store_id: &str, heard_since_ms: i64) -> StoreResult<bool> {
     let row = sqlx::query("SELECT 1 FROM nodes WHERE store_id <> $1 AND store_id <> '' AND heard_at >= $2 LIMIT 1")
         .bind(store_id.to_owned())
@@ -133,7 +133,7 @@ pub async fn contents_of_group(
     rows.iter().map(read).collect()
 }
 
-/// How many distinct contents a group links.
+/// Counts the distinct contents that a group links.
 pub async fn count_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
     let row = sqlx::query("SELECT COUNT(DISTINCT digest) FROM links WHERE group_id = $1")
         .bind(group_id.to_owned())

@@ -6,7 +6,7 @@ use sqlx::{AnyConnection, Row as _};
 use crate::rules::cache::corruption::Stored;
 use crate::store::{StoreResult, parse};
 
-/// Who claims what.
+/// A claim of garbage.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// Names the claim.
@@ -15,11 +15,11 @@ pub struct Claim {
     pub node_id: String,
     /// Its store.
     pub store_id: String,
-    /// What lost its last link by then.
+    /// The latest time at which the content lost its last link.
     pub unlinked_by_ms: i64,
     /// Claims of before have lapsed.
     pub lapsed_by_ms: i64,
-    /// How much at most.
+    /// The maximum number of contents.
     pub limit: i64,
     /// The time.
     pub now_ms: i64,
@@ -76,7 +76,7 @@ pub async fn confirm(db: &mut AnyConnection, digest: &Digest, claim_id: &str) ->
     Ok(true)
 }
 
-/// What is recorded of content: its size, and whether anybody links it.
+/// Returns the recorded size of content, and whether anybody links it.
 pub async fn recorded(db: &mut AnyConnection, digest: &Digest) -> StoreResult<Option<(i64, bool)>> {
     let row = sqlx::query("SELECT size_bytes, unlinked_at FROM contents WHERE digest = $1")
         .bind(digest.to_string())

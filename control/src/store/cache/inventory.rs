@@ -1,4 +1,4 @@
-//! What a group holds: figures, and whole repositories for the purge rule.
+//! The content that groups hold: figures, and whole repositories for the purge rule.
 
 use roadstead_proto::RepositoryRef;
 
@@ -36,7 +36,7 @@ pub async fn figures(db: &mut AnyConnection, group_id: &str) -> StoreResult<Figu
     Ok(Figures { images: row.try_get(0)?, manifests: row.try_get(1)?, blobs: row.try_get(2)?, bytes: row.try_get(3)? })
 }
 
-/// How many links to manifests and to blobs a group has.
+/// Counts a group's links to manifests and to blobs.
 pub async fn count_links(db: &mut AnyConnection, group_id: &str) -> StoreResult<(i64, i64)> {
     let row = sqlx::query(
         "SELECT CAST(COALESCE(SUM(manifests), 0) AS BIGINT), CAST(COALESCE(SUM(blobs), 0) AS BIGINT) FROM images

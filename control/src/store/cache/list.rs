@@ -57,10 +57,10 @@ pub struct Filter {
     pub name_contains: Option<String>,
 }
 
-/// Where an item stands in a list; the next page begins behind it.
+/// The position of an item in a list; the next page begins after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// What it is sorted by, unless by name.
+    /// The sort key, unless the list is sorted by name.
     pub rank: i64,
     /// Its upstream.
     pub upstream: String,
@@ -135,7 +135,7 @@ fn order_by(sql: &mut Sql, page: &Page<'_>, filter: &Filter, rank: Option<&str>,
             sql.keyset_after(&columns, "<");
         }
         None => {
-            // What is fixed by the filter is no part of the comparison: the index has it already.
+            // Columns that the filter fixes are left out of the comparison: the index has them already.
             let fixed = usize::from(filter.upstream.is_some()) + usize::from(filter.repository.is_some());
             sql.keyset_after(&keys[fixed.min(keys.len() - 1)..], ">");
         }
@@ -165,7 +165,7 @@ fn time(ms: i64) -> Option<i64> {
     (ms > 0).then_some(ms)
 }
 
-/// How SQLite goes about a page of each list.
+/// Query plans of SQLite for a page of each list.
 #[cfg(test)]
 pub(crate) async fn plans(
     db: &mut sqlx::AnyConnection,
@@ -184,7 +184,7 @@ pub(crate) async fn plans(
     plans
 }
 
-/// How SQLite goes about telling what is an image's own, step by step.
+/// Query plan of SQLite for the unique bytes of images, step by step.
 #[cfg(test)]
 pub(crate) async fn plan_of_shares(db: &mut sqlx::AnyConnection, of: (&RepositoryRef, &Digest)) -> Vec<String> {
     shares::members_sql(&of.0.group_id, &[of]).plan(db, true).await

@@ -1,4 +1,4 @@
-//! What retention looks at: sizes and kinds of what is linked, pins, and how much there is.
+//! The input of retention: sizes and kinds of linked content, pins, and totals.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use crate::{
     store::{StoreResult, parse, query_for},
 };
 
-/// What a group holds of one repository.
+/// The content that a group holds of one repository.
 pub async fn contents(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<HashMap<Digest, Content>> {
     let rows = query_for(repository,
         "SELECT links.digest AS digest, size_bytes, kind, last_pulled_at FROM links JOIN contents ON contents.digest = links.digest
@@ -30,7 +30,7 @@ pub async fn contents(db: &mut AnyConnection, repository: &RepositoryRef) -> Sto
         .collect()
 }
 
-/// What tags of the repository are pinned to.
+/// Returns the digests that tags of the repository are pinned to.
 pub async fn pinned(db: &mut AnyConnection, repository: &RepositoryRef) -> StoreResult<BTreeSet<Digest>> {
     let rows =
         query_for(repository, "SELECT digest FROM tag_pins WHERE group_id = $1 AND upstream = $2 AND repository = $3")
@@ -64,7 +64,7 @@ pub async fn bytes_of_all(db: &mut AnyConnection) -> StoreResult<i64> {
     Ok(row.try_get(0)?)
 }
 
-/// Whether a group holds anything that was neither pulled nor cached since that time.
+/// Returns whether a group holds anything that was neither pulled nor cached since that time.
 pub async fn has_unused_since(db: &mut AnyConnection, group_id: &str, since_ms: i64) -> StoreResult<bool> {
     let row =
         sqlx::query("SELECT 1 FROM links WHERE group_id = $1 AND COALESCE(last_pulled_at, cached_at) < $2 LIMIT 1")

@@ -1,4 +1,4 @@
-//! What is kept beside the links, so that lists and figures need not add anything up: the size of whole images and how
+//! Totals beside the links, so that lists and figures need not add anything up: the size of whole images and how
 //! many manifests need some content (in the links themselves), the figures of each image, and those of each group.
 //! Only [`links`](crate::store::cache::link) calls these, whenever a link comes or goes. Where the order of tables decides between
 //! a few lookups and going through everything, they are joined by `CROSS JOIN`, which SQLite takes as the order.
@@ -71,7 +71,7 @@ macro_rules! measure {
     };
 }
 
-/// Whether a group has links to some content, whatever the repository.
+/// True if a group has links to some content, whatever the repository.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     /// The size of the content.
@@ -82,7 +82,7 @@ pub struct Held {
     pub as_blob: bool,
 }
 
-/// Whether and as what a group holds some content.
+/// The way in which a group holds some content, if it does.
 pub async fn held(db: &mut AnyConnection, group_id: &str, digest: &Digest) -> StoreResult<Held> {
     let row = sqlx::query(
         "SELECT size_bytes,

@@ -24,11 +24,11 @@ pub async fn begin_batch(db: &mut AnyConnection, batch_id: &str, now_ms: i64) ->
 /// Pulls of one link.
 #[derive(Clone, Debug)]
 pub struct Pulls {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryRef,
-    /// What.
+    /// The digest.
     pub digest: Digest,
-    /// How many.
+    /// The number.
     pub count: i64,
     /// When last.
     pub last_ms: i64,

@@ -140,7 +140,7 @@ async fn fill(tx: &mut WriteTx, group: &Group) {
     }
 }
 
-/// How SQLite goes about a list depends on the statement and the indexes alone, not on what is in the tables.
+/// The query plans of SQLite depend on the statement and the indexes alone, not on the content of the tables.
 #[tokio::test]
 async fn pages_are_found_in_indexes_not_by_going_through_or_sorting_everything() {
     let (_folder, store) = fresh().await;

@@ -25,7 +25,7 @@ pub async fn role_at(db: &mut AnyConnection, user_id: &str, path: &GroupPath) ->
     Ok(highest)
 }
 
-/// Whether a user is a member of a group below `path`.
+/// Returns whether a user is a member of a group below `path`.
 pub async fn is_below(db: &mut AnyConnection, user_id: &str, path: &GroupPath) -> StoreResult<bool> {
     let row = sqlx::query(
         "SELECT role FROM memberships JOIN groups ON groups.id = memberships.group_id

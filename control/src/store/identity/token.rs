@@ -80,7 +80,7 @@ pub async fn by_id(db: &mut AnyConnection, id: &str) -> StoreResult<Option<Token
     select!("WHERE tokens.id = $1").bind(id.to_owned()).fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
-/// Whether the administrator's token was made already.
+/// Returns whether the administrator's token was made already.
 pub async fn has_admin(db: &mut AnyConnection) -> StoreResult<bool> {
     Ok(sqlx::query("SELECT id FROM tokens WHERE kind = 'admin' LIMIT 1").fetch_optional(db).await?.is_some())
 }

@@ -1,4 +1,4 @@
-//! What tags have meant upstream, and what they are pinned to.
+//! The history of tags: the digests that they resolved to upstream, and pins.
 
 use roadstead_proto::{Digest, RepositoryRef, Tag};
 use sqlx::{AnyConnection, Row as _};
@@ -20,7 +20,7 @@ pub struct Meaning {
     pub first_seen_ms: i64,
     /// When it was last seen, as far as it was noted.
     pub last_seen_ms: i64,
-    /// Whether the group has it.
+    /// True if the group has it.
     pub cached: bool,
 }
 
@@ -52,7 +52,7 @@ pub async fn note(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag,
     Ok(())
 }
 
-/// What a tag has meant, the last meaning first.
+/// Returns the history of a tag, the latest digest first.
 pub async fn all(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<Vec<Meaning>> {
     let rows = query_for(
         repository,
@@ -159,7 +159,7 @@ pub async fn unpin(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag
     Ok(done.rows_affected() > 0)
 }
 
-/// What a tag is pinned to.
+/// Returns the pin of a tag.
 pub async fn pinned(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<Option<Pin>> {
     let row = query_for(
         repository,

@@ -8,7 +8,7 @@ use crate::{
     store::{StoreResult, parse, query_for},
 };
 
-/// What is known of a tag. What it means counts as cached only while the group has a link to that manifest.
+/// Returns the record of a tag. Its manifest counts as cached only while the group has a link to it.
 pub async fn get(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<TagRecord> {
     let row = query_for(
         repository,

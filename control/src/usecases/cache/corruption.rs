@@ -13,20 +13,20 @@ use crate::{
     usecases::{Plane, PlaneResult, group_at, group_with},
 };
 
-/// How long content that was hashed is left alone, in milliseconds: a day.
+/// Time for which content that was hashed is left alone, in milliseconds: a day.
 const SCRUB_AGAIN_MS: i64 = 24 * 3600 * 1000;
 /// Contents handed out for hashing if nothing is said.
 const DEFAULT_SCRUB: i32 = 100;
 /// Contents in a page of a group's if nothing is said.
 const DEFAULT_PAGE: i32 = 1000;
-/// How long a node that was heard counts as one that has a store, in milliseconds: 15 minutes.
+/// Time for which a node that was heard counts as one that has a store, in milliseconds: 15 minutes.
 const UP_MS: i64 = 15 * 60 * 1000;
-/// How long healed damage is remembered, in milliseconds: 30 days.
+/// Time for which healed damage is remembered, in milliseconds: 30 days.
 const KEEP_HEALED_MS: i64 = 30 * 24 * 3600 * 1000;
 
 /// A check of a group's content under way.
 pub struct Check {
-    /// What the node tells.
+    /// The reports of the node.
     pub waiting: JobHandle,
     /// The group.
     pub group_id: String,

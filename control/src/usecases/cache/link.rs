@@ -31,7 +31,7 @@ pub struct LinksFound {
     pub unconfirmed_seconds: i64,
 }
 
-/// How a group's right to content was proven.
+/// The proof of a group's right to content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkProof {
     /// All of it was fetched from the repository's upstream and hashed.
@@ -43,13 +43,13 @@ pub enum LinkProof {
 /// A proof of a group's right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// How it was made.
+    /// The kind of proof.
     pub kind: LinkProof,
     /// The group's link epoch when it began; 0 if that does not matter.
     pub link_epoch: i64,
 }
 
-/// What came of recording a link.
+/// The result of recording a link.
 #[derive(Debug)]
 pub enum Recorded {
     /// It is recorded; of a manifest, these are the links to what it refers to.
@@ -62,7 +62,7 @@ pub enum Recorded {
     Unproven,
 }
 
-/// Whether a group has a link, and for a manifest which it has to what that refers to.
+/// Returns a group's link, and for a manifest the links to the content it refers to.
 pub async fn find(store: &Store, repository: &RepositoryRef, digest: &Digest) -> PlaneResult<LinksFound> {
     let mut tx = store.read().await?;
     let group = group_with(&mut tx, repository.group.as_str()).await?;

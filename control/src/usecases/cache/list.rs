@@ -13,7 +13,7 @@ use crate::{
 /// Tags that are looked at in one step where a pattern sieves them.
 const SIEVED: i64 = 1000;
 
-/// What of a group to list.
+/// Filters, order and position of a list.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Of this image.

@@ -32,16 +32,16 @@ use crate::{
     usecases::{PlaneResult, group_at, groups::image::repository_of},
 };
 
-/// How long a purge waits for nodes to apply it.
+/// Time for which a purge waits for nodes to apply it.
 const NODES_TIME: Duration = Duration::from_secs(3);
 /// Links after which a transaction ends with the repository that it is at.
 const LINKS_AT_ONCE: i64 = 1000;
 /// The same, by time.
 const TIME_AT_ONCE: Duration = Duration::from_millis(500);
-/// How often it looks whether they have.
+/// Pause between two looks whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Whose cache.
+/// The cache to purge.
 #[derive(Clone, Debug)]
 pub enum Scope {
     /// One group's.
@@ -50,7 +50,7 @@ pub enum Scope {
     AllGroups,
 }
 
-/// What to purge.
+/// The filters of a purge.
 #[derive(Clone, Debug, Default)]
 pub struct PurgeRequest {
     /// Only this image.
@@ -67,7 +67,7 @@ pub struct PurgeRequest {
     pub dry_run: bool,
 }
 
-/// What a purge took.
+/// The content that a purge removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Tags.
@@ -102,10 +102,10 @@ impl std::ops::AddAssign for Purged {
     }
 }
 
-/// What came of a purge.
+/// The result of a purge.
 #[derive(Debug, Default)]
 pub struct PurgeOutcome {
-    /// What it took, of all groups.
+    /// The removed content of all groups.
     pub purged: Purged,
     /// Groups that something was taken of.
     pub groups: i64,
@@ -141,7 +141,7 @@ pub async fn purge(
     Ok(outcome)
 }
 
-/// What it took of one group, and the revision from which on nothing of that is served; `None` if there is no such group.
+/// Purges one group. Returns the removed content and the revision from which on none of it is served; `None` if the group does not exist.
 /// Much of it takes several transactions, so that others get their turns; each is whole.
 async fn purge_group(
     store: &Store,
@@ -171,11 +171,11 @@ async fn purge_group(
         let now_ms = clock.now_ms();
         let mut tx = store.write().await?;
         let Some(group) = group::by_id(&mut tx, id).await? else { break };
-        // What is undone again is counted right in one transaction only.
+        // A dry run, which is rolled back, counts correctly in one transaction only.
         let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
         let purged = repositories.take(&mut tx, id, &filter, most_links, now_ms).await?;
         all += purged;
-        // What somebody else has just removed may be served yet: that is waited for as well.
+        // Nodes may still serve content that another purge has just removed: this one waits for that, too.
         revision = revision.max(group.link_epoch);
         if !request.dry_run && purged != Purged::default() {
             revision = revision.max(void_links(&mut tx, id, now_ms).await?);
@@ -217,7 +217,7 @@ pub(crate) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) ->
     Ok(epoch)
 }
 
-/// Where there is still something to take.
+/// The repositories that are still to be purged.
 enum Repositories {
     /// The whole group, at once: that takes a few statements, however much it is.
     All,
@@ -265,7 +265,7 @@ async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<
     Ok(Purged { tags: i64::try_from(tags).unwrap_or(i64::MAX), manifests, blobs, bytes })
 }
 
-/// What the filter takes of one repository.
+/// Purges one repository by the filter.
 async fn take_repository(
     tx: &mut WriteTx,
     repository: &RepositoryRef,

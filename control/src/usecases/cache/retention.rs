@@ -40,14 +40,14 @@ use crate::{
     },
 };
 
-/// How often ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a day.
+/// Interval at which ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a day.
 const AGES_EVERY_MS: i64 = 3600 * 1000;
 /// The whole store, among what looking for room pauses for.
 const STORE: &str = "";
-/// How long a call waits for its turn.
+/// Time for which a call waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 
-/// What retention took, or would take.
+/// The result of retention, or of its dry run.
 #[derive(Debug, Default)]
 pub struct Retained {
     /// By image, the least recently pulled first.
@@ -65,13 +65,13 @@ pub struct Retention {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) leader: Arc<Leader>,
-    /// How full the store may be; `None` sets no bound.
+    /// The bounds of the store; `None` sets none.
     watermarks: Option<Watermarks>,
     /// When links were last removed for their age.
     ages_seen_at_ms: AtomicI64,
     /// When quotas and the store are looked at again.
     room_due_ms: AtomicI64,
-    /// What is not looked at for now.
+    /// The groups that are not looked at for now.
     backoff: RetentionBackoff,
 }
 
@@ -177,7 +177,7 @@ impl Retention {
         Ok(done)
     }
 
-    /// What a group's bounds take, and how many bytes it holds.
+    /// Returns what a group's bounds evict, and the bytes that it holds.
     async fn plan_group(&self, group: &Group) -> PlaneResult<(Retained, i64)> {
         let settings = &group.settings;
         let now_ms = self.clock.now_ms();
@@ -202,7 +202,7 @@ impl Retention {
         Ok((Retained { evictions, manifests, bytes, bytes_left: bytes_left - bytes }, bytes_left))
     }
 
-    /// Where the store is beyond its high watermark, takes the least recently pulled images of all groups until it is down to
+    /// If the store is beyond its high watermark, evicts the least recently pulled images of all groups until it is down to
     /// the low one.
     async fn relieve_store(&self) -> PlaneResult<()> {
         let Some(marks) = self.watermarks else { return Ok(()) };
@@ -257,7 +257,7 @@ async fn add_group(db: &mut Connection, planner: &mut Planner<RepositoryRef>, gr
     Ok(())
 }
 
-/// What a group holds of a repository, and its images.
+/// Loads the content that a group holds of a repository, and its images.
 pub(crate) async fn look(
     db: &mut Connection,
     group: &Group,

@@ -19,9 +19,9 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Pulls of one digest.
 #[derive(Clone, Debug)]
 pub struct Usage {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryRef,
-    /// What.
+    /// The digest.
     pub digest: Digest,
     /// Served without fetching.
     pub hits: i64,

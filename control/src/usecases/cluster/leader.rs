@@ -16,7 +16,7 @@ use crate::{
 pub struct Leadership {
     /// Name of its lease.
     name: &'static str,
-    /// How long another replica waits once the leader fell silent, in milliseconds.
+    /// Time for which another replica waits once the leader fell silent, in milliseconds.
     lifetime_ms: i64,
 }
 

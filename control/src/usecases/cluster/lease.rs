@@ -1,4 +1,4 @@
-//! Who fetches a blob for the whole cluster, and whom the others follow.
+//! Leases of fills: one node fetches a blob for the whole cluster, and the others follow it.
 //!
 //! A lease saves downloads; nothing depends on it. Who is granted one too many fetches a blob that another fetches as well,
 //! and what comes is verified either way: so in doubt the lease is granted.
@@ -18,7 +18,7 @@ use crate::{
     usecases::PlaneResult,
 };
 
-/// How long a lease is good without a renewal.
+/// Time for which a lease is good without a renewal.
 pub const FILL_LEASE: Duration = Duration::from_secs(6);
 /// Silence after which an owner that was lost by a follower counts as lost, in milliseconds: one missed renewal and a half.
 const MISSED_MS: i64 = 3_000;
@@ -30,7 +30,7 @@ pub const MAX_RENEWED: usize = 1000;
 pub struct FillAsker {
     /// The node's id.
     pub node_id: String,
-    /// Where others reach it.
+    /// The URL where others reach it.
     pub peer_url: String,
     /// With whose right.
     pub repository: RepositoryRef,
@@ -45,13 +45,13 @@ pub struct FillAsker {
 pub struct HeldFill {
     /// The blob.
     pub digest: Digest,
-    /// Where it is fetched from.
+    /// The upstream that it is fetched from.
     pub upstream: UpstreamHost,
     /// The lease's epoch.
     pub epoch: i64,
 }
 
-/// What it is to do.
+/// The answer to a node that is about to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FillTurn {
     /// Fetch.
@@ -63,12 +63,12 @@ pub enum FillTurn {
     Follow(Follow),
 }
 
-/// Whom to follow.
+/// The node to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Follow {
     /// The owner's id.
     pub node_id: String,
-    /// Where it is.
+    /// Its repository.
     pub peer_url: String,
     /// Opens the blob there.
     pub ticket: String,
@@ -78,7 +78,7 @@ pub struct Follow {
     pub heard_ms: i64,
 }
 
-/// What is kept with a lease.
+/// The details kept with a lease.
 #[derive(Serialize, Deserialize)]
 struct Detail {
     peer_url: String,
@@ -95,7 +95,7 @@ pub async fn acquire(
     asker: &FillAsker,
     now_ms: i64,
 ) -> PlaneResult<FillTurn> {
-    let (name, detail) = (lease_name(digest, &asker.place.upstream), Detail::of(asker));
+    let (name, detail) = (lease_name(digest, &asker.repository.upstream), Detail::of(asker));
     let wanted =
         Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
     let mut tx = store.write_soon().await?;
@@ -166,7 +166,7 @@ impl Detail {
         serde_json::json!(self).to_string()
     }
 
-    /// Where the owner is and with whose right it asked; `None` if that cannot be read: then it cannot be followed.
+    /// Reads the owner's URL and the repository that it proved access to; `None` if that cannot be read: then it cannot be followed.
     fn read(text: &str) -> Option<(String, RepositoryRef)> {
         let Self { peer_url, group_id, upstream, repository } = serde_json::from_str(text).ok()?;
         let repository = RepositoryRef {

@@ -1,4 +1,4 @@
-//! Whose credentials these are: passwords and tokens of all kinds, on the registry port and on the control port.
+//! Checks credentials: passwords and tokens of all kinds, on the registry port and on the control port.
 
 use roadstead_proto::{Role, TokenKind};
 
@@ -40,10 +40,10 @@ const OIDC_USERNAME: &str = "oidc";
 /// Longest password that is looked at, in bytes.
 const MAX_PASSWORD_BYTES: usize = 4096;
 
-/// What credentials turned out to be, and what a registry token for them must carry.
+/// Verified credentials, with the claims that a registry token for them carries.
 #[derive(Debug)]
 pub struct Credentials {
-    /// Who it is.
+    /// The identity.
     pub identity: Identity,
     /// The `sub` of registry tokens.
     pub subject: String,
@@ -139,7 +139,7 @@ impl Authenticator {
         self.last_uses.write(&self.store).await
     }
 
-    /// Whose user name and password on the registry port these are.
+    /// Finds out whose user name and password on the registry port these are.
     pub(crate) async fn credentials(
         &self,
         attempt: &Attempt,
@@ -173,7 +173,7 @@ impl Authenticator {
         let check = async {
             Ok(match token {
                 Some(token) => Some(self.token_credentials(username, token).await?),
-                // What is made like our secrets is no password: spares the slow check when an old token is used.
+                // A secret in our own format cannot be a password: spares the slow check when an old token is used.
                 None if !is_possible || secret::is_ours(password) => None,
                 None => {
                     let user = self.user_with_password(username, password).await?;
@@ -209,7 +209,7 @@ impl Authenticator {
         })
     }
 
-    /// Who holds this secret on the control port, if it is good. Without an attempt to count (within the process) any
+    /// Returns the holder of this secret on the control port, if it is valid. Without an attempt to count (within the process) any
     /// number may be tried.
     pub async fn authenticate(
         &self,
@@ -236,7 +236,7 @@ impl Authenticator {
         self.throttle.throttled(attempt, check).await
     }
 
-    /// Whose user name and password (or token) on the control port these are. Attempts as for [`Authenticator::authenticate`].
+    /// Finds out whose user name and password (or token) on the control port these are. Attempts as for [`Authenticator::authenticate`].
     pub async fn authenticate_by_name(
         &self,
         attempt: Option<&Attempt>,
@@ -265,7 +265,7 @@ impl Authenticator {
         self.throttle.throttled(attempt, check).await
     }
 
-    /// Whom a token stands for on the control port.
+    /// Returns the principal that a token stands for on the control port.
     async fn principal(&self, token: Token) -> PlaneResult<Option<Principal>> {
         let user = match token.kind {
             TokenKind::Personal => self.user_of(&token).await?.filter(|user| !user.disabled),

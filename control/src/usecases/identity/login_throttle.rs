@@ -20,7 +20,7 @@ use crate::{
     usecases::PlaneResult,
 };
 
-/// How many addresses take turns apart from each other, at least.
+/// Minimum number of addresses that take turns apart from each other.
 const TURNS: usize = 64;
 /// Most answers that wait at once; what is beyond is answered at once, and counted all the same.
 const MAX_WAITING: usize = 256;

@@ -70,7 +70,7 @@ pub struct SignIn {
     authenticator: Arc<Authenticator>,
     audit: Arc<AuditLog>,
     keys: Arc<KeyRing>,
-    /// How long a token is good.
+    /// Time for which a token is good.
     lifetime: Duration,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Whose tokens to list.
+/// The owners of tokens to list.
 #[derive(Clone, Debug)]
 pub enum TokensOf {
     /// Everybody's.
@@ -69,7 +69,7 @@ pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) ->
     Ok((token, secret))
 }
 
-/// Whether the caller may make a token of this owner: none that may do more than the caller.
+/// Returns whether the caller may make a token of this owner: none that may do more than the caller.
 async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> PlaneResult<()> {
     match owner {
         TokenOwner::Node | TokenOwner::Service(None) => Ok(actor.principal.may(Action::Administer)?),

@@ -26,12 +26,12 @@ use crate::{
     usecases::PlaneResult,
 };
 
-/// How long a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where there is one
+/// Longest time that a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where there is one
 /// replica: shorter than nodes wait for an answer (4 s).
 const CHECK_LEASE: Duration = Duration::from_secs(3);
-/// How long others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another one.
+/// Longest time that others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another one.
 const SHARED_WAIT: Duration = Duration::from_secs(1);
-/// How often it is looked whether a node was told that reported to another replica.
+/// Pause between two looks for the reports of nodes to other replicas.
 const POLL: Duration = Duration::from_millis(50);
 /// Checks that nobody has ended are swept out when there are this many.
 const SWEEP_AT: usize = 1024;
@@ -57,7 +57,7 @@ struct Check {
     looking: Arc<Turns<()>>,
 }
 
-/// What a node is to do that wants a tag checked.
+/// The turn of a node that wants a tag checked.
 enum Turn {
     /// Ask upstream: it does so already, if the lease of this epoch turns out to be its own.
     Ask(watch::Receiver<Option<i64>>),
@@ -67,7 +67,7 @@ enum Turn {
     Wait(Waiting),
 }
 
-/// What waits for another node's check.
+/// A wait for another node's check.
 struct Waiting {
     said: watch::Receiver<Option<UpstreamSaid>>,
     until: Instant,
@@ -75,7 +75,7 @@ struct Waiting {
     looking: Arc<Turns<()>>,
 }
 
-/// What the database says of a check.
+/// The state of a check in the database.
 enum Found {
     /// It has ended; what upstream has, if that is known.
     Ended(Option<UpstreamSaid>),
@@ -106,7 +106,7 @@ impl Running {
         Turn::First
     }
 
-    /// Whose check it is and for how long, as the database has it.
+    /// Notes the owner and remaining time of a check, as the database has it.
     fn is_of(&self, name: &str, node_id: &str, epoch: i64, left: Duration) {
         if let Some(check) = self.checks().get_mut(name) {
             node_id.clone_into(&mut check.node_id);
@@ -144,7 +144,7 @@ impl TagChecks {
         Self { store, clock, running: Running::default() }
     }
 
-    /// What another node was told that was asking already; `None` if `node_id` is to ask upstream itself.
+    /// Returns the answer that upstream gave another node which was asking already; `None` if `node_id` is to ask itself.
     pub(crate) async fn said_by_another(
         &self,
         repository: &RepositoryRef,
@@ -239,7 +239,7 @@ impl TagChecks {
         timeout_at(waiting.until.min(deadline), waited).await.unwrap_or(Ok(None))
     }
 
-    /// Whether a check that is remembered here has ended at another replica, before this pull came in: its word is an old one.
+    /// Returns whether a check that is remembered here has ended at another replica, before this pull came in: its word is an old one.
     async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> PlaneResult<bool> {
         let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));

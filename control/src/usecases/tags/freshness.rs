@@ -21,14 +21,14 @@ use crate::{
     usecases::{PlaneResult, upstreams::condition},
 };
 
-/// What to do about a pull by tag, with what that needs.
+/// The decision about a pull by tag, with its data.
 #[derive(Debug)]
 pub enum TagAnswer {
     /// Serve this.
     Serve(Served),
     /// Ask upstream.
     Revalidate {
-        /// What is cached.
+        /// The cached manifest.
         cached: Option<Digest>,
     },
     /// Fetch.
@@ -38,14 +38,14 @@ pub enum TagAnswer {
     },
     /// Refuse.
     Refuse {
-        /// Why.
+        /// The cause.
         reason: TagRefusal,
         /// Seconds to wait; 0 if not known.
         retry_after_seconds: i64,
     },
 }
 
-/// Why a pull by tag is refused.
+/// The reason for refusing a pull by tag.
 #[derive(Debug)]
 pub enum TagRefusal {
     /// The group is not there, or may not use the upstream.
@@ -67,7 +67,7 @@ pub struct Served {
     pub link_epoch: i64,
     /// Since upstream confirmed the tag.
     pub age_seconds: i64,
-    /// Why it could not be checked.
+    /// The reason why it could not be checked.
     pub stale: Option<StaleReason>,
     /// How long a node may go by this.
     pub good_for: GoodFor,
@@ -250,7 +250,7 @@ async fn put(
     Ok(())
 }
 
-/// What the rule looks at, for one tag of a group.
+/// The input of the rule, for one tag of a group.
 pub(crate) struct Known {
     pub(crate) group: Group,
     pub(crate) policy: TagPolicy,
@@ -292,7 +292,7 @@ pub(crate) async fn known(
     Ok(Some(Known { group, policy, facts: TagFacts { record, pin, older }, upstream }))
 }
 
-/// Why the group's rules do not let an image be pulled, if they do not.
+/// Returns the reason why the group's rules refuse an image, if they do.
 pub(crate) fn refused(group: &Group, repository: &RepositoryRef) -> Option<ImageRefused> {
     let rules = &group.settings.images;
     may_pull_image(&rules.allowed, &rules.denied, &repository.upstream, &repository.repository).err()

@@ -1,4 +1,4 @@
-//! What tags have meant, and pins: a maintainer's word on what a tag means.
+//! The history of tags, and pins, by which maintainers fix a tag to a digest.
 
 use roadstead_proto::{Digest, GroupPath, ImageName, Tag};
 
@@ -21,15 +21,15 @@ pub struct TagObservation {
     pub first_seen_ms: Option<i64>,
     /// When it was last seen.
     pub last_seen_ms: Option<i64>,
-    /// Whether the group has it.
+    /// True if the group has it.
     pub cached: bool,
-    /// Whether the tag is served as that now.
+    /// True if the tag is served as that now.
     pub served: bool,
-    /// Whether the tag is pinned to it.
+    /// True if the tag is pinned to it.
     pub pinned: bool,
 }
 
-/// What a tag has meant, the last meaning first.
+/// Returns the history of a tag, the latest digest first.
 pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagObservation>> {
     let mut tx = store.read().await?;
     let repository = repository_of(&group_at(&mut tx, path).await?, image)?;

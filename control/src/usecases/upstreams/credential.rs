@@ -33,7 +33,7 @@ pub struct NewCredential {
     pub username: String,
     /// Password or token.
     pub password: SecretString,
-    /// Whether a node tries them first.
+    /// True if a node tries them first.
     pub verify: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct UpstreamReport {
 pub struct UpstreamReports {
     store: Store,
     clock: Clock,
-    /// What is known, as the metrics show it.
+    /// The conditions, as the metrics show them.
     shown: ArcSwap<Vec<Condition>>,
 }
 
@@ -53,7 +53,7 @@ impl UpstreamReports {
         Self { store, clock, shown: ArcSwap::default() }
     }
 
-    /// What is known of upstreams, and the present time.
+    /// Returns the conditions of upstreams, and the present time.
     pub fn shown(&self) -> (Arc<Vec<Condition>>, i64) {
         (self.shown.load_full(), self.clock.now_ms())
     }

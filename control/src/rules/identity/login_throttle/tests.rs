@@ -11,7 +11,7 @@ fn alice(address: &str) -> Attempt {
     Attempt::new(address, "alice")
 }
 
-/// How many tries there are at once, with a failure each time.
+/// Number of tries there are at once, with a failure each time.
 fn tries(attempts: &FailureCounts, mut attempt: impl FnMut(usize) -> Attempt, now_ms: i64) -> usize {
     for done in 0..1000 {
         let attempt = attempt(done);

@@ -1,28 +1,28 @@
-//! What the rule of freshness looks at: a tag's policy, what is known of the tag, how its upstream is doing, and what
+//! The input of the rule of freshness: a tag's policy, what is known of the tag, how its upstream is doing, and what
 //! upstream said.
 
 use roadstead_proto::Digest;
 
 use crate::rules::tags::limits::DEFAULT_MAX_STALE_MS;
 
-/// What a group's settings say of one tag.
+/// The policy of a group for one tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagPolicy {
-    /// Whether pulls are possible at all.
+    /// True if pulls are possible at all.
     pub enabled: bool,
-    /// Whether the image may be pulled.
+    /// True if the image may be pulled.
     pub allowed: bool,
-    /// Whether only what is cached is served.
+    /// True if only what is cached is served.
     pub frozen: bool,
-    /// How long the tag is served without asking upstream, in milliseconds.
+    /// Time for which the tag is served without asking upstream, in milliseconds.
     pub max_age_ms: i64,
-    /// How long it may be served while upstream cannot be asked, in milliseconds.
+    /// Longest time that it may be served while upstream cannot be asked, in milliseconds.
     pub max_stale_ms: i64,
-    /// How long a new meaning must be known before it is followed, in milliseconds.
+    /// Time for which a new meaning must be known before it is followed, in milliseconds.
     pub cooldown_ms: i64,
-    /// Whether a tag that upstream has no more stays.
+    /// True if a tag that upstream has no more stays.
     pub keep_missing: bool,
-    /// Whether the tag never moves, so that once cached it needs no asking.
+    /// True if the tag never moves, so that once cached it needs no asking.
     pub immutable: bool,
 }
 
@@ -51,12 +51,12 @@ pub struct Observation {
     pub at_ms: i64,
 }
 
-/// What is stored of a tag.
+/// The stored record of a tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagRecord {
-    /// What can be served: a manifest the group has a link to.
+    /// The manifest that can be served: the group has a link to it.
     pub cached: Option<Observation>,
-    /// What upstream last said the tag means; may be something not cached. `None` if it said that there is no such tag.
+    /// The manifest that the tag last resolved to upstream, cached or not. `None` if it said that there is no such tag.
     pub seen: Option<Observation>,
     /// When upstream last said something by which `cached` may be served; 0 if it has said otherwise since.
     pub checked_at_ms: i64,
@@ -67,7 +67,7 @@ pub struct TagRecord {
 pub struct Pin {
     /// The digest.
     pub digest: Digest,
-    /// Whether the group has a link to it, so that it can be served.
+    /// True if the group has a link to it, so that it can be served.
     pub linked: bool,
     /// Since when.
     pub at_ms: i64,
@@ -76,23 +76,23 @@ pub struct Pin {
 /// All that is known of a tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagFacts {
-    /// What is stored.
+    /// The stored record.
     pub record: TagRecord,
-    /// What it is pinned to.
+    /// The pin.
     pub pin: Option<Pin>,
     /// Of what the tag meant before, the last that can be served. Matters where nothing is cached: that a tag was away for a
     /// moment must not cut a cooldown short.
     pub older: Option<Observation>,
 }
 
-/// How an upstream is doing for the group's credentials.
+/// The state of an upstream for the group's credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamState {
     /// Nothing must be asked until then, because it answered 429; 0 if it did not.
     pub paused_until_ms: i64,
-    /// Whether so little is left of the pull limit that cached tags are not fetched anew.
+    /// True if so little is left of the pull limit that cached tags are not fetched anew.
     pub below_reserve: bool,
-    /// Whether a HEAD may count as a pull.
+    /// True if a HEAD may count as a pull.
     pub heads_count: bool,
 }
 
@@ -104,14 +104,14 @@ impl UpstreamState {
     }
 }
 
-/// What came of asking upstream.
+/// The outcome of asking upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It has the tag.
     Found {
-        /// What the tag means there.
+        /// The manifest that the tag resolves to there.
         digest: Digest,
-        /// Whether the group has a link to that manifest, so that it can be served.
+        /// True if the group has a link to that manifest, so that it can be served.
         linked: bool,
         /// When the tag was first seen to mean that; `None` if never before.
         first_seen_ms: Option<i64>,
@@ -134,7 +134,7 @@ pub enum Outcome {
     },
 }
 
-/// What upstream said, before it is known whether the group has it.
+/// The answer of upstream, before the group's links are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamSaid {
     /// It has the tag, with this digest.

@@ -20,7 +20,7 @@ pub struct ImageItem {
     pub blobs: i64,
     /// Bytes of all of them.
     pub size_bytes: i64,
-    /// How often manifests of it were pulled.
+    /// The number of pulls of its manifests.
     pub pulls: i64,
     /// When the first of it was cached.
     pub cached_at_ms: i64,
@@ -29,7 +29,7 @@ pub struct ImageItem {
 }
 
 impl ImageItem {
-    /// Where it stands in a list of this order.
+    /// Returns its position in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = match order {
             Order::Name => 0,

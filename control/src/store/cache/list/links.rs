@@ -6,13 +6,13 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use super::{Filter, Order, Page, Position, narrow, order_and_limit, position, repository};
 use crate::store::{StoreResult, engine::sql::Sql, parse};
 
-/// What platforms of an index are called that are none: signatures and the like.
+/// Placeholder platforms of an index: signatures and the like.
 const NO_PLATFORM: &str = "unknown/unknown";
 
 /// A cached manifest.
 #[derive(Clone, Debug)]
 pub struct ManifestItem {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryRef,
     /// Its digest.
     pub digest: Digest,
@@ -28,14 +28,14 @@ pub struct ManifestItem {
     pub cached_at_ms: i64,
     /// When it was last pulled.
     pub last_pulled_at_ms: Option<i64>,
-    /// How often it was pulled.
+    /// The number of pulls.
     pub pulls: i64,
 }
 
 /// A cached blob.
 #[derive(Clone, Debug)]
 pub struct BlobItem {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryRef,
     /// Its digest.
     pub digest: Digest,
@@ -47,7 +47,7 @@ pub struct BlobItem {
     pub cached_at_ms: i64,
     /// When it was last pulled.
     pub last_pulled_at_ms: Option<i64>,
-    /// How often it was pulled.
+    /// The number of pulls.
     pub pulls: i64,
 }
 
@@ -61,7 +61,7 @@ fn rank(order: Order, size_bytes: i64, last_pulled_at_ms: Option<i64>, pulls: i6
 }
 
 impl ManifestItem {
-    /// Where it stands in a list of this order.
+    /// Returns its position in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = rank(order, self.size_bytes, self.last_pulled_at_ms, self.pulls);
         position(&self.repository, Some(&self.digest), rank)
@@ -69,7 +69,7 @@ impl ManifestItem {
 }
 
 impl BlobItem {
-    /// Where it stands in a list of this order.
+    /// Returns its position in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = rank(order, self.size_bytes, self.last_pulled_at_ms, self.pulls);
         position(&self.repository, Some(&self.digest), rank)

@@ -1,4 +1,4 @@
-//! How much of each image is its own: what would be freed if its manifest were purged.
+//! The unique bytes of each image: the bytes that a purge of its manifest would free.
 
 use std::collections::{HashMap, HashSet};
 

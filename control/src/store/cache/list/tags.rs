@@ -9,13 +9,13 @@ use crate::store::{StoreResult, engine::sql::Sql, parse};
 /// A cached tag.
 #[derive(Clone, Debug)]
 pub struct TagItem {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryRef,
     /// The tag.
     pub tag: String,
-    /// What it is served as.
+    /// The kind of content.
     pub digest: Digest,
-    /// What it meant before.
+    /// The digest that it resolved to before.
     pub previous: Option<Digest>,
     /// When the group first cached it.
     pub cached_at_ms: i64,
@@ -23,16 +23,16 @@ pub struct TagItem {
     pub checked_at_ms: Option<i64>,
     /// When the manifest was last pulled.
     pub last_pulled_at_ms: Option<i64>,
-    /// How often the manifest was pulled.
+    /// The number of pulls of the manifest.
     pub pulls: i64,
     /// Size of the manifest and of all that it refers to.
     pub size_bytes: i64,
-    /// Whether it is pinned.
+    /// True if it is pinned.
     pub pinned: bool,
 }
 
 impl TagItem {
-    /// Where it stands in a list of this order.
+    /// Returns its position in a list of this order.
     pub fn position(&self, order: Order) -> Position {
         let rank = match order {
             Order::Name => 0,

@@ -1,4 +1,4 @@
-//! What holds of every decision, whatever the facts.
+//! Properties that hold of every decision, whatever the facts.
 
 use proptest::prelude::*;
 
