@@ -35,7 +35,7 @@ use crate::store::Store;
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The compiled-in descriptors do not decode.
-    #[error("the compiled-in service descriptions are damaged: {0}")]
+    #[error("the compiled-in service descriptions are corrupt: {0}")]
     Descriptors(#[from] prost::DecodeError),
     /// Reflection cannot be built of them.
     #[error("gRPC reflection cannot be set up: {0}")]

@@ -1,4 +1,5 @@
-//! Keys and secrets: what signs registry tokens, what tokens look like, how passwords are kept, what keeps stored secrets unreadable.
+//! Keys and secrets: what signs registry tokens, what tokens look like, how passwords are kept, what keeps stored
+//! secrets unreadable.
 
 pub mod key_ring;
 pub mod password;

@@ -1,7 +1,9 @@
 //! Backing up what the control plane owns: its database and the key that opens the secrets in it.
 //!
-//! The copy is of one moment, while everything goes on; it becomes visible under its name only once it is whole, so that half a
-//! backup is never taken for one. Blobs are not part of it: what the store has is found again, and the rest is fetched again.
+//! The copy is of one moment, while everything goes on; it becomes visible under its name only once it is whole, so
+//! that half a
+//! backup is never taken for one. Blobs are not part of it: what the store has is found again, and the rest is fetched
+//! again.
 
 use std::{
     fs::{self, File},
@@ -57,7 +59,7 @@ pub enum BackupError {
     #[error("the database cannot be copied: {0}")]
     Database(#[from] StoreError),
     /// The copy is damaged.
-    #[error("the copy of the database is damaged: {0}")]
+    #[error("the copy of the database is corrupt: {0}")]
     Damaged(String),
     /// PostgreSQL's own tool is not there.
     #[error("pg_dump is missing; install PostgreSQL's client tools, of the server's version or later")]
@@ -194,7 +196,8 @@ fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
     File::open(to).and_then(|file| file.sync_all()).map_err(failed)
 }
 
-/// Returns a server's URL in the form of PostgreSQL's own tools. Settings that only the server's pool knows are left out.
+/// Returns a server's URL in the form of PostgreSQL's own tools. Settings that only the server's pool knows are left
+/// out.
 fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupError> {
     let url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();

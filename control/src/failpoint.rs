@@ -1,6 +1,8 @@
-//! Moments at which tests of crashes end the process. Without the feature `failpoints` nothing of this is in the executable.
+//! Moments at which tests of crashes end the process. Without the feature `failpoints` nothing of this is in the
+//! executable.
 
-/// Marks a moment. `FAILPOINTS="name=return"` ends the process there, as a crash would; `name=3*off->return` does at the fourth.
+/// Marks a moment. `FAILPOINTS="name=return"` ends the process there, as a crash would; `name=3*off->return` does at
+/// the fourth.
 pub fn reached(name: &str) {
     fail::fail_point!(name, |_| {
         std::process::abort();

@@ -1,7 +1,8 @@
 //! The control plane of Roadstead: it owns the facts (groups, tokens, upstreams, who holds which content, what a tag
 //! means now) and decides. It moves no image bytes.
 //!
-//! From the bottom up: `store` is the database seam, `rules` are plain functions over plain data, `usecases` read, ask a
+//! From the bottom up: `store` is the database seam, `rules` are plain functions over plain data, `usecases` read, ask
+//! a
 //! rule, write and commit, one function a call, `watch` streams to nodes, and `api` translates gRPC and REST.
 //! Every layer groups its modules by the same nouns.
 

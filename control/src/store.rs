@@ -177,9 +177,12 @@ impl Store {
         self.begin_write("SELECT pg_advisory_xact_lock($1)").await
     }
 
-    /// As [`Store::write`], for what nodes bring by the thousand and would bring, or prove, again: its commit does not wait for
-    /// the disk, so that the next writer's turn comes at once. A crash of the server may lose the last of these, but none
-    /// that a later [`Store::write`] builds on, and none that nodes are told of: [`WriteTx::changed`] has the commit wait.
+    /// As [`Store::write`], for what nodes bring by the thousand and would bring, or prove, again: its commit does not
+    /// wait for
+    /// the disk, so that the next writer's turn comes at once. A crash of the server may lose the last of these, but
+    /// none
+    /// that a later [`Store::write`] builds on, and none that nodes are told of: [`WriteTx::changed`] has the commit
+    /// wait.
     /// SQLite's commits are all like this.
     pub async fn write_soon(&self) -> StoreResult<WriteTx> {
         let mut tx =
@@ -203,7 +206,8 @@ impl Store {
         Ok(WriteTx { tx, hurries: false, revision: None, announce: self.revision.clone() })
     }
 
-    /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is tried.
+    /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is
+    /// tried.
     async fn begin(&self, pool: &AnyPool, statement: &'static str) -> StoreResult<Transaction<'static, Any>> {
         let until = Instant::now() + self.timeout;
         loop {

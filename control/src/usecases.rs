@@ -1,6 +1,8 @@
-//! The use cases of the control plane, grouped by noun: each is one function that reads, asks a rule, writes, and commits.
+//! The use cases of the control plane, grouped by noun: each is one function that reads, asks a rule, writes, and
+//! commits.
 //!
-//! A function takes what it needs: the store, the time, and the owner of state where there is some ([`audit::AuditLog`],
+//! A function takes what it needs: the store, the time, and the owner of state where there is some
+//! ([`audit::AuditLog`],
 //! [`identity::credentials::Authenticator`], [`tags::checks::TagChecks`], [`cluster::node::NodeRegistry`],
 //! [`cache::retention::Retention`], …). Callers decide beforehand who may call; a few functions ask a rule of access
 //! themselves, where that depends on stored facts.
@@ -108,7 +110,7 @@ pub enum PlaneError {
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the random number generator of the system failed: {0}")]
     Random(#[from] getrandom::Error),
 }
 
@@ -156,12 +158,12 @@ impl<T> Page<T> {
     }
 }
 
-/// The group at `path`, or the refusal that says there is none.
+/// The group at `path`, or the error that it does not exist.
 async fn group_at(db: &mut Connection, path: &GroupPath) -> PlaneResult<Group> {
     crate::store::groups::group::by_path(db, path).await?.ok_or_else(|| PlaneError::no_group(path))
 }
 
-/// The group with this id, or the refusal that says there is none.
+/// The group with this id, or the error that it does not exist.
 async fn group_with(db: &mut Connection, id: &str) -> PlaneResult<Group> {
     crate::store::groups::group::by_id(db, id).await?.ok_or_else(|| PlaneError::NotFound {
         what: "group with id",

@@ -160,7 +160,7 @@ pub async fn watch(
 async fn read_event(store: &Store, clock: &Clock, have: i64) -> Result<WatchEvent, WatchError> {
     let event = store.unless_lost(next_event(store, clock, have)).await.and_then(|read| read);
     event.map_err(|problem| {
-        error!(error = %problem, "the database failed the watch");
+        error!(error = %problem, "the database failed a watch");
         if problem.retryable() { WatchError::Unavailable } else { WatchError::Broken }
     })
 }

@@ -1,4 +1,5 @@
-//! Calls end when the database is lost under them, instead of waiting for as long as the system keeps a dead connection.
+//! Calls end when the database is lost under them, instead of waiting for as long as the system keeps a dead
+//! connection.
 
 use axum::{
     extract::{Request, State},

@@ -17,7 +17,7 @@ use crate::{
     usecases::{PlaneError, access},
 };
 
-/// A use case's error. What is our fault is logged here, once, and shown without its details.
+/// A use case's error. Logs internal faults here, once, and shows them without their details.
 pub fn from_plane(problem: PlaneError) -> Status {
     match problem {
         PlaneError::NotFound { .. } => Status::not_found(problem.to_string()),
@@ -43,7 +43,7 @@ pub fn from_plane(problem: PlaneError) -> Status {
         | PlaneError::Password(_)
         | PlaneError::Random(_) => {
             error!(error = %problem, "a call failed inside the control plane");
-            Status::internal("the control plane failed inside; its log says why")
+            Status::internal("internal error of the control plane; see its log")
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the same
+//! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the
+//! same
 //! services that gRPC callers use. `/openapi.json`, generated from the handlers, describes the answers.
 //!
-//! It guarantees that nothing can be done here that the gRPC call behind it would refuse, and leaves everything that GitLab
+//! It guarantees that nothing can be done here that the gRPC call behind it would refuse, and leaves everything that
+//! GitLab
 //! has no call for to gRPC.
 
 mod cache;

@@ -33,7 +33,7 @@ pub enum KeyError {
     #[error(transparent)]
     Seal(#[from] SealError),
     /// The opened value is not a key.
-    #[error("signing key {id} is damaged")]
+    #[error("signing key {id} is corrupt")]
     Damaged {
         /// The key.
         id: String,

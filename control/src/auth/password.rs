@@ -9,7 +9,8 @@ use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _, password_hash};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-/// Maximum number of concurrent hashes. Each takes the 19 MiB and two passes that OWASP's password storage cheat sheet asks
+/// Maximum number of concurrent hashes. Each takes the 19 MiB and two passes that OWASP's password storage cheat sheet
+/// asks
 /// for, which are the library's defaults.
 const AT_ONCE: usize = 4;
 /// Longest wait for a turn before the caller is told to try again.
@@ -45,7 +46,8 @@ impl Passwords {
         self.take_turns(move || Ok(hash(&password)?.to_string())).await
     }
 
-    /// Checks whether `stored` is the hash of this password. `None` stands for nobody's: it takes as long, and is wrong.
+    /// Checks whether `stored` is the hash of this password. `None` stands for nobody's: it takes as long, and is
+    /// wrong.
     pub async fn verify(&self, password: &SecretString, stored: Option<String>) -> Result<bool, PasswordError> {
         let password = password.clone();
         self.take_turns(move || match stored {
@@ -59,7 +61,8 @@ impl Passwords {
         .await
     }
 
-    /// Does the work on a thread of its own. Dropping the call leaves the work to its end, and its place taken till then.
+    /// Does the work on a thread of its own. Dropping the call leaves the work to its end, and its place taken till
+    /// then.
     async fn take_turns<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,

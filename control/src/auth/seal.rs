@@ -37,13 +37,13 @@ pub enum SealError {
         /// The file.
         path: PathBuf,
     },
-    /// The key that was given is none.
+    /// The given key cannot be used.
     #[error(
         "the given secret key is none: it takes {KEY_BYTES} bytes as base64, as `openssl rand -base64 32` makes them"
     )]
     NotAKeyValue,
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the random number generator of the system failed: {0}")]
     Random(getrandom::Error),
     /// A value was sealed with another key, for something else, or is damaged.
     #[error(
@@ -72,7 +72,7 @@ pub enum SecretKey {
 pub struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
-    /// Reads the key at `path`, or makes one there if there is none.
+    /// Reads the key at `path`, or creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, SealError> {
         match Self::read(path) {
             Err(SealError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

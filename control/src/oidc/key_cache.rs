@@ -1,6 +1,7 @@
 //! Issuers' keys, remembered.
 //!
-//! - One fetch at a time for each issuer: whoever comes meanwhile waits for it and shares what came of it. A caller that
+//! - One fetch at a time for each issuer: whoever comes meanwhile waits for it and shares what came of it. A caller
+//!   that
 //!   goes away takes its fetch with it; the next one that waits starts anew.
 //! - Keys are asked for again after ten minutes, so that a withdrawn one is noticed, and when a token names an unknown
 //!   one, so that a new one works at once; never more often than every thirty seconds, whatever tokens say.

@@ -20,7 +20,7 @@ pub enum TokenProblem {
     #[error("it is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
     /// Not three parts of base64url, or no JSON in them.
-    #[error("it is no JWT")]
+    #[error("it is not a JWT")]
     NotAJwt,
     /// Signed in a way that is not accepted: not at all, with a shared secret, or with something unknown.
     #[error("it must be signed with RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA")]

@@ -157,7 +157,7 @@ pub struct Target {
     pub path: GroupPath,
     /// Its visibility; `None` if it is not there.
     pub visibility: Option<Visibility>,
-    /// The role that the calling user's memberships give there; `None` for callers who are no users.
+    /// The role that the calling user's memberships give there; `None` for other callers.
     pub membership: Option<Role>,
 }
 
@@ -198,7 +198,7 @@ pub enum Denied {
     /// A job token does not work here.
     #[error("a job token pulls images and does nothing else; use an API token")]
     JobToken,
-    /// There is no such group, as far as the caller may know.
+    /// The group does not exist, as far as the caller may know.
     #[error("there is no group {path}; `group list` shows those there are")]
     NoSuchGroup {
         /// The path as asked for.

@@ -140,7 +140,8 @@ impl Entry {
     }
 }
 
-/// A user name as somebody gave it, to be recorded: short, on one line, and not if it looks like a secret that was put in
+/// A user name as somebody gave it, to be recorded: short, on one line, and not if it looks like a secret that was put
+/// in
 /// the wrong place.
 pub fn shown_name(given: &str) -> String {
     /// Most characters that are recorded.

@@ -1,4 +1,5 @@
-//! The behaviour that every database behind the seam must have. Each test is written against [`Store`] alone, and runs once for each
+//! The behaviour that every database behind the seam must have. Each test is written against [`Store`] alone, and runs
+//! once for each
 //! engine.
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The work that goes on in the background: keys rotated, old records deleted, times of use written. Each step is safe to
+//! The work that goes on in the background: keys rotated, old records deleted, times of use written. Each step is safe
+//! to
 //! repeat, and to run on several replicas.
 
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,8 @@
 //! One reading of the database for all watchers that have the same revision.
 //!
-//! A thousand nodes wake at the same change, and all but a few have the same revision before it: the first to ask reads,
-//! the others wait for what it finds. What is handed out is at most [`SHARED_FOR`] old and never older than what the
+//! A thousand nodes wake at the same change, and all but a few have the same revision before it: the first to ask
+//! reads,
+//! the others wait for what it finds. A shared reading is at most [`SHARED_FOR`] old and never older than what the
 //! watcher has heard of: a change that was announced before it asked is in it.
 //!
 //! A reader that is dropped in the middle leaves the reading to the next that waits. A failure is shared like a
@@ -25,7 +26,7 @@ pub enum WatchError {
     #[error("the control plane's database is not available right now; try again")]
     Unavailable,
     /// It answers what cannot be.
-    #[error("the control plane failed inside; its log says why")]
+    #[error("internal error of the control plane; see its log")]
     Broken,
 }
 
@@ -51,7 +52,8 @@ impl<T> Default for Feed<T> {
 }
 
 impl<T> Feed<T> {
-    /// Returns the event after `have`, with every change up to `announced` in it: the one that `read` finds, or has just found for
+    /// Returns the event after `have`, with every change up to `announced` in it: the one that `read` finds, or has
+    /// just found for
     /// somebody else.
     pub async fn next(
         &self,

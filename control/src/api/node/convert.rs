@@ -1,4 +1,4 @@
-//! Messages of `roadstead.node.v1` to and from the plane's own words.
+//! Messages of `roadstead.node.v1` to and from the control plane's own words.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use roadstead_proto::{Descriptor, Digest, Link, RepositoryRef, Tag, node::v1};
@@ -229,7 +229,7 @@ fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
 fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
     keys.iter()
         .map(|key| {
-            let ed25519 = BASE64.decode(&key.public_key).map_err(|_| Status::internal("a signing key is damaged"))?;
+            let ed25519 = BASE64.decode(&key.public_key).map_err(|_| Status::internal("a signing key is corrupt"))?;
             Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
         })
         .collect()

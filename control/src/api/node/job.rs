@@ -1,4 +1,4 @@
-//! Messages of `roadstead.node.v1` about upstreams and jobs, to and from the plane's own words.
+//! Messages of `roadstead.node.v1` about upstreams and jobs, to and from the control plane's own words.
 
 use roadstead_proto::{UpstreamHost, node::v1};
 use secrecy::ExposeSecret as _;

@@ -1,4 +1,4 @@
-//! Messages about fills to and from the plane's own words.
+//! Messages about fills to and from the control plane's own words.
 
 use roadstead_proto::{Digest, node::v1};
 use tonic::Status;

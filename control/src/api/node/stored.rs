@@ -1,4 +1,4 @@
-//! Messages about stored content and its damage, to and from the plane's own words.
+//! Messages about stored content and its damage, to and from the control plane's own words.
 
 use roadstead_proto::{CorruptionKind, Digest, node::v1};
 use tonic::Status;

@@ -207,10 +207,8 @@ impl CacheService for Cache {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let purging = async move { cache::purge::purge(&store, &clock, &caller, &scope, &purge).await };
         let purging = tokio::spawn(purging.in_current_span());
-        let PurgeOutcome { purged, groups, unreached } = purging
-            .await
-            .map_err(|_| Status::internal("the purge broke off; the log says why"))?
-            .map_err(from_plane)?;
+        let PurgeOutcome { purged, groups, unreached } =
+            purging.await.map_err(|_| Status::internal("the purge broke off; see the log"))?.map_err(from_plane)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,
@@ -248,7 +246,7 @@ impl CacheService for Cache {
         let applying = async move { retention.apply(&caller, &path, request.dry_run).await };
         let retained = tokio::spawn(applying.in_current_span())
             .await
-            .map_err(|_| Status::internal("retention broke off; the log says why"))?
+            .map_err(|_| Status::internal("retention broke off; see the log"))?
             .map_err(from_plane)?;
         Ok(Response::new(ApplyRetentionResponse {
             evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),

@@ -1,4 +1,5 @@
-//! A check of a group's content as a gRPC stream: what the node tells, and what was found wrong, until it is done. Dropping the
+//! A check of a group's content as a gRPC stream: what the node tells, and what was found wrong, until it is done.
+//! Dropping the
 //! stream (the caller is gone) gives the check up.
 
 use std::{collections::HashSet, pin::Pin};

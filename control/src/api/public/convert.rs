@@ -1,4 +1,4 @@
-//! Messages of `roadstead.v1` to and from the plane's own words.
+//! Messages of `roadstead.v1` to and from the control plane's own words.
 
 use roadstead_proto::{CorruptionKind, GroupPath, Role, UpstreamHost, Visibility, v1};
 

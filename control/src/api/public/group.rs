@@ -50,7 +50,8 @@ impl Groups {
         }
     }
 
-    /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create one.
+    /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create
+    /// one.
     async fn may_be_renamed(&self, caller: &Actor, path: &GroupPath, new_path: &str) -> Result<GroupPath, Status> {
         access::authorize(&self.store, caller, Action::OwnGroup, path).await.map_err(from_plane)?;
         let to: GroupPath = parse("new_path", new_path)?;

@@ -1,6 +1,7 @@
 //! Requests for lists of cached content, their page tokens, and the items as callers see them.
 //!
-//! A token names the last item's place in the order, the moment that ages are counted from, and a fingerprint of filters
+//! A token names the last item's place in the order, the moment that ages are counted from, and a fingerprint of
+//! filters
 //! and order: it is good for the same list only.
 
 use roadstead_proto::{Algorithm, Digest, GroupPath, v1};
@@ -35,7 +36,7 @@ impl List {
         Self(hash.chars().take(FINGERPRINT).collect())
     }
 
-    /// The token for the page behind `last`; empty if there is none.
+    /// Returns the token for the page after `last`; empty on the last page.
     pub fn next(&self, more: bool, last: Option<Position>, listing: &Listing) -> String {
         let key = last.map(|last| {
             let Position { rank, upstream, repository, digest, tag } = last;

@@ -1,4 +1,5 @@
-//! Settings of tags and images, to and from `roadstead.v1`. What is wrong is collected, so that all of it is named at once.
+//! Settings of tags and images, to and from `roadstead.v1`. Problems are collected, so that all of them are named at
+//! once.
 
 use std::str::FromStr;
 

@@ -38,7 +38,8 @@ impl Tokens {
         Self { store, clock }
     }
 
-    /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the request
+    /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the
+    /// request
     /// is looked at.
     async fn owner(&self, caller: &Actor, request: &CreateTokenRequest) -> Result<TokenOwner, Status> {
         let kind = v1::TokenKind::try_from(request.kind)

@@ -56,7 +56,7 @@ pub enum Identity {
         /// The kind of token, as in "a node token".
         what: &'static str,
     },
-    /// Credentials that are no good.
+    /// Invalid credentials.
     Unknown,
 }
 
@@ -91,12 +91,12 @@ pub struct PulledGroup {
 /// The reason for refusing a pull.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PullRefused {
-    /// The credentials are no good.
+    /// The credentials are invalid.
     #[error(
         "wrong user name, password or token, or the token is expired or revoked; make a new one with `token create`"
     )]
     WrongCredentials,
-    /// An ID token is no good.
+    /// The ID token is invalid.
     #[error("{0}")]
     IdToken(String),
     /// Nothing was looked at: too many failures before.
@@ -145,7 +145,7 @@ pub enum PullRefused {
         /// The group.
         path: GroupPath,
     },
-    /// There is no such group, as far as the caller may know.
+    /// The group does not exist, as far as the caller may know.
     #[error("there is no group {path} here that these credentials may pull from")]
     NotFound {
         /// The path as asked for.
@@ -170,7 +170,7 @@ pub fn may_sign_in(who: &Identity) -> Result<(), PullRefused> {
     }
 }
 
-/// Returns whether `who` may pull from `group`, which was asked for as `path` and is `None` if there is none.
+/// Returns whether `who` may pull from `group`, which was asked for as `path`; `None` stands for a missing group.
 pub fn may_pull(who: &Identity, path: &str, group: Option<&PulledGroup>) -> Result<(), PullRefused> {
     let not_found = || PullRefused::NotFound { path: path.to_owned() };
     let group = match who {
@@ -232,7 +232,8 @@ impl Identity {
         }
     }
 
-    /// Returns whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one group: that
+    /// Returns whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one
+    /// group: that
     /// makes them no members of the installation, so that internal groups stay closed to them.
     fn is_let_in_by(&self, visibility: Visibility) -> bool {
         match visibility {

@@ -2,7 +2,8 @@
 //!
 //! - All filters must fit. They pick *manifests*, and blobs that no manifest of the group refers to; a digest picks
 //!   the manifest or blob that has it.
-//! - What a purged manifest refers to goes with it, unless another manifest of the group in this repository refers to
+//! - The content that a purged manifest refers to goes with it, unless another manifest of the group in this
+//!   repository refers to
 //!   it too, or (for the manifests of an index) a tag means it, or it was pulled later than the filter says.
 //! - Tags that meant a purged manifest go.
 //! - A manifest counts as pulled whenever it or an index that refers to it was: clients that have the rest of an image

@@ -1,4 +1,5 @@
-//! The fill level of the store: above the high watermark, the least recently pulled images of all groups are evicted down to
+//! The fill level of the store: above the high watermark, the least recently pulled images of all groups are evicted
+//! down to
 //! the low one.
 
 use std::fmt;
@@ -46,7 +47,8 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// Of a store of that size, both in bytes: the high one first. `None` while the store's size is needed and not known.
+    /// Of a store of that size, both in bytes: the high one first. `None` while the store's size is needed and not
+    /// known.
     pub fn bytes(&self, reported: Option<i64>) -> Option<(i64, i64)> {
         let size = self.store_bytes.or(reported);
         let high = self.high.bytes(size)?;

@@ -11,7 +11,7 @@ use crate::rules::{
     violation::Violation,
 };
 
-/// Longest time that links may be kept without a pull, in milliseconds: a day to ten years.
+/// Range of times that links may be kept without a pull, in milliseconds: a day to ten years.
 pub const RETENTION_MS: std::ops::RangeInclusive<i64> = 24 * 3600 * 1000..=3650 * 24 * 3600 * 1000;
 /// Most upstreams that one group may use.
 pub const MAX_UPSTREAMS: usize = 50;
@@ -230,7 +230,8 @@ pub fn parent(path: &GroupPath) -> Option<GroupPath> {
     path.as_str().rsplit_once('/').and_then(|(parent, _)| parent.parse().ok())
 }
 
-/// Returns the new path of `path`, which is `from` or below it, after `from` is renamed to `to`; an error if it would be too long or deep.
+/// Returns the new path of `path`, which is `from` or below it, after `from` is renamed to `to`; an error if it would
+/// be too long or deep.
 pub fn moved(path: &GroupPath, from: &GroupPath, to: &GroupPath) -> Result<GroupPath, InvalidGroupPath> {
     let below = path.as_str().strip_prefix(from.as_str()).unwrap_or_default();
     format!("{to}{below}").parse()

@@ -25,7 +25,7 @@ use std::{
 struct Measure {
     /// Time for which one failure counts, in milliseconds.
     forget_ms: i64,
-    /// From how many on there are no more tries.
+    /// The number of failures from which on tries are refused.
     limit: i64,
     /// From how many on answers are slow.
     slow: i64,
@@ -135,7 +135,7 @@ impl<K: Eq + Hash + Clone> Counters<K> {
         (left_ms + measure.forget_ms - 1) / measure.forget_ms
     }
 
-    /// Until when there are no more tries.
+    /// The time until which tries are refused.
     fn refused_until(&self, key: &K, measure: &Measure) -> i64 {
         self.0.get(key).map_or(0, |empty_ms| empty_ms - (measure.limit - 1) * measure.forget_ms)
     }

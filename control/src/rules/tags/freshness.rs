@@ -1,15 +1,19 @@
 //! The freshness of tags: whether one may be served, upstream must be asked, or the pull is refused.
 //!
-//! One rule over what is known of the tag, its policy, how upstream is doing or what it said, and the time. It guarantees that
-//! - upstream is never asked for a group that is frozen or disabled, an image that is denied, or a tag that is pinned, or
+//! One rule over what is known of the tag, its policy, how upstream is doing or what it said, and the time. It
+//! guarantees that
+//! - upstream is never asked for a group that is frozen or disabled, an image that is denied, or a tag that is pinned,
+//!   or
 //!   immutable and cached;
 //! - without a check, a tag is served only within `max_age` of upstream's last word that allows it;
-//! - what cannot be checked, or must not be fetched for the pull limit's sake, is served only within `max_stale` of that word;
+//! - what cannot be checked, or must not be fetched for the pull limit's sake, is served only within `max_stale` of
+//!   that word;
 //! - trouble upstream never refuses a tag that is cached for less long, and never passes it off as fresh;
 //! - a new meaning is not followed before it has been known for the cooldown, while an old one can be served;
 //! - upstream's word (404 unless the group keeps such tags, 401, 403) is not overruled by the cache.
 //!
-//! A freeze and `keep` are the group's own wish and have no end; cooldown protects what is cached: a tag of which nothing can
+//! A freeze and `keep` are the group's own wish and have no end; cooldown protects what is cached: a tag of which
+//! nothing can
 //! be served is followed at once. Messages and storage are left to the caller.
 
 mod facts;
@@ -167,7 +171,8 @@ pub fn report(
     }
 }
 
-/// Returns the change of a tag's record once the manifest that it last resolved to upstream can be served, whoever fetched it.
+/// Returns the change of a tag's record once the manifest that it last resolved to upstream can be served, whoever
+/// fetched it.
 pub fn promote(policy: TagPolicy, tag: &TagFacts, first_seen_ms: Option<i64>, now_ms: i64) -> RecordChange {
     let Some(seen) = tag.record.seen else { return RecordChange::Keep };
     let settled = policy.immutable && tag.record.cached.is_some();
@@ -178,7 +183,7 @@ pub fn promote(policy: TagPolicy, tag: &TagFacts, first_seen_ms: Option<i64>, no
     RecordChange::Put(TagRecord { cached: Some(seen), seen: Some(seen), checked_at_ms: seen.at_ms })
 }
 
-/// How long from now a node may go by an answer.
+/// Longest time that from now a node may go by an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoodFor {
     /// While the control plane is unavailable, in seconds.
@@ -210,8 +215,9 @@ fn fresh_ms(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
     (policy.max_age_ms - age_ms).min(MAX_FRESH_MS)
 }
 
-/// For how long from now a node may serve what the tag means without asking anybody, in seconds: as long as it would be served
-/// here while upstream cannot be asked. What needs no word of upstream's is good for as long as nodes serve without us at all.
+/// Returns for how long from now a node may serve the tag without asking anybody, in seconds: as long as it would be
+/// served here while upstream is unavailable. A tag that needs no confirmation by upstream is served for as long as nodes
+/// may serve without the control plane.
 fn unconfirmed_seconds(policy: TagPolicy, tag: &TagFacts, now_ms: i64) -> i64 {
     if tag.pin.is_some() || policy.frozen || policy.immutable {
         return MAX_MAX_STALE_MS / 1000;

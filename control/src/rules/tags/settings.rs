@@ -63,7 +63,8 @@ pub struct ImageRules {
 }
 
 impl TagSettings {
-    /// Returns the policy for one tag, in a group with this `max_age`. Whether pulls are possible at all is left to the caller.
+    /// Returns the policy for one tag, in a group with this `max_age`. The caller decides whether pulls are possible
+    /// at all.
     pub fn policy_for(
         &self,
         max_age_ms: i64,

@@ -1,16 +1,20 @@
-//! Pull limits of upstreams: what a new observation makes of what is known, when nodes must hear of it at once, and what
+//! Pull limits of upstreams: what a new observation makes of what is known, when nodes must hear of it at once, and
+//! what
 //! it means for pulls.
 //!
-//! It guarantees that only newer observations win, that a pause is never cut short by one, and that an observation counts
+//! It guarantees that only newer observations win, that a pause is never cut short by one, and that an observation
+//! counts
 //! only until its window has passed.
 
 use roadstead_proto::UpstreamHost;
 
 use crate::rules::tags::freshness::UpstreamState;
 
-/// Time for which an observation counts if upstream does not name the window, in milliseconds: six hours, as Docker Hub's.
+/// Time for which an observation counts if upstream does not name the window, in milliseconds: six hours, as Docker
+/// Hub's.
 pub const DEFAULT_WINDOW_MS: i64 = 6 * 3600 * 1000;
-/// Longest pause that is believed, in milliseconds: a day. A mistaken `Retry-After` must not shut an upstream for years.
+/// Longest pause that is believed, in milliseconds: a day. A mistaken `Retry-After` must not shut an upstream for
+/// years.
 pub const MAX_PAUSE_MS: i64 = 24 * 3600 * 1000;
 /// Longest window that is believed, in seconds: 31 days.
 const MAX_WINDOW_SECONDS: i64 = 31 * 24 * 3600;
@@ -95,7 +99,8 @@ impl Condition {
     }
 }
 
-/// Returns the effect of the conditions of one set of credentials on pulls. Several sources are several places that nodes
+/// Returns the effect of the conditions of one set of credentials on pulls. Several sources are several places that
+/// nodes
 /// ask from; which of them the next pull comes from is not known, so the worst counts.
 pub fn state(host: &UpstreamHost, conditions: &[Condition], reserve_percent: i64, now_ms: i64) -> UpstreamState {
     UpstreamState {

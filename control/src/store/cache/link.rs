@@ -1,5 +1,5 @@
 //! Links: which group may have which content of which repository. Whatever adds or removes them keeps the figures of
-//! [`holdings`] right.
+//! [`totals`](crate::store::cache::totals) right.
 
 use roadstead_proto::{ContentKind, Digest, Link, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
@@ -51,8 +51,9 @@ pub async fn referenced(
     rows.iter().map(read).collect()
 }
 
-/// Adds a link to content that is recorded, and of which it is recorded what it refers to. What was once served as a
-/// manifest stays one, with the media type that it was recorded with last.
+/// Adds a link to content that is recorded, and of which it is recorded what it refers to. Content once served as a
+/// manifest stays one,
+/// with the media type that it was recorded with last.
 pub async fn put(db: &mut AnyConnection, repository: &RepositoryRef, link: &Link, now_ms: i64) -> StoreResult<()> {
     let known = find(db, repository, &link.digest).await?.map(|known| known.kind);
     let before = match known {

@@ -1,8 +1,9 @@
 //! Lists of what a group has cached, for people: filtered, in several orders, page by page.
 //!
-//! - Every order is total: what ties is ordered by its name, so that no page repeats or skips what was there all the time.
+//! - Every order is total: what ties is ordered by its name, so that no page repeats or skips what was there all the
+//!   time.
 //! - A page is found by its key in an index of that order; the pages before it cost nothing.
-//! - What is shown of an item comes with the page, in one statement.
+//! - The details of an item come with the page, in one statement.
 //!
 //! Orders other than by name go downwards in all their columns, so that one comparison says where a page begins.
 
@@ -40,7 +41,7 @@ pub enum Order {
     Pulls,
 }
 
-/// Which items. What a list has no such thing of, it ignores.
+/// Which items. A list ignores filters that do not apply to it.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Of this upstream.
@@ -68,7 +69,7 @@ pub struct Position {
     pub repository: String,
     /// Its digest; empty for images.
     pub digest: String,
-    /// Its tag; empty for what is none.
+    /// Its tag; empty for other items.
     pub tag: String,
 }
 

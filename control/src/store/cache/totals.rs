@@ -1,18 +1,20 @@
 //! Totals beside the links, so that lists and figures need not add anything up: the size of whole images and how
 //! many manifests need some content (in the links themselves), the figures of each image, and those of each group.
-//! Only [`links`](crate::store::cache::link) calls these, whenever a link comes or goes. Where the order of tables decides between
-//! a few lookups and going through everything, they are joined by `CROSS JOIN`, which SQLite takes as the order.
+//! Only [`links`](crate::store::cache::link) calls these, whenever a link comes or goes. If the order of tables
+//! decides between a few lookups and a full scan, they are joined by `CROSS JOIN`,
+//! which SQLite takes as the order.
 
 use roadstead_proto::{ContentKind, Digest, Link, RepositoryRef};
 use sqlx::{AnyConnection, Row as _};
 
 use crate::store::{StoreResult, query_for};
 
-/// Up to how many manifests of an image are gone through to find those that refer to something. Where there are more, it
-/// is better to go through all that refer to it anywhere.
+/// Up to how many manifests of an image are gone through to find those that refer to something. With more of them, it
+/// is faster to go through everything that refers to it.
 const FEW_MANIFESTS: i64 = 200;
 
-/// The manifests of one repository from which one comes to `$4`, itself among them. Which of the two is quick depends on
+/// The manifests of one repository from which one comes to `$4`, itself among them. Which of the two is quick depends
+/// on
 /// what there is more of: manifests in the repository, or manifests anywhere that refer to the content.
 macro_rules! above {
     (by_repository) => {
@@ -232,7 +234,8 @@ async fn count_parents(
     Ok(())
 }
 
-/// Has what is linked around a link know that it came (1) or went (-1): the manifests above it hold more or less, and what
+/// Has what is linked around a link know that it came (1) or went (-1): the manifests above it hold more or less, and
+/// what
 /// it refers to is needed by one more or less.
 async fn spread(
     db: &mut AnyConnection,

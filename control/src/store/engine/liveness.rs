@@ -1,6 +1,7 @@
 //! Whether the database is there, and what others changed in it: both are asked at once, on a connection of their own.
 //!
-//! A server that is cut off says nothing, not even no. So that no call waits for it beyond the time that was set, whoever
+//! A server that is cut off says nothing, not even no. So that no call waits for it beyond the time that was set,
+//! whoever
 //! looks decides for all: while the last look failed, calls under way are given up and new ones refused at once.
 
 use tokio::time::timeout;
@@ -9,7 +10,8 @@ use tracing::{info, warn};
 use crate::store::{Store, StoreError, StoreResult, announce, changes};
 
 impl Store {
-    /// Announces revisions committed by others, or whose announcement was lost with a cancelled call. Answers whether there
+    /// Announces revisions committed by others, or whose announcement was lost with a cancelled call. Answers whether
+    /// there
     /// were any.
     pub async fn refresh_revision(&self) -> StoreResult<bool> {
         let look = async {
@@ -44,7 +46,8 @@ impl Store {
         if !self.is_shared() {
             return Ok(work.await);
         }
-        // What begins while it is lost fails by itself, and fast, if it needs the database: only a new loss cuts it short.
+        // What begins while it is lost fails by itself, and fast, if it needs the database: only a new loss cuts it
+        // short.
         let mut lost = self.lost.subscribe();
         let loss = async { while lost.changed().await.is_ok() && !*lost.borrow_and_update() {} };
         tokio::select! {

@@ -1,4 +1,5 @@
-//! Statements put together from parts, where what callers ask for decides which parts there are. Values are bound, never
+//! Statements put together from parts, where what callers ask for decides which parts there are. Values are bound,
+//! never
 //! written into the text.
 
 use sqlx::{
@@ -106,7 +107,8 @@ impl Sql {
 
 #[cfg(test)]
 impl Sql {
-    /// How SQLite goes about it, a line for each step; with `each_row`, also what it does for each row that it has found.
+    /// How SQLite goes about it, a line for each step; with `each_row`, also what it does for each row that it has
+    /// found.
     pub async fn plan(mut self, db: &mut AnyConnection, each_row: bool) -> Vec<String> {
         use sqlx::Row as _;
         self.text.insert_str(0, "EXPLAIN QUERY PLAN ");

@@ -1,4 +1,5 @@
-//! Healing: what nodes notice about stored content, whose bytes are hashed next, and checks of a group that people ask for.
+//! Healing: what nodes notice about stored content, whose bytes are hashed next, and checks of a group that people ask
+//! for.
 
 use roadstead_proto::{CorruptionKind, Digest, GroupPath};
 

@@ -33,7 +33,8 @@ const IMAGES_AT_ONCE: usize = 100;
 const LINKS_AT_ONCE: i64 = 1000;
 /// The same, by time.
 const TIME_AT_ONCE: Duration = Duration::from_millis(500);
-/// So many, the least recently pulled first, are taken repository by repository: looking at one serves all of its images.
+/// So many, the least recently pulled first, are taken repository by repository: looking at one serves all of its
+/// images.
 const WINDOW: usize = 1000;
 
 /// A repository, as a transaction has found it and left it.

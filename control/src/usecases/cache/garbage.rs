@@ -1,8 +1,11 @@
 //! Garbage: content without links, handed to nodes for deletion.
 //!
-//! A claim and a link exclude each other: while a claim lasts no link can be recorded, and a link voids a claim that lapsed.
-//! A confirmation counts only for the claim that it names. The node that recorded a link notices content that was deleted
-//! before: it looks at the store once more, when nobody may delete any longer. `tests/control/garbage_model.rs` checks the
+//! A claim and a link exclude each other: while a claim lasts no link can be recorded, and a link voids a claim that
+//! lapsed.
+//! A confirmation counts only for the claim that it names. The node that recorded a link notices content that was
+//! deleted
+//! before: it looks at the store once more, when nobody may delete any longer. `tests/control/garbage_model.rs` checks
+//! the
 //! protocol in all its interleavings.
 
 use std::time::Duration;
@@ -113,7 +116,8 @@ pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> Plane
     Ok(())
 }
 
-/// Takes what a node found in its store. Unknown content becomes garbage from now on; unless somebody links it within the
+/// Takes what a node found in its store. Unknown content becomes garbage from now on; unless somebody links it within
+/// the
 /// grace period, it is deleted.
 pub async fn adopt(store: &Store, store_id: &str, contents: &[Stored], now_ms: i64) -> PlaneResult<Adopted> {
     bounded("contents", contents)?;

@@ -1,10 +1,12 @@
-//! Purges: links go by the rule of [`purge`], group by group and repository by repository; then the answer waits until no
+//! Purges: links go by the rule of [`purge`], group by group and repository by repository; then the answer waits until
+//! no
 //! node serves by what was before.
 //!
 //! It guarantees that
 //! - a repository's purge is seen whole or not at all, with the record of who did it; a large purge takes several
 //!   transactions, so that others write in between;
-//! - once it is answered, no node serves what went but those that the answer names, and those that were silent for so long
+//! - once it is answered, no node serves what went but those that the answer names, and those that were silent for so
+//!   long
 //!   that they serve nothing any more;
 //! - that holds for what was purged by somebody else a moment before, too: purging twice, or two at once, is safe.
 
@@ -141,7 +143,8 @@ pub async fn purge(
     Ok(outcome)
 }
 
-/// Purges one group. Returns the removed content and the revision from which on none of it is served; `None` if the group does not exist.
+/// Purges one group. Returns the removed content and the revision from which on none of it is served; `None` if the
+/// group does not exist.
 /// Much of it takes several transactions, so that others get their turns; each is whole.
 async fn purge_group(
     store: &Store,

@@ -1,7 +1,9 @@
-//! Retention: by the rule of [`retention`](crate::rules::cache::retention), what nobody has pulled for long goes, and the least recently
+//! Retention: by the rule of [`retention`](crate::rules::cache::retention), what nobody has pulled for long goes, and
+//! the least recently
 //! pulled where a group is beyond its quota or the store beyond its high watermark.
 //!
-//! One replica at a time does it. What is to go is planned here by what a reader sees; [`evict`](super::evict) takes it.
+//! One replica at a time does it. Evictions are planned here in a reading transaction; [`evict`](super::evict) takes
+//! it.
 //! Looking is cheap while there is room: by figures that are kept, without adding anything up.
 
 use std::{
@@ -40,7 +42,8 @@ use crate::{
     },
 };
 
-/// Interval at which ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a day.
+/// Interval at which ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a
+/// day.
 const AGES_EVERY_MS: i64 = 3600 * 1000;
 /// The whole store, among what looking for room pauses for.
 const STORE: &str = "";
@@ -202,7 +205,8 @@ impl Retention {
         Ok((Retained { evictions, manifests, bytes, bytes_left: bytes_left - bytes }, bytes_left))
     }
 
-    /// If the store is beyond its high watermark, evicts the least recently pulled images of all groups until it is down to
+    /// If the store is beyond its high watermark, evicts the least recently pulled images of all groups until it is
+    /// down to
     /// the low one.
     async fn relieve_store(&self) -> PlaneResult<()> {
         let Some(marks) = self.watermarks else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! Pauses between searches for content to remove: a search is expensive, and a search that finds nothing is mostly wasted.
+//! Pauses between searches for content to remove: a search is expensive, and a search that finds nothing is mostly
+//! wasted.
 //!
 //! It guarantees that at most a share of the time is spent on looking, that what yields nothing is looked at ever more
 //! rarely, and that new settings are looked at at once.

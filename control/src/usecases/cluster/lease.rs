@@ -1,6 +1,7 @@
 //! Leases of fills: one node fetches a blob for the whole cluster, and the others follow it.
 //!
-//! A lease saves downloads; nothing depends on it. Who is granted one too many fetches a blob that another fetches as well,
+//! A lease saves downloads; nothing depends on it. A node that is granted one lease too many fetches a blob that
+//! another fetches as well,
 //! and what comes is verified either way: so in doubt the lease is granted.
 
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::{
 
 /// Time for which a lease is good without a renewal.
 pub const FILL_LEASE: Duration = Duration::from_secs(6);
-/// Silence after which an owner that was lost by a follower counts as lost, in milliseconds: one missed renewal and a half.
+/// Silence after which an owner that was lost by a follower counts as lost, in milliseconds: one missed renewal and a
+/// half.
 const MISSED_MS: i64 = 3_000;
 /// Most leases of one renewal.
 pub const MAX_RENEWED: usize = 1000;
@@ -166,7 +168,8 @@ impl Detail {
         serde_json::json!(self).to_string()
     }
 
-    /// Reads the owner's URL and the repository that it proved access to; `None` if that cannot be read: then it cannot be followed.
+    /// Reads the owner's URL and the repository that it proved access to; `None` if that cannot be read: then it
+    /// cannot be followed.
     fn read(text: &str) -> Option<(String, RepositoryRef)> {
         let Self { peer_url, group_id, upstream, repository } = serde_json::from_str(text).ok()?;
         let repository = RepositoryRef {

@@ -1,6 +1,7 @@
 //! Groups: create, read, change, delete.
 //!
-//! Each change reads, checks and writes in one transaction, and writers take turns: changes at once never lose each other.
+//! Each change reads, checks and writes in one transaction, and writers take turns: changes at once never lose each
+//! other.
 
 use std::collections::HashSet;
 
@@ -104,7 +105,8 @@ pub async fn update(
     Ok(group)
 }
 
-/// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there were.
+/// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there
+/// were.
 pub async fn delete(store: &Store, actor: &Actor, path: &GroupPath, now_ms: i64) -> PlaneResult<u64> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;

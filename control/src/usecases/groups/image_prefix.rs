@@ -33,7 +33,7 @@ pub async fn note_registry_url(store: &Store, registry_url: &str) -> PlaneResult
     if registry_url.len() > MAX_URL_BYTES || parse(registry_url).is_none() {
         warn!(
             registry_url = registry_url.chars().take(MAX_URL_BYTES).collect::<String>(),
-            "a node tells an unusable URL of itself"
+            "a node reported an unusable registry URL"
         );
         return Ok(());
     }

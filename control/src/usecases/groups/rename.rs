@@ -15,7 +15,8 @@ use crate::{
 
 /// Gives the group at `from` the path `to`, with its subgroups. Links, tokens and all else hang on ids and stay.
 ///
-/// A top-level path that another group is still pulled by is taken by administrators only: its clients would get what the
+/// A top-level path that another group is still pulled by is taken by administrators only: its clients would get what
+/// the
 /// taker wants. Below a group, that group's owners decide.
 pub async fn rename(tx: &mut WriteTx, actor: &Actor, from: &GroupPath, to: &GroupPath, now_ms: i64) -> PlaneResult<()> {
     if contains(from, to) {

@@ -209,7 +209,8 @@ impl Authenticator {
         })
     }
 
-    /// Returns the holder of this secret on the control port, if it is valid. Without an attempt to count (within the process) any
+    /// Returns the holder of this secret on the control port, if it is valid. Without an attempt to count (within the
+    /// process) any
     /// number may be tried.
     pub async fn authenticate(
         &self,
@@ -221,7 +222,8 @@ impl Authenticator {
             return Ok(Some(Principal::Node));
         }
         let token = self.live_token(secret).await?;
-        // A node's token may be of whoever deploys the nodes; it is long enough that nobody guesses it, and all nodes would
+        // A node's token may be of whoever deploys the nodes; it is long enough that nobody guesses it, and all nodes
+        // would
         // share what guesses from their network are counted by.
         let is_no_guess = |token: &Token| secret::is_ours(secret) || token.kind == TokenKind::Node;
         if let Some(token) = token.clone().filter(is_no_guess) {
@@ -236,7 +238,8 @@ impl Authenticator {
         self.throttle.throttled(attempt, check).await
     }
 
-    /// Finds out whose user name and password (or token) on the control port these are. Attempts as for [`Authenticator::authenticate`].
+    /// Finds out whose user name and password (or token) on the control port these are. Attempts as for
+    /// [`Authenticator::authenticate`].
     pub async fn authenticate_by_name(
         &self,
         attempt: Option<&Attempt>,

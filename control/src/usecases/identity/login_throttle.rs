@@ -1,5 +1,5 @@
-//! Guessing made slow: every check of something that could be guessed goes through here. Who may still try is the rule of
-//! [`attempts`](crate::rules::identity::login_throttle).
+//! Guessing made slow: every check of something that could be guessed goes through here. The rule of
+//! [`login_throttle`](crate::rules::identity::login_throttle) decides who may still try.
 //!
 //! It guarantees that what was counted of one address holds for the next try from there, however many are sent at once:
 //! they take turns. An answer to a failure may wait, but keeps nobody else waiting.
@@ -60,8 +60,10 @@ impl LoginThrottle {
         }
     }
 
-    /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is good
-    /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here, and their holders are never kept waiting.
+    /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is
+    /// good
+    /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here,
+    /// and their holders are never kept waiting.
     pub(crate) async fn throttled<T>(
         &self,
         attempt: Option<&Attempt>,

@@ -138,7 +138,8 @@ pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -
     Ok(tx.commit().await?)
 }
 
-/// Checks an ID token, and finds the groups that trust it. Asks nobody for keys but an issuer that is allowed and trusted.
+/// Checks an ID token, and finds the groups that trust it. Asks nobody for keys but an issuer that is allowed and
+/// trusted.
 pub(crate) async fn trusted_token(
     store: &Store,
     clock: &Clock,
@@ -174,7 +175,8 @@ pub(crate) async fn end_of_group(tx: &mut WriteTx, group_id: &str, now_ms: i64) 
     end(tx, &trusts, now_ms).await
 }
 
-/// Ends trusts, with all registry tokens issued for them: those of the groups and their subgroups by these groups' access
+/// Ends trusts, with all registry tokens issued for them: those of the groups and their subgroups by these groups'
+/// access
 /// epoch, those for other groups, which are open to everybody who signed in, by the trust's id, which they carry.
 async fn end(tx: &mut WriteTx, trusts: &[Trust], now_ms: i64) -> PlaneResult<()> {
     let mut concerned = BTreeSet::new();

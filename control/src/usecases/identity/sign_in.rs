@@ -222,7 +222,8 @@ async fn facts(
     })
 }
 
-/// Checks that `name` is an image below this group: a token must not name a repository of another group than the checked
+/// Checks that `name` is an image below this group: a token must not name a repository of another group than the
+/// checked
 /// one.
 fn names_image_of(name: &str, group: &GroupPath) -> bool {
     let lower = name.to_ascii_lowercase();

@@ -1,8 +1,11 @@
 //! Jobs between replicas: asked of one, done by a node that watches or calls another.
 //!
-//! Where the database is shared, it alone says who has a job and what was told of it: it is written down, sealed, before
-//! it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks for reports
-//! a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process, which
+//! Where the database is shared, it alone says who has a job and what was told of it: it is written down, sealed,
+//! before
+//! it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks for
+//! reports
+//! a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process,
+//! which
 //! needs to write nothing down.
 
 use secrecy::ExposeSecret as _;

@@ -24,7 +24,8 @@ use crate::{
 
 /// How often schedules that are due are looked for.
 const LOOK: Duration = Duration::from_secs(5);
-/// How many run at once: enough that one that takes long holds up no other group, few enough to leave pulls their share.
+/// How many run at once: enough that one that takes long holds up no other group, few enough to leave pulls their
+/// share.
 const AT_ONCE: usize = 4;
 /// Most characters of an error that are kept.
 const MAX_ERROR_CHARS: usize = 500;

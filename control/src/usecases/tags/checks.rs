@@ -1,7 +1,9 @@
 //! Checks of tags that are shared: while one node asks upstream what a tag means, the others wait for what it is told.
 //!
-//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A node's calls
-//! go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease, too. Sharing saves
+//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A
+//! node's calls
+//! go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease, too.
+//! Sharing saves
 //! requests and nothing depends on it: who has waited in vain asks upstream itself.
 
 use std::{
@@ -26,10 +28,12 @@ use crate::{
     usecases::PlaneResult,
 };
 
-/// Longest time that a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where there is one
+/// Longest time that a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where
+/// there is one
 /// replica: shorter than nodes wait for an answer (4 s).
 const CHECK_LEASE: Duration = Duration::from_secs(3);
-/// Longest time that others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another one.
+/// Longest time that others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another
+/// one.
 const SHARED_WAIT: Duration = Duration::from_secs(1);
 /// Pause between two looks for the reports of nodes to other replicas.
 const POLL: Duration = Duration::from_millis(50);
@@ -144,7 +148,8 @@ impl TagChecks {
         Self { store, clock, running: Running::default() }
     }
 
-    /// Returns the answer that upstream gave another node which was asking already; `None` if `node_id` is to ask itself.
+    /// Returns the answer that upstream gave another node which was asking already; `None` if `node_id` is to ask
+    /// itself.
     pub(crate) async fn said_by_another(
         &self,
         repository: &RepositoryRef,
@@ -186,7 +191,7 @@ impl TagChecks {
                 // It has run out, or has ended already: whoever comes first is the next to ask.
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%tag, %error, "whether another node checks a tag could not be told");
+                    tracing::warn!(%tag, %error, "cannot tell whether another node checks a tag");
                     return None;
                 }
             }
@@ -239,7 +244,8 @@ impl TagChecks {
         timeout_at(waiting.until.min(deadline), waited).await.unwrap_or(Ok(None))
     }
 
-    /// Returns whether a check that is remembered here has ended at another replica, before this pull came in: its word is an old one.
+    /// Returns whether a check that is remembered here has ended at another replica, before this pull came in: its
+    /// word is an old one.
     async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> PlaneResult<bool> {
         let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
@@ -289,7 +295,7 @@ impl TagChecks {
             tx.commit().await
         };
         if let Err(error) = ended.await {
-            tracing::warn!(%tag, %error, "that a tag was checked could not be noted; others wait a while longer");
+            tracing::warn!(%tag, %error, "cannot record that a tag was checked; other nodes wait longer");
         }
     }
 }

@@ -69,11 +69,12 @@ pub struct Served {
     pub age_seconds: i64,
     /// The reason why it could not be checked.
     pub stale: Option<StaleReason>,
-    /// How long a node may go by this.
+    /// Longest time that a node may go by this.
     pub good_for: GoodFor,
 }
 
-/// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is told,
+/// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is
+/// told,
 /// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
 /// waits for nobody.
 pub async fn resolve(
@@ -141,7 +142,7 @@ async fn take_report(
     let (decided, change) = decide(&mut tx, clock, repository, tag, said).await?;
     // The answer is right whether or not it can be noted: a full disk must not stop pulls of what is cached.
     if let Err(error) = note(tx, repository, tag, change, clock.now_ms()).await {
-        tracing::error!(%tag, repository.name = %repository.repository, %error, "what upstream said of a tag could not be recorded");
+        tracing::error!(%tag, repository.name = %repository.repository, %error, "cannot record upstream's answer about a tag");
     }
     Ok(decided)
 }
@@ -176,8 +177,10 @@ async fn decide(
     Ok((answer(db, repository, &known.group, decision, good_for).await?, change))
 }
 
-/// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which that
-/// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something else.
+/// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which
+/// that
+/// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something
+/// else.
 pub(crate) async fn manifest_linked(
     tx: &mut WriteTx,
     repository: &RepositoryRef,

@@ -37,7 +37,8 @@ pub struct NewCredential {
     pub verify: bool,
 }
 
-/// Stores a group's credentials for an upstream, sealed, after a node has tried them where that is asked for. Answers when.
+/// Stores a group's credentials for an upstream, sealed, after a node has tried them where that is asked for. Answers
+/// when.
 pub async fn set(
     store: &Store,
     sealer: &Sealer,

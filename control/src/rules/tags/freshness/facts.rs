@@ -56,7 +56,7 @@ pub struct Observation {
 pub struct TagRecord {
     /// The manifest that can be served: the group has a link to it.
     pub cached: Option<Observation>,
-    /// The manifest that the tag last resolved to upstream, cached or not. `None` if it said that there is no such tag.
+    /// The manifest that the tag last resolved to upstream, cached or not. `None` if upstream does not have the tag.
     pub seen: Option<Observation>,
     /// When upstream last said something by which `cached` may be served; 0 if it has said otherwise since.
     pub checked_at_ms: i64,
@@ -80,7 +80,8 @@ pub struct TagFacts {
     pub record: TagRecord,
     /// The pin.
     pub pin: Option<Pin>,
-    /// Of what the tag meant before, the last that can be served. Matters where nothing is cached: that a tag was away for a
+    /// Of what the tag meant before, the last that can be served. Matters where nothing is cached: that a tag was away
+    /// for a
     /// moment must not cut a cooldown short.
     pub older: Option<Observation>,
 }

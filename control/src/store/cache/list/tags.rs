@@ -1,4 +1,5 @@
-//! The list of tags that can be served. Sorted by anything but their names, they come as the manifests that they mean do.
+//! The list of tags that can be served. Sorted by anything but their names, they come as the manifests that they mean
+//! do.
 
 use roadstead_proto::{Digest, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
