@@ -51,12 +51,12 @@ impl ImagePattern {
 
     /// Whether the image fits, whatever its tag.
     pub fn fits(&self, host: &UpstreamHost, repository: &RepositoryName) -> bool {
-        glob(self.image.as_bytes(), format!("{host}/{repository}").as_bytes())
+        glob(&self.image, &format!("{host}/{repository}"))
     }
 
     /// Whether the image fits, and the tag too where the pattern names tags.
     pub fn fits_tag(&self, host: &UpstreamHost, repository: &RepositoryName, tag: &Tag) -> bool {
-        let tag_fits = self.tag_from.is_none_or(|from| glob(&self.text.as_bytes()[from..], tag.as_str().as_bytes()));
+        let tag_fits = self.tag_from.is_none_or(|from| glob(&self.text[from..], tag.as_str()));
         tag_fits && self.fits(host, repository)
     }
 }
@@ -80,8 +80,10 @@ fn completed(image: &str) -> String {
     if rest.contains('/') || rest.starts_with('*') { format!("{hub}/{rest}") } else { format!("{hub}/library/{rest}") }
 }
 
-/// Whether the whole text fits. Takes at most the product of both lengths in steps.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+/// Returns whether `pattern` matches the whole text: `*` stands for any characters. Takes at most the product of both lengths
+/// in steps.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // The last star, and how far the text was when it stood for nothing yet.
     let mut star: Option<(usize, usize)> = None;
@@ -304,7 +306,7 @@ mod tests {
     proptest! {
         #[test]
         fn stars_stand_for_any_characters(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
-            prop_assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), slow(pattern.as_bytes(), text.as_bytes()));
+            prop_assert_eq!(glob(&pattern, &text), slow(pattern.as_bytes(), text.as_bytes()));
         }
 
         #[test]

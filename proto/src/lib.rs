@@ -14,7 +14,7 @@ mod words;
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use group_path::{GroupPath, InvalidGroupPath};
 pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
-pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, may_pull_image};
+pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, glob, may_pull_image};
 pub use methods::{Idempotency, Method};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
 pub use words::*;

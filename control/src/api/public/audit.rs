@@ -47,7 +47,7 @@ impl AuditService for Audit {
         } else {
             Some(allow_on(&self.store, &caller, Action::AuditGroup, "group_path", &request.group_path).await?)
         };
-        let (before_id, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (before_id, size) = page::request(&request.page_token, request.page_size)?;
         let wanted = Wanted {
             group,
             of_earlier_groups: caller.principal.is_admin(),
@@ -55,8 +55,7 @@ impl AuditService for Audit {
             until_ms: request.until.map(|at| time("until", at)).transpose()?.unwrap_or(i64::MAX),
         };
         let found = self.audit.list(wanted, &before_id, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|event| event.id.as_str()));
-        let events = found.items.into_iter().map(convert::event).collect();
+        let (events, next_page_token) = page::answer(found, |event| event.id.to_string(), convert::event);
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
     }
 }

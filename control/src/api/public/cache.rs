@@ -108,12 +108,8 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_images(&path, request)?;
         let page = cache::list::images(&self.store, &path, &listing).await.map_err(from_plane)?;
-        let last = page.items.last().map(|item| item.position(listing.order));
-        let next_page_token = list.next(page.more, last, &listing);
-        Ok(Response::new(ListImagesResponse {
-            images: page.items.into_iter().map(list::image).collect(),
-            next_page_token,
-        }))
+        let (images, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::image);
+        Ok(Response::new(ListImagesResponse { images, next_page_token }))
     }
 
     async fn list_tags(&self, request: Request<ListTagsRequest>) -> Result<Response<ListTagsResponse>, Status> {
@@ -122,9 +118,8 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_tags(&path, request)?;
         let page = cache::list::tags(&self.store, &path, &listing).await.map_err(from_plane)?;
-        let last = page.items.last().map(|item| item.position(listing.order));
-        let next_page_token = list.next(page.more, last, &listing);
-        Ok(Response::new(ListTagsResponse { tags: page.items.into_iter().map(list::tag).collect(), next_page_token }))
+        let (tags, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::tag);
+        Ok(Response::new(ListTagsResponse { tags, next_page_token }))
     }
 
     async fn list_manifests(
@@ -136,12 +131,9 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_manifests(&path, request, self.clock.now_ms())?;
         let page = cache::list::manifests(&self.store, &path, &listing).await.map_err(from_plane)?;
-        let last = page.items.last().map(|manifest| manifest.item.position(listing.order));
-        let next_page_token = list.next(page.more, last, &listing);
-        Ok(Response::new(ListManifestsResponse {
-            manifests: page.items.into_iter().map(list::manifest).collect(),
-            next_page_token,
-        }))
+        let (manifests, next_page_token) =
+            list.answer(page, &listing, |manifest| manifest.item.position(listing.order), list::manifest);
+        Ok(Response::new(ListManifestsResponse { manifests, next_page_token }))
     }
 
     async fn list_blobs(&self, request: Request<ListBlobsRequest>) -> Result<Response<ListBlobsResponse>, Status> {
@@ -150,12 +142,8 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_blobs(&path, request, self.clock.now_ms())?;
         let page = cache::list::blobs(&self.store, &path, &listing).await.map_err(from_plane)?;
-        let last = page.items.last().map(|item| item.position(listing.order));
-        let next_page_token = list.next(page.more, last, &listing);
-        Ok(Response::new(ListBlobsResponse {
-            blobs: page.items.into_iter().map(list::blob).collect(),
-            next_page_token,
-        }))
+        let (blobs, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::blob);
+        Ok(Response::new(ListBlobsResponse { blobs, next_page_token }))
     }
 
     async fn list_daily_usage(
@@ -331,10 +319,9 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = self.jobs.schedules(&path, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|schedule| schedule.id.as_str()));
-        let schedules = found.items.into_iter().map(convert::schedule).collect();
+        let (schedules, next_page_token) = page::answer(found, |schedule| schedule.id.to_string(), convert::schedule);
         Ok(Response::new(ListPrefetchSchedulesResponse { schedules, next_page_token }))
     }
 

@@ -34,10 +34,9 @@ impl ClusterService for Cluster {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = self.nodes.list(&after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|listed| listed.node.id.as_str()));
-        let nodes = found.items.into_iter().map(shown).collect();
+        let (nodes, next_page_token) = page::answer(found, |listed| listed.node.id.to_string(), shown);
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
 }

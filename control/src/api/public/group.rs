@@ -130,11 +130,10 @@ impl GroupService for Groups {
         let caller = caller(&request)?;
         allow(&caller, Action::ReadGroup)?;
         let request = request.into_inner();
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found =
             groups::group::list(&self.store, &caller.principal.reach(), &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|group| group.path.as_str()));
-        let groups = found.items.into_iter().map(convert::group).collect();
+        let (groups, next_page_token) = page::answer(found, |group| group.path.to_string(), convert::group);
         Ok(Response::new(ListGroupsResponse { groups, next_page_token }))
     }
 

@@ -14,9 +14,12 @@ use super::{
 use crate::{
     api::errors::{invalid_field, parse_optional},
     store::cache::list::{BlobItem, ImageItem, Order, Position, TagItem},
-    usecases::cache::{
-        list::{CachedManifest, Listing, tag_pattern},
-        usage::{Day, KEPT_DAYS},
+    usecases::{
+        Page,
+        cache::{
+            list::{CachedManifest, Listing, tag_pattern},
+            usage::{Day, KEPT_DAYS},
+        },
     },
 };
 
@@ -37,13 +40,25 @@ impl List {
     }
 
     /// Returns the token for the page after `last`; empty on the last page.
-    pub fn next(&self, more: bool, last: Option<Position>, listing: &Listing) -> String {
+    fn next(&self, more: bool, last: Option<Position>, listing: &Listing) -> String {
         let key = last.map(|last| {
             let Position { rank, upstream, repository, digest, tag } = last;
             let before = listing.used_before_ms.map(|ms| ms.to_string()).unwrap_or_default();
             [&self.0, &before, &rank.to_string(), &upstream, &repository, &digest, &tag].map(String::as_str).join("\n")
         });
         page::next(more, key.as_deref())
+    }
+
+    /// Translates the items of a page, and makes the token of the next page from the position of the last item.
+    pub fn answer<T, M>(
+        &self,
+        page: Page<T>,
+        listing: &Listing,
+        position: impl Fn(&T) -> Position,
+        translate: impl Fn(T) -> M,
+    ) -> (Vec<M>, String) {
+        let token = self.next(page.more, page.items.last().map(position), listing);
+        (page.items.into_iter().map(translate).collect(), token)
     }
 
     /// Has the listing go on where a token says, if there is one.
@@ -82,85 +97,80 @@ fn order(sort: i32) -> Result<Order, Status> {
     }
 }
 
-fn age(age: Option<prost_types::Duration>, now_ms: i64) -> Result<(Option<i64>, String), Status> {
-    let age_ms = age.map(|age| duration_ms("older_than", age)).transpose()?;
-    Ok((age_ms.map(|ms| now_ms.saturating_sub(ms)), age_ms.map(|ms| ms.to_string()).unwrap_or_default()))
+/// A request for a list, as all four have it. Fields that a list does not have are empty.
+#[derive(Default)]
+struct Asked {
+    /// The list's name.
+    kind: &'static str,
+    image: String,
+    upstream: String,
+    platform: String,
+    name_contains: String,
+    tag_pattern: String,
+    older_than: Option<prost_types::Duration>,
+    sort: i32,
+    page: (i32, String),
 }
 
-/// A list of images.
+fn parse(path: &GroupPath, asked: &Asked, now_ms: i64) -> Result<(Listing, List), Status> {
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let age_ms = asked.older_than.map(|age| duration_ms("older_than", age)).transpose()?;
+    let tags = given(&asked.tag_pattern).map(|pattern| tag_pattern(&pattern)).transpose();
+    let mut listing = Listing {
+        image: parse_optional("image", &asked.image)?,
+        upstream: parse_optional("upstream", &asked.upstream)?,
+        used_before_ms: age_ms.map(|ms| now_ms.saturating_sub(ms)),
+        platform: given(&asked.platform),
+        tags: tags.map_err(|error| invalid_field("tag_pattern", error.to_string()))?,
+        name_contains: given(&asked.name_contains),
+        order: order(asked.sort)?,
+        limit: page::size(asked.page.0)?,
+        after: None,
+    };
+    let age = age_ms.map(|ms| ms.to_string()).unwrap_or_default();
+    let sort = (listing.order as i32).to_string();
+    let Asked { image, upstream, platform, name_contains, tag_pattern, .. } = asked;
+    let list =
+        List::new(&[asked.kind, path.as_str(), image, upstream, platform, name_contains, tag_pattern, &age, &sort]);
+    list.resume(&asked.page.1, &mut listing)?;
+    Ok((listing, list))
+}
+
+/// Reads a request for images.
 pub fn parse_list_images(path: &GroupPath, request: v1::ListImagesRequest) -> Result<(Listing, List), Status> {
-    let mut listing = Listing {
-        upstream: parse_optional("upstream", &request.upstream)?,
-        name_contains: (!request.name_contains.is_empty()).then(|| request.name_contains.clone()),
-        order: order(request.sort)?,
-        limit: page::size(request.page_size)?,
-        ..Listing::default()
-    };
-    let sort = listing.order as i32;
-    let words = ["images", path.as_str(), &request.name_contains, &request.upstream, &sort.to_string()];
-    let list = List::new(&words);
-    list.resume(&request.page_token, &mut listing)?;
-    Ok((listing, list))
+    let v1::ListImagesRequest { name_contains, upstream, sort, page_size, page_token, .. } = request;
+    let page = (page_size, page_token);
+    parse(path, &Asked { kind: "images", name_contains, upstream, sort, page, ..Asked::default() }, 0)
 }
 
-/// A list of tags.
+/// Reads a request for tags.
 pub fn parse_list_tags(path: &GroupPath, request: v1::ListTagsRequest) -> Result<(Listing, List), Status> {
-    let pattern = (!request.tag_pattern.is_empty()).then(|| tag_pattern(&request.tag_pattern)).transpose();
-    let mut listing = Listing {
-        image: parse_optional("image", &request.image)?,
-        tags: pattern.map_err(|error| invalid_field("tag_pattern", error.to_string()))?,
-        order: order(request.sort)?,
-        limit: page::size(request.page_size)?,
-        ..Listing::default()
-    };
-    let sort = listing.order as i32;
-    let list = List::new(&["tags", path.as_str(), &request.image, &request.tag_pattern, &sort.to_string()]);
-    list.resume(&request.page_token, &mut listing)?;
-    Ok((listing, list))
+    let v1::ListTagsRequest { image, tag_pattern, sort, page_size, page_token, .. } = request;
+    let page = (page_size, page_token);
+    parse(path, &Asked { kind: "tags", image, tag_pattern, sort, page, ..Asked::default() }, 0)
 }
 
-/// A list of manifests.
+/// Reads a request for manifests.
 pub fn parse_list_manifests(
     path: &GroupPath,
     request: v1::ListManifestsRequest,
     now_ms: i64,
 ) -> Result<(Listing, List), Status> {
-    let (used_before_ms, age) = age(request.older_than, now_ms)?;
-    let mut listing = Listing {
-        image: parse_optional("image", &request.image)?,
-        upstream: parse_optional("upstream", &request.upstream)?,
-        used_before_ms,
-        platform: (!request.platform.is_empty()).then(|| request.platform.clone()),
-        order: order(request.sort)?,
-        limit: page::size(request.page_size)?,
-        ..Listing::default()
-    };
-    let sort = (listing.order as i32).to_string();
-    let words = ["manifests", path.as_str(), &request.image, &request.upstream, &age, &request.platform, sort.as_str()];
-    let list = List::new(&words);
-    list.resume(&request.page_token, &mut listing)?;
-    Ok((listing, list))
+    let v1::ListManifestsRequest { image, upstream, platform, older_than, sort, page_size, page_token, .. } = request;
+    let page = (page_size, page_token);
+    let asked = Asked { kind: "manifests", image, upstream, platform, older_than, sort, page, ..Asked::default() };
+    parse(path, &asked, now_ms)
 }
 
-/// A list of blobs.
+/// Reads a request for blobs.
 pub fn parse_list_blobs(
     path: &GroupPath,
     request: v1::ListBlobsRequest,
     now_ms: i64,
 ) -> Result<(Listing, List), Status> {
-    let (used_before_ms, age) = age(request.older_than, now_ms)?;
-    let mut listing = Listing {
-        image: parse_optional("image", &request.image)?,
-        upstream: parse_optional("upstream", &request.upstream)?,
-        used_before_ms,
-        order: order(request.sort)?,
-        limit: page::size(request.page_size)?,
-        ..Listing::default()
-    };
-    let sort = (listing.order as i32).to_string();
-    let list = List::new(&["blobs", path.as_str(), &request.image, &request.upstream, &age, &sort]);
-    list.resume(&request.page_token, &mut listing)?;
-    Ok((listing, list))
+    let v1::ListBlobsRequest { image, upstream, older_than, sort, page_size, page_token, .. } = request;
+    let page = (page_size, page_token);
+    parse(path, &Asked { kind: "blobs", image, upstream, older_than, sort, page, ..Asked::default() }, now_ms)
 }
 
 /// Returns the number of days to answer.

@@ -13,7 +13,7 @@ use crate::{
         errors::{allow_on, from_plane, invalid_field, parse},
     },
     clock::Clock,
-    rules::{access::Action, identity::user::UserName},
+    rules::{access::Action, groups::member::Member, identity::user::UserName},
     store::Store,
     usecases::groups,
 };
@@ -53,13 +53,12 @@ impl MemberService for Members {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         // Neither a user's name nor a path holds a line break.
         let after = after.split_once('\n').unwrap_or_default();
         let found = groups::member::list(&self.store, &path, after, size).await.map_err(from_plane)?;
-        let last = found.items.last().map(|member| format!("{}\n{}", member.user, member.group));
-        let next_page_token = page::next(found.more, last.as_deref());
-        let members = found.items.into_iter().map(convert::member).collect();
+        let key = |member: &Member| format!("{}\n{}", member.user, member.group);
+        let (members, next_page_token) = page::answer(found, key, convert::member);
         Ok(Response::new(ListMembersResponse { members, next_page_token }))
     }
 

@@ -53,10 +53,9 @@ impl OidcService for Oidc {
     ) -> Result<Response<ListIssuersResponse>, Status> {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = identity::oidc::list_issuers(&self.store, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|issuer| issuer.url.as_str()));
-        let issuers = found.items.into_iter().map(convert::issuer).collect();
+        let (issuers, next_page_token) = page::answer(found, |issuer| issuer.url.to_string(), convert::issuer);
         Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
     }
 
@@ -98,10 +97,9 @@ impl OidcService for Oidc {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = identity::oidc::list_trusts(&self.store, &path, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|trust| trust.id.as_str()));
-        let trusts = found.items.into_iter().map(convert::trust).collect();
+        let (trusts, next_page_token) = page::answer(found, |trust| trust.id.to_string(), convert::trust);
         Ok(Response::new(ListTrustsResponse { trusts, next_page_token }))
     }
 

@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use tonic::Status;
 
-use crate::api::errors::invalid_field;
+use crate::{api::errors::invalid_field, usecases::Page};
 
 /// Items in a page if nothing is said.
 const DEFAULT: i64 = 100;
@@ -30,6 +30,17 @@ pub fn after(page_token: &str) -> Result<String, Status> {
 /// The token for the page after the item with this key, if more follow.
 pub fn next(more: bool, last_key: Option<&str>) -> String {
     last_key.filter(|_| more).map(|key| BASE64.encode(key)).unwrap_or_default()
+}
+
+/// Reads which page a request asks for: the key that it begins after, and its size.
+pub fn request(page_token: &str, page_size: i32) -> Result<(String, i64), Status> {
+    Ok((after(page_token)?, size(page_size)?))
+}
+
+/// Translates the items of a page, and makes the token of the next page from the key of the last item.
+pub fn answer<T, M>(page: Page<T>, key: impl Fn(&T) -> String, translate: impl Fn(T) -> M) -> (Vec<M>, String) {
+    let last = page.items.last().map(key);
+    (page.items.into_iter().map(translate).collect(), next(page.more, last.as_deref()))
 }
 
 #[cfg(test)]

@@ -153,10 +153,9 @@ impl TokenService for Tokens {
                 return Err(invalid_field("user", "excludes group_path; ask for one of them"));
             }
         };
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = identity::token::list(&self.store, &caller, &of, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|token| token.id.as_str()));
-        let tokens = found.items.into_iter().map(convert::token).collect();
+        let (tokens, next_page_token) = page::answer(found, |token| token.id.to_string(), convert::token);
         Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
     }
 

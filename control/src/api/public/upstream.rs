@@ -75,10 +75,9 @@ impl UpstreamService for Upstreams {
     ) -> Result<Response<ListUpstreamsResponse>, Status> {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = upstreams::upstream::list(&self.store, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|upstream| upstream.host.as_str()));
-        let upstreams = found.items.into_iter().map(convert::upstream).collect();
+        let (upstreams, next_page_token) = page::answer(found, |upstream| upstream.host.to_string(), convert::upstream);
         Ok(Response::new(ListUpstreamsResponse { upstreams, next_page_token }))
     }
 

@@ -62,10 +62,9 @@ impl UserService for Users {
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
-        let (after, size) = (page::after(&request.page_token)?, page::size(request.page_size)?);
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found = identity::user::list(&self.store, &after, size).await.map_err(from_plane)?;
-        let next_page_token = page::next(found.more, found.items.last().map(|user| user.name.as_str()));
-        let users = found.items.into_iter().map(convert::user).collect();
+        let (users, next_page_token) = page::answer(found, |user| user.name.to_string(), convert::user);
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
 
