@@ -1,9 +1,8 @@
 //! Backing up what the control plane owns: its database and the key that opens the secrets in it.
 //!
 //! The copy is of one moment, while everything goes on; it becomes visible under its name only once it is whole, so
-//! that half a
-//! backup is never taken for one. Blobs are not part of it: what the store has is found again, and the rest is fetched
-//! again.
+//! that half a backup is never taken for one. Blobs are not part of it: what the store has is found again, and the rest
+//! is fetched again.
 
 use std::{
     fs::{self, File},

@@ -29,7 +29,7 @@ use crate::{
     open::{self, ControlConfig, FirstStart, OpenError, Opened},
     store::Store,
     usecases::{
-        Plane, PlaneError,
+        Plane, UseCaseError,
         audit::AuditLog,
         cache::retention::Retention,
         cluster::{leader::Leader, node::NodeRegistry},
@@ -80,7 +80,7 @@ pub(crate) async fn compose(
     // Authentication, on the control port and on the registry port.
     let passwords = Arc::<Passwords>::default();
     let issuer_keys = Arc::new(KeyCache::new(clock.clone()));
-    let embedded_node_token = secret::generate(TokenKind::Node).map_err(PlaneError::Random)?;
+    let embedded_node_token = secret::generate(TokenKind::Node).map_err(UseCaseError::Random)?;
     let authenticator = Arc::new(Authenticator::new(
         store.clone(),
         clock.clone(),

@@ -2,9 +2,8 @@
 //! means now) and decides. It moves no image bytes.
 //!
 //! From the bottom up: `store` is the database seam, `rules` are plain functions over plain data, `usecases` read, ask
-//! a
-//! rule, write and commit, one function a call, `watch` streams to nodes, and `api` translates gRPC and REST.
-//! Every layer groups its modules by the same nouns.
+//! a rule, write and commit, one function a call, `watch` streams to nodes, and `api` translates gRPC and REST. Every
+//! layer groups its modules by the same nouns.
 
 mod api;
 mod auth;
@@ -48,7 +47,7 @@ pub use self::{
     open::{ControlConfig, FirstStart, OpenError},
     rules::violation::Violation,
     store::StoreError,
-    usecases::PlaneError,
+    usecases::UseCaseError,
 };
 
 /// Longest time that the database may take to say that it is there.
@@ -94,7 +93,7 @@ impl Control {
     }
 
     /// Does one round of the maintenance that [`Control::run`] does every half minute.
-    pub async fn keep_up_once(&self) -> Result<(), PlaneError> {
+    pub async fn keep_up_once(&self) -> Result<(), UseCaseError> {
         self.replica.maintenance.run_once().await
     }
 

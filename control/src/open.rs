@@ -21,7 +21,7 @@ use crate::{
     rules::cache::watermark::Watermarks,
     store::{Store, StoreError, StoreSettings},
     usecases::{
-        PlaneError,
+        UseCaseError,
         first_start::{self, AdminToken, NodeToken},
         identity::signing_keys::SigningKeys,
     },
@@ -115,7 +115,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// The content of the database cannot be used.
     #[error("the control plane's data cannot be used: {0}")]
-    Plane(#[from] PlaneError),
+    Content(#[from] UseCaseError),
     /// The services cannot be put together.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -159,7 +159,7 @@ pub(crate) async fn open(config: &ControlConfig, clock: &Clock) -> Result<Opened
     let keep = |secret: &SecretString| {
         let path = admin_token_file.clone();
         write_private(&path, &format!("{}\n", secret.expose_secret()))
-            .map_err(|source| PlaneError::Seal(SealError::File { path, source }))
+            .map_err(|source| UseCaseError::Seal(SealError::File { path, source }))
     };
     let given = config.admin_token.as_ref();
     let (admin_token, is_first) = match first_start::start(&store, &keys, given, keep, clock.now_ms()).await? {

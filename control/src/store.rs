@@ -178,12 +178,9 @@ impl Store {
     }
 
     /// As [`Store::write`], for what nodes bring by the thousand and would bring, or prove, again: its commit does not
-    /// wait for
-    /// the disk, so that the next writer's turn comes at once. A crash of the server may lose the last of these, but
-    /// none
-    /// that a later [`Store::write`] builds on, and none that nodes are told of: [`WriteTx::changed`] has the commit
-    /// wait.
-    /// SQLite's commits are all like this.
+    /// wait for the disk, so that the next writer's turn comes at once. A crash of the server may lose the last of
+    /// these, but none that a later [`Store::write`] builds on, and none that nodes are told of: [`WriteTx::changed`]
+    /// has the commit wait. SQLite's commits are all like this.
     pub async fn write_soon(&self) -> StoreResult<WriteTx> {
         let mut tx =
             self.begin_write("SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)").await?;

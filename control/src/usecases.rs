@@ -50,7 +50,7 @@ pub struct Plane {
 
 /// The body of a refusal.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaneError {
+pub enum UseCaseError {
     /// The named object does not exist.
     #[error("there is no {what} {name}{}", if hint.is_empty() { String::new() } else { format!("; {hint}") })]
     NotFound {
@@ -115,9 +115,9 @@ pub enum PlaneError {
 }
 
 /// The result of every use case.
-pub type PlaneResult<T> = Result<T, PlaneError>;
+pub type UseCaseResult<T> = Result<T, UseCaseError>;
 
-impl PlaneError {
+impl UseCaseError {
     fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation::new(field, message)])
     }
@@ -159,13 +159,13 @@ impl<T> Page<T> {
 }
 
 /// The group at `path`, or the error that it does not exist.
-async fn group_at(db: &mut Connection, path: &GroupPath) -> PlaneResult<Group> {
-    crate::store::groups::group::by_path(db, path).await?.ok_or_else(|| PlaneError::no_group(path))
+async fn group_at(db: &mut Connection, path: &GroupPath) -> UseCaseResult<Group> {
+    crate::store::groups::group::by_path(db, path).await?.ok_or_else(|| UseCaseError::no_group(path))
 }
 
 /// The group with this id, or the error that it does not exist.
-async fn group_with(db: &mut Connection, id: &str) -> PlaneResult<Group> {
-    crate::store::groups::group::by_id(db, id).await?.ok_or_else(|| PlaneError::NotFound {
+async fn group_with(db: &mut Connection, id: &str) -> UseCaseResult<Group> {
+    crate::store::groups::group::by_id(db, id).await?.ok_or_else(|| UseCaseError::NotFound {
         what: "group with id",
         name: id.to_owned(),
         hint: "it was deleted",

@@ -19,7 +19,7 @@ use crate::{
         audit::{Entry, shown_name},
         identity::login_throttle::Attempt,
     },
-    usecases::{PlaneError, audit::AuditLog, identity::credentials::Authenticator},
+    usecases::{UseCaseError, audit::AuditLog, identity::credentials::Authenticator},
 };
 
 /// The beginning of all routes of the REST shim.
@@ -108,8 +108,10 @@ async fn principal(callers: &Callers, client_address: Option<&str>, given: Given
     let (refused, detail) = match found {
         Ok(Some(principal)) => return Ok(principal),
         Ok(None) => (Status::unauthenticated(refusal), refusal),
-        Err(PlaneError::TooManyFailures(problem)) => (errors::from_plane(problem.into()), "too many failed sign-ins"),
-        Err(problem) => return Err(errors::from_plane(problem)),
+        Err(UseCaseError::TooManyFailures(problem)) => {
+            (errors::from_use_case(problem.into()), "too many failed sign-ins")
+        }
+        Err(problem) => return Err(errors::from_use_case(problem)),
     };
     let address = client_address.unwrap_or_default().to_owned();
     callers.audit.refused(Entry::refused_sign_in(name, address, "control port", detail)).await;

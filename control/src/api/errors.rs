@@ -14,34 +14,34 @@ use crate::{
         violation::Violation,
     },
     store::Store,
-    usecases::{PlaneError, access},
+    usecases::{UseCaseError, access},
 };
 
 /// A use case's error. Logs internal faults here, once, and shows them without their details.
-pub fn from_plane(problem: PlaneError) -> Status {
+pub fn from_use_case(problem: UseCaseError) -> Status {
     match problem {
-        PlaneError::NotFound { .. } => Status::not_found(problem.to_string()),
-        PlaneError::AlreadyExists { .. } => Status::already_exists(problem.to_string()),
-        PlaneError::Invalid(violations) => invalid(violations),
-        PlaneError::Precondition(message) => Status::failed_precondition(message),
-        PlaneError::Changed { .. } => Status::aborted(problem.to_string()),
-        PlaneError::Denied(problem) => denied(problem),
-        PlaneError::Job(problem) => job(problem),
-        PlaneError::TooManyFailures(problem) => {
+        UseCaseError::NotFound { .. } => Status::not_found(problem.to_string()),
+        UseCaseError::AlreadyExists { .. } => Status::already_exists(problem.to_string()),
+        UseCaseError::Invalid(violations) => invalid(violations),
+        UseCaseError::Precondition(message) => Status::failed_precondition(message),
+        UseCaseError::Changed { .. } => Status::aborted(problem.to_string()),
+        UseCaseError::Denied(problem) => denied(problem),
+        UseCaseError::Job(problem) => job(problem),
+        UseCaseError::TooManyFailures(problem) => {
             let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
             Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
         }
-        PlaneError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
-        PlaneError::Store(problem) if problem.retryable() => {
+        UseCaseError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
+        UseCaseError::Store(problem) if problem.retryable() => {
             error!(error = %problem, "the database failed a call");
             Status::unavailable("the control plane's database is not available right now; try again")
         }
-        PlaneError::Keys(problem) => Status::unavailable(problem.to_string()),
-        PlaneError::Store(_)
-        | PlaneError::Seal(_)
-        | PlaneError::Key(_)
-        | PlaneError::Password(_)
-        | PlaneError::Random(_) => {
+        UseCaseError::Keys(problem) => Status::unavailable(problem.to_string()),
+        UseCaseError::Store(_)
+        | UseCaseError::Seal(_)
+        | UseCaseError::Key(_)
+        | UseCaseError::Password(_)
+        | UseCaseError::Random(_) => {
             error!(error = %problem, "a call failed inside the control plane");
             Status::internal("internal error of the control plane; see its log")
         }
@@ -127,7 +127,7 @@ pub async fn allow_on(
     }
     allow(caller, action)?;
     let path = parse(field, path)?;
-    access::authorize(store, caller, action, &path).await.map_err(from_plane)?;
+    access::authorize(store, caller, action, &path).await.map_err(from_use_case)?;
     Ok(path)
 }
 

@@ -1,6 +1,6 @@
-//! Metrics of upstreams' pull limits. Labels are the upstream and the user name of credentials that somebody stored
-//! for it:
-//! as many as there are of those. Of several sources that an upstream counts for, the one with the least left is shown.
+//! Metrics of upstreams' pull limits. Labels are the upstream and the user name of credentials that somebody stored for
+//! it: as many as there are of those. Of several sources that an upstream counts for, the one with the least left is
+//! shown.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

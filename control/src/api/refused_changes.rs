@@ -1,6 +1,5 @@
-//! Changes that somebody tried and did not get: recorded here, once for all services. Completed changes are recorded
-//! by the
-//! use cases, in the transaction of the change.
+//! Changes that somebody tried and did not get: recorded here, once for all services. Completed changes are recorded by
+//! the use cases, in the transaction of the change.
 
 use std::{cell::RefCell, sync::Arc};
 

@@ -1,10 +1,8 @@
 //! The REST shim, for scripts that were written against GitLab: its routes, headers and status codes, in front of the
-//! same
-//! services that gRPC callers use. `/openapi.json`, generated from the handlers, describes the answers.
+//! same services that gRPC callers use. `/openapi.json`, generated from the handlers, describes the answers.
 //!
 //! It guarantees that nothing can be done here that the gRPC call behind it would refuse, and leaves everything that
-//! GitLab
-//! has no call for to gRPC.
+//! GitLab has no call for to gRPC.
 
 mod cache;
 pub mod caller;
@@ -24,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::refused_changes;
 use crate::{
     api::{
-        errors::from_plane,
+        errors::from_use_case,
         public::{cache::Cache, group::Groups, upstream::Upstreams},
     },
     rules::access::Actor,
@@ -54,7 +52,7 @@ impl Shim {
 
     /// Path of the group that a URL names by id or path, there or not.
     async fn group_path(&self, id: &str) -> Result<String, Status> {
-        groups::group::path_of(&self.0.store, id).await.map_err(from_plane)
+        groups::group::path_of(&self.0.store, id).await.map_err(from_use_case)
     }
 
     /// A call that changes something: recorded where it is refused, as over gRPC.

@@ -10,8 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 /// Maximum number of concurrent hashes. Each takes the 19 MiB and two passes that OWASP's password storage cheat sheet
-/// asks
-/// for, which are the library's defaults.
+/// asks for, which are the library's defaults.
 const AT_ONCE: usize = 4;
 /// Longest wait for a turn before the caller is told to try again.
 const PATIENCE: Duration = Duration::from_secs(10);

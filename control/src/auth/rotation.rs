@@ -4,8 +4,7 @@
 //! and stays published after it stopped signing until its last token has expired.
 
 /// Time for which a key is published before it signs, in milliseconds: a node that has not heard of a change for a
-/// minute is
-/// cut off anyway.
+/// minute is cut off anyway.
 pub const PUBLISH_LEAD_MS: i64 = 60 * 1000;
 /// Time for which a key signs before the next one takes over, in milliseconds: 30 days.
 pub const ROTATE_AFTER_MS: i64 = 30 * 24 * 3600 * 1000;

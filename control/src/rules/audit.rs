@@ -141,8 +141,7 @@ impl Entry {
 }
 
 /// A user name as somebody gave it, to be recorded: short, on one line, and not if it looks like a secret that was put
-/// in
-/// the wrong place.
+/// in the wrong place.
 pub fn shown_name(given: &str) -> String {
     /// Most characters that are recorded.
     const MAX_CHARS: usize = 255;

@@ -69,9 +69,9 @@ pub async fn add_repeats(db: &mut AnyConnection, id: &str, times: i64) -> StoreR
     Ok(())
 }
 
-/// Events before the one with the id `before` (empty: before now), newest first. Those of a group are what was
-/// recorded of
-/// it and its subgroups, whatever their paths were then, and where `wanted` says so, of any group that had these paths.
+/// Events before the one with the id `before` (empty: before now), newest first. Those of a group are what was recorded
+/// of it and its subgroups, whatever their paths were then, and where `wanted` says so, of any group that had these
+/// paths.
 pub async fn page(db: &mut AnyConnection, wanted: &Wanted, before: &str, limit: i64) -> StoreResult<Vec<Event>> {
     // '0' follows '/': every path of a subgroup lies between the two.
     let path = wanted.group.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -64,9 +64,8 @@ pub async fn current_revision(db: &mut AnyConnection) -> StoreResult<i64> {
     Ok(sqlx::query("SELECT revision FROM revision_counter WHERE id = 1").fetch_one(db).await?.try_get(0)?)
 }
 
-/// Returns the subjects that changed after `revision`, each once, in the order of their last changes. `None` if that
-/// is not known
-/// (any more), which is so for revisions of other databases too.
+/// Returns the subjects that changed after `revision`, each once, in the order of their last changes. `None` if that is
+/// not known (any more), which is so for revisions of other databases too.
 pub async fn since(db: &mut AnyConnection, revision: i64) -> StoreResult<Option<Vec<Subject>>> {
     let counter =
         sqlx::query("SELECT revision, pruned_through FROM revision_counter WHERE id = 1").fetch_one(&mut *db).await?;

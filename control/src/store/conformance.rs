@@ -1,6 +1,5 @@
 //! The behaviour that every database behind the seam must have. Each test is written against [`Store`] alone, and runs
-//! once for each
-//! engine.
+//! once for each engine.
 
 use std::time::Duration;
 

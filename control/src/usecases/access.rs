@@ -2,7 +2,7 @@
 
 use roadstead_proto::GroupPath;
 
-use super::PlaneResult;
+use super::UseCaseResult;
 use crate::{
     rules::access::{Action, Actor, Target},
     store::{
@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// Checks whether `actor` may do this to the group at `path`, which may not exist.
-pub async fn authorize(store: &Store, actor: &Actor, action: Action, path: &GroupPath) -> PlaneResult<()> {
+pub async fn authorize(store: &Store, actor: &Actor, action: Action, path: &GroupPath) -> UseCaseResult<()> {
     actor.principal.may(action)?;
     let target = target(store, actor, path).await?;
     Ok(actor.principal.may_on(action, &target)?)
 }
 
 /// Returns the facts about the group at `path` that the rule needs.
-pub(super) async fn target(store: &Store, actor: &Actor, path: &GroupPath) -> PlaneResult<Target> {
+pub(super) async fn target(store: &Store, actor: &Actor, path: &GroupPath) -> UseCaseResult<Target> {
     let mut tx = store.read().await?;
     let membership = match actor.principal.user_id() {
         Some(user_id) => member::role_at(&mut tx, user_id, path).await?,

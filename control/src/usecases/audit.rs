@@ -8,7 +8,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Page, PlaneResult, new_id};
+use super::{Page, UseCaseResult, new_id};
 use crate::{
     clock::{Clock, millis},
     rules::audit::{Entry, Event, Wanted},
@@ -97,14 +97,14 @@ impl AuditLog {
     }
 
     /// Reads the events before the one with the id `before`, newest first.
-    pub async fn list(&self, wanted: Wanted, before: &str, limit: i64) -> PlaneResult<Page<Event>> {
+    pub async fn list(&self, wanted: Wanted, before: &str, limit: i64) -> UseCaseResult<Page<Event>> {
         self.write_repeats().await?;
         let mut tx = self.store.read().await?;
         Ok(Page::cut(audit::page(&mut tx, &wanted, before, limit + 1).await?, limit))
     }
 
     /// Writes how often refusals repeated.
-    pub(crate) async fn write_repeats(&self) -> PlaneResult<()> {
+    pub(crate) async fn write_repeats(&self) -> UseCaseResult<()> {
         let repeats = self.refusals.take();
         if repeats.is_empty() {
             return Ok(());
@@ -117,7 +117,7 @@ impl AuditLog {
     }
 
     /// Forgets what is older than the time that events are kept.
-    pub(crate) async fn prune(&self) -> PlaneResult<()> {
+    pub(crate) async fn prune(&self) -> UseCaseResult<()> {
         let before_ms = self.clock.now_ms().saturating_sub(millis(self.retention));
         let mut tx = self.store.write().await?;
         audit::prune(&mut tx, before_ms).await?;

@@ -4,7 +4,7 @@ use roadstead_proto::{TokenKind, Visibility};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{PlaneResult, new_id};
+use super::{UseCaseResult, new_id};
 use crate::{
     auth::secret,
     rules::{groups::group::GroupSettings, identity::token::Token, upstreams::upstream::Upstream},
@@ -37,7 +37,7 @@ pub enum NodeToken {
 }
 
 /// Sees to it that nodes can come with this token.
-pub async fn admit_node_token(store: &Store, given: &SecretString, now_ms: i64) -> PlaneResult<NodeToken> {
+pub async fn admit_node_token(store: &Store, given: &SecretString, now_ms: i64) -> UseCaseResult<NodeToken> {
     let mut tx = store.write().await?;
     if let Some(found) = token::by_secret_hash(&mut tx, &secret::hash(given)).await? {
         return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
@@ -53,9 +53,9 @@ pub async fn start(
     store: &Store,
     keys: &SigningKeys,
     given: Option<&SecretString>,
-    keep: impl FnOnce(&SecretString) -> PlaneResult<()>,
+    keep: impl FnOnce(&SecretString) -> UseCaseResult<()>,
     now_ms: i64,
-) -> PlaneResult<AdminToken> {
+) -> UseCaseResult<AdminToken> {
     let mut tx = store.write().await?;
     refresh_docker_hub(&mut tx, now_ms).await?;
     let admin = if token::has_admin(&mut tx).await? {
@@ -89,7 +89,7 @@ pub async fn start(
 }
 
 /// The built-in upstream as this version knows it, unless an administrator changed it.
-async fn refresh_docker_hub(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
+async fn refresh_docker_hub(tx: &mut WriteTx, now_ms: i64) -> UseCaseResult<()> {
     let Ok(hub) = Upstream::docker_hub() else { return Ok(()) };
     let stored = upstream::by_host(tx, hub.host.as_str()).await?;
     if stored.as_ref().is_none_or(|stored| stored.updated_at_ms.is_none() && *stored != hub) {
@@ -99,7 +99,7 @@ async fn refresh_docker_hub(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
     Ok(())
 }
 
-async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> PlaneResult<()> {
+async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> UseCaseResult<()> {
     let (Ok(path), Ok(hub)) = (DEFAULT_GROUP.parse(), Upstream::docker_hub()) else { return Ok(()) };
     let settings =
         GroupSettings { visibility: Visibility::Public, anonymous_pull: true, ..GroupSettings::new(vec![hub.host]) };
@@ -112,7 +112,7 @@ async fn insert_token(
     name: &str,
     secret: &SecretString,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> UseCaseResult<()> {
     let token = Token {
         id: new_id(),
         kind,

@@ -1,6 +1,5 @@
 //! The work that goes on in the background: keys rotated, old records deleted, times of use written. Each step is safe
-//! to
-//! repeat, and to run on several replicas.
+//! to repeat, and to run on several replicas.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    PlaneResult,
+    UseCaseResult,
     audit::AuditLog,
     cache::{corruption, retention::Retention, usage},
     cluster::{
@@ -98,7 +97,7 @@ impl Maintenance {
     }
 
     /// Does one round; the work that one replica does for all, only while this one leads.
-    pub async fn run_once(&self) -> PlaneResult<()> {
+    pub async fn run_once(&self) -> UseCaseResult<()> {
         self.keys.load().await?;
         if self.leader.leads(leader::MAINTENANCE).await? {
             self.keys.rotate().await?;
@@ -127,7 +126,7 @@ impl Maintenance {
         }
     }
 
-    async fn forget(&self) -> PlaneResult<()> {
+    async fn forget(&self) -> UseCaseResult<()> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         token::prune_revocations(&mut tx, now_ms).await?;
@@ -147,7 +146,7 @@ pub fn poll_period(store: &Store) -> Duration {
 }
 
 /// Takes a step each period until `stop`; logs the first of several failures in a row.
-pub async fn repeat<F: Future<Output = PlaneResult<()>>>(
+pub async fn repeat<F: Future<Output = UseCaseResult<()>>>(
     store: &Store,
     stop: &CancellationToken,
     period: Duration,

@@ -1,9 +1,8 @@
 //! One reading of the database for all watchers that have the same revision.
 //!
 //! A thousand nodes wake at the same change, and all but a few have the same revision before it: the first to ask
-//! reads,
-//! the others wait for what it finds. A shared reading is at most [`SHARED_FOR`] old and never older than what the
-//! watcher has heard of: a change that was announced before it asked is in it.
+//! reads, the others wait for what it finds. A shared reading is at most [`SHARED_FOR`] old and never older than what
+//! the watcher has heard of: a change that was announced before it asked is in it.
 //!
 //! A reader that is dropped in the middle leaves the reading to the next that waits. A failure is shared like a
 //! success, so that a database that hangs is asked once and not a thousand times, one after the other.
@@ -53,8 +52,7 @@ impl<T> Default for Feed<T> {
 
 impl<T> Feed<T> {
     /// Returns the event after `have`, with every change up to `announced` in it: the one that `read` finds, or has
-    /// just found for
-    /// somebody else.
+    /// just found for somebody else.
     pub async fn next(
         &self,
         have: i64,

@@ -27,7 +27,7 @@ use tracing::{Instrument as _, info};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, from_plane, parse, parse_optional},
+        errors::{allow, from_use_case, parse, parse_optional},
         node::{convert, job, lease, report, stored, watch::WatchStream},
     },
     auth::{key_ring::KeyRing, seal::Sealer},
@@ -114,10 +114,10 @@ impl NodeService for Nodes {
             resume_revision = request.resume_revision,
             "a node watches"
         );
-        groups::image_prefix::note_registry_url(&self.store, &request.registry_url).await.map_err(from_plane)?;
+        groups::image_prefix::note_registry_url(&self.store, &request.registry_url).await.map_err(from_use_case)?;
         // Before it is told anything that it could serve by: from here on a purge reckons with it.
         if let Some(watching) = report::watching_in(&request, self.clock.now_ms())? {
-            self.registry.report(watching).await.map_err(from_plane)?;
+            self.registry.report(watching).await.map_err(from_use_case)?;
         }
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let watching =
@@ -136,7 +136,7 @@ impl NodeService for Nodes {
             anonymous_allowed: request.anonymous_allowed,
             client_address: request.client_address.clone(),
         };
-        let result = match self.sign_in.sign_in(sign_in).await.map_err(from_plane)? {
+        let result = match self.sign_in.sign_in(sign_in).await.map_err(from_use_case)? {
             Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
                 token: signed_in.token,
                 expires_in_seconds: signed_in.expires_in_seconds,
@@ -157,7 +157,7 @@ impl NodeService for Nodes {
         let answer =
             tags::freshness::resolve(&self.store, &self.clock, &self.tag_checks, &repository, &tag, &request.node_id)
                 .await
-                .map_err(from_plane)?;
+                .map_err(from_use_case)?;
         Ok(Response::new(convert::resolve_answer(&repository, &tag, answer)))
     }
 
@@ -168,7 +168,7 @@ impl NodeService for Nodes {
         let said = convert::outcome_in(request.outcome)?;
         let answer = tags::freshness::report(&self.store, &self.clock, &self.tag_checks, &repository, &tag, said)
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(convert::report_answer(&repository, &tag, answer)))
     }
 
@@ -177,7 +177,7 @@ impl NodeService for Nodes {
         let repository = convert::repository("repository", request.repository)?;
         let found = cache::link::find(&self.store, &repository, &parse("digest", &request.digest)?)
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(GetLinksResponse {
             link: found.link.as_ref().map(Into::into),
             referenced: convert::links(&found.referenced),
@@ -197,7 +197,7 @@ impl NodeService for Nodes {
         let recorded =
             cache::link::record(&self.store, &repository, &link, &references, tag.as_ref(), proof, self.clock.now_ms())
                 .await;
-        Ok(Response::new(match recorded.map_err(from_plane)? {
+        Ok(Response::new(match recorded.map_err(from_use_case)? {
             Recorded::Linked(found) => RecordLinkResponse {
                 recorded: true,
                 referenced: convert::links(&found.referenced),
@@ -216,7 +216,7 @@ impl NodeService for Nodes {
         request: Request<GetRevisionRequest>,
     ) -> Result<Response<GetRevisionResponse>, Status> {
         from_node(request)?;
-        let revision = cache::link::revision(&self.store).await.map_err(from_plane)?;
+        let revision = cache::link::revision(&self.store).await.map_err(from_use_case)?;
         Ok(Response::new(GetRevisionResponse { revision }))
     }
 
@@ -228,7 +228,7 @@ impl NodeService for Nodes {
         let host: UpstreamHost = parse("upstream", &request.upstream)?;
         let (found, credential_epoch) = upstreams::credential::get(&self.store, &self.sealer, &request.group_id, &host)
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         let (username, password) =
             found.map(|(username, password)| (username, password.expose_secret().to_owned())).unwrap_or_default();
         Ok(Response::new(GetCredentialResponse { username, password, credential_epoch }))
@@ -240,7 +240,9 @@ impl NodeService for Nodes {
     ) -> Result<Response<RecordUsageResponse>, Status> {
         let request = from_node(request)?;
         let usage = request.usage.into_iter().map(convert::usage_in).collect::<Result<Vec<_>, Status>>()?;
-        cache::usage::record(&self.store, &request.batch_id, &usage, self.clock.now_ms()).await.map_err(from_plane)?;
+        cache::usage::record(&self.store, &request.batch_id, &usage, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
         Ok(Response::new(RecordUsageResponse {}))
     }
 
@@ -261,7 +263,7 @@ impl NodeService for Nodes {
             self.clock.now_ms(),
         )
         .await
-        .map_err(from_plane)?;
+        .map_err(from_use_case)?;
         let digests = claimed.digests.iter().map(ToString::to_string).collect();
         Ok(Response::new(ClaimGarbageResponse { digests, claim_id: claimed.id }))
     }
@@ -272,7 +274,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<ConfirmGarbageResponse>, Status> {
         let request = from_node(request)?;
         let digests = request.digests.iter().map(|digest| parse("digests", digest)).collect::<Result<Vec<_>, _>>()?;
-        cache::garbage::confirm(&self.store, &request.claim_id, &digests).await.map_err(from_plane)?;
+        cache::garbage::confirm(&self.store, &request.claim_id, &digests).await.map_err(from_use_case)?;
         Ok(Response::new(ConfirmGarbageResponse {}))
     }
 
@@ -283,20 +285,20 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let reports = request.reports.into_iter().map(job::report_in).collect::<Result<Vec<_>, Status>>()?;
         let node = job::node_name(&request.node_name);
-        self.upstreams.report(&request.batch_id, &node, reports).await.map_err(from_plane)?;
+        self.upstreams.report(&request.batch_id, &node, reports).await.map_err(from_use_case)?;
         Ok(Response::new(ReportUpstreamsResponse {}))
     }
 
     async fn claim_job(&self, request: Request<ClaimJobRequest>) -> Result<Response<ClaimJobResponse>, Status> {
         let request = from_node(request)?;
-        let job = self.jobs.claim_job(&request.id).await.map_err(from_plane)?.ok_or_else(nobody_waits)?;
+        let job = self.jobs.claim_job(&request.id).await.map_err(from_use_case)?.ok_or_else(nobody_waits)?;
         Ok(Response::new(job::job(job)))
     }
 
     async fn report_job(&self, request: Request<ReportJobRequest>) -> Result<Response<ReportJobResponse>, Status> {
         let request = from_node(request)?;
         let report = job::job_report(request.report)?;
-        if !self.jobs.report_job(&request.id, report).await.map_err(from_plane)? {
+        if !self.jobs.report_job(&request.id, report).await.map_err(from_use_case)? {
             return Err(nobody_waits());
         }
         Ok(Response::new(ReportJobResponse {}))
@@ -304,7 +306,7 @@ impl NodeService for Nodes {
 
     async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
         let report = report::report_in(from_node(request)?, self.clock.now_ms())?;
-        self.registry.report(report).await.map_err(from_plane)?;
+        self.registry.report(report).await.map_err(from_use_case)?;
         Ok(Response::new(ReportNodeResponse {}))
     }
 
@@ -315,7 +317,7 @@ impl NodeService for Nodes {
         let (digest, asker) = lease::asker_in(from_node(request)?)?;
         let turn = cluster::lease::acquire(&self.store, &self.keys, &digest, &asker, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(lease::turn(turn)))
     }
 
@@ -323,7 +325,7 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let (node_id, fills) = (report::id_in(&request.node_id)?, lease::held_in(request.fills)?);
         let lost =
-            cluster::lease::renew(&self.store, &node_id, fills, self.clock.now_ms()).await.map_err(from_plane)?;
+            cluster::lease::renew(&self.store, &node_id, fills, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(lease::lost(lost)))
     }
 
@@ -334,7 +336,7 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let node_id = report::id_in(&request.node_id)?;
         let fill = lease::one_in(request.fill.unwrap_or_default())?;
-        cluster::lease::release(&self.store, &node_id, &fill).await.map_err(from_plane)?;
+        cluster::lease::release(&self.store, &node_id, &fill).await.map_err(from_use_case)?;
         Ok(Response::new(ReleaseFillResponse {}))
     }
 
@@ -347,7 +349,7 @@ impl NodeService for Nodes {
         let contents = stored::contents_in(request.contents)?;
         let answer = cache::garbage::adopt(&self.store, &request.store_id, &contents, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(stored::adopted(answer)))
     }
 
@@ -362,7 +364,7 @@ impl NodeService for Nodes {
         let recorded =
             cache::corruption::report(&self.store, &request.store_id, &noticed, &healed, self.clock.now_ms())
                 .await
-                .map_err(from_plane)?;
+                .map_err(from_use_case)?;
         let recorded_digests = recorded.iter().map(ToString::to_string).collect();
         Ok(Response::new(ReportDamageResponse { recorded_digests }))
     }
@@ -371,7 +373,7 @@ impl NodeService for Nodes {
         let request = from_node(request)?;
         let contents = cache::corruption::claim_scrub(&self.store, request.limit, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(ClaimScrubResponse { contents: stored::contents(contents) }))
     }
 
@@ -384,7 +386,7 @@ impl NodeService for Nodes {
         let (contents, total) =
             cache::corruption::contents_of_group(&self.store, &request.group_id, after.as_ref(), request.limit)
                 .await
-                .map_err(from_plane)?;
+                .map_err(from_use_case)?;
         Ok(Response::new(ListGroupContentsResponse { contents: stored::contents(contents), total }))
     }
 }

@@ -10,7 +10,7 @@ use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, denied, from_plane, invalid_field},
+        errors::{allow, allow_on, denied, from_use_case, invalid_field},
     },
     rules::{
         access::{Action, Denied},
@@ -54,7 +54,7 @@ impl AuditService for Audit {
             since_ms: request.since.map(|at| time("since", at)).transpose()?.unwrap_or(i64::MIN),
             until_ms: request.until.map(|at| time("until", at)).transpose()?.unwrap_or(i64::MAX),
         };
-        let found = self.audit.list(wanted, &before_id, size).await.map_err(from_plane)?;
+        let found = self.audit.list(wanted, &before_id, size).await.map_err(from_use_case)?;
         let (events, next_page_token) = page::answer(found, |event| event.id.to_string(), convert::event);
         Ok(Response::new(ListEventsResponse { events, next_page_token }))
     }

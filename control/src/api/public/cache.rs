@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, from_plane, invalid_field, parse, parse_optional},
+        errors::{allow, allow_on, from_use_case, invalid_field, parse, parse_optional},
         public::list,
     },
     clock::Clock,
@@ -107,7 +107,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_images(&path, request)?;
-        let page = cache::list::images(&self.store, &path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::images(&self.store, &path, &listing).await.map_err(from_use_case)?;
         let (images, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::image);
         Ok(Response::new(ListImagesResponse { images, next_page_token }))
     }
@@ -117,7 +117,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_tags(&path, request)?;
-        let page = cache::list::tags(&self.store, &path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::tags(&self.store, &path, &listing).await.map_err(from_use_case)?;
         let (tags, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::tag);
         Ok(Response::new(ListTagsResponse { tags, next_page_token }))
     }
@@ -130,7 +130,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_manifests(&path, request, self.clock.now_ms())?;
-        let page = cache::list::manifests(&self.store, &path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::manifests(&self.store, &path, &listing).await.map_err(from_use_case)?;
         let (manifests, next_page_token) =
             list.answer(page, &listing, |manifest| manifest.item.position(listing.order), list::manifest);
         Ok(Response::new(ListManifestsResponse { manifests, next_page_token }))
@@ -141,7 +141,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (listing, list) = list::parse_list_blobs(&path, request, self.clock.now_ms())?;
-        let page = cache::list::blobs(&self.store, &path, &listing).await.map_err(from_plane)?;
+        let page = cache::list::blobs(&self.store, &path, &listing).await.map_err(from_use_case)?;
         let (blobs, next_page_token) = list.answer(page, &listing, |item| item.position(listing.order), list::blob);
         Ok(Response::new(ListBlobsResponse { blobs, next_page_token }))
     }
@@ -154,7 +154,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let days = list::days(request.days)?;
-        let days = cache::usage::daily(&self.store, &path, days, self.clock.now_ms()).await.map_err(from_plane)?;
+        let days = cache::usage::daily(&self.store, &path, days, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(ListDailyUsageResponse { days: days.into_iter().map(list::day).collect() }))
     }
 
@@ -162,7 +162,7 @@ impl CacheService for Cache {
         let path =
             allow_on(&self.store, &caller(&request)?, Action::ReadGroup, "group_path", &request.get_ref().group_path)
                 .await?;
-        let (group, figures) = cache::stats::get(&self.store, &path).await.map_err(from_plane)?;
+        let (group, figures) = cache::stats::get(&self.store, &path).await.map_err(from_use_case)?;
         Ok(Response::new(GetStatsResponse {
             images: figures.images,
             manifests: figures.manifests,
@@ -196,7 +196,7 @@ impl CacheService for Cache {
         let purging = async move { cache::purge::purge(&store, &clock, &caller, &scope, &purge).await };
         let purging = tokio::spawn(purging.in_current_span());
         let PurgeOutcome { purged, groups, unreached } =
-            purging.await.map_err(|_| Status::internal("the purge broke off; see the log"))?.map_err(from_plane)?;
+            purging.await.map_err(|_| Status::internal("the purge broke off; see the log"))?.map_err(from_use_case)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,
@@ -215,7 +215,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
-        let found = tags::history::list(&self.store, &path, &image, &tag).await.map_err(from_plane)?;
+        let found = tags::history::list(&self.store, &path, &image, &tag).await.map_err(from_use_case)?;
         let observations = found.into_iter().map(convert::observation).collect();
         Ok(Response::new(ListTagHistoryResponse { sightings: observations }))
     }
@@ -235,7 +235,7 @@ impl CacheService for Cache {
         let retained = tokio::spawn(applying.in_current_span())
             .await
             .map_err(|_| Status::internal("retention broke off; see the log"))?
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(ApplyRetentionResponse {
             evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),
             manifests: retained.manifests,
@@ -254,7 +254,7 @@ impl CacheService for Cache {
         let now_ms = self.clock.now_ms();
         let check = cache::corruption::check(&self.store, &self.jobs, &caller, &path, request.deep, now_ms)
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(check_stream::stream(self.store.clone(), check)))
     }
 
@@ -266,7 +266,7 @@ impl CacheService for Cache {
         let digest: Digest = parse("digest", &request.digest)?;
         tags::history::pin(&self.store, &caller, &path, &image, &tag, &digest, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(PinTagResponse {}))
     }
 
@@ -277,7 +277,7 @@ impl CacheService for Cache {
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
         tags::history::unpin(&self.store, &caller, &path, &image, &tag, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(UnpinTagResponse {}))
     }
 
@@ -290,7 +290,7 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, reference) = image_reference(&request.image)?;
         let waiting =
-            self.jobs.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_plane)?;
+            self.jobs.prefetch(&caller, &path, &image, &reference, request.platforms).await.map_err(from_use_case)?;
         Ok(Response::new(prefetch_stream::stream(waiting)))
     }
 
@@ -308,7 +308,7 @@ impl CacheService for Cache {
         let every = request.every.ok_or_else(|| invalid_field("every", "required: five minutes to 30 days"))?;
         let every_ms = time::duration_ms("every", every)?;
         let made = self.jobs.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
-        let schedule = made.map_err(from_plane)?;
+        let schedule = made.map_err(from_use_case)?;
         Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
     }
 
@@ -320,7 +320,7 @@ impl CacheService for Cache {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = self.jobs.schedules(&path, &after, size).await.map_err(from_plane)?;
+        let found = self.jobs.schedules(&path, &after, size).await.map_err(from_use_case)?;
         let (schedules, next_page_token) = page::answer(found, |schedule| schedule.id.to_string(), convert::schedule);
         Ok(Response::new(ListPrefetchSchedulesResponse { schedules, next_page_token }))
     }
@@ -336,12 +336,12 @@ impl CacheService for Cache {
             return Err(invalid_field("id", "required: the id of a schedule"));
         }
         // One of another group looks like one that is not there.
-        let missing = || from_plane(no_schedule(&id));
-        let schedule = self.jobs.schedule(&id).await.map_err(from_plane)?.ok_or_else(missing)?;
+        let missing = || from_use_case(no_schedule(&id));
+        let schedule = self.jobs.schedule(&id).await.map_err(from_use_case)?.ok_or_else(missing)?;
         if access::authorize(&self.store, &caller, Action::ChangeGroup, &schedule.group).await.is_err() {
             return Err(missing());
         }
-        self.jobs.delete_schedule(&caller, &id).await.map_err(from_plane)?;
+        self.jobs.delete_schedule(&caller, &id).await.map_err(from_use_case)?;
         Ok(Response::new(DeletePrefetchScheduleResponse {}))
     }
 }

@@ -1,6 +1,5 @@
 //! A check of a group's content as a gRPC stream: what the node tells, and what was found wrong, until it is done.
-//! Dropping the
-//! stream (the caller is gone) gives the check up.
+//! Dropping the stream (the caller is gone) gives the check up.
 
 use std::{collections::HashSet, pin::Pin};
 
@@ -11,7 +10,7 @@ use tonic::Status;
 
 use crate::{
     api::{
-        errors::{self, from_plane},
+        errors::{self, from_use_case},
         public::convert,
     },
     jobs::{CheckProgress, Report},
@@ -65,7 +64,7 @@ async fn response(
     done: bool,
     listed: &mut HashSet<Digest>,
 ) -> Result<CheckCacheResponse, Status> {
-    let mut damages = cache::corruption::since(store, &check.group_id, check.began_ms).await.map_err(from_plane)?;
+    let mut damages = cache::corruption::since(store, &check.group_id, check.began_ms).await.map_err(from_use_case)?;
     damages.retain(|damage| listed.insert(damage.noticed.digest));
     let CheckProgress { total, checked, read_bytes } = progress;
     let damages = damages.into_iter().map(convert::damage).collect();

@@ -11,7 +11,7 @@ use super::{page, time};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, from_plane},
+        errors::{allow, from_use_case},
     },
     rules::{access::Action, cluster::node},
     usecases::cluster::node::{ListedNode, NodeRegistry},
@@ -35,7 +35,7 @@ impl ClusterService for Cluster {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = self.nodes.list(&after, size).await.map_err(from_plane)?;
+        let found = self.nodes.list(&after, size).await.map_err(from_use_case)?;
         let (nodes, next_page_token) = page::answer(found, |listed| listed.node.id.to_string(), shown);
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }

@@ -16,7 +16,7 @@ use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{Wrong, allow, allow_on, from_plane, invalid, invalid_field, parse},
+        errors::{Wrong, allow, allow_on, from_use_case, invalid, invalid_field, parse},
         public::tag_settings,
         refused_changes,
     },
@@ -45,7 +45,9 @@ impl Groups {
     /// Checks that the caller may create a group there: owners of the group above may, and otherwise administrators.
     async fn may_be_created(&self, caller: &Actor, path: &GroupPath) -> Result<(), Status> {
         match group::parent(path) {
-            Some(parent) => access::authorize(&self.store, caller, Action::OwnGroup, &parent).await.map_err(from_plane),
+            Some(parent) => {
+                access::authorize(&self.store, caller, Action::OwnGroup, &parent).await.map_err(from_use_case)
+            }
             None => allow(caller, Action::Administer),
         }
     }
@@ -53,7 +55,7 @@ impl Groups {
     /// The path that a group is to have: its owners may rename it where it is, and move it to where they may create
     /// one.
     async fn may_be_renamed(&self, caller: &Actor, path: &GroupPath, new_path: &str) -> Result<GroupPath, Status> {
-        access::authorize(&self.store, caller, Action::OwnGroup, path).await.map_err(from_plane)?;
+        access::authorize(&self.store, caller, Action::OwnGroup, path).await.map_err(from_use_case)?;
         let to: GroupPath = parse("new_path", new_path)?;
         if group::parent(&to) != group::parent(path) {
             self.may_be_created(caller, &to).await?;
@@ -115,14 +117,14 @@ impl GroupService for Groups {
         let Some(path) = path else { return Err(invalid_field("path", "required")) };
         let group = groups::group::create(&self.store, &caller, path, settings, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
         let path =
             allow_on(&self.store, &caller(&request)?, Action::ReadGroup, "path", &request.get_ref().path).await?;
-        let group = groups::group::get(&self.store, &path).await.map_err(from_plane)?;
+        let group = groups::group::get(&self.store, &path).await.map_err(from_use_case)?;
         Ok(Response::new(GetGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -132,7 +134,7 @@ impl GroupService for Groups {
         let request = request.into_inner();
         let (after, size) = page::request(&request.page_token, request.page_size)?;
         let found =
-            groups::group::list(&self.store, &caller.principal.reach(), &after, size).await.map_err(from_plane)?;
+            groups::group::list(&self.store, &caller.principal.reach(), &after, size).await.map_err(from_use_case)?;
         let (groups, next_page_token) = page::answer(found, |group| group.path.to_string(), convert::group);
         Ok(Response::new(ListGroupsResponse { groups, next_page_token }))
     }
@@ -184,7 +186,7 @@ impl GroupService for Groups {
         };
         let group = groups::group::update(&self.store, &caller, &path, etag, change, new_path, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))
     }
 
@@ -195,7 +197,7 @@ impl GroupService for Groups {
         let caller = caller(&request)?;
         let path = allow_on(&self.store, &caller, Action::OwnGroup, "path", &request.get_ref().path).await?;
         let links =
-            groups::group::delete(&self.store, &caller, &path, self.clock.now_ms()).await.map_err(from_plane)?;
+            groups::group::delete(&self.store, &caller, &path, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteGroupResponse { links: i64::try_from(links).unwrap_or(i64::MAX) }))
     }
 
@@ -205,7 +207,7 @@ impl GroupService for Groups {
     ) -> Result<Response<GetImagePrefixResponse>, Status> {
         let caller = caller(&request)?;
         let path = allow_on(&self.store, &caller, Action::ReadGroup, "path", &request.get_ref().path).await?;
-        let prefix = groups::image_prefix::get(&self.store, &path).await.map_err(from_plane)?;
+        let prefix = groups::image_prefix::get(&self.store, &path).await.map_err(from_use_case)?;
         Ok(Response::new(GetImagePrefixResponse {
             registry_url: prefix.registry_url,
             server: prefix.server,

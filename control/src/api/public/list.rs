@@ -1,8 +1,7 @@
 //! Requests for lists of cached content, their page tokens, and the items as callers see them.
 //!
 //! A token names the last item's place in the order, the moment that ages are counted from, and a fingerprint of
-//! filters
-//! and order: it is good for the same list only.
+//! filters and order: it is good for the same list only.
 
 use roadstead_proto::{Algorithm, Digest, GroupPath, v1};
 use tonic::Status;

@@ -10,7 +10,7 @@ use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow_on, from_plane, invalid_field, parse},
+        errors::{allow_on, from_use_case, invalid_field, parse},
     },
     clock::Clock,
     rules::{access::Action, groups::member::Member, identity::user::UserName},
@@ -42,7 +42,7 @@ impl MemberService for Members {
             .ok_or_else(|| invalid_field("role", "required: guest, maintainer or owner"))?;
         let member = groups::member::set(&self.store, &caller, &path, &name, role, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(SetMemberResponse { member: Some(convert::member(member)) }))
     }
 
@@ -56,7 +56,7 @@ impl MemberService for Members {
         let (after, size) = page::request(&request.page_token, request.page_size)?;
         // Neither a user's name nor a path holds a line break.
         let after = after.split_once('\n').unwrap_or_default();
-        let found = groups::member::list(&self.store, &path, after, size).await.map_err(from_plane)?;
+        let found = groups::member::list(&self.store, &path, after, size).await.map_err(from_use_case)?;
         let key = |member: &Member| format!("{}\n{}", member.user, member.group);
         let (members, next_page_token) = page::answer(found, key, convert::member);
         Ok(Response::new(ListMembersResponse { members, next_page_token }))
@@ -70,7 +70,7 @@ impl MemberService for Members {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
         let name: UserName = parse("user", &request.user)?;
-        groups::member::remove(&self.store, &caller, &path, &name, self.clock.now_ms()).await.map_err(from_plane)?;
+        groups::member::remove(&self.store, &caller, &path, &name, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(RemoveMemberResponse {}))
     }
 }

@@ -13,7 +13,7 @@ use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, from_plane, invalid_field, parse},
+        errors::{allow, allow_on, from_use_case, invalid_field, parse},
     },
     clock::Clock,
     oidc::{ClaimRule, KeyCache, NewTrust},
@@ -43,7 +43,7 @@ impl OidcService for Oidc {
         allow(&caller, Action::Administer)?;
         let url = parse("url", &request.get_ref().url)?;
         let issuer =
-            identity::oidc::add_issuer(&self.store, &caller, &url, self.clock.now_ms()).await.map_err(from_plane)?;
+            identity::oidc::add_issuer(&self.store, &caller, &url, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(AddIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
     }
 
@@ -54,7 +54,7 @@ impl OidcService for Oidc {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = identity::oidc::list_issuers(&self.store, &after, size).await.map_err(from_plane)?;
+        let found = identity::oidc::list_issuers(&self.store, &after, size).await.map_err(from_use_case)?;
         let (issuers, next_page_token) = page::answer(found, |issuer| issuer.url.to_string(), convert::issuer);
         Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
     }
@@ -73,7 +73,7 @@ impl OidcService for Oidc {
             self.clock.now_ms(),
         )
         .await
-        .map_err(from_plane)?;
+        .map_err(from_use_case)?;
         Ok(Response::new(RemoveIssuerResponse {}))
     }
 
@@ -88,8 +88,9 @@ impl OidcService for Oidc {
         let rule = |rule: roadstead_proto::v1::ClaimRule| ClaimRule { claim: rule.claim, pattern: rule.pattern };
         let claims = request.claims.into_iter().map(rule).collect();
         let new = NewTrust { group, issuer, audience: request.audience, claims };
-        let trust =
-            identity::oidc::create_trust(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
+        let trust = identity::oidc::create_trust(&self.store, &caller, new, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
         Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))
     }
 
@@ -98,7 +99,7 @@ impl OidcService for Oidc {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = identity::oidc::list_trusts(&self.store, &path, &after, size).await.map_err(from_plane)?;
+        let found = identity::oidc::list_trusts(&self.store, &path, &after, size).await.map_err(from_use_case)?;
         let (trusts, next_page_token) = page::answer(found, |trust| trust.id.to_string(), convert::trust);
         Ok(Response::new(ListTrustsResponse { trusts, next_page_token }))
     }
@@ -113,7 +114,7 @@ impl OidcService for Oidc {
         if id.is_empty() {
             return Err(invalid_field("id", "required: the id of a trust, as `oidc trust list` shows it"));
         }
-        identity::oidc::delete_trust(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_plane)?;
+        identity::oidc::delete_trust(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteTrustResponse {}))
     }
 }

@@ -1,6 +1,5 @@
 //! A prefetch as a gRPC stream: what the node tells, until it is done. Dropping the stream (the caller is gone) gives
-//! the
-//! prefetch up.
+//! the prefetch up.
 
 use std::pin::Pin;
 

@@ -12,7 +12,7 @@ use super::{convert, page, time};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, from_plane, invalid_field, parse},
+        errors::{allow, allow_on, from_use_case, invalid_field, parse},
     },
     clock::Clock,
     rules::{
@@ -39,8 +39,7 @@ impl Tokens {
     }
 
     /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the
-    /// request
-    /// is looked at.
+    /// request is looked at.
     async fn owner(&self, caller: &Actor, request: &CreateTokenRequest) -> Result<TokenOwner, Status> {
         let kind = v1::TokenKind::try_from(request.kind)
             .map_err(|_| invalid_field("kind", format!("{} is not a kind of token", request.kind)))?;
@@ -103,7 +102,7 @@ impl TokenService for Tokens {
         let lifetime_ms = request.expires_in.map(|age| time::duration_ms("expires_in", age)).transpose()?;
         let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
         let (token, secret) =
-            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
+            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(CreateTokenResponse {
             id: token.id,
             username: token.username,
@@ -126,7 +125,7 @@ impl TokenService for Tokens {
         let name = if request.name.is_empty() { JOB_NAME.to_owned() } else { request.name };
         let new = NewToken { owner: TokenOwner::Job(path), name, scopes: Vec::new(), lifetime_ms: Some(lifetime_ms) };
         let (token, secret) =
-            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_plane)?;
+            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(CreateJobTokenResponse {
             id: token.id,
             username: token.username,
@@ -154,7 +153,7 @@ impl TokenService for Tokens {
             }
         };
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = identity::token::list(&self.store, &caller, &of, &after, size).await.map_err(from_plane)?;
+        let found = identity::token::list(&self.store, &caller, &of, &after, size).await.map_err(from_use_case)?;
         let (tokens, next_page_token) = page::answer(found, |token| token.id.to_string(), convert::token);
         Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
     }
@@ -169,7 +168,7 @@ impl TokenService for Tokens {
         if id.is_empty() {
             return Err(invalid_field("id", "required: the id of a token, as `token list` shows it"));
         }
-        identity::token::revoke(&self.store, &caller, &id, self.clock.now_ms()).await.map_err(from_plane)?;
+        identity::token::revoke(&self.store, &caller, &id, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(RevokeTokenResponse {}))
     }
 }

@@ -17,7 +17,7 @@ use super::{convert, page, time};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, from_plane, parse},
+        errors::{allow, allow_on, from_use_case, parse},
     },
     auth::seal::Sealer,
     clock::Clock,
@@ -65,7 +65,7 @@ impl UpstreamService for Upstreams {
             reserve_percent: request.reserve_percent.map(i64::from),
         };
         let upstream =
-            upstreams::upstream::set(&self.store, &caller, asked, self.clock.now_ms()).await.map_err(from_plane)?;
+            upstreams::upstream::set(&self.store, &caller, asked, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }
 
@@ -76,7 +76,7 @@ impl UpstreamService for Upstreams {
         allow(&caller(&request)?, Action::ReadUpstreams)?;
         let request = request.into_inner();
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = upstreams::upstream::list(&self.store, &after, size).await.map_err(from_plane)?;
+        let found = upstreams::upstream::list(&self.store, &after, size).await.map_err(from_use_case)?;
         let (upstreams, next_page_token) = page::answer(found, |upstream| upstream.host.to_string(), convert::upstream);
         Ok(Response::new(ListUpstreamsResponse { upstreams, next_page_token }))
     }
@@ -88,7 +88,7 @@ impl UpstreamService for Upstreams {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let host: UpstreamHost = parse("host", &request.get_ref().host)?;
-        upstreams::upstream::delete(&self.store, &caller, &host, self.clock.now_ms()).await.map_err(from_plane)?;
+        upstreams::upstream::delete(&self.store, &caller, &host, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteUpstreamResponse {}))
     }
 
@@ -108,7 +108,7 @@ impl UpstreamService for Upstreams {
         };
         let now_ms = self.clock.now_ms();
         let set = credential::set(&self.store, &self.sealer, &self.jobs, &caller, &path, given, now_ms);
-        let updated_at_ms = set.await.map_err(from_plane)?;
+        let updated_at_ms = set.await.map_err(from_use_case)?;
         Ok(Response::new(SetCredentialResponse {
             credential: Some(UpstreamCredential {
                 group_path: path.to_string(),
@@ -127,7 +127,7 @@ impl UpstreamService for Upstreams {
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let host: UpstreamHost = parse("host", &request.host)?;
-        credential::delete(&self.store, &caller, &path, &host, self.clock.now_ms()).await.map_err(from_plane)?;
+        credential::delete(&self.store, &caller, &path, &host, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteCredentialResponse {}))
     }
 
@@ -145,7 +145,7 @@ impl UpstreamService for Upstreams {
         };
         let found = upstreams::report::list_statuses(&self.store, group.as_ref(), self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         let statuses = found.into_iter().map(|((host, username), found)| convert::status(host, username, found));
         Ok(Response::new(ListUpstreamStatusesResponse { statuses: statuses.collect() }))
     }

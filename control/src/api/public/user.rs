@@ -12,7 +12,7 @@ use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, from_plane, parse},
+        errors::{allow, from_use_case, parse},
     },
     auth::password::Passwords,
     clock::Clock,
@@ -47,7 +47,7 @@ impl UserService for Users {
         let new = NewUser { name: request.name, password: request.password.into(), admin: request.admin };
         let user = identity::user::create(&self.store, &self.passwords, &caller, new, self.clock.now_ms())
             .await
-            .map_err(from_plane)?;
+            .map_err(from_use_case)?;
         Ok(Response::new(CreateUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -55,7 +55,7 @@ impl UserService for Users {
         let caller = caller(&request)?;
         allow(&caller, Action::ReadSelf)?;
         let name: UserName = parse("name", &request.get_ref().name)?;
-        let user = identity::user::get(&self.store, &caller, &name).await.map_err(from_plane)?;
+        let user = identity::user::get(&self.store, &caller, &name).await.map_err(from_use_case)?;
         Ok(Response::new(GetUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -63,7 +63,7 @@ impl UserService for Users {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();
         let (after, size) = page::request(&request.page_token, request.page_size)?;
-        let found = identity::user::list(&self.store, &after, size).await.map_err(from_plane)?;
+        let found = identity::user::list(&self.store, &after, size).await.map_err(from_use_case)?;
         let (users, next_page_token) = page::answer(found, |user| user.name.to_string(), convert::user);
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
@@ -79,7 +79,7 @@ impl UserService for Users {
         let user =
             identity::user::update(&self.store, &self.passwords, &caller, &name, etag, change, self.clock.now_ms())
                 .await
-                .map_err(from_plane)?;
+                .map_err(from_use_case)?;
         Ok(Response::new(UpdateUserResponse { user: Some(convert::user(user)) }))
     }
 
@@ -87,7 +87,7 @@ impl UserService for Users {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let name: UserName = parse("name", &request.get_ref().name)?;
-        identity::user::delete(&self.store, &caller, &name, self.clock.now_ms()).await.map_err(from_plane)?;
+        identity::user::delete(&self.store, &caller, &name, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteUserResponse {}))
     }
 }

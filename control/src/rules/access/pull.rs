@@ -233,8 +233,7 @@ impl Identity {
     }
 
     /// Returns whether groups of this visibility let it in though it does not belong to them. Jobs were let in by one
-    /// group: that
-    /// makes them no members of the installation, so that internal groups stay closed to them.
+    /// group: that makes them no members of the installation, so that internal groups stay closed to them.
     fn is_let_in_by(&self, visibility: Visibility) -> bool {
         match visibility {
             Visibility::Private => false,

@@ -1,10 +1,8 @@
 //! The rule of retention: it evicts images that nobody has pulled for long, and the least recently pulled ones where
-//! there is more than
-//! there may be.
+//! there is more than there may be.
 //!
 //! An *image* is a manifest that no other refers to, with all that it refers to, or a blob that none refers to: it
-//! stays or
-//! goes whole. It counts as pulled when it, or a manifest in it, was. It guarantees that
+//! stays or goes whole. It counts as pulled when it, or a manifest in it, was. It guarantees that
 //! - what a protected tag means, and what a tag is pinned to, stays, with all that it needs;
 //! - nothing goes that an image which stays needs;
 //! - no more images go than have to: without the last one there would still be too much.

@@ -1,6 +1,5 @@
 //! The fill level of the store: above the high watermark, the least recently pulled images of all groups are evicted
-//! down to
-//! the low one.
+//! down to the low one.
 
 use std::fmt;
 

@@ -79,8 +79,7 @@ impl Node {
     }
 
     /// Checks whether it may serve by a revision before `revision`: it has not reported a later one, and has not been
-    /// silent
-    /// for longer than it serves without the control plane.
+    /// silent for longer than it serves without the control plane.
     pub fn may_serve_before(&self, revision: i64, now_ms: i64) -> bool {
         let silent_ms = now_ms - self.heard_at_ms;
         self.applied_revision < revision && silent_ms <= self.max_outage_ms.saturating_add(SILENCE_SLACK_MS)

@@ -13,8 +13,7 @@
 //! - upstream's word (404 unless the group keeps such tags, 401, 403) is not overruled by the cache.
 //!
 //! A freeze and `keep` are the group's own wish and have no end; cooldown protects what is cached: a tag of which
-//! nothing can
-//! be served is followed at once. Messages and storage are left to the caller.
+//! nothing can be served is followed at once. Messages and storage are left to the caller.
 
 mod facts;
 

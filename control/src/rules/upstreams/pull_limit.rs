@@ -1,10 +1,8 @@
 //! Pull limits of upstreams: what a new observation makes of what is known, when nodes must hear of it at once, and
-//! what
-//! it means for pulls.
+//! what it means for pulls.
 //!
 //! It guarantees that only newer observations win, that a pause is never cut short by one, and that an observation
-//! counts
-//! only until its window has passed.
+//! counts only until its window has passed.
 
 use roadstead_proto::UpstreamHost;
 
@@ -100,8 +98,7 @@ impl Condition {
 }
 
 /// Returns the effect of the conditions of one set of credentials on pulls. Several sources are several places that
-/// nodes
-/// ask from; which of them the next pull comes from is not known, so the worst counts.
+/// nodes ask from; which of them the next pull comes from is not known, so the worst counts.
 pub fn state(host: &UpstreamHost, conditions: &[Condition], reserve_percent: i64, now_ms: i64) -> UpstreamState {
     UpstreamState {
         paused_until_ms: conditions.iter().map(|condition| condition.paused_until_ms).max().unwrap_or_default(),

@@ -7,8 +7,7 @@ use crate::store::StoreResult;
 
 /// Records that content is stored and about to be linked. Answers false, and does nothing, if a node claimed it for
 /// deletion after `claims_from_ms`: its bytes may be gone any moment. Of content that nobody links, the size recorded
-/// is
-/// that of a file nobody looked into: the one given here, of verified content, replaces it.
+/// is that of a file nobody looked into: the one given here, of verified content, replaces it.
 pub async fn put(db: &mut AnyConnection, link: &Link, claims_from_ms: i64) -> StoreResult<bool> {
     let row = sqlx::query(
         "INSERT INTO contents (digest, size_bytes) VALUES ($1, $2)

@@ -52,8 +52,7 @@ pub async fn referenced(
 }
 
 /// Adds a link to content that is recorded, and of which it is recorded what it refers to. Content once served as a
-/// manifest stays one,
-/// with the media type that it was recorded with last.
+/// manifest stays one, with the media type that it was recorded with last.
 pub async fn put(db: &mut AnyConnection, repository: &RepositoryRef, link: &Link, now_ms: i64) -> StoreResult<()> {
     let known = find(db, repository, &link.digest).await?.map(|known| known.kind);
     let before = match known {

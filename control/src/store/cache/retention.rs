@@ -49,8 +49,7 @@ pub async fn bytes_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResu
 }
 
 /// Bytes that all groups hold, where what several hold counts for each: never less than [`bytes_of_all`], and by a row
-/// for
-/// each group.
+/// for each group.
 pub async fn most_bytes_of_all(db: &mut AnyConnection) -> StoreResult<i64> {
     let row = sqlx::query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM group_holdings").fetch_one(db).await?;
     Ok(row.try_get(0)?)

@@ -14,8 +14,7 @@ use crate::store::{StoreResult, query_for};
 const FEW_MANIFESTS: i64 = 200;
 
 /// The manifests of one repository from which one comes to `$4`, itself among them. Which of the two is quick depends
-/// on
-/// what there is more of: manifests in the repository, or manifests anywhere that refer to the content.
+/// on what there is more of: manifests in the repository, or manifests anywhere that refer to the content.
 macro_rules! above {
     (by_repository) => {
         "WITH RECURSIVE above (digest) AS (
@@ -235,8 +234,7 @@ async fn count_parents(
 }
 
 /// Has what is linked around a link know that it came (1) or went (-1): the manifests above it hold more or less, and
-/// what
-/// it refers to is needed by one more or less.
+/// what it refers to is needed by one more or less.
 async fn spread(
     db: &mut AnyConnection,
     repository: &RepositoryRef,

@@ -74,8 +74,7 @@ pub async fn acquire(db: &mut AnyConnection, wanted: &Wanted<'_>, now_ms: i64) -
 }
 
 /// Keeps a lease for as long again. False if it is somebody else's by now, or was released; one that has expired and
-/// that
-/// nobody took is kept.
+/// that nobody took is kept.
 pub async fn renew(
     db: &mut AnyConnection,
     name: &str,
@@ -118,8 +117,7 @@ pub async fn finish(db: &mut AnyConnection, name: &str, word: &str) -> StoreResu
 }
 
 /// The word that was left by [`finish`], if the lease was ended so under that epoch or a later one; `None` while it
-/// runs, or if it
-/// is not known any more.
+/// runs, or if it is not known any more.
 pub async fn finished(db: &mut AnyConnection, name: &str, epoch: i64) -> StoreResult<Option<String>> {
     let row = sqlx::query("SELECT detail FROM leases WHERE name = $1 AND epoch >= $2 AND expires_at = 0")
         .bind(name.to_owned())

@@ -40,8 +40,7 @@ fn read(row: &AnyRow) -> StoreResult<Node> {
 }
 
 /// Records a report. Reports of one node come to several replicas, whose clocks differ and which do not write in the
-/// order
-/// of arrival: the latest time and the highest revision stay.
+/// order of arrival: the latest time and the highest revision stay.
 pub async fn put(db: &mut AnyConnection, node: &Node) -> StoreResult<()> {
     let figures = &node.figures;
     sqlx::query(

@@ -1,8 +1,8 @@
 //! Whether the database is there, and what others changed in it: both are asked at once, on a connection of their own.
 //!
 //! A server that is cut off says nothing, not even no. So that no call waits for it beyond the time that was set,
-//! whoever
-//! looks decides for all: while the last look failed, calls under way are given up and new ones refused at once.
+//! whoever looks decides for all: while the last look failed, calls under way are given up and new ones refused at
+//! once.
 
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -11,8 +11,7 @@ use crate::store::{Store, StoreError, StoreResult, announce, changes};
 
 impl Store {
     /// Announces revisions committed by others, or whose announcement was lost with a cancelled call. Answers whether
-    /// there
-    /// were any.
+    /// there were any.
     pub async fn refresh_revision(&self) -> StoreResult<bool> {
         let look = async {
             let mut tx = self.begin_read(&self.watcher).await?;

@@ -1,6 +1,5 @@
 //! Statements put together from parts, where what callers ask for decides which parts there are. Values are bound,
-//! never
-//! written into the text.
+//! never written into the text.
 
 use sqlx::{
     AnyConnection, AssertSqlSafe,

@@ -11,7 +11,7 @@ use crate::{
         cache::corruption::{Corruption, Noticed, Stored},
     },
     store::{Store, audit, cache::corruption},
-    usecases::{Plane, PlaneResult, group_at, group_with},
+    usecases::{Plane, UseCaseResult, group_at, group_with},
 };
 
 /// Time for which content that was hashed is left alone, in milliseconds: a day.
@@ -43,7 +43,7 @@ pub async fn check(
     path: &GroupPath,
     deep: bool,
     now_ms: i64,
-) -> PlaneResult<Check> {
+) -> UseCaseResult<Check> {
     let group = group_at(&mut *store.read().await?, path).await?;
     let waiting = jobs.post_job(Job::Check { group_id: group.id.clone(), deep }).await?;
     let mut tx = store.write().await?;
@@ -62,7 +62,7 @@ pub async fn report(
     noticed: &[Noticed],
     healed: &[Digest],
     now_ms: i64,
-) -> PlaneResult<Vec<Digest>> {
+) -> UseCaseResult<Vec<Digest>> {
     bounded("damages", noticed)?;
     bounded("healed_digests", healed)?;
     let mut recorded = Vec::new();
@@ -81,7 +81,7 @@ pub async fn report(
 }
 
 /// Hands out the linked contents that were not hashed for the longest time, at least a day.
-pub async fn claim_scrub(store: &Store, limit: i32, now_ms: i64) -> PlaneResult<Vec<Stored>> {
+pub async fn claim_scrub(store: &Store, limit: i32, now_ms: i64) -> UseCaseResult<Vec<Stored>> {
     let limit = limited(limit, DEFAULT_SCRUB)?;
     let mut tx = store.write().await?;
     let contents = corruption::claim_scrub(&mut tx, now_ms - SCRUB_AGAIN_MS, limit, now_ms).await?;
@@ -95,7 +95,7 @@ pub async fn contents_of_group(
     group_id: &str,
     after: Option<&Digest>,
     limit: i32,
-) -> PlaneResult<(Vec<Stored>, i64)> {
+) -> UseCaseResult<(Vec<Stored>, i64)> {
     let limit = limited(limit, DEFAULT_PAGE)?;
     let mut tx = store.read().await?;
     let group = group_with(&mut tx, group_id).await?;
@@ -106,12 +106,12 @@ pub async fn contents_of_group(
 }
 
 /// Corruption to a group's content that was noticed since.
-pub async fn since(store: &Store, group_id: &str, since_ms: i64) -> PlaneResult<Vec<Corruption>> {
+pub async fn since(store: &Store, group_id: &str, since_ms: i64) -> UseCaseResult<Vec<Corruption>> {
     Ok(corruption::of_group(&mut *store.read().await?, group_id, since_ms).await?)
 }
 
 /// Forgets damage that was healed long ago.
-pub(crate) async fn forget_healed(store: &Store, now_ms: i64) -> PlaneResult<()> {
+pub(crate) async fn forget_healed(store: &Store, now_ms: i64) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     corruption::prune(&mut tx, now_ms - KEEP_HEALED_MS).await?;
     Ok(tx.commit().await?)

@@ -24,7 +24,7 @@ use crate::{
         groups::group::Group,
     },
     store::{WriteTx, audit, groups::group},
-    usecases::{PlaneError, PlaneResult, cluster::leader::RETENTION},
+    usecases::{UseCaseError, UseCaseResult, cluster::leader::RETENTION},
 };
 
 /// Images that one transaction takes at most.
@@ -51,7 +51,7 @@ impl Retention {
         mut planned: Vec<Eviction<RepositoryRef>>,
         epoch: i64,
         actor: Option<&Actor>,
-    ) -> PlaneResult<Retained> {
+    ) -> UseCaseResult<Retained> {
         let mut done = Retained::default();
         for window in planned.chunks_mut(WINDOW) {
             window.sort_by(|a, b| a.repository.cmp(&b.repository));
@@ -71,11 +71,11 @@ impl Retention {
         epoch: i64,
         actor: Option<&Actor>,
         done: &mut Retained,
-    ) -> PlaneResult<&'a [Eviction<RepositoryRef>]> {
+    ) -> UseCaseResult<&'a [Eviction<RepositoryRef>]> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         if !self.leader.keep_term(&mut tx, RETENTION, epoch).await? {
-            return Err(PlaneError::Precondition("another replica goes on with retention".to_owned()));
+            return Err(UseCaseError::Precondition("another replica goes on with retention".to_owned()));
         }
         let began = Instant::now();
         let (mut taking, mut images, mut links) = (Duration::ZERO, 0, 0);
@@ -133,7 +133,7 @@ impl Retention {
     }
 }
 
-async fn open(tx: &mut WriteTx, repository: &RepositoryRef) -> PlaneResult<Opened> {
+async fn open(tx: &mut WriteTx, repository: &RepositoryRef) -> UseCaseResult<Opened> {
     let found = match group::by_id(tx, repository.group.as_str()).await? {
         Some(group) => {
             let (held, images) = look(tx, &group, repository).await?;

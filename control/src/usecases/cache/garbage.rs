@@ -1,12 +1,9 @@
 //! Garbage: content without links, handed to nodes for deletion.
 //!
 //! A claim and a link exclude each other: while a claim lasts no link can be recorded, and a link voids a claim that
-//! lapsed.
-//! A confirmation counts only for the claim that it names. The node that recorded a link notices content that was
-//! deleted
-//! before: it looks at the store once more, when nobody may delete any longer. `tests/control/garbage_model.rs` checks
-//! the
-//! protocol in all its interleavings.
+//! lapsed. A confirmation counts only for the claim that it names. The node that recorded a link notices content that
+//! was deleted before: it looks at the store once more, when nobody may delete any longer.
+//! `tests/control/garbage_model.rs` checks the protocol in all its interleavings.
 
 use std::time::Duration;
 
@@ -20,7 +17,7 @@ use crate::{
         Store,
         cache::garbage::{self, Claim},
     },
-    usecases::{PlaneError, PlaneResult},
+    usecases::{UseCaseError, UseCaseResult},
 };
 
 /// Duration of a claim, in milliseconds; a node that has not confirmed by then must not delete any more.
@@ -49,19 +46,19 @@ pub struct Adopted {
 }
 
 /// A list's length within bounds.
-pub(crate) fn bounded<T>(field: &str, items: &[T]) -> PlaneResult<()> {
+pub(crate) fn bounded<T>(field: &str, items: &[T]) -> UseCaseResult<()> {
     if items.len() > MAX_DIGESTS as usize {
-        return Err(PlaneError::invalid(field, format!("at most {MAX_DIGESTS}")));
+        return Err(UseCaseError::invalid(field, format!("at most {MAX_DIGESTS}")));
     }
     Ok(())
 }
 
 /// A limit within bounds; 0 is the default.
-pub(crate) fn limited(limit: i32, default: i32) -> PlaneResult<i64> {
+pub(crate) fn limited(limit: i32, default: i32) -> UseCaseResult<i64> {
     match limit {
         0 => Ok(i64::from(default)),
         1..=MAX_DIGESTS => Ok(i64::from(limit)),
-        _ => Err(PlaneError::invalid("limit", format!("must be between 0 and {MAX_DIGESTS}"))),
+        _ => Err(UseCaseError::invalid("limit", format!("must be between 0 and {MAX_DIGESTS}"))),
     }
 }
 
@@ -74,7 +71,7 @@ pub async fn claim(
     limit: i32,
     void_earlier: bool,
     now_ms: i64,
-) -> PlaneResult<Claimed> {
+) -> UseCaseResult<Claimed> {
     let limit = limited(limit, DEFAULT_CLAIM)?;
     let claim = Claim {
         id: uuid::Uuid::now_v7().to_string(),
@@ -101,10 +98,10 @@ pub async fn claim(
 }
 
 /// Forgets content that was deleted under a claim.
-pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> PlaneResult<()> {
+pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> UseCaseResult<()> {
     bounded("digests", digests)?;
     if claim_id.is_empty() {
-        return Err(PlaneError::invalid("claim_id", "required: the claim that they were deleted under"));
+        return Err(UseCaseError::invalid("claim_id", "required: the claim that they were deleted under"));
     }
     let mut tx = store.write().await?;
     for digest in digests {
@@ -117,9 +114,8 @@ pub async fn confirm(store: &Store, claim_id: &str, digests: &[Digest]) -> Plane
 }
 
 /// Takes what a node found in its store. Unknown content becomes garbage from now on; unless somebody links it within
-/// the
-/// grace period, it is deleted.
-pub async fn adopt(store: &Store, store_id: &str, contents: &[Stored], now_ms: i64) -> PlaneResult<Adopted> {
+/// the grace period, it is deleted.
+pub async fn adopt(store: &Store, store_id: &str, contents: &[Stored], now_ms: i64) -> UseCaseResult<Adopted> {
     bounded("contents", contents)?;
     let mut answer = Adopted::default();
     let mut unknown = Vec::new();

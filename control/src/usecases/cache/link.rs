@@ -10,7 +10,7 @@ use crate::{
         cache::{content, corruption, link},
         changes,
     },
-    usecases::{PlaneError, PlaneResult, group_with, tags::freshness::manifest_linked},
+    usecases::{UseCaseError, UseCaseResult, group_with, tags::freshness::manifest_linked},
 };
 
 /// Most references of one manifest.
@@ -63,7 +63,7 @@ pub enum Recorded {
 }
 
 /// Returns a group's link, and for a manifest the links to the content it refers to.
-pub async fn find(store: &Store, repository: &RepositoryRef, digest: &Digest) -> PlaneResult<LinksFound> {
+pub async fn find(store: &Store, repository: &RepositoryRef, digest: &Digest) -> UseCaseResult<LinksFound> {
     let mut tx = store.read().await?;
     let group = group_with(&mut tx, repository.group.as_str()).await?;
     let link = link::find(&mut tx, repository, digest).await?;
@@ -85,9 +85,9 @@ pub async fn record(
     tag: Option<&Tag>,
     proof: Proof,
     now_ms: i64,
-) -> PlaneResult<Recorded> {
+) -> UseCaseResult<Recorded> {
     if references.len() > MAX_REFERENCES {
-        return Err(PlaneError::invalid("references", format!("at most {MAX_REFERENCES}")));
+        return Err(UseCaseError::invalid("references", format!("at most {MAX_REFERENCES}")));
     }
     let mut tx = store.write_soon().await?;
     let group = group_with(&mut tx, repository.group.as_str()).await?;
@@ -125,6 +125,6 @@ pub async fn record(
 }
 
 /// The revision that there is now.
-pub async fn revision(store: &Store) -> PlaneResult<i64> {
+pub async fn revision(store: &Store) -> UseCaseResult<i64> {
     Ok(changes::current_revision(&mut *store.read().await?).await?)
 }

@@ -7,7 +7,7 @@ use crate::{
         ReadTx, Store,
         cache::list::{self, BlobItem, Filter, ImageItem, ManifestItem, Order, Position, TagItem},
     },
-    usecases::{Page, PlaneResult, group_at, groups::image::resolve},
+    usecases::{Page, UseCaseResult, group_at, groups::image::resolve},
 };
 
 /// Tags that are looked at in one step where a pattern sieves them.
@@ -70,17 +70,17 @@ macro_rules! read_page {
 }
 
 /// A page of the images that a group has cached.
-pub async fn images(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<ImageItem>> {
+pub async fn images(store: &Store, path: &GroupPath, listing: &Listing) -> UseCaseResult<Page<ImageItem>> {
     Ok(read_page!(store, path, listing, list::images).0)
 }
 
 /// A page of blobs.
-pub async fn blobs(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<BlobItem>> {
+pub async fn blobs(store: &Store, path: &GroupPath, listing: &Listing) -> UseCaseResult<Page<BlobItem>> {
     Ok(read_page!(store, path, listing, list::blobs).0)
 }
 
 /// A page of manifests.
-pub async fn manifests(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<CachedManifest>> {
+pub async fn manifests(store: &Store, path: &GroupPath, listing: &Listing) -> UseCaseResult<Page<CachedManifest>> {
     let (page, mut opened) = read_page!(store, path, listing, list::manifests);
     let manifests: Vec<_> = page.items.iter().map(|item| (&item.repository, &item.digest)).collect();
     let unique = list::unique_bytes(&mut opened.tx, &opened.group_id, &manifests).await?;
@@ -90,7 +90,7 @@ pub async fn manifests(store: &Store, path: &GroupPath, listing: &Listing) -> Pl
 }
 
 /// A page of tags. The database sieves by a pattern more coarsely than we do, so that a page may take several steps.
-pub async fn tags(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Page<TagItem>> {
+pub async fn tags(store: &Store, path: &GroupPath, listing: &Listing) -> UseCaseResult<Page<TagItem>> {
     let Some(pattern) = &listing.tags else {
         return Ok(read_page!(store, path, listing, list::tags).0);
     };
@@ -113,7 +113,7 @@ pub async fn tags(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneRe
     Ok(Page::cut(found, listing.limit))
 }
 
-async fn open_list(store: &Store, path: &GroupPath, listing: &Listing) -> PlaneResult<Opened> {
+async fn open_list(store: &Store, path: &GroupPath, listing: &Listing) -> UseCaseResult<Opened> {
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;
     let (upstream, repository) = match &listing.image {

@@ -1,6 +1,5 @@
 //! Purges: links go by the rule of [`purge`], group by group and repository by repository; then the answer waits until
-//! no
-//! node serves by what was before.
+//! no node serves by what was before.
 //!
 //! It guarantees that
 //! - a repository's purge is seen whole or not at all, with the record of who did it; a large purge takes several
@@ -31,7 +30,7 @@ use crate::{
         groups::group,
         tags::{history, tag},
     },
-    usecases::{PlaneResult, group_at, groups::image::repository_of},
+    usecases::{UseCaseResult, group_at, groups::image::repository_of},
 };
 
 /// Time for which a purge waits for nodes to apply it.
@@ -123,7 +122,7 @@ pub async fn purge(
     actor: &Actor,
     scope: &Scope,
     request: &PurgeRequest,
-) -> PlaneResult<PurgeOutcome> {
+) -> UseCaseResult<PurgeOutcome> {
     let ids = match scope {
         Scope::Group(path) => vec![group_at(&mut *store.read().await?, path).await?.id],
         Scope::AllGroups => group::ids(&mut *store.read().await?).await?,
@@ -144,15 +143,14 @@ pub async fn purge(
 }
 
 /// Purges one group. Returns the removed content and the revision from which on none of it is served; `None` if the
-/// group does not exist.
-/// Much of it takes several transactions, so that others get their turns; each is whole.
+/// group does not exist. Much of it takes several transactions, so that others get their turns; each is whole.
 async fn purge_group(
     store: &Store,
     clock: &Clock,
     actor: &Actor,
     id: &str,
     request: &PurgeRequest,
-) -> PlaneResult<Option<(Purged, i64)>> {
+) -> UseCaseResult<Option<(Purged, i64)>> {
     let Some(group) = group::by_id(&mut *store.read().await?, id).await? else { return Ok(None) };
     let filter = Filter {
         tag: request.tag.clone(),
@@ -198,7 +196,7 @@ async fn purge_group(
 }
 
 /// Waits until all nodes that are there serve by this revision; answers those that may not.
-async fn unreached(store: &Store, clock: &Clock, revision: i64) -> PlaneResult<Vec<Node>> {
+async fn unreached(store: &Store, clock: &Clock, revision: i64) -> UseCaseResult<Vec<Node>> {
     let deadline = Instant::now() + NODES_TIME;
     loop {
         let now_ms = clock.now_ms();
@@ -214,7 +212,7 @@ async fn unreached(store: &Store, clock: &Clock, revision: i64) -> PlaneResult<V
 }
 
 /// Makes what nodes remember of the group's links void, and answers the revision from which on it is.
-pub(crate) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<i64> {
+pub(crate) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> UseCaseResult<i64> {
     let epoch = tx.changed(&Subject::Group(group_id.to_owned()), now_ms).await?;
     group::set_link_epoch(tx, group_id, epoch).await?;
     Ok(epoch)
@@ -241,7 +239,7 @@ impl Repositories {
         filter: &Filter,
         most_links: i64,
         now_ms: i64,
-    ) -> PlaneResult<Purged> {
+    ) -> UseCaseResult<Purged> {
         let Self::These(repositories) = self else {
             *self = Self::These(Vec::new());
             return take_all(tx, group_id, now_ms).await;
@@ -259,7 +257,7 @@ impl Repositories {
 }
 
 /// Everything of a group: counted and removed as a whole, however much it is.
-async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<Purged> {
+async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> UseCaseResult<Purged> {
     let bytes = inventory::figures(tx, group_id).await?.bytes;
     let (manifests, blobs) = inventory::count_links(tx, group_id).await?;
     let tags = tag::delete_of_group(tx, group_id).await?;
@@ -274,7 +272,7 @@ async fn take_repository(
     repository: &RepositoryRef,
     filter: &Filter,
     now_ms: i64,
-) -> PlaneResult<Purged> {
+) -> UseCaseResult<Purged> {
     let held = inventory::load(tx, repository).await?;
     let selection = purge::select(&held, filter);
     let purged = remove(tx, repository, &held, &selection, now_ms).await?;
@@ -292,7 +290,7 @@ pub(crate) async fn remove(
     held: &purge::Inventory,
     selection: &Selection,
     now_ms: i64,
-) -> PlaneResult<Purged> {
+) -> UseCaseResult<Purged> {
     let mut purged = Purged::default();
     for tag in &selection.tags {
         tag::delete(tx, repository, tag).await?;

@@ -1,10 +1,8 @@
 //! Retention: by the rule of [`retention`](crate::rules::cache::retention), what nobody has pulled for long goes, and
-//! the least recently
-//! pulled where a group is beyond its quota or the store beyond its high watermark.
+//! the least recently pulled where a group is beyond its quota or the store beyond its high watermark.
 //!
 //! One replica at a time does it. Evictions are planned here in a reading transaction; [`evict`](super::evict) takes
-//! it.
-//! Looking is cheap while there is room: by figures that are kept, without adding anything up.
+//! it. Looking is cheap while there is room: by figures that are kept, without adding anything up.
 
 use std::{
     sync::{
@@ -35,7 +33,7 @@ use crate::{
         groups::group,
     },
     usecases::{
-        PlaneError, PlaneResult,
+        UseCaseError, UseCaseResult,
         cache::retention_backoff::{ROOM_EVERY_MS, RetentionBackoff},
         cluster::leader::{Leader, RETENTION},
         group_at,
@@ -86,7 +84,7 @@ impl Retention {
     }
 
     /// Looks at the ages of all groups' images, if it is time.
-    pub(crate) async fn apply_if_due(&self) -> PlaneResult<()> {
+    pub(crate) async fn apply_if_due(&self) -> UseCaseResult<()> {
         let now_ms = self.clock.now_ms();
         if now_ms - self.ages_seen_at_ms.load(Ordering::Relaxed) >= AGES_EVERY_MS {
             let mut all_done = true;
@@ -105,7 +103,7 @@ impl Retention {
     }
 
     /// Looks at quotas and at the store, if it is time.
-    pub(crate) async fn make_room(&self) -> PlaneResult<()> {
+    pub(crate) async fn make_room(&self) -> UseCaseResult<()> {
         let now_ms = self.clock.now_ms();
         if now_ms < self.room_due_ms.load(Ordering::Relaxed) {
             return Ok(());
@@ -130,7 +128,7 @@ impl Retention {
     }
 
     /// Applies a group's retention, or tells what it would take.
-    pub async fn apply(&self, actor: &Actor, path: &GroupPath, dry_run: bool) -> PlaneResult<Retained> {
+    pub async fn apply(&self, actor: &Actor, path: &GroupPath, dry_run: bool) -> UseCaseResult<Retained> {
         let group = group_at(&mut *self.store.read().await?, path).await?;
         if dry_run {
             return Ok(self.plan_group(&group).await?.0);
@@ -142,7 +140,7 @@ impl Retention {
                 None if Instant::now() < deadline => sleep(TURN_WAIT / 50).await,
                 None => {
                     let message = "retention is being applied just now; try again in a minute";
-                    return Err(PlaneError::Precondition(message.to_owned()));
+                    return Err(UseCaseError::Precondition(message.to_owned()));
                 }
             }
         };
@@ -158,7 +156,7 @@ impl Retention {
     }
 
     /// False if it is somebody else's turn.
-    async fn retain_group(&self, id: &str) -> PlaneResult<bool> {
+    async fn retain_group(&self, id: &str) -> UseCaseResult<bool> {
         let Some(group) = group::by_id(&mut *self.store.read().await?, id).await? else { return Ok(true) };
         let Some(epoch) = self.leader.begin_term(RETENTION).await? else { return Ok(false) };
         let done = self.evict_from_group(&group, epoch, None).await;
@@ -166,7 +164,7 @@ impl Retention {
         done.map(|_| true)
     }
 
-    async fn evict_from_group(&self, group: &Group, epoch: i64, actor: Option<&Actor>) -> PlaneResult<Retained> {
+    async fn evict_from_group(&self, group: &Group, epoch: i64, actor: Option<&Actor>) -> UseCaseResult<Retained> {
         let began = Instant::now();
         let (plan, held) = self.plan_group(group).await?;
         let looking = began.elapsed();
@@ -181,7 +179,7 @@ impl Retention {
     }
 
     /// Returns what a group's bounds evict, and the bytes that it holds.
-    async fn plan_group(&self, group: &Group) -> PlaneResult<(Retained, i64)> {
+    async fn plan_group(&self, group: &Group) -> UseCaseResult<(Retained, i64)> {
         let settings = &group.settings;
         let now_ms = self.clock.now_ms();
         let used_before_ms = (settings.retention_ms > 0).then(|| now_ms.saturating_sub(settings.retention_ms));
@@ -206,9 +204,8 @@ impl Retention {
     }
 
     /// If the store is beyond its high watermark, evicts the least recently pulled images of all groups until it is
-    /// down to
-    /// the low one.
-    async fn relieve_store(&self) -> PlaneResult<()> {
+    /// down to the low one.
+    async fn relieve_store(&self) -> UseCaseResult<()> {
         let Some(marks) = self.watermarks else { return Ok(()) };
         let now_ms = self.clock.now_ms();
         if !self.backoff.is_due(STORE, None, now_ms) {
@@ -234,7 +231,7 @@ impl Retention {
         done
     }
 
-    async fn evict_from_all(&self, most_bytes: i64, epoch: i64, began: Instant) -> PlaneResult<()> {
+    async fn evict_from_all(&self, most_bytes: i64, epoch: i64, began: Instant) -> UseCaseResult<()> {
         let mut planner = Planner::new();
         let mut tx = self.store.read().await?;
         for id in group::ids(&mut tx).await? {
@@ -252,7 +249,7 @@ impl Retention {
 }
 
 /// All that a group holds, one repository after the other.
-async fn add_group(db: &mut Connection, planner: &mut Planner<RepositoryRef>, group: &Group) -> PlaneResult<()> {
+async fn add_group(db: &mut Connection, planner: &mut Planner<RepositoryRef>, group: &Group) -> UseCaseResult<()> {
     for repository in inventory::repositories(db, &group.id).await? {
         let (_, found) = look(db, group, &repository).await?;
         let contents = stored::contents(db, &repository).await?;
@@ -266,7 +263,7 @@ pub(crate) async fn look(
     db: &mut Connection,
     group: &Group,
     repository: &RepositoryRef,
-) -> PlaneResult<(Inventory, Vec<Image>)> {
+) -> UseCaseResult<(Inventory, Vec<Image>)> {
     let held = inventory::load(db, repository).await?;
     let pinned = stored::pinned(db, repository).await?;
     let keeps = |tag: &str| {

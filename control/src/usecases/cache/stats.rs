@@ -8,11 +8,11 @@ use crate::{
         Store,
         cache::inventory::{self, Figures},
     },
-    usecases::{PlaneResult, group_at},
+    usecases::{UseCaseResult, group_at},
 };
 
 /// A group's figures, with its hits and misses.
-pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<(Group, Figures)> {
+pub async fn get(store: &Store, path: &GroupPath) -> UseCaseResult<(Group, Figures)> {
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;
     let figures = inventory::figures(&mut tx, &group.id).await?;

@@ -6,7 +6,7 @@ use roadstead_proto::{Digest, GroupPath, RepositoryRef};
 
 use crate::{
     store::{Store, cache::usage},
-    usecases::{PlaneError, PlaneResult, batch, group_at},
+    usecases::{UseCaseError, UseCaseResult, batch, group_at},
 };
 
 /// Most entries in a batch.
@@ -43,10 +43,10 @@ pub struct Day {
 }
 
 /// Counts a batch, once.
-pub async fn record(store: &Store, batch_id: &str, entries: &[Usage], now_ms: i64) -> PlaneResult<()> {
+pub async fn record(store: &Store, batch_id: &str, entries: &[Usage], now_ms: i64) -> UseCaseResult<()> {
     batch::check_id(batch_id)?;
     if entries.len() > MAX_ENTRIES {
-        return Err(PlaneError::invalid("usage", format!("at most {MAX_ENTRIES} entries; send more batches")));
+        return Err(UseCaseError::invalid("usage", format!("at most {MAX_ENTRIES} entries; send more batches")));
     }
     let mut tx = store.write_soon().await?;
     if !usage::begin_batch(&mut tx, batch_id, now_ms).await? {
@@ -81,7 +81,7 @@ pub async fn record(store: &Store, batch_id: &str, entries: &[Usage], now_ms: i6
 }
 
 /// A group's hits and misses of so many days, today the last of them.
-pub async fn daily(store: &Store, path: &GroupPath, days: i64, now_ms: i64) -> PlaneResult<Vec<Day>> {
+pub async fn daily(store: &Store, path: &GroupPath, days: i64, now_ms: i64) -> UseCaseResult<Vec<Day>> {
     let today = now_ms.div_euclid(DAY_MS);
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;
@@ -99,7 +99,7 @@ pub async fn daily(store: &Store, path: &GroupPath, days: i64, now_ms: i64) -> P
 }
 
 /// Forgets days that nobody can ask for any more.
-pub(crate) async fn forget_days(store: &Store, now_ms: i64) -> PlaneResult<()> {
+pub(crate) async fn forget_days(store: &Store, now_ms: i64) -> UseCaseResult<()> {
     let today = now_ms.div_euclid(DAY_MS);
     let mut tx = store.write().await?;
     usage::prune_days(&mut tx, today - KEPT_DAYS + 1).await?;

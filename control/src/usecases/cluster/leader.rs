@@ -8,7 +8,7 @@ use crate::{
         Store, WriteTx,
         cluster::lease::{self, Lease, Wanted},
     },
-    usecases::{PlaneResult, new_id},
+    usecases::{UseCaseResult, new_id},
 };
 
 /// Work that one replica at a time leads.
@@ -40,7 +40,7 @@ impl Leader {
     }
 
     /// Takes or keeps the lead, and returns whether this replica has it. Alone on its database, it always does.
-    pub(crate) async fn leads(&self, what: Leadership) -> PlaneResult<bool> {
+    pub(crate) async fn leads(&self, what: Leadership) -> UseCaseResult<bool> {
         if !self.store.is_shared() {
             return Ok(true);
         }
@@ -56,7 +56,7 @@ impl Leader {
 
     /// Begins a term and returns its epoch, or `None` while a term lasts, even one of this replica: two calls must not
     /// both have it.
-    pub(crate) async fn begin_term(&self, what: Leadership) -> PlaneResult<Option<i64>> {
+    pub(crate) async fn begin_term(&self, what: Leadership) -> UseCaseResult<Option<i64>> {
         let mut tx = self.store.write().await?;
         if lease::holder(&mut tx, what.name, self.clock.now_ms()).await?.is_some() {
             return Ok(None);
@@ -67,20 +67,20 @@ impl Leader {
     }
 
     /// Prolongs a term in the transaction of its work, and returns whether it still lasts.
-    pub(crate) async fn keep_term(&self, tx: &mut WriteTx, what: Leadership, epoch: i64) -> PlaneResult<bool> {
+    pub(crate) async fn keep_term(&self, tx: &mut WriteTx, what: Leadership, epoch: i64) -> UseCaseResult<bool> {
         let now_ms = self.clock.now_ms();
         Ok(lease::renew(tx, what.name, &self.replica_id, epoch, what.lifetime_ms, now_ms).await?)
     }
 
     /// Ends a term.
-    pub(crate) async fn end_term(&self, what: Leadership, epoch: i64) -> PlaneResult<()> {
+    pub(crate) async fn end_term(&self, what: Leadership, epoch: i64) -> UseCaseResult<()> {
         let mut tx = self.store.write().await?;
         lease::release(&mut tx, what.name, &self.replica_id, epoch).await?;
         Ok(tx.commit().await?)
     }
 
     /// Leaves the lead to another replica, if this one has it.
-    pub(crate) async fn resign(&self, what: Leadership) -> PlaneResult<()> {
+    pub(crate) async fn resign(&self, what: Leadership) -> UseCaseResult<()> {
         let held = lease::holder(&mut *self.store.read().await?, what.name, self.clock.now_ms()).await?;
         match held {
             Some((holder, epoch)) if holder == self.replica_id => self.end_term(what, epoch).await,
@@ -88,7 +88,7 @@ impl Leader {
         }
     }
 
-    async fn acquire(&self, tx: &mut WriteTx, what: Leadership) -> PlaneResult<Option<i64>> {
+    async fn acquire(&self, tx: &mut WriteTx, what: Leadership) -> UseCaseResult<Option<i64>> {
         let wanted = Wanted { name: what.name, holder: &self.replica_id, lifetime_ms: what.lifetime_ms, detail: "" };
         Ok(match lease::acquire(tx, &wanted, self.clock.now_ms()).await? {
             Lease::Granted { epoch } => Some(epoch),

@@ -1,8 +1,7 @@
 //! Leases of fills: one node fetches a blob for the whole cluster, and the others follow it.
 //!
 //! A lease saves downloads; nothing depends on it. A node that is granted one lease too many fetches a blob that
-//! another fetches as well,
-//! and what comes is verified either way: so in doubt the lease is granted.
+//! another fetches as well, and what comes is verified either way: so in doubt the lease is granted.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::{
         Store,
         cluster::lease::{self, Lease, Wanted},
     },
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// Time for which a lease is good without a renewal.
@@ -96,7 +95,7 @@ pub async fn acquire(
     digest: &Digest,
     asker: &FillAsker,
     now_ms: i64,
-) -> PlaneResult<FillTurn> {
+) -> UseCaseResult<FillTurn> {
     let (name, detail) = (lease_name(digest, &asker.repository.upstream), Detail::of(asker));
     let wanted =
         Wanted { name: &name, holder: &asker.node_id, lifetime_ms: millis(FILL_LEASE), detail: &detail.to_text() };
@@ -129,7 +128,7 @@ pub async fn acquire(
 }
 
 /// Keeps a node's leases; answers those that it has no more.
-pub async fn renew(store: &Store, node_id: &str, fills: Vec<HeldFill>, now_ms: i64) -> PlaneResult<Vec<HeldFill>> {
+pub async fn renew(store: &Store, node_id: &str, fills: Vec<HeldFill>, now_ms: i64) -> UseCaseResult<Vec<HeldFill>> {
     let mut lost = Vec::new();
     let mut tx = store.write_soon().await?;
     for fill in fills {
@@ -143,7 +142,7 @@ pub async fn renew(store: &Store, node_id: &str, fills: Vec<HeldFill>, now_ms: i
 }
 
 /// Takes a lease back.
-pub async fn release(store: &Store, node_id: &str, fill: &HeldFill) -> PlaneResult<()> {
+pub async fn release(store: &Store, node_id: &str, fill: &HeldFill) -> UseCaseResult<()> {
     let mut tx = store.write_soon().await?;
     lease::release(&mut tx, &lease_name(&fill.digest, &fill.upstream), node_id, fill.epoch).await?;
     Ok(tx.commit().await?)

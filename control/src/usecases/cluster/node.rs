@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     rules::cluster::node::{FORGOTTEN_AFTER_MS, Node, NodeState},
     store::{Store, changes, cluster::node},
-    usecases::{Page, PlaneResult},
+    usecases::{Page, UseCaseResult},
 };
 
 /// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
@@ -112,12 +112,12 @@ impl Drop for Taken<'_> {
 
 impl NodeRegistry {
     /// Takes a node's report.
-    pub async fn report(&self, report: Report) -> PlaneResult<()> {
+    pub async fn report(&self, report: Report) -> UseCaseResult<()> {
         if self.put(report) { self.write_reports().await } else { Ok(()) }
     }
 
     /// Writes what is waiting, in one transaction.
-    pub(crate) async fn write_reports(&self) -> PlaneResult<()> {
+    pub(crate) async fn write_reports(&self) -> UseCaseResult<()> {
         if self.waiting().reports.is_empty() {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl NodeRegistry {
     }
 
     /// Reads nodes that follow an id.
-    pub async fn list(&self, after: &str, limit: i64) -> PlaneResult<Page<ListedNode>> {
+    pub async fn list(&self, after: &str, limit: i64) -> UseCaseResult<Page<ListedNode>> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.read().await?;
         let page = Page::cut(node::page(&mut tx, after, now_ms - FORGOTTEN_AFTER_MS, limit + 1).await?, limit);
@@ -174,7 +174,7 @@ impl NodeRegistry {
     }
 
     /// Forgets nodes that have been silent for a day.
-    pub(crate) async fn forget_silent(&self) -> PlaneResult<()> {
+    pub(crate) async fn forget_silent(&self) -> UseCaseResult<()> {
         let before_ms = self.clock.now_ms() - FORGOTTEN_AFTER_MS;
         let mut tx = self.store.write().await?;
         let forgotten = node::prune(&mut tx, before_ms).await?;

@@ -24,7 +24,7 @@ use crate::{
         upstreams::{credential, upstream},
     },
     usecases::{
-        Page, PlaneError, PlaneResult, group_at, group_with,
+        Page, UseCaseError, UseCaseResult, group_at, group_with,
         identity::{oidc, user::void_registry_tokens},
         new_id,
     },
@@ -37,7 +37,7 @@ pub async fn create(
     path: GroupPath,
     settings: GroupSettings,
     now_ms: i64,
-) -> PlaneResult<Group> {
+) -> UseCaseResult<Group> {
     let mut tx = store.write().await?;
     check(&mut tx, &settings).await?;
     let group = insert_group(&mut tx, path, settings, now_ms).await?;
@@ -48,18 +48,18 @@ pub async fn create(
 }
 
 /// Reads a group.
-pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<Group> {
+pub async fn get(store: &Store, path: &GroupPath) -> UseCaseResult<Group> {
     group_at(&mut *store.read().await?, path).await
 }
 
 /// Path of the group with this id or else, whether it is there or not, at this path.
-pub async fn path_of(store: &Store, id_or_path: &str) -> PlaneResult<String> {
+pub async fn path_of(store: &Store, id_or_path: &str) -> UseCaseResult<String> {
     let found = group::by_id(&mut *store.read().await?, id_or_path).await?;
     Ok(found.map_or_else(|| id_or_path.to_owned(), |group| group.path.to_string()))
 }
 
 /// Reads the groups that follow the path `after`.
-pub async fn list(store: &Store, reach: &Reach, after: &str, limit: i64) -> PlaneResult<Page<Group>> {
+pub async fn list(store: &Store, reach: &Reach, after: &str, limit: i64) -> UseCaseResult<Page<Group>> {
     let found = group::page(&mut *store.read().await?, reach, after, limit + 1).await?;
     Ok(Page::cut(found, limit))
 }
@@ -73,11 +73,11 @@ pub async fn update(
     change: GroupChange,
     new_path: Option<GroupPath>,
     now_ms: i64,
-) -> PlaneResult<Group> {
+) -> UseCaseResult<Group> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     if etag.is_some_and(|etag| etag != group.etag) {
-        return Err(PlaneError::Changed { what: "group", name: path.to_string() });
+        return Err(UseCaseError::Changed { what: "group", name: path.to_string() });
     }
     let settings = group.settings.with(change);
     check(&mut tx, &settings).await?;
@@ -107,7 +107,7 @@ pub async fn update(
 
 /// Deletes a group with its members, tokens, credentials, tags and links; subgroups stay. Answers how many links there
 /// were.
-pub async fn delete(store: &Store, actor: &Actor, path: &GroupPath, now_ms: i64) -> PlaneResult<u64> {
+pub async fn delete(store: &Store, actor: &Actor, path: &GroupPath, now_ms: i64) -> UseCaseResult<u64> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     for token_id in token::ids_of_group(&mut tx, &group.id).await? {
@@ -136,7 +136,7 @@ pub(crate) async fn insert_group(
     path: GroupPath,
     settings: GroupSettings,
     now_ms: i64,
-) -> PlaneResult<Group> {
+) -> UseCaseResult<Group> {
     let id = new_id();
     let revision = tx.changed(&Subject::Group(id.clone()), now_ms).await?;
     let group = Group {
@@ -155,13 +155,13 @@ pub(crate) async fn insert_group(
     };
     release_old_path(tx, &group.path, now_ms).await?;
     if !group::insert(tx, &group).await? {
-        return Err(PlaneError::group_exists(&group.path));
+        return Err(UseCaseError::group_exists(&group.path));
     }
     Ok(group)
 }
 
-async fn check(tx: &mut WriteTx, settings: &GroupSettings) -> PlaneResult<()> {
+async fn check(tx: &mut WriteTx, settings: &GroupSettings) -> UseCaseResult<()> {
     let known: HashSet<UpstreamHost> = upstream::all(tx).await?.into_iter().map(|upstream| upstream.host).collect();
     let found = settings.violations(|host| known.contains(host));
-    if found.is_empty() { Ok(()) } else { Err(PlaneError::Invalid(found)) }
+    if found.is_empty() { Ok(()) } else { Err(UseCaseError::Invalid(found)) }
 }

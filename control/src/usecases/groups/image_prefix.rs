@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::{
     store::{Store, cluster::fact},
-    usecases::{PlaneError, PlaneResult, group_at},
+    usecases::{UseCaseError, UseCaseResult, group_at},
 };
 
 /// Longest URL of a node that is believed, in bytes.
@@ -26,7 +26,7 @@ pub struct ImagePrefix {
 }
 
 /// Notes where clients reach a node; empty if the node does not know.
-pub async fn note_registry_url(store: &Store, registry_url: &str) -> PlaneResult<()> {
+pub async fn note_registry_url(store: &Store, registry_url: &str) -> UseCaseResult<()> {
     if registry_url.is_empty() {
         return Ok(());
     }
@@ -47,12 +47,12 @@ pub async fn note_registry_url(store: &Store, registry_url: &str) -> PlaneResult
 }
 
 /// Returns the names of images of the group at `path`, at the node that was heard last.
-pub async fn get(store: &Store, path: &GroupPath) -> PlaneResult<ImagePrefix> {
+pub async fn get(store: &Store, path: &GroupPath) -> UseCaseResult<ImagePrefix> {
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;
     let url = fact::get(&mut tx, fact::REGISTRY_URL).await?.as_deref().and_then(parse);
     url.as_ref().and_then(|url| prefix_at(url, &group.path)).ok_or_else(|| {
-        PlaneError::Precondition(
+        UseCaseError::Precondition(
             "no node has told yet where clients reach it; start one with --external-url".to_owned(),
         )
     })

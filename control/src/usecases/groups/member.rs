@@ -6,7 +6,7 @@ use crate::{
     rules::{access::Actor, groups::member::Member, identity::user::UserName},
     store::{Store, StoreError, audit, groups::member},
     usecases::{
-        Page, PlaneError, PlaneResult, group_at,
+        Page, UseCaseError, UseCaseResult, group_at,
         identity::user::{user_named, void_registry_tokens},
     },
 };
@@ -19,7 +19,7 @@ pub async fn set(
     name: &UserName,
     role: Role,
     now_ms: i64,
-) -> PlaneResult<Member> {
+) -> UseCaseResult<Member> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     let user = user_named(&mut tx, name).await?;
@@ -36,7 +36,7 @@ pub async fn set(
 }
 
 /// Reads a group's members, and those it has from the groups above it, that follow a user's name and a path.
-pub async fn list(store: &Store, path: &GroupPath, after: (&str, &str), limit: i64) -> PlaneResult<Page<Member>> {
+pub async fn list(store: &Store, path: &GroupPath, after: (&str, &str), limit: i64) -> UseCaseResult<Page<Member>> {
     let mut tx = store.read().await?;
     group_at(&mut tx, path).await?;
     Ok(Page::cut(member::page(&mut tx, path, after, limit + 1).await?, limit))
@@ -44,12 +44,12 @@ pub async fn list(store: &Store, path: &GroupPath, after: (&str, &str), limit: i
 
 /// Removes a member; the registry tokens that the user has are void, also those for other groups: a new sign-in,
 /// which clients do by themselves, gives back what the user still may.
-pub async fn remove(store: &Store, actor: &Actor, path: &GroupPath, name: &UserName, now_ms: i64) -> PlaneResult<()> {
+pub async fn remove(store: &Store, actor: &Actor, path: &GroupPath, name: &UserName, now_ms: i64) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     let user = user_named(&mut tx, name).await?;
     if !member::delete(&mut tx, &group.id, &user.id).await? {
-        return Err(PlaneError::NotFound {
+        return Err(UseCaseError::NotFound {
             what: "member of this group itself named",
             name: name.to_string(),
             hint: "`member list` shows which group gives the role",

@@ -10,29 +10,37 @@ use crate::{
         groups::group::{contains, moved, parent},
     },
     store::{WriteTx, changes::Subject, groups::group},
-    usecases::{PlaneError, PlaneResult},
+    usecases::{UseCaseError, UseCaseResult},
 };
 
 /// Gives the group at `from` the path `to`, with its subgroups. Links, tokens and all else hang on ids and stay.
 ///
 /// A top-level path that another group is still pulled by is taken by administrators only: its clients would get what
-/// the
-/// taker wants. Below a group, that group's owners decide.
-pub async fn rename(tx: &mut WriteTx, actor: &Actor, from: &GroupPath, to: &GroupPath, now_ms: i64) -> PlaneResult<()> {
+/// the taker wants. Below a group, that group's owners decide.
+pub async fn rename(
+    tx: &mut WriteTx,
+    actor: &Actor,
+    from: &GroupPath,
+    to: &GroupPath,
+    now_ms: i64,
+) -> UseCaseResult<()> {
     if contains(from, to) {
-        return Err(PlaneError::invalid("new_path", format!("{to} is within {from}; a group cannot move into itself")));
+        return Err(UseCaseError::invalid(
+            "new_path",
+            format!("{to} is within {from}; a group cannot move into itself"),
+        ));
     }
     let moving = group::within(tx, from).await?;
     let mut moves = Vec::with_capacity(moving.len());
     for group in &moving {
         let path = moved(&group.path, from, to)
-            .map_err(|problem| PlaneError::invalid("new_path", format!("subgroup {}: {problem}", group.path)))?;
+            .map_err(|problem| UseCaseError::invalid("new_path", format!("subgroup {}: {problem}", group.path)))?;
         moves.push((group, path));
     }
     let ids: HashSet<&str> = moving.iter().map(|group| group.id.as_str()).collect();
     for (_, path) in &moves {
         if group::by_path(tx, path).await?.is_some_and(|taken| !ids.contains(taken.id.as_str())) {
-            return Err(PlaneError::group_exists(path));
+            return Err(UseCaseError::group_exists(path));
         }
         let others = group::by_old_path(tx, path).await?.filter(|other| !ids.contains(other.id.as_str()));
         if others.is_some() && parent(path).is_none() && !actor.principal.is_admin() {
@@ -61,7 +69,7 @@ pub async fn rename(tx: &mut WriteTx, actor: &Actor, from: &GroupPath, to: &Grou
 }
 
 /// Ends that a path means the group that had it before: another takes it.
-pub async fn release_old_path(tx: &mut WriteTx, path: &GroupPath, now_ms: i64) -> PlaneResult<()> {
+pub async fn release_old_path(tx: &mut WriteTx, path: &GroupPath, now_ms: i64) -> UseCaseResult<()> {
     if let Some(group) = group::by_old_path(tx, path).await? {
         let old_paths: Vec<_> = group.old_paths.into_iter().filter(|old| old != path).collect();
         group::set_old_paths(tx, &group.id, &old_paths).await?;

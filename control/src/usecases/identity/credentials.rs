@@ -32,7 +32,7 @@ use crate::{
         Store,
         identity::{token, user},
     },
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// The user name that goes with ID tokens of OpenID Connect issuers.
@@ -135,7 +135,7 @@ impl Authenticator {
     }
 
     /// Writes when tokens and users were last seen.
-    pub(crate) async fn write_last_used(&self) -> PlaneResult<()> {
+    pub(crate) async fn write_last_used(&self) -> UseCaseResult<()> {
         self.last_uses.write(&self.store).await
     }
 
@@ -145,7 +145,7 @@ impl Authenticator {
         attempt: &Attempt,
         username: &str,
         password: &SecretString,
-    ) -> PlaneResult<Result<Credentials, PullRefused>> {
+    ) -> UseCaseResult<Result<Credentials, PullRefused>> {
         if !username.eq_ignore_ascii_case(OIDC_USERNAME) {
             return Ok(Ok(self.local_credentials(attempt, username, password).await?));
         }
@@ -164,7 +164,7 @@ impl Authenticator {
         attempt: &Attempt,
         username: &str,
         password: &SecretString,
-    ) -> PlaneResult<Credentials> {
+    ) -> UseCaseResult<Credentials> {
         let is_possible = !username.is_empty() && password.expose_secret().len() <= MAX_PASSWORD_BYTES;
         let token = if is_possible { self.live_token(password).await? } else { None };
         if let Some(token) = token.clone().filter(|_| secret::is_ours(password)) {
@@ -185,7 +185,7 @@ impl Authenticator {
         Ok(self.throttle.throttled(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
     }
 
-    async fn token_credentials(&self, username: &str, token: Token) -> PlaneResult<Credentials> {
+    async fn token_credentials(&self, username: &str, token: Token) -> UseCaseResult<Credentials> {
         let kind = match token.kind {
             TokenKind::Admin => return Ok(Credentials::of_other_token("the administrator's token")),
             TokenKind::Node => return Ok(Credentials::of_other_token("a node token")),
@@ -210,21 +210,19 @@ impl Authenticator {
     }
 
     /// Returns the holder of this secret on the control port, if it is valid. Without an attempt to count (within the
-    /// process) any
-    /// number may be tried.
+    /// process) any number may be tried.
     pub async fn authenticate(
         &self,
         attempt: Option<&Attempt>,
         secret: &SecretString,
-    ) -> PlaneResult<Option<Principal>> {
+    ) -> UseCaseResult<Option<Principal>> {
         let given = secret.expose_secret().as_bytes();
         if bool::from(given.ct_eq(self.embedded_node_token.expose_secret().as_bytes())) {
             return Ok(Some(Principal::Node));
         }
         let token = self.live_token(secret).await?;
         // A node's token may be of whoever deploys the nodes; it is long enough that nobody guesses it, and all nodes
-        // would
-        // share what guesses from their network are counted by.
+        // would share what guesses from their network are counted by.
         let is_no_guess = |token: &Token| secret::is_ours(secret) || token.kind == TokenKind::Node;
         if let Some(token) = token.clone().filter(is_no_guess) {
             return self.principal(token).await;
@@ -245,7 +243,7 @@ impl Authenticator {
         attempt: Option<&Attempt>,
         name: &str,
         secret: &SecretString,
-    ) -> PlaneResult<Option<Principal>> {
+    ) -> UseCaseResult<Option<Principal>> {
         let token = self.live_token(secret).await?.filter(|token| is_same_name(name, &token.username));
         if let Some(token) = token.clone().filter(|_| secret::is_ours(secret)) {
             return self.principal(token).await;
@@ -269,7 +267,7 @@ impl Authenticator {
     }
 
     /// Returns the principal that a token stands for on the control port.
-    async fn principal(&self, token: Token) -> PlaneResult<Option<Principal>> {
+    async fn principal(&self, token: Token) -> UseCaseResult<Option<Principal>> {
         let user = match token.kind {
             TokenKind::Personal => self.user_of(&token).await?.filter(|user| !user.disabled),
             _ => None,
@@ -295,7 +293,7 @@ impl Authenticator {
     }
 
     /// The person that a personal token belongs to; notes that the person is here.
-    async fn user_of(&self, token: &Token) -> PlaneResult<Option<User>> {
+    async fn user_of(&self, token: &Token) -> UseCaseResult<Option<User>> {
         let Some(owner) = &token.user else { return Ok(None) };
         let user = user::by_id(&mut *self.store.read().await?, &owner.id).await?;
         self.note_seen(user.as_ref());
@@ -303,7 +301,7 @@ impl Authenticator {
     }
 
     /// As [`with_password`]; notes that the person is here.
-    async fn user_with_password(&self, name: &str, password: &SecretString) -> PlaneResult<Option<User>> {
+    async fn user_with_password(&self, name: &str, password: &SecretString) -> UseCaseResult<Option<User>> {
         let user = with_password(&self.store, &self.passwords, name, password).await?;
         self.note_seen(user.as_ref());
         Ok(user)
@@ -316,7 +314,7 @@ impl Authenticator {
     }
 
     /// The token with this secret, if it still works; notes that it was used.
-    async fn live_token(&self, given: &SecretString) -> PlaneResult<Option<Token>> {
+    async fn live_token(&self, given: &SecretString) -> UseCaseResult<Option<Token>> {
         if !secret::is_plausible(given) {
             return Ok(None);
         }
@@ -331,7 +329,7 @@ impl Authenticator {
 }
 
 /// A check that is over, and found nothing.
-async fn nothing() -> PlaneResult<Option<()>> {
+async fn nothing() -> UseCaseResult<Option<()>> {
     Ok(None)
 }
 

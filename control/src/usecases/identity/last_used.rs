@@ -11,7 +11,7 @@ use crate::{
         Store,
         identity::{token, user},
     },
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// Precision of the time, in milliseconds: five minutes, as the API promises.
@@ -46,7 +46,7 @@ pub struct LastUses {
 
 impl LastUses {
     /// Writes what is not written yet.
-    pub async fn write(&self, store: &Store) -> PlaneResult<()> {
+    pub async fn write(&self, store: &Store) -> UseCaseResult<()> {
         let (used, seen) = (self.tokens.take(), self.users.take());
         if used.is_empty() && seen.is_empty() {
             return Ok(());

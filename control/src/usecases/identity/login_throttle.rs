@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     rules::identity::login_throttle::{Attempt, FailureCounts},
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// Minimum number of addresses that take turns apart from each other.
@@ -61,14 +61,13 @@ impl LoginThrottle {
     }
 
     /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is
-    /// good
-    /// for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come here,
-    /// and their holders are never kept waiting.
+    /// good for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come
+    /// here, and their holders are never kept waiting.
     pub(crate) async fn throttled<T>(
         &self,
         attempt: Option<&Attempt>,
-        check: impl Future<Output = PlaneResult<Option<T>>>,
-    ) -> PlaneResult<Option<T>> {
+        check: impl Future<Output = UseCaseResult<Option<T>>>,
+    ) -> UseCaseResult<Option<T>> {
         let Some(attempt) = attempt else { return check.await };
         let delay = {
             let _turn = self.turn(attempt).lock().await;

@@ -19,7 +19,7 @@ use crate::{
             token,
         },
     },
-    usecases::{Page, PlaneError, PlaneResult, group_at, new_id},
+    usecases::{Page, UseCaseError, UseCaseResult, group_at, new_id},
 };
 
 /// An ID token that is good, and who trusts it.
@@ -32,7 +32,7 @@ pub struct TrustedToken {
 }
 
 /// Allows an issuer; nothing changes if it is allowed already.
-pub async fn add_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i64) -> PlaneResult<StoredIssuer> {
+pub async fn add_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i64) -> UseCaseResult<StoredIssuer> {
     let mut tx = store.write().await?;
     let issuer = StoredIssuer { url: url.to_string(), created_at_ms: now_ms };
     if !oidc::insert_issuer(&mut tx, &issuer).await? {
@@ -44,7 +44,7 @@ pub async fn add_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i
 }
 
 /// Reads the issuers that follow the URL `after`.
-pub async fn list_issuers(store: &Store, after: &str, limit: i64) -> PlaneResult<Page<StoredIssuer>> {
+pub async fn list_issuers(store: &Store, after: &str, limit: i64) -> UseCaseResult<Page<StoredIssuer>> {
     let found = oidc::issuers(&mut *store.read().await?, after, limit + 1).await?;
     Ok(Page::cut(found, limit))
 }
@@ -56,10 +56,10 @@ pub async fn remove_issuer(
     actor: &Actor,
     url: &str,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     if oidc::issuer(&mut tx, url).await?.is_none() {
-        return Err(PlaneError::NotFound {
+        return Err(UseCaseError::NotFound {
             what: "issuer",
             name: url.to_owned(),
             hint: "`oidc issuer list` shows those there are",
@@ -76,21 +76,21 @@ pub async fn remove_issuer(
 }
 
 /// Lets a group trust an issuer's tokens.
-pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i64) -> PlaneResult<Trust> {
+pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i64) -> UseCaseResult<Trust> {
     let found = new.violations();
     if !found.is_empty() {
-        return Err(PlaneError::Invalid(found));
+        return Err(UseCaseError::Invalid(found));
     }
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, &new.group).await?;
     if oidc::issuer(&mut tx, new.issuer.as_str()).await?.is_none() {
-        return Err(PlaneError::Precondition(format!(
+        return Err(UseCaseError::Precondition(format!(
             "issuer {} is not allowed here; an administrator can allow it with `oidc issuer add`",
             new.issuer
         )));
     }
     if oidc::count(&mut tx, &group.id).await? >= MAX_TRUSTS {
-        return Err(PlaneError::Precondition(format!(
+        return Err(UseCaseError::Precondition(format!(
             "group {} has {MAX_TRUSTS} trusts already; end one that is not needed any more",
             group.path
         )));
@@ -111,22 +111,22 @@ pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i
 }
 
 /// Reads a group's trusts that follow the id `after`.
-pub async fn list_trusts(store: &Store, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Trust>> {
+pub async fn list_trusts(store: &Store, path: &GroupPath, after: &str, limit: i64) -> UseCaseResult<Page<Trust>> {
     let mut tx = store.read().await?;
     let group = group_at(&mut tx, path).await?;
     Ok(Page::cut(oidc::page(&mut tx, &group.id, after, limit + 1).await?, limit))
 }
 
 /// Ends a trust. One that is not there looks like one of a group that the caller may not know.
-pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> PlaneResult<()> {
-    let no_trust = || PlaneError::NotFound {
+pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
+    let no_trust = || UseCaseError::NotFound {
         what: "trust",
         name: id.to_owned(),
         hint: "it may be ended already; `oidc trust list` shows those there are",
     };
     let found = oidc::trust(&mut *store.read().await?, id).await?.ok_or_else(no_trust)?;
     match crate::usecases::access::authorize(store, actor, Action::ChangeGroup, &found.group).await {
-        Err(PlaneError::Denied(Denied::NoSuchGroup { .. })) => return Err(no_trust()),
+        Err(UseCaseError::Denied(Denied::NoSuchGroup { .. })) => return Err(no_trust()),
         other => other?,
     }
     let mut tx = store.write().await?;
@@ -145,7 +145,7 @@ pub(crate) async fn trusted_token(
     clock: &Clock,
     issuer_keys: &KeyCache,
     text: &SecretString,
-) -> PlaneResult<Result<TrustedToken, OidcRefused>> {
+) -> UseCaseResult<Result<TrustedToken, OidcRefused>> {
     let unverified = match Unverified::parse(text.expose_secret()) {
         Ok(unverified) => unverified,
         Err(problem) => return Ok(Err(problem.into())),
@@ -170,15 +170,15 @@ pub(crate) async fn trusted_token(
 }
 
 /// Ends all trusts of a group that is being deleted.
-pub(crate) async fn end_of_group(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> PlaneResult<()> {
+pub(crate) async fn end_of_group(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> UseCaseResult<()> {
     let trusts = oidc::page(tx, group_id, "", i64::MAX).await?;
     end(tx, &trusts, now_ms).await
 }
 
 /// Ends trusts, with all registry tokens issued for them: those of the groups and their subgroups by these groups'
-/// access
-/// epoch, those for other groups, which are open to everybody who signed in, by the trust's id, which they carry.
-async fn end(tx: &mut WriteTx, trusts: &[Trust], now_ms: i64) -> PlaneResult<()> {
+/// access epoch, those for other groups, which are open to everybody who signed in, by the trust's id, which they
+/// carry.
+async fn end(tx: &mut WriteTx, trusts: &[Trust], now_ms: i64) -> UseCaseResult<()> {
     let mut concerned = BTreeSet::new();
     for trust in trusts {
         oidc::delete_trust(tx, &trust.id).await?;

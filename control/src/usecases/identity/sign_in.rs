@@ -21,7 +21,7 @@ use crate::{
         ReadTx, Store,
         groups::{group, member},
     },
-    usecases::{PlaneError, PlaneResult, audit::AuditLog},
+    usecases::{UseCaseError, UseCaseResult, audit::AuditLog},
 };
 
 /// Most characters of what a client sent that are recorded.
@@ -89,9 +89,9 @@ impl SignIn {
 
     /// Issues a token for those of the scopes that the credentials are good for; if for none, answers why not for the
     /// first.
-    pub async fn sign_in(&self, request: Request) -> PlaneResult<Result<SignedIn, PullRefused>> {
+    pub async fn sign_in(&self, request: Request) -> UseCaseResult<Result<SignedIn, PullRefused>> {
         if request.scopes.len() > MAX_SCOPES {
-            return Err(PlaneError::invalid("scopes", format!("at most {MAX_SCOPES}; ask for the rest separately")));
+            return Err(UseCaseError::invalid("scopes", format!("at most {MAX_SCOPES}; ask for the rest separately")));
         }
         let who = if request.username.is_empty() && request.password.expose_secret().is_empty() {
             Credentials::anonymous(request.anonymous_allowed)
@@ -100,8 +100,8 @@ impl SignIn {
             let refused = match self.authenticator.credentials(&attempt, &request.username, &request.password).await {
                 Ok(Ok(who)) => Ok(who),
                 Ok(Err(refused)) => Err(refused),
-                Err(PlaneError::TooManyFailures(problem)) => Err(problem.into()),
-                Err(PlaneError::Keys(problem)) => Err(PullRefused::IssuerUnavailable(problem.to_string())),
+                Err(UseCaseError::TooManyFailures(problem)) => Err(problem.into()),
+                Err(UseCaseError::Keys(problem)) => Err(PullRefused::IssuerUnavailable(problem.to_string())),
                 Err(problem) => return Err(problem),
             };
             match refused {
@@ -126,7 +126,7 @@ impl SignIn {
         request: &Request,
         who: Option<&Identity>,
         refused: PullRefused,
-    ) -> PlaneResult<Result<SignedIn, PullRefused>> {
+    ) -> UseCaseResult<Result<SignedIn, PullRefused>> {
         if refused == PullRefused::SignInNeeded {
             return Ok(Err(refused));
         }
@@ -155,7 +155,7 @@ impl SignIn {
         Ok(Err(refused))
     }
 
-    async fn access(&self, who: &Credentials, scopes: &[PullScope]) -> PlaneResult<Result<Vec<Access>, PullRefused>> {
+    async fn access(&self, who: &Credentials, scopes: &[PullScope]) -> UseCaseResult<Result<Vec<Access>, PullRefused>> {
         let mut tx = self.store.read().await?;
         let mut access = Vec::new();
         let mut first_refusal = None;
@@ -184,7 +184,7 @@ impl SignIn {
         })
     }
 
-    fn issue(&self, who: Credentials, access: Vec<Access>) -> PlaneResult<Result<SignedIn, PullRefused>> {
+    fn issue(&self, who: Credentials, access: Vec<Access>) -> UseCaseResult<Result<SignedIn, PullRefused>> {
         let now_ms = self.clock.now_ms();
         let mut lifetime_seconds = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
         // Never longer than what was signed in with: its expiry must not be outlived by what it was good for.
@@ -205,7 +205,7 @@ async fn facts(
     tx: &mut ReadTx,
     who: &Credentials,
     group: &crate::rules::groups::group::Group,
-) -> PlaneResult<PulledGroup> {
+) -> UseCaseResult<PulledGroup> {
     let (role, member_below) = match (&who.identity, &who.user) {
         (Identity::User { .. }, Some(user)) => {
             (member::role_at(tx, &user.id, &group.path).await?, member::is_below(tx, &user.id, &group.path).await?)
@@ -223,8 +223,7 @@ async fn facts(
 }
 
 /// Checks that `name` is an image below this group: a token must not name a repository of another group than the
-/// checked
-/// one.
+/// checked one.
 fn names_image_of(name: &str, group: &GroupPath) -> bool {
     let lower = name.to_ascii_lowercase();
     lower

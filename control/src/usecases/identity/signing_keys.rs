@@ -12,7 +12,7 @@ use crate::{
     },
     clock::Clock,
     store::{Store, changes::Subject, identity::key},
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// The signing keys in the database, and the ring that this replica signs with.
@@ -30,13 +30,13 @@ impl SigningKeys {
     }
 
     /// Loads the keys that there are.
-    pub async fn load(&self) -> PlaneResult<()> {
+    pub async fn load(&self) -> UseCaseResult<()> {
         let stored = key::all(&mut *self.store.read().await?).await?;
         Ok(self.ring.replace(&self.sealer, &stored)?)
     }
 
     /// Makes, retires and removes signing keys as they are due, and loads what there are.
-    pub async fn rotate(&self) -> PlaneResult<()> {
+    pub async fn rotate(&self) -> UseCaseResult<()> {
         let now_ms = self.clock.now_ms();
         let stored = key::all(&mut *self.store.read().await?).await?;
         let is_due = |stored: &[key_ring::StoredKey]| {

@@ -15,7 +15,7 @@ use crate::{
     },
     store::{Store, audit, changes::Subject, identity::token},
     usecases::{
-        Page, PlaneError, PlaneResult, group_at,
+        Page, UseCaseError, UseCaseResult, group_at,
         identity::user::{allow_for, user_named},
         new_id,
     },
@@ -33,9 +33,9 @@ pub enum TokensOf {
 }
 
 /// Makes a token, if the caller may have one like it made. Its secret is in the answer and nowhere else.
-pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) -> PlaneResult<(Token, SecretString)> {
+pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) -> UseCaseResult<(Token, SecretString)> {
     may_create(store, actor, &new.owner).await?;
-    let scopes = new.scopes().map_err(PlaneError::Invalid)?;
+    let scopes = new.scopes().map_err(UseCaseError::Invalid)?;
     let kind = new.owner.kind();
     let secret = secret::generate(kind)?;
     let mut tx = store.write().await?;
@@ -70,7 +70,7 @@ pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) ->
 }
 
 /// Returns whether the caller may make a token of this owner: none that may do more than the caller.
-async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> PlaneResult<()> {
+async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> UseCaseResult<()> {
     match owner {
         TokenOwner::Node | TokenOwner::Service(None) => Ok(actor.principal.may(Action::Administer)?),
         TokenOwner::Person(name) => Ok(allow_for(actor, name, Action::ChangeSelf, Action::Administer)?),
@@ -89,7 +89,7 @@ async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> PlaneRe
 }
 
 /// Reads the tokens that follow the id `after`.
-pub async fn list(store: &Store, actor: &Actor, of: &TokensOf, after: &str, limit: i64) -> PlaneResult<Page<Token>> {
+pub async fn list(store: &Store, actor: &Actor, of: &TokensOf, after: &str, limit: i64) -> UseCaseResult<Page<Token>> {
     match of {
         TokensOf::All => actor.principal.may(Action::ReadEverything)?,
         TokensOf::Group(path) => crate::usecases::access::authorize(store, actor, Action::ReviewGroup, path).await?,
@@ -111,25 +111,25 @@ pub async fn list(store: &Store, actor: &Actor, of: &TokensOf, after: &str, limi
 }
 
 /// Revokes a token that is within the caller's reach. One that is not there looks like one that is out of reach.
-pub async fn revoke(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> PlaneResult<()> {
+pub async fn revoke(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
     let found = token::by_id(&mut *store.read().await?, id).await?;
-    let token = found.ok_or_else(|| PlaneError::no_token(id))?;
+    let token = found.ok_or_else(|| UseCaseError::no_token(id))?;
     may_revoke(store, actor, &token).await?;
     if token.kind == TokenKind::Admin {
-        return Err(PlaneError::Precondition(format!(
+        return Err(UseCaseError::Precondition(format!(
             "token {id} is the administrator's token; without it nobody could administer this installation"
         )));
     }
     let mut tx = store.write().await?;
     if !token::revoke(&mut tx, id, now_ms + MAX_TOKEN_LIFETIME_MS).await? {
-        return Err(PlaneError::no_token(id));
+        return Err(UseCaseError::no_token(id));
     }
     tx.changed(&Subject::Revocation(id.to_owned()), now_ms).await?;
     audit::record(&mut tx, &about(actor, "token.revoke", &token), now_ms).await?;
     Ok(tx.commit().await?)
 }
 
-async fn may_revoke(store: &Store, actor: &Actor, token: &Token) -> PlaneResult<()> {
+async fn may_revoke(store: &Store, actor: &Actor, token: &Token) -> UseCaseResult<()> {
     let allowed = match (&token.group, &token.user) {
         (Some(path), _) => {
             let target = crate::usecases::access::target(store, actor, path).await?;
@@ -142,7 +142,7 @@ async fn may_revoke(store: &Store, actor: &Actor, token: &Token) -> PlaneResult<
         (None, Some(user)) if actor.principal.user_id() == Some(&user.id) => actor.principal.may(Action::ChangeSelf),
         (None, _) => actor.principal.may(Action::Administer),
     };
-    allowed.map_err(|_| PlaneError::no_token(&token.id))
+    allowed.map_err(|_| UseCaseError::no_token(&token.id))
 }
 
 /// The record of what was done to a token.

@@ -13,7 +13,7 @@ use crate::{
         changes::Subject,
         identity::{token, user},
     },
-    usecases::{Page, PlaneError, PlaneResult, new_id},
+    usecases::{Page, UseCaseError, UseCaseResult, new_id},
 };
 
 /// The user that this name and password belong to, disabled or not. A wrong name takes as long as a wrong password.
@@ -22,7 +22,7 @@ pub(crate) async fn with_password(
     passwords: &Passwords,
     name: &str,
     password: &SecretString,
-) -> PlaneResult<Option<User>> {
+) -> UseCaseResult<Option<User>> {
     // No user has such a name or password, which everybody can know: telling it fast gives nothing away.
     let Ok(name) = name.parse::<UserName>() else { return Ok(None) };
     if !PASSWORD_CHARS.contains(&password.expose_secret().chars().count()) {
@@ -41,8 +41,8 @@ pub async fn create(
     actor: &Actor,
     new: NewUser,
     now_ms: i64,
-) -> PlaneResult<User> {
-    let name = new.name().map_err(PlaneError::Invalid)?;
+) -> UseCaseResult<User> {
+    let name = new.name().map_err(UseCaseError::Invalid)?;
     let password_hash = passwords.hash(&new.password).await?;
     let user = User {
         id: new_id(),
@@ -56,7 +56,7 @@ pub async fn create(
     };
     let mut tx = store.write().await?;
     if !user::insert(&mut tx, &user, &password_hash).await? {
-        return Err(PlaneError::AlreadyExists {
+        return Err(UseCaseError::AlreadyExists {
             what: "user",
             name: user.name.to_string(),
             hint: "change it with `user update`",
@@ -69,13 +69,13 @@ pub async fn create(
 }
 
 /// Reads a user; everybody may read themselves.
-pub async fn get(store: &Store, actor: &Actor, name: &UserName) -> PlaneResult<User> {
+pub async fn get(store: &Store, actor: &Actor, name: &UserName) -> UseCaseResult<User> {
     allow_for(actor, name, Action::ReadSelf, Action::ReadEverything)?;
     user_named(&mut *store.read().await?, name).await
 }
 
 /// Reads the users that follow the name `after`.
-pub async fn list(store: &Store, after: &str, limit: i64) -> PlaneResult<Page<User>> {
+pub async fn list(store: &Store, after: &str, limit: i64) -> UseCaseResult<Page<User>> {
     let found = user::page(&mut *store.read().await?, after, limit + 1).await?;
     Ok(Page::cut(found, limit))
 }
@@ -89,7 +89,7 @@ pub async fn update(
     etag: Option<i64>,
     change: UserChange,
     now_ms: i64,
-) -> PlaneResult<User> {
+) -> UseCaseResult<User> {
     if change.is_of_password_only() {
         allow_for(actor, name, Action::ChangePassword, Action::Administer)?;
     } else {
@@ -97,7 +97,7 @@ pub async fn update(
     }
     let found = change.violations();
     if !found.is_empty() {
-        return Err(PlaneError::Invalid(found));
+        return Err(UseCaseError::Invalid(found));
     }
     let password_hash = match &change.password {
         Some(password) => Some(passwords.hash(password).await?),
@@ -106,7 +106,7 @@ pub async fn update(
     let mut tx = store.write().await?;
     let before = user_named(&mut tx, name).await?;
     if etag.is_some_and(|etag| etag != before.etag) {
-        return Err(PlaneError::Changed { what: "user", name: name.to_string() });
+        return Err(UseCaseError::Changed { what: "user", name: name.to_string() });
     }
     let changes = change.changes(&before);
     if changes.is_empty() {
@@ -128,7 +128,7 @@ pub async fn update(
 }
 
 /// Deletes a user with memberships and tokens.
-pub async fn delete(store: &Store, actor: &Actor, name: &UserName, now_ms: i64) -> PlaneResult<()> {
+pub async fn delete(store: &Store, actor: &Actor, name: &UserName, now_ms: i64) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     let user = user_named(&mut tx, name).await?;
     void_registry_tokens(&mut tx, &user.id, now_ms).await?;
@@ -151,8 +151,8 @@ pub(crate) fn allow_for(actor: &Actor, name: &UserName, own: Action, others: Act
 }
 
 /// Returns the user with this name, or the refusal for a missing one.
-pub(crate) async fn user_named(db: &mut Connection, name: &UserName) -> PlaneResult<User> {
-    user::by_name(db, name).await?.ok_or_else(|| PlaneError::NotFound {
+pub(crate) async fn user_named(db: &mut Connection, name: &UserName) -> UseCaseResult<User> {
+    user::by_name(db, name).await?.ok_or_else(|| UseCaseError::NotFound {
         what: "user",
         name: name.to_string(),
         hint: "`user list` shows those there are",
@@ -160,7 +160,7 @@ pub(crate) async fn user_named(db: &mut Connection, name: &UserName) -> PlaneRes
 }
 
 /// Voids the registry tokens that a user has, on every node. Answers the epoch that new ones carry.
-pub(crate) async fn void_registry_tokens(tx: &mut WriteTx, user_id: &str, now_ms: i64) -> PlaneResult<i64> {
+pub(crate) async fn void_registry_tokens(tx: &mut WriteTx, user_id: &str, now_ms: i64) -> UseCaseResult<i64> {
     let epoch = user::raise_epoch(tx, user_id).await?;
     token::revoke_user(tx, user_id, epoch, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
     tx.changed(&Subject::Revocation(user_id.to_owned()), now_ms).await?;

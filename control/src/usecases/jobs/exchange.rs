@@ -1,19 +1,16 @@
 //! Jobs between replicas: asked of one, done by a node that watches or calls another.
 //!
 //! Where the database is shared, it alone says who has a job and what was told of it: it is written down, sealed,
-//! before
-//! it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks for
-//! reports
-//! a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process,
-//! which
-//! needs to write nothing down.
+//! before it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks
+//! for reports a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one
+//! process, which needs to write nothing down.
 
 use secrecy::ExposeSecret as _;
 
 use crate::{
     jobs::{Job, JobHandle, Report, stored},
     store::{StoreError, jobs::job},
-    usecases::{Plane, PlaneError, PlaneResult},
+    usecases::{Plane, UseCaseError, UseCaseResult},
 };
 
 /// How long a job outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.
@@ -21,7 +18,7 @@ const KEEP_MS: i64 = 150 * 1000;
 
 impl Plane {
     /// Offers a job to all nodes.
-    pub(crate) async fn post_job(&self, job: Job) -> PlaneResult<JobHandle> {
+    pub(crate) async fn post_job(&self, job: Job) -> UseCaseResult<JobHandle> {
         if !self.store.is_shared() {
             return Ok(self.jobs.post(job)?);
         }
@@ -36,7 +33,7 @@ impl Plane {
     }
 
     /// Gives a job to the first node that asks; `None` if another has it or nobody waits for it any more.
-    pub async fn claim_job(&self, id: &str) -> PlaneResult<Option<Job>> {
+    pub async fn claim_job(&self, id: &str) -> UseCaseResult<Option<Job>> {
         if !self.store.is_shared() {
             return Ok(self.jobs.claim(id));
         }
@@ -50,7 +47,7 @@ impl Plane {
     }
 
     /// Takes a report. False if nobody waits for it any more, or it has ended.
-    pub async fn report_job(&self, id: &str, report: Report) -> PlaneResult<bool> {
+    pub async fn report_job(&self, id: &str, report: Report) -> UseCaseResult<bool> {
         if !self.store.is_shared() {
             return Ok(self.jobs.report(id, report));
         }
@@ -66,7 +63,7 @@ impl Plane {
     }
 
     /// Looks what other replicas offer and were told, and says which jobs somebody here still waits for.
-    pub(crate) async fn exchange_jobs(&self) -> PlaneResult<()> {
+    pub(crate) async fn exchange_jobs(&self) -> UseCaseResult<()> {
         if !self.store.is_shared() {
             return Ok(());
         }
@@ -109,6 +106,6 @@ fn purpose(id: &str) -> String {
     format!("job {id}")
 }
 
-fn unreadable(id: &str) -> PlaneError {
-    PlaneError::Store(StoreError::Corrupt { what: "job", value: id.to_owned() })
+fn unreadable(id: &str) -> UseCaseError {
+    UseCaseError::Store(StoreError::Corrupt { what: "job", value: id.to_owned() })
 }

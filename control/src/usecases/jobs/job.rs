@@ -8,7 +8,7 @@ use crate::{
     rules::{access::Actor, groups::group::Group},
     store::audit,
     usecases::{
-        Plane, PlaneError, PlaneResult, group_at, groups::image::repository_of, tags::freshness::refused,
+        Plane, UseCaseError, UseCaseResult, group_at, groups::image::repository_of, tags::freshness::refused,
         upstreams::condition,
     },
 };
@@ -25,7 +25,7 @@ impl Plane {
         host: &UpstreamHost,
         username: &str,
         password: &SecretString,
-    ) -> PlaneResult<()> {
+    ) -> UseCaseResult<()> {
         let job = Job::VerifyCredential {
             upstream: host.to_string(),
             username: username.to_owned(),
@@ -34,11 +34,11 @@ impl Plane {
         let hint = "; `--no-verify` stores them untried";
         let ended = match self.post_job(job).await {
             Ok(waiting) => waiting.end().await,
-            Err(PlaneError::Job(error)) => Err(error),
+            Err(UseCaseError::Job(error)) => Err(error),
             Err(other) => return Err(other),
         };
         ended.map_err(|error| {
-            PlaneError::Job(match error {
+            UseCaseError::Job(match error {
                 JobError::Refused(said) => JobError::Refused(format!("{host} refuses these credentials: {said}")),
                 JobError::Unavailable(said) | JobError::NotFound(said) | JobError::Limit(said) => {
                     JobError::Unavailable(format!(
@@ -59,7 +59,7 @@ impl Plane {
         image: &ImageName,
         reference: &Reference,
         platforms: Vec<String>,
-    ) -> PlaneResult<JobHandle> {
+    ) -> UseCaseResult<JobHandle> {
         check_platforms(&platforms)?;
         let group = group_at(&mut *self.store.read().await?, path).await?;
         let repository = repository_of(&group, image)?;
@@ -78,7 +78,7 @@ impl Plane {
         repository: RepositoryRef,
         reference: String,
         platforms: Vec<String>,
-    ) -> PlaneResult<JobHandle> {
+    ) -> UseCaseResult<JobHandle> {
         may_prefetch(group, &repository)?;
         let upstream =
             condition::state(&mut *self.store.read().await?, &group.id, &repository.upstream, self.clock.now_ms())
@@ -86,21 +86,21 @@ impl Plane {
         let host = &repository.upstream;
         if let Some(seconds) = upstream.pause_seconds(self.clock.now_ms()) {
             let message = format!("{host} asked to be left alone for {seconds} more seconds; prefetch then");
-            return Err(PlaneError::Job(JobError::Limit(message)));
+            return Err(UseCaseError::Job(JobError::Limit(message)));
         }
         if upstream.below_reserve {
             let message = format!(
                 "what is left of the pull limit of {host} is kept for what people pull; see `upstream status`, and \
                  prefetch when it has been reset"
             );
-            return Err(PlaneError::Job(JobError::Limit(message)));
+            return Err(UseCaseError::Job(JobError::Limit(message)));
         }
         self.post_job(Job::Prefetch { repository, reference, platforms }).await
     }
 }
 
 /// Whether the group's settings let an image be fetched at all.
-pub(crate) fn may_prefetch(group: &Group, repository: &RepositoryRef) -> PlaneResult<()> {
+pub(crate) fn may_prefetch(group: &Group, repository: &RepositoryRef) -> UseCaseResult<()> {
     let (path, host) = (&group.path, &repository.upstream);
     let problem = if !group.settings.upstreams.contains(host) {
         format!("group {path} may not use upstream {host}; add it to the group's list first, with `group update`")
@@ -113,13 +113,13 @@ pub(crate) fn may_prefetch(group: &Group, repository: &RepositoryRef) -> PlaneRe
     } else {
         return Ok(());
     };
-    Err(PlaneError::Precondition(problem))
+    Err(UseCaseError::Precondition(problem))
 }
 
 /// Platforms as a request names them: "linux/amd64", "linux/arm64/v8".
-pub(crate) fn check_platforms(platforms: &[String]) -> PlaneResult<()> {
+pub(crate) fn check_platforms(platforms: &[String]) -> UseCaseResult<()> {
     if platforms.len() > MAX_PLATFORMS {
-        return Err(PlaneError::invalid("platforms", format!("at most {MAX_PLATFORMS}")));
+        return Err(UseCaseError::invalid("platforms", format!("at most {MAX_PLATFORMS}")));
     }
     let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     let good = |platform: &str| {
@@ -128,7 +128,7 @@ pub(crate) fn check_platforms(platforms: &[String]) -> PlaneResult<()> {
     };
     match platforms.iter().find(|platform| !good(platform)) {
         None => Ok(()),
-        Some(_) => Err(PlaneError::invalid(
+        Some(_) => Err(UseCaseError::invalid(
             "platforms",
             "must be OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, as in linux/arm64/v8",
         )),

@@ -15,7 +15,7 @@ use crate::{
     },
     store::{audit, jobs::schedule},
     usecases::{
-        Page, Plane, PlaneError, PlaneResult, group_at, group_with,
+        Page, Plane, UseCaseError, UseCaseResult, group_at, group_with,
         groups::image::repository_of,
         jobs::job::{check_platforms, may_prefetch},
         new_id,
@@ -40,10 +40,10 @@ impl Plane {
         tag: Tag,
         platforms: Vec<String>,
         every_ms: i64,
-    ) -> PlaneResult<Schedule> {
+    ) -> UseCaseResult<Schedule> {
         check_platforms(&platforms)?;
         if !(MIN_EVERY_MS..=MAX_EVERY_MS).contains(&every_ms) {
-            return Err(PlaneError::invalid("every", "must be between five minutes and 30 days"));
+            return Err(UseCaseError::invalid("every", "must be between five minutes and 30 days"));
         }
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
@@ -51,7 +51,7 @@ impl Plane {
         let repository = repository_of(&group, image)?;
         may_prefetch(&group, &repository)?;
         if schedule::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
-            return Err(PlaneError::Precondition(format!(
+            return Err(UseCaseError::Precondition(format!(
                 "group {path} has {MAX_SCHEDULES} schedules, which is the most; delete one first"
             )));
         }
@@ -74,19 +74,19 @@ impl Plane {
     }
 
     /// A group's schedules after the id `after`.
-    pub async fn schedules(&self, path: &GroupPath, after: &str, limit: i64) -> PlaneResult<Page<Schedule>> {
+    pub async fn schedules(&self, path: &GroupPath, after: &str, limit: i64) -> UseCaseResult<Page<Schedule>> {
         let mut tx = self.store.read().await?;
         let group = group_at(&mut tx, path).await?;
         Ok(Page::cut(schedule::page(&mut tx, &group.id, after, limit + 1).await?, limit))
     }
 
     /// The schedule with this id.
-    pub async fn schedule(&self, id: &str) -> PlaneResult<Option<Schedule>> {
+    pub async fn schedule(&self, id: &str) -> UseCaseResult<Option<Schedule>> {
         Ok(schedule::by_id(&mut *self.store.read().await?, id).await?)
     }
 
     /// Ends a schedule.
-    pub async fn delete_schedule(&self, actor: &Actor, id: &str) -> PlaneResult<()> {
+    pub async fn delete_schedule(&self, actor: &Actor, id: &str) -> UseCaseResult<()> {
         let mut tx = self.store.write().await?;
         let schedule = schedule::by_id(&mut tx, id).await?.ok_or_else(|| no_schedule(id))?;
         schedule::delete(&mut tx, id).await?;
@@ -114,7 +114,7 @@ impl Plane {
     }
 
     /// Runs what is due and becomes due meanwhile, until nothing runs any more.
-    async fn run_due_schedules(&self) -> PlaneResult<()> {
+    async fn run_due_schedules(&self) -> UseCaseResult<()> {
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < AT_ONCE {
@@ -140,7 +140,7 @@ impl Plane {
     }
 
     /// A schedule that is due, and is now this replica's to run.
-    async fn begin_due_schedule(&self) -> PlaneResult<Option<Schedule>> {
+    async fn begin_due_schedule(&self) -> UseCaseResult<Option<Schedule>> {
         loop {
             let now_ms = self.clock.now_ms();
             let Some(schedule) = schedule::due(&mut *self.store.read().await?, now_ms).await? else { return Ok(None) };
@@ -170,13 +170,13 @@ impl Plane {
         }
     }
 
-    async fn note_run(&self, id: &str, error: &str) -> PlaneResult<()> {
+    async fn note_run(&self, id: &str, error: &str) -> UseCaseResult<()> {
         let mut tx = self.store.write().await?;
         schedule::end(&mut tx, id, error, self.clock.now_ms()).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn run_schedule(&self, schedule: &Schedule) -> PlaneResult<()> {
+    async fn run_schedule(&self, schedule: &Schedule) -> UseCaseResult<()> {
         let group = group_with(&mut *self.store.read().await?, schedule.repository.group.as_str()).await?;
         let (repository, tag) = (schedule.repository.clone(), schedule.tag.to_string());
         let waiting = self.start_prefetch(&group, repository, tag, schedule.platforms.clone()).await?;
@@ -185,8 +185,8 @@ impl Plane {
 }
 
 /// The refusal that says there is no such schedule.
-pub fn no_schedule(id: &str) -> PlaneError {
-    PlaneError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
+pub fn no_schedule(id: &str) -> UseCaseError {
+    UseCaseError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
 }
 
 fn record(actor: &Actor, action: &'static str, schedule: &Schedule) -> crate::rules::audit::Entry {

@@ -1,10 +1,8 @@
 //! Checks of tags that are shared: while one node asks upstream what a tag means, the others wait for what it is told.
 //!
-//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A
-//! node's calls
-//! go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease, too.
-//! Sharing saves
-//! requests and nothing depends on it: who has waited in vain asks upstream itself.
+//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A node's
+//! calls go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease,
+//! too. Sharing saves requests and nothing depends on it: who has waited in vain asks upstream itself.
 
 use std::{
     collections::HashMap,
@@ -25,12 +23,11 @@ use crate::{
         Store,
         cluster::lease::{self, Lease, Wanted},
     },
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// Longest time that a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where
-/// there is one
-/// replica: shorter than nodes wait for an answer (4 s).
+/// there is one replica: shorter than nodes wait for an answer (4 s).
 const CHECK_LEASE: Duration = Duration::from_secs(3);
 /// Longest time that others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another
 /// one.
@@ -200,7 +197,7 @@ impl TagChecks {
     }
 
     /// Takes the lease; false if a node has it that asked another replica.
-    async fn take_check(&self, name: &str, node_id: &str) -> PlaneResult<bool> {
+    async fn take_check(&self, name: &str, node_id: &str) -> UseCaseResult<bool> {
         let wanted = Wanted { name, holder: node_id, lifetime_ms: millis(CHECK_LEASE), detail: "" };
         let mut tx = self.store.write_soon().await?;
         let now_ms = self.clock.now_ms();
@@ -224,7 +221,7 @@ impl TagChecks {
         mut waiting: Waiting,
         deadline: Instant,
         is_shared: bool,
-    ) -> PlaneResult<Option<UpstreamSaid>> {
+    ) -> UseCaseResult<Option<UpstreamSaid>> {
         if self.has_ended(name, waiting.epoch, is_shared).await? {
             return Ok(None);
         }
@@ -246,7 +243,7 @@ impl TagChecks {
 
     /// Returns whether a check that is remembered here has ended at another replica, before this pull came in: its
     /// word is an old one.
-    async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> PlaneResult<bool> {
+    async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> UseCaseResult<bool> {
         let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
         if has_ended {
@@ -256,7 +253,7 @@ impl TagChecks {
     }
 
     /// Looks until the check has ended, and tells those who wait here.
-    async fn until_ended(&self, name: &str) -> PlaneResult<Option<UpstreamSaid>> {
+    async fn until_ended(&self, name: &str) -> UseCaseResult<Option<UpstreamSaid>> {
         loop {
             if let Some(epoch) = self.running.epoch(name)
                 && let Found::Ended(said) = self.look(name, epoch).await?
@@ -271,7 +268,7 @@ impl TagChecks {
         }
     }
 
-    async fn look(&self, name: &str, epoch: i64) -> PlaneResult<Found> {
+    async fn look(&self, name: &str, epoch: i64) -> UseCaseResult<Found> {
         let mut tx = self.store.read().await?;
         let word = lease::finished(&mut tx, name, epoch).await?;
         // Only what upstream has is shared so; failures each node sees for itself.

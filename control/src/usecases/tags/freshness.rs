@@ -8,8 +8,8 @@ use crate::{
     rules::{
         groups::group::Group,
         tags::freshness::{
-            self, Decision, GoodFor, Observation, Outcome, RecordChange, Refusal, TagFacts, TagPolicy,
-            UpstreamSaid, UpstreamState,
+            self, Decision, GoodFor, Observation, Outcome, RecordChange, Refusal, TagFacts, TagPolicy, UpstreamSaid,
+            UpstreamState,
         },
     },
     store::{
@@ -18,7 +18,7 @@ use crate::{
         groups::group,
         tags::{history, tag},
     },
-    usecases::{PlaneResult, upstreams::condition},
+    usecases::{UseCaseResult, upstreams::condition},
 };
 
 /// The decision about a pull by tag, with its data.
@@ -74,9 +74,8 @@ pub struct Served {
 }
 
 /// A pull by tag, before upstream is asked. If another node than `node_id` is just asking, this waits for what it is
-/// told,
-/// and answers by that: a check that was running when the pull came in is as good as one of its own. An empty `node_id`
-/// waits for nobody.
+/// told, and answers by that: a check that was running when the pull came in is as good as one of its own. An empty
+/// `node_id` waits for nobody.
 pub async fn resolve(
     store: &Store,
     clock: &Clock,
@@ -84,7 +83,7 @@ pub async fn resolve(
     repository: &RepositoryRef,
     tag: &Tag,
     node_id: &str,
-) -> PlaneResult<TagAnswer> {
+) -> UseCaseResult<TagAnswer> {
     let answer = resolve_alone(store, clock, repository, tag).await?;
     if node_id.is_empty() || !matches!(answer, TagAnswer::Revalidate { .. }) {
         return Ok(answer);
@@ -100,7 +99,12 @@ pub async fn resolve(
     })
 }
 
-async fn resolve_alone(store: &Store, clock: &Clock, repository: &RepositoryRef, tag: &Tag) -> PlaneResult<TagAnswer> {
+async fn resolve_alone(
+    store: &Store,
+    clock: &Clock,
+    repository: &RepositoryRef,
+    tag: &Tag,
+) -> UseCaseResult<TagAnswer> {
     let now_ms = clock.now_ms();
     let mut tx = store.read().await?;
     let Some(known) = known(&mut tx, repository, tag, now_ms).await? else { return Ok(no_group()) };
@@ -117,7 +121,7 @@ pub async fn report(
     repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
-) -> PlaneResult<TagAnswer> {
+) -> UseCaseResult<TagAnswer> {
     let decided = take_report(store, clock, repository, tag, said).await;
     // Whatever came of it, nobody waits for this check any more.
     checks.ended(repository, tag, said).await;
@@ -130,7 +134,7 @@ async fn take_report(
     repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
-) -> PlaneResult<TagAnswer> {
+) -> UseCaseResult<TagAnswer> {
     // Most checks find nothing new, and those need not wait for a turn to write.
     let mut tx = store.read().await?;
     let (decided, change) = decide(&mut tx, clock, repository, tag, said).await?;
@@ -153,7 +157,7 @@ async fn decide(
     repository: &RepositoryRef,
     tag: &Tag,
     said: UpstreamSaid,
-) -> PlaneResult<(TagAnswer, RecordChange)> {
+) -> UseCaseResult<(TagAnswer, RecordChange)> {
     let now_ms = clock.now_ms();
     let Some(known) = known(db, repository, tag, now_ms).await? else { return Ok((no_group(), RecordChange::Keep)) };
     let outcome = match said {
@@ -178,16 +182,15 @@ async fn decide(
 }
 
 /// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which
-/// that
-/// was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means something
-/// else.
+/// that was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means
+/// something else.
 pub(crate) async fn manifest_linked(
     tx: &mut WriteTx,
     repository: &RepositoryRef,
     digest: Digest,
     tag: Option<&Tag>,
     now_ms: i64,
-) -> PlaneResult<i64> {
+) -> UseCaseResult<i64> {
     let mut unconfirmed_seconds = 0;
     if let Some(tag) = tag
         && let Some(known) = known(tx, repository, tag, now_ms).await?
@@ -267,7 +270,7 @@ pub(crate) async fn known(
     repository: &RepositoryRef,
     tag: &Tag,
     now_ms: i64,
-) -> PlaneResult<Option<Known>> {
+) -> UseCaseResult<Option<Known>> {
     let group = group::by_id(db, repository.group.as_str()).await?;
     let Some(group) = group.filter(|group| group.settings.upstreams.contains(&repository.upstream)) else {
         return Ok(None);
@@ -311,7 +314,7 @@ async fn answer(
     group: &Group,
     decision: Decision,
     good_for: GoodFor,
-) -> PlaneResult<TagAnswer> {
+) -> UseCaseResult<TagAnswer> {
     Ok(match decision {
         Decision::Revalidate { cached } => TagAnswer::Revalidate { cached },
         Decision::Fetch { digest } => TagAnswer::Fetch { digest },

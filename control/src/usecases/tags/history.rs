@@ -9,7 +9,7 @@ use crate::{
         changes::Subject,
         tags::{history, tag},
     },
-    usecases::{PlaneError, PlaneResult, group_at, groups::image::repository_of},
+    usecases::{UseCaseError, UseCaseResult, group_at, groups::image::repository_of},
 };
 
 /// A digest that a tag has meant.
@@ -30,7 +30,7 @@ pub struct TagObservation {
 }
 
 /// Returns the history of a tag, the latest digest first.
-pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> PlaneResult<Vec<TagObservation>> {
+pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag) -> UseCaseResult<Vec<TagObservation>> {
     let mut tx = store.read().await?;
     let repository = repository_of(&group_at(&mut tx, path).await?, image)?;
     let record = tag::get(&mut tx, &repository, tag).await?;
@@ -76,12 +76,12 @@ pub async fn pin(
     tag: &Tag,
     digest: &Digest,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     let repository = repository_of(&group, image)?;
     if !group.settings.upstreams.contains(&repository.upstream) {
-        return Err(PlaneError::Precondition(format!(
+        return Err(UseCaseError::Precondition(format!(
             "group {path} may not use upstream {}; add it to the group's list first, with `group update`",
             repository.upstream
         )));
@@ -102,13 +102,13 @@ pub async fn unpin(
     image: &ImageName,
     tag: &Tag,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     let repository = repository_of(&group, image)?;
     let subject = format!("{repository}:{tag}");
     if !history::unpin(&mut tx, &repository, tag).await? {
-        return Err(PlaneError::NotFound {
+        return Err(UseCaseError::NotFound {
             what: "pin of",
             name: subject,
             hint: "`cache history` shows what a tag is pinned to",

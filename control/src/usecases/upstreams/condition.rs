@@ -8,7 +8,7 @@ use crate::{
         Connection,
         upstreams::{condition, credential, upstream},
     },
-    usecases::PlaneResult,
+    usecases::UseCaseResult,
 };
 
 /// The state of an upstream for the credentials that a group has for it.
@@ -17,7 +17,7 @@ pub async fn state(
     group_id: &str,
     host: &UpstreamHost,
     now_ms: i64,
-) -> PlaneResult<UpstreamState> {
+) -> UseCaseResult<UpstreamState> {
     let known = condition::of_upstream(db, host.as_str()).await?;
     if known.is_empty() {
         // Most upstreams tell no limit.

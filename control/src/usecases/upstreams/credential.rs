@@ -12,7 +12,7 @@ use crate::{
         groups::group,
         upstreams::credential::{self, StoredCredential},
     },
-    usecases::{Plane, PlaneError, PlaneResult, group_at, group_with},
+    usecases::{Plane, UseCaseError, UseCaseResult, group_at, group_with},
 };
 
 /// Most characters in a user name for an upstream.
@@ -47,7 +47,7 @@ pub async fn set(
     path: &GroupPath,
     given: NewCredential,
     now_ms: i64,
-) -> PlaneResult<i64> {
+) -> UseCaseResult<i64> {
     let NewCredential { host, username, password, verify } = &given;
     check(username, password)?;
     if *verify {
@@ -76,11 +76,11 @@ pub async fn delete(
     path: &GroupPath,
     host: &UpstreamHost,
     now_ms: i64,
-) -> PlaneResult<()> {
+) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     if !credential::delete(&mut tx, &group.id, host.as_str()).await? {
-        return Err(PlaneError::NotFound {
+        return Err(UseCaseError::NotFound {
             what: "credential of this group for upstream",
             name: host.to_string(),
             hint: "store one with `upstream login`",
@@ -93,7 +93,7 @@ pub async fn delete(
 }
 
 /// The user name of a group's credentials for an upstream; `None` if it has none.
-pub async fn username(store: &Store, group_id: &str, host: &UpstreamHost) -> PlaneResult<Option<String>> {
+pub async fn username(store: &Store, group_id: &str, host: &UpstreamHost) -> UseCaseResult<Option<String>> {
     let stored = credential::get(&mut *store.read().await?, group_id, host.as_str()).await?;
     Ok(stored.map(|stored| stored.username))
 }
@@ -104,7 +104,7 @@ pub async fn get(
     sealer: &Sealer,
     group_id: &str,
     host: &UpstreamHost,
-) -> PlaneResult<(Option<(String, SecretString)>, i64)> {
+) -> UseCaseResult<(Option<(String, SecretString)>, i64)> {
     let mut tx = store.read().await?;
     let group = group_with(&mut tx, group_id).await?;
     let Some(stored) = credential::get(&mut tx, group_id, host.as_str()).await? else {
@@ -116,17 +116,17 @@ pub async fn get(
     Ok((Some((stored.username, password.into())), group.credential_epoch))
 }
 
-fn may_use(group: &Group, host: &UpstreamHost) -> PlaneResult<()> {
+fn may_use(group: &Group, host: &UpstreamHost) -> UseCaseResult<()> {
     if group.settings.upstreams.contains(host) {
         return Ok(());
     }
     let path = &group.path;
-    Err(PlaneError::Precondition(format!(
+    Err(UseCaseError::Precondition(format!(
         "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
     )))
 }
 
-fn check(username: &str, password: &SecretString) -> PlaneResult<()> {
+fn check(username: &str, password: &SecretString) -> UseCaseResult<()> {
     let mut found = Vec::new();
     if username.is_empty() || username.chars().count() > MAX_USERNAME_CHARS || username.contains([':', '\n', '\r']) {
         found.push(Violation::new(
@@ -138,5 +138,5 @@ fn check(username: &str, password: &SecretString) -> PlaneResult<()> {
     if password.is_empty() || password.chars().count() > MAX_PASSWORD_CHARS {
         found.push(Violation::new("password", format!("required: at most {MAX_PASSWORD_CHARS} characters")));
     }
-    if found.is_empty() { Ok(()) } else { Err(PlaneError::Invalid(found)) }
+    if found.is_empty() { Ok(()) } else { Err(UseCaseError::Invalid(found)) }
 }

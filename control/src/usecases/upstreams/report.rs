@@ -18,7 +18,7 @@ use crate::{
         changes::Subject,
         upstreams::{condition, credential, health, upstream},
     },
-    usecases::{PlaneError, PlaneResult, batch, group_at},
+    usecases::{UseCaseError, UseCaseResult, batch, group_at},
 };
 
 /// Most reports in a batch.
@@ -59,11 +59,11 @@ impl UpstreamReports {
     }
 
     /// Takes a batch of reports, once.
-    pub async fn report(&self, batch_id: &str, node: &str, reports: Vec<UpstreamReport>) -> PlaneResult<()> {
+    pub async fn report(&self, batch_id: &str, node: &str, reports: Vec<UpstreamReport>) -> UseCaseResult<()> {
         batch::check_id(batch_id)?;
         if reports.len() > MAX_REPORTS || reports.iter().any(|report| report.spent.len() > MAX_SPENDS) {
             let message = format!("at most {MAX_REPORTS}, with at most {MAX_SPENDS} groups each");
-            return Err(PlaneError::invalid("reports", message));
+            return Err(UseCaseError::invalid("reports", message));
         }
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write_soon().await?;
@@ -117,7 +117,7 @@ impl UpstreamReports {
     }
 
     /// Tells nodes what they were not told at once, and forgets what is old.
-    pub(crate) async fn keep(&self) -> PlaneResult<()> {
+    pub(crate) async fn keep(&self) -> UseCaseResult<()> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
         condition::prune(&mut tx, now_ms - KEEP_CONDITIONS_MS).await?;
@@ -131,7 +131,7 @@ impl UpstreamReports {
     }
 
     /// Keeps what the metrics show up to date.
-    async fn show_limits(&self) -> PlaneResult<()> {
+    async fn show_limits(&self) -> UseCaseResult<()> {
         let known = condition::all(&mut *self.store.read().await?).await?;
         self.shown.store(Arc::new(known));
         Ok(())
@@ -139,7 +139,7 @@ impl UpstreamReports {
 }
 
 /// Returns the state of upstreams; for a given group only those that it uses and its pulls.
-pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64) -> PlaneResult<Statuses> {
+pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64) -> UseCaseResult<Statuses> {
     let mut tx = store.read().await?;
     let (group_id, used) = match group {
         None => (None, None),

@@ -14,12 +14,12 @@ use crate::{
         groups::group,
         upstreams::{condition, credential, upstream},
     },
-    usecases::{Page, PlaneError, PlaneResult},
+    usecases::{Page, UseCaseError, UseCaseResult},
 };
 
 /// Adds an upstream or replaces its settings.
-pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now_ms: i64) -> PlaneResult<Upstream> {
-    let upstream = Upstream::parse(request, now_ms).map_err(PlaneError::Invalid)?;
+pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now_ms: i64) -> UseCaseResult<Upstream> {
+    let upstream = Upstream::parse(request, now_ms).map_err(UseCaseError::Invalid)?;
     let mut tx = store.write().await?;
     let before = upstream::by_host(&mut tx, upstream.host.as_str()).await?;
     if before.is_some_and(|before| before.url != upstream.url) {
@@ -35,16 +35,16 @@ pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now
 }
 
 /// Reads the upstreams that follow the host `after`.
-pub async fn list(store: &Store, after: &str, limit: i64) -> PlaneResult<Page<Upstream>> {
+pub async fn list(store: &Store, after: &str, limit: i64) -> UseCaseResult<Page<Upstream>> {
     let found = upstream::page(&mut *store.read().await?, after, limit + 1).await?;
     Ok(Page::cut(found, limit))
 }
 
 /// Removes an upstream and the groups' credentials for it; the built-in one falls back to its settings.
-pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i64) -> PlaneResult<()> {
+pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i64) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     if upstream::by_host(&mut tx, host.as_str()).await?.is_none() {
-        return Err(PlaneError::NotFound {
+        return Err(UseCaseError::NotFound {
             what: "upstream",
             name: host.to_string(),
             hint: "`upstream list` shows those there are",
@@ -55,7 +55,7 @@ pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i
         Ok(hub) if hub.host == *host => upstream::put(&mut tx, &hub).await?,
         _ => {
             if let Some(path) = group::using_upstream(&mut tx, host.as_str()).await? {
-                return Err(PlaneError::Precondition(format!(
+                return Err(UseCaseError::Precondition(format!(
                     "group {path} may use upstream {host}; take it off the group's list first, with `group update`"
                 )));
             }

@@ -81,8 +81,7 @@ pub struct TagFacts {
     /// The pin.
     pub pin: Option<Pin>,
     /// Of what the tag meant before, the last that can be served. Matters where nothing is cached: that a tag was away
-    /// for a
-    /// moment must not cut a cooldown short.
+    /// for a moment must not cut a cooldown short.
     pub older: Option<Observation>,
 }
 
