@@ -29,11 +29,12 @@ use crate::{
     open::{self, ControlConfig, FirstStart, OpenError, Opened},
     store::Store,
     usecases::{
-        Plane, UseCaseError,
+        UseCaseError,
         audit::AuditLog,
         cache::retention::Retention,
         cluster::{leader::Leader, node::NodeRegistry},
         identity::{credentials::Authenticator, sign_in::SignIn},
+        jobs::JobRequests,
         maintenance::Maintenance,
         tags::checks::TagChecks,
         upstreams::report::UpstreamReports,
@@ -47,7 +48,7 @@ pub(crate) struct Replica {
     pub(crate) router: Router,
     pub(crate) health: HealthReporter,
     pub(crate) maintenance: Arc<Maintenance>,
-    pub(crate) jobs: Arc<Plane>,
+    pub(crate) jobs: Arc<JobRequests>,
     pub(crate) embedded_node_token: SecretString,
 }
 
@@ -69,7 +70,7 @@ pub(crate) async fn compose(
     let tag_checks = TagChecks::new(store.clone(), clock.clone());
     let jobs = Jobs::default();
     let watches = Arc::new(Watches::new(store.clone(), clock.clone(), jobs.clone()));
-    let jobs = Arc::new(Plane {
+    let jobs = Arc::new(JobRequests {
         store: store.clone(),
         clock: clock.clone(),
         sealer: sealer.clone(),

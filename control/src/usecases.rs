@@ -20,33 +20,15 @@ pub mod maintenance;
 pub mod tags;
 pub mod upstreams;
 
-use std::sync::Arc;
-
 use roadstead_proto::GroupPath;
-use tokio::sync::Notify;
 
 use crate::{
-    auth::{
-        key_ring::KeyError,
-        password::PasswordError,
-        seal::{SealError, Sealer},
-    },
-    clock::Clock,
-    jobs::{JobError, Jobs},
+    auth::{key_ring::KeyError, password::PasswordError, seal::SealError},
+    jobs::JobError,
     oidc::KeysUnavailable,
     rules::{groups::group::Group, identity::login_throttle::TooManyFailures, violation::Violation},
-    store::{Connection, Store, StoreError},
+    store::{Connection, StoreError},
 };
-
-/// The work of jobs.
-pub struct Plane {
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
-    pub(crate) sealer: Arc<Sealer>,
-    pub(crate) jobs: Jobs,
-    /// There is a new schedule.
-    pub(crate) schedules_changed: Notify,
-}
 
 /// The body of a refusal.
 #[derive(Debug, thiserror::Error)]

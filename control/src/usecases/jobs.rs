@@ -3,3 +3,19 @@
 pub mod exchange;
 pub mod job;
 pub mod schedule;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::{auth::seal::Sealer, clock::Clock, jobs::Jobs, store::Store};
+
+/// Jobs that people and schedules ask for.
+pub struct JobRequests {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) jobs: Jobs,
+    /// There is a new schedule.
+    pub(crate) schedules_changed: Notify,
+}

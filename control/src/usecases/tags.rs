@@ -3,3 +3,4 @@
 pub mod checks;
 pub mod freshness;
 pub mod history;
+pub mod upstream_state;

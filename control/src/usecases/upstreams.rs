@@ -1,6 +1,5 @@
 //! Upstream registries, credentials for them, and what nodes report about them.
 
-pub mod condition;
 pub mod credential;
 pub mod report;
 pub mod upstream;

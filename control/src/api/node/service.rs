@@ -46,6 +46,7 @@ use crate::{
         cluster::{self, node::NodeRegistry},
         groups,
         identity::sign_in::{self, PullScope, SignIn},
+        jobs::JobRequests,
         tags::{self, checks::TagChecks},
         upstreams::{self, report::UpstreamReports},
     },
@@ -82,7 +83,7 @@ pub struct Nodes {
     /// Their reports about upstreams.
     pub upstreams: Arc<UpstreamReports>,
     /// Jobs that they do.
-    pub jobs: Arc<Plane>,
+    pub jobs: Arc<JobRequests>,
 }
 
 /// The parts of a node's watch.

@@ -37,13 +37,13 @@ use crate::{
     },
     store::Store,
     usecases::{
-        Plane, access,
+        access,
         cache::{
             self,
             purge::{PurgeOutcome, PurgeRequest, Scope},
             retention::Retention,
         },
-        jobs::schedule::no_schedule,
+        jobs::{JobRequests, schedule::no_schedule},
         tags,
     },
 };
@@ -57,11 +57,11 @@ pub struct Cache {
     store: Store,
     clock: Clock,
     retention: Arc<Retention>,
-    jobs: Arc<Plane>,
+    jobs: Arc<JobRequests>,
 }
 
 impl Cache {
-    pub fn new(store: Store, clock: Clock, retention: Arc<Retention>, jobs: Arc<Plane>) -> Self {
+    pub fn new(store: Store, clock: Clock, retention: Arc<Retention>, jobs: Arc<JobRequests>) -> Self {
         Self { store, clock, retention, jobs }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     rules::{access::Action, upstreams::upstream::UpstreamRequest},
     store::Store,
     usecases::{
-        Plane,
+        jobs::JobRequests,
         upstreams::{
             self,
             credential::{self, NewCredential},
@@ -38,11 +38,11 @@ pub struct Upstreams {
     store: Store,
     clock: Clock,
     sealer: Arc<Sealer>,
-    jobs: Arc<Plane>,
+    jobs: Arc<JobRequests>,
 }
 
 impl Upstreams {
-    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>, jobs: Arc<Plane>) -> Self {
+    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>, jobs: Arc<JobRequests>) -> Self {
         Self { store, clock, sealer, jobs }
     }
 }

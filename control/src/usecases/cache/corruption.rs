@@ -11,7 +11,7 @@ use crate::{
         cache::corruption::{Corruption, Noticed, Stored},
     },
     store::{Store, audit, cache::corruption},
-    usecases::{Plane, UseCaseResult, group_at, group_with},
+    usecases::{UseCaseResult, group_at, group_with, jobs::JobRequests},
 };
 
 /// Time for which content that was hashed is left alone, in milliseconds: a day.
@@ -38,7 +38,7 @@ pub struct Check {
 /// Has a node look at a group's content.
 pub async fn check(
     store: &Store,
-    jobs: &Plane,
+    jobs: &JobRequests,
     actor: &Actor,
     path: &GroupPath,
     deep: bool,

@@ -10,13 +10,13 @@ use secrecy::ExposeSecret as _;
 use crate::{
     jobs::{Job, JobHandle, Report, stored},
     store::{StoreError, jobs::job},
-    usecases::{Plane, UseCaseError, UseCaseResult},
+    usecases::{UseCaseError, UseCaseResult, jobs::JobRequests},
 };
 
 /// How long a job outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.
 const KEEP_MS: i64 = 150 * 1000;
 
-impl Plane {
+impl JobRequests {
     /// Offers a job to all nodes.
     pub(crate) async fn post_job(&self, job: Job) -> UseCaseResult<JobHandle> {
         if !self.store.is_shared() {

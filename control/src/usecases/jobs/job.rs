@@ -8,8 +8,10 @@ use crate::{
     rules::{access::Actor, groups::group::Group},
     store::audit,
     usecases::{
-        Plane, UseCaseError, UseCaseResult, group_at, groups::image::repository_of, tags::freshness::refused,
-        upstreams::condition,
+        UseCaseError, UseCaseResult, group_at,
+        groups::image::repository_of,
+        jobs::JobRequests,
+        tags::{freshness::refused, upstream_state},
     },
 };
 
@@ -18,7 +20,7 @@ const MAX_PLATFORMS: usize = 20;
 /// Most characters of a platform.
 const MAX_PLATFORM_CHARS: usize = 64;
 
-impl Plane {
+impl JobRequests {
     /// Lets a node try credentials.
     pub(crate) async fn verify_credential(
         &self,
@@ -71,7 +73,7 @@ impl Plane {
         Ok(waiting)
     }
 
-    /// As [`Plane::prefetch`], for an image that is resolved.
+    /// As [`JobRequests::prefetch`], for an image that is resolved.
     pub(crate) async fn start_prefetch(
         &self,
         group: &Group,
@@ -81,7 +83,7 @@ impl Plane {
     ) -> UseCaseResult<JobHandle> {
         may_prefetch(group, &repository)?;
         let upstream =
-            condition::state(&mut *self.store.read().await?, &group.id, &repository.upstream, self.clock.now_ms())
+            upstream_state::state(&mut *self.store.read().await?, &group.id, &repository.upstream, self.clock.now_ms())
                 .await?;
         let host = &repository.upstream;
         if let Some(seconds) = upstream.pause_seconds(self.clock.now_ms()) {

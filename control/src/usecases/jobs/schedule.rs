@@ -15,9 +15,12 @@ use crate::{
     },
     store::{audit, jobs::schedule},
     usecases::{
-        Page, Plane, UseCaseError, UseCaseResult, group_at, group_with,
+        Page, UseCaseError, UseCaseResult, group_at, group_with,
         groups::image::repository_of,
-        jobs::job::{check_platforms, may_prefetch},
+        jobs::{
+            JobRequests,
+            job::{check_platforms, may_prefetch},
+        },
         new_id,
     },
 };
@@ -30,7 +33,7 @@ const AT_ONCE: usize = 4;
 /// Most characters of an error that are kept.
 const MAX_ERROR_CHARS: usize = 500;
 
-impl Plane {
+impl JobRequests {
     /// Adds a schedule; it runs at once for the first time.
     pub async fn create_schedule(
         &self,

@@ -18,7 +18,7 @@ use crate::{
         groups::group,
         tags::{history, tag},
     },
-    usecases::{UseCaseResult, upstreams::condition},
+    usecases::{UseCaseResult, tags::upstream_state},
 };
 
 /// The decision about a pull by tag, with its data.
@@ -294,7 +294,7 @@ pub(crate) async fn known(
         _ => None,
     };
     let pin = history::pinned(db, repository, tag).await?;
-    let upstream = condition::state(db, repository.group.as_str(), &repository.upstream, now_ms).await?;
+    let upstream = upstream_state::state(db, repository.group.as_str(), &repository.upstream, now_ms).await?;
     Ok(Some(Known { group, policy, facts: TagFacts { record, pin, older }, upstream }))
 }
 

@@ -12,7 +12,7 @@ use crate::{
         groups::group,
         upstreams::credential::{self, StoredCredential},
     },
-    usecases::{Plane, UseCaseError, UseCaseResult, group_at, group_with},
+    usecases::{UseCaseError, UseCaseResult, group_at, group_with, jobs::JobRequests},
 };
 
 /// Most characters in a user name for an upstream.
@@ -42,7 +42,7 @@ pub struct NewCredential {
 pub async fn set(
     store: &Store,
     sealer: &Sealer,
-    jobs: &Plane,
+    jobs: &JobRequests,
     actor: &Actor,
     path: &GroupPath,
     given: NewCredential,
