@@ -38,7 +38,6 @@ use crate::{
     },
     store::Store,
     usecases::{
-        Plane,
         cache::{
             self,
             link::{Proof, Recorded},
