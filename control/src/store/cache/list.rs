@@ -188,7 +188,7 @@ pub(crate) async fn plans(
 /// Query plan of SQLite for the unique bytes of images, step by step.
 #[cfg(test)]
 pub(crate) async fn plan_of_shares(db: &mut sqlx::AnyConnection, of: (&RepositoryRef, &Digest)) -> Vec<String> {
-    shares::members_sql(&of.0.group_id, &[of]).plan(db, true).await
+    shares::members_sql(of.0.group.as_str(), &[of]).plan(db, true).await
 }
 
 #[cfg(test)]
