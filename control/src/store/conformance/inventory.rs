@@ -13,7 +13,7 @@ const ORDERS: [Order; 4] = [Order::Name, Order::Size, Order::LastPulled, Order::
 /// Blobs of the large list.
 const MANY: i64 = 20_000;
 
-async fn add(tx: &mut WriteTx, repository: &RepositoryRef, name: &str, kind: ContentKind, size_bytes: i64) {
+async fn add(tx: &mut WriteTx, repository: &RepositoryRef, name: &str, kind: ContentKind, size_bytes: u64) {
     let link = Link { size_bytes, ..link(name, kind) };
     assert!(content::put(tx, &link, 0).await.unwrap());
     link::put(tx, repository, &link, NOW).await.unwrap();
