@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn jobs_and_reports_are_read_as_they_were_written() {
         let repository = RepositoryRef {
-            group_id: "g".into(),
+            group: "g".into(),
             upstream: "docker.io".parse().unwrap(),
             repository: "library/alpine".parse().unwrap(),
         };

@@ -102,7 +102,7 @@ fn digest(name: &str) -> Digest {
 
 fn repository(group: &Group) -> RepositoryRef {
     RepositoryRef {
-        group_id: group.id.clone(),
+        group: group.id.as_str().into(),
         upstream: "docker.io".parse().unwrap(),
         repository: "library/alpine".parse().unwrap(),
     }

@@ -141,7 +141,7 @@ proptest! {
 
 #[test]
 fn guesses_from_all_over_an_ipv6_network_are_counted_together_and_known_names_go_on() {
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     let known = Attempt::new("2001:db8:7:9::1", "alice");
     attempts.succeeded(&known, 0);
     let mut tried = 0;
@@ -156,7 +156,7 @@ fn guesses_from_all_over_an_ipv6_network_are_counted_together_and_known_names_go
     assert!(attempts.check(&known, 0).is_ok());
     assert!(attempts.check(&Attempt::new("2001:db8:7:9::1", "bob"), 0).is_err());
     assert!(attempts.check(&Attempt::new("2001:db8:8::1", "bob"), 0).is_ok(), "another /48");
-    let attempts = Attempts::default();
+    let attempts = FailureCounts::default();
     let from = |customer: u32| Attempt::new(&format!("2001:db8:7:{customer:x}::1"), "bob");
     for customer in 0..100 {
         attempts.failed(&from(customer), 0);
