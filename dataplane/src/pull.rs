@@ -3,6 +3,7 @@
 mod accept;
 mod blob;
 mod fetch;
+mod listings;
 mod manifest;
 mod outage;
 mod prefetch;
@@ -13,6 +14,7 @@ mod rights;
 mod stored;
 mod tag;
 mod tags;
+mod tags_cursor;
 
 pub use self::prefetch::{Prefetcher, Reached};
 
@@ -24,12 +26,15 @@ use roadstead_proto::Reference;
 use self::{
     blob::Blobs,
     fetch::{FetchTools, ManifestFetcher},
+    listings::Listings,
     manifest::Manifests,
     outage::Outage,
+    referrers::Referrers,
     request::{Pull, Wanted},
     rights::Rights,
     stored::Stored,
     tag::TagFlow,
+    tags::TagLists,
 };
 use crate::{
     access::authorize::Granted,
@@ -47,9 +52,10 @@ use crate::{
 /// Leads each permitted request to its flow.
 pub struct Puller {
     control: Arc<Control>,
-    upstream: Arc<UpstreamClient>,
     metrics: Arc<Metrics>,
     tags: Arc<TagFlow>,
+    tag_lists: TagLists,
+    referrers: Referrers,
     manifests: Arc<Manifests>,
     blobs: Arc<Blobs>,
     outage: Arc<Outage>,
@@ -106,7 +112,10 @@ impl Puller {
             revalidate_timeout,
         ));
         let blobs = Arc::new(Blobs { rights, stored, fills });
-        Arc::new(Self { control, upstream, metrics, tags, manifests, blobs, outage })
+        let listings = Arc::new(Listings::new());
+        let referrers = Referrers { upstream: Arc::clone(&upstream), listings: Arc::clone(&listings) };
+        let tag_lists = TagLists { upstream, known: Arc::clone(&control.tags), listings };
+        Arc::new(Self { control, metrics, tags, tag_lists, referrers, manifests, blobs, outage })
     }
 
     /// The flow that fetches images ahead of pulls.
@@ -179,9 +188,9 @@ impl Puller {
             Resource::Manifest(Reference::Digest(digest)) => self.manifests.by_digest(&pull, digest).await,
             Resource::Manifest(Reference::Tag(tag)) => self.tags.answer(&pull, tag).await,
             Resource::Blob(digest) => self.blobs.answer(&pull, digest).await,
-            Resource::Tags(page) => tags::answer(&self.upstream, &pull, &page).await,
+            Resource::Tags(page) => self.tag_lists.answer(&pull, &page).await,
             Resource::Referrers { subject, artifact_type } => {
-                referrers::answer(&self.upstream, &pull, subject, artifact_type).await
+                self.referrers.answer(&pull, subject, artifact_type).await
             }
         }
     }

@@ -9,7 +9,7 @@ mod range;
 pub use crate::cache_status::CacheStatus;
 
 pub use self::body::Body;
-pub use self::content::{Content, Freshness};
+pub use self::content::{Content, Freshness, stale_headers};
 pub use self::error::{Code, OciError};
 pub use self::range::{Conditions, Selection};
 

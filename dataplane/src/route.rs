@@ -81,6 +81,8 @@ pub struct TagsPage {
     pub n: Option<u32>,
     /// Those after this one.
     pub last: Option<String>,
+    /// The place that an earlier page led to, instead of both.
+    pub cursor: Option<String>,
 }
 
 /// The request is for nothing that we have.
@@ -172,7 +174,11 @@ impl Route {
         let resource = match (word, &*last) {
             ("manifests", reference) => Resource::Manifest(reference.parse()?),
             ("blobs", digest) => Resource::Blob(digest.parse().map_err(RouteError::Digest)?),
-            ("tags", "list") => Resource::Tags(TagsPage { n: query.number("n")?, last: query.text("last")? }),
+            ("tags", "list") => Resource::Tags(TagsPage {
+                n: query.number("n")?,
+                last: query.text("last")?,
+                cursor: query.text("cursor")?,
+            }),
             ("referrers", digest) => Resource::Referrers {
                 subject: digest.parse().map_err(RouteError::Digest)?,
                 artifact_type: query.text("artifactType")?,

@@ -87,8 +87,15 @@ impl Cluster {
     /// The same with options.
     pub async fn start_with(hub: &Hub, options: ClusterOptions) -> Self {
         let cluster = Self::start_bare(options).await;
-        cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url()]).await.ok();
+        cluster.set_upstream(&hub.url(), &hub.listed()).await;
         cluster
+    }
+
+    /// Makes Docker Hub mean what is at `url`, with more arguments for `upstream set`.
+    pub async fn set_upstream(&self, url: &str, arguments: &[String]) {
+        let arguments = arguments.iter().map(String::as_str);
+        let set: Vec<_> = ["upstream", "set", "docker.io", "--url", url].into_iter().chain(arguments).collect();
+        self.cli(&set).await.ok();
     }
 
     /// Without setting any upstream.

@@ -94,7 +94,8 @@ impl Fleet {
         join_all(controls.iter().map(Member::ready)).await;
         // Before the nodes start, so that they know it from the first.
         let url = format!("http://{}", upstream.address());
-        let set = ["upstream", "set", "docker.io", "--url", &url];
+        let registry = hub.address();
+        let set = ["upstream", "set", "docker.io", "--url", &url, "--redirect-host", &registry];
         cli(folder.path(), &controls[0], &set).await.ok();
         let token = Api::at(controls[0].address, ADMIN_TOKEN).node().await.token;
         let nodes = join_all((1..=options.nodes).map(|number| setting.node(number, &controls, &token))).await;

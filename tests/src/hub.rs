@@ -132,6 +132,14 @@ impl Hub {
         self.shared.registry.to_string()
     }
 
+    /// The arguments of `upstream set` that list every place of this hub as one that it may redirect to.
+    pub fn listed(&self) -> Vec<String> {
+        let Shared { registry, cdn, token_service, .. } = &*self.shared;
+        let places = [registry, cdn, token_service].map(ToString::to_string);
+        let by_name = format!("localhost:{}", token_service.port());
+        places.into_iter().chain([by_name]).flat_map(|place| ["--redirect-host".to_owned(), place]).collect()
+    }
+
     /// `127.0.0.1:PORT` of the separate token service.
     pub fn token_service_address(&self) -> String {
         self.shared.token_service.to_string()

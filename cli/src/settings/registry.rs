@@ -83,15 +83,15 @@ struct TimeoutFlags {
     #[arg(long, env = "ROADSTEAD_MAX_CONTROL_OUTAGE", default_value = "15m", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     max_control_outage: Duration,
-    /// Timeout for a connection to an upstream
+    /// Timeout for a connection to an upstream; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_CONNECT_TIMEOUT", default_value = "3s", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     upstream_connect_timeout: Duration,
-    /// Timeout for the first byte of an upstream's answer
+    /// Timeout for the first byte of an upstream's answer; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_FIRST_BYTE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     upstream_first_byte_timeout: Duration,
-    /// Timeout for a pause within an upstream's answer
+    /// Timeout for a pause within an upstream's answer; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_IDLE_TIMEOUT", default_value = "15s", value_name = "DURATION")]
     #[arg(value_parser = duration)]
     upstream_idle_timeout: Duration,
@@ -148,12 +148,12 @@ impl RegistryFlags {
 
 impl TimeoutFlags {
     fn upstream(&self) -> Result<UpstreamTimeouts, Failure> {
-        Ok(UpstreamTimeouts {
-            connect: positive("--upstream-connect-timeout", self.upstream_connect_timeout)?,
-            first_byte: positive("--upstream-first-byte-timeout", self.upstream_first_byte_timeout)?,
-            body_idle: positive("--upstream-idle-timeout", self.upstream_idle_timeout)?,
-            ..UpstreamTimeouts::default()
-        })
+        let checked = |flag, value| within(flag, value, Duration::from_millis(1), UpstreamTimeouts::MAX);
+        Ok(UpstreamTimeouts::of(
+            checked("--upstream-connect-timeout", self.upstream_connect_timeout)?,
+            checked("--upstream-first-byte-timeout", self.upstream_first_byte_timeout)?,
+            checked("--upstream-idle-timeout", self.upstream_idle_timeout)?,
+        ))
     }
 }
 

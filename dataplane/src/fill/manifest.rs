@@ -20,12 +20,6 @@ use super::{
 };
 use crate::upstream::Target;
 
-/// How long a node waits for another's manifest, or for that node to be given up: longer than that takes (three seconds without
-/// a heartbeat, and the questions).
-const FOLLOW_TIME: Duration = Duration::from_secs(6);
-/// How long a manifest may take in all, by whatever ways: clients are to hear of a failure within ten seconds.
-const WHOLE_TIME: Duration = Duration::from_secs(9);
-
 /// One fetch of a manifest. While it lives, other nodes that ask here are told to wait.
 pub struct ManifestFill {
     sources: Sources,
@@ -60,7 +54,7 @@ impl Fills {
 impl ManifestFill {
     /// The manifest as another node has it, with the right digest; `None` if upstream is to be asked.
     pub async fn offered(&mut self, target: &Target) -> Option<PeerManifest> {
-        if let Ok(found) = timeout(FOLLOW_TIME, self.follow(target)).await {
+        if let Ok(found) = timeout(self.fills.upstream.timeouts().manifest_from_peer(), self.follow(target)).await {
             return found;
         }
         info!(manifest.digest = %self.digest, "another node takes too long with this manifest; fetching it here, too");
@@ -96,7 +90,7 @@ impl ManifestFill {
 
     /// What is left for asking upstream.
     pub fn time_left(&self) -> Duration {
-        WHOLE_TIME.saturating_sub(self.began.elapsed())
+        self.fills.upstream.timeouts().manifest_in_all().saturating_sub(self.began.elapsed())
     }
 
     /// The manifest is kept: who asks a moment later is still sent here.

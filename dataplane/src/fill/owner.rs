@@ -252,6 +252,7 @@ impl Owner {
         {
             return Err(wrong_length(first, now));
         }
+        let before = arrival.received;
         let mut known = arrival.received.saturating_sub(body.offset);
         let mut taken_over = pin!(self.sources.taken_over());
         loop {
@@ -283,7 +284,13 @@ impl Owner {
         }
         match arrival.total {
             Some(total) if arrival.received < total => Ok(Ended::Cut(UpstreamError::cut(source.host().clone()))),
-            _ => Ok(Ended::Complete),
+            Some(_) => Ok(Ended::Complete),
+            // A body of unknown length may have ended early. One that ends there again does not go on.
+            None if arrival.received == before || body.total == Some(arrival.received) => Ok(Ended::Complete),
+            None => match arrival.writer.digest_so_far().await {
+                Some(digest) if digest != self.fill.digest => Ok(Ended::Cut(UpstreamError::cut(source.host().clone()))),
+                _ => Ok(Ended::Complete),
+            },
         }
     }
 

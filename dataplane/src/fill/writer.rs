@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roadstead_proto::{Digest, DigestHasher};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use super::Fill;
 use crate::storage::{StagedFile, StorageError};
@@ -15,9 +18,16 @@ const QUEUED_PIECES: usize = 2;
 /// Followers are told of new bytes at least this often, in bytes.
 const ANNOUNCE_BYTES: u64 = 1024 * 1024;
 
+/// What the writing task is handed.
+enum Handed {
+    Piece(Bytes),
+    /// The digest of everything so far is wanted.
+    Question(oneshot::Sender<Digest>),
+}
+
 /// The one writer of a staged file. Dropping it ends the writing without a digest.
 pub struct Writer {
-    pieces: mpsc::Sender<Bytes>,
+    pieces: mpsc::Sender<Handed>,
     task: JoinHandle<Result<(Digest, u64), StorageError>>,
 }
 
@@ -30,7 +40,14 @@ impl Writer {
 
     /// Hands over the next piece. Fails if the disk did; [`Self::finish`] says how.
     pub async fn write(&self, piece: Bytes) -> Result<(), ()> {
-        self.pieces.send(piece).await.map_err(drop)
+        self.pieces.send(Handed::Piece(piece)).await.map_err(drop)
+    }
+
+    /// The digest of everything written so far; `None` if the disk failed.
+    pub async fn digest_so_far(&self) -> Option<Digest> {
+        let (answer, digest) = oneshot::channel();
+        self.pieces.send(Handed::Question(answer)).await.ok()?;
+        digest.await.ok()
     }
 
     /// Waits until all is written, and tells the digest and size of it.
@@ -40,15 +57,21 @@ impl Writer {
     }
 }
 
-fn write(fill: &Fill, staged: &StagedFile, mut queue: mpsc::Receiver<Bytes>) -> Result<(Digest, u64), StorageError> {
+fn write(fill: &Fill, staged: &StagedFile, mut queue: mpsc::Receiver<Handed>) -> Result<(Digest, u64), StorageError> {
     let mut hasher = DigestHasher::new(fill.digest.algorithm());
     let (mut written, mut announced) = (0, 0);
     while let Some(first) = queue.blocking_recv() {
         let mut next = Some(first);
-        while let Some(piece) = next {
-            staged.write_at(&piece, written)?;
-            hasher.update(&piece);
-            written += piece.len() as u64;
+        while let Some(handed) = next {
+            match handed {
+                Handed::Piece(piece) => {
+                    staged.write_at(&piece, written)?;
+                    hasher.update(&piece);
+                    written += piece.len() as u64;
+                }
+                // Whether anybody still wants to know does not matter.
+                Handed::Question(answer) => drop(answer.send(hasher.clone().finish())),
+            }
             next = if written - announced < ANNOUNCE_BYTES { queue.try_recv().ok() } else { None };
         }
         fill.progress.send_modify(|progress| progress.written = written);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::header;
 use roadstead_proto::Digest;
 
 use super::{
@@ -156,15 +156,15 @@ impl Blobs {
 
     /// A HEAD of what is not here costs upstream a HEAD.
     async fn describe_upstream(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
-        let size = self.proven_size(pull, digest).await?.ok_or_else(|| unknown_size(pull))?;
-        let freshness = Freshness::of_arriving(CacheStatus::Proven);
+        let size = self.proven_size(pull, digest).await?;
         self.stored.count(&pull.wanted, &digest, CacheStatus::Proven);
-        Ok(Content::of_digest(&digest, OCTET_STREAM, freshness).described(size))
+        let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(CacheStatus::Proven));
+        let Some(size) = size else {
+            // Upstream itself does not tell the size, not even with the content.
+            let mut answer = content.described(0);
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+            return Ok(answer);
+        };
+        Ok(content.described(size))
     }
-}
-
-/// A HEAD must tell the size, and upstream does not.
-fn unknown_size(pull: &Pull) -> OciError {
-    let message = format!("{} does not tell the size of this blob", pull.target.host());
-    OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
 }

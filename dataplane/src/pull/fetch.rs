@@ -58,6 +58,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the content was missing or wrong, so that asking for it in another way may bring the right one.
+    pub const fn is_about_content(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::NotFound { .. }) | Self::DigestMismatch { .. })
+    }
+
     pub fn to_answer(&self) -> OciError {
         match self {
             Self::Upstream(error) => OciError::from_upstream(error, Code::ManifestUnknown),
@@ -208,6 +213,10 @@ impl Fetch {
         };
         let got = Digest::of(wanted.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &answer.body);
         match wanted {
+            Some(_) if references::is_signed_schema1(&answer.body) => {
+                let content = self.target.name_of(reference);
+                Err(UpstreamError::Schema1 { upstream: self.target.host().clone(), content }.into())
+            }
             Some(want) if want != got => {
                 Err(FetchError::DigestMismatch { want, got, upstream: self.target.host().clone() })
             }
@@ -227,14 +236,14 @@ impl Fetch {
             reason,
         };
         let stated = answer.media_type.clone();
-        if let Some(media_type) = &stated
-            && media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
-        {
-            return Err(wrong("a web page".to_owned()));
-        }
-        let parsed = references::parse(&answer.body).map_err(|error| wrong(error.to_string()))?;
+        let is_web_page =
+            stated.as_deref().is_some_and(|it| it.trim_start().to_ascii_lowercase().starts_with("text/html"));
+        let parsed = references::parse(&answer.body).map_err(|error| match is_web_page {
+            true => wrong("a web page".to_owned()),
+            false => wrong(error.to_string()),
+        })?;
         let media_type = stated
-            .filter(|media_type| HeaderValue::from_str(media_type).is_ok())
+            .filter(|media_type| !is_web_page && HeaderValue::from_str(media_type).is_ok())
             .or(parsed.media_type)
             .ok_or_else(|| wrong("a document without a media type".to_owned()))?;
         Ok((media_type, parsed.references))

@@ -2,129 +2,112 @@
 
 use bytes::Bytes;
 use roadstead_proto::Digest;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::control::{ContentKind, Reference};
 
 /// Most references that are recorded of one manifest; a 4 MiB manifest can hold some 20,000.
 const MAX_REFERENCES: usize = 10_000;
 
-/// The parts of manifests and indexes that matter here; whatever else they hold is kept and not looked at.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    media_type: Option<String>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    blobs: Vec<Descriptor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Descriptor {
-    digest: String,
-    #[serde(default)]
-    size: i64,
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Platform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    fn shown(&self) -> String {
-        match &self.variant {
-            Some(variant) => format!("{}/{}/{variant}", self.os, self.architecture),
-            None => format!("{}/{}", self.os, self.architecture),
-        }
-    }
-}
-
 /// A manifest as far as we look into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
-    /// The media type it states itself.
+    /// The media type it states itself, or that its parts are those of.
     pub media_type: Option<String>,
     /// What it refers to; not its subject, which it can do without.
     pub references: Vec<Reference>,
 }
 
-/// The content is no manifest: it is not a JSON object, or its parts have the wrong types.
+/// The content is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAManifest {
-    /// It does not start as one.
+    /// It is not a JSON object.
     #[error("not a manifest: not a JSON object")]
     NotAnObject,
-    /// It starts as one.
+    /// It starts as one and is not.
     #[error("not a manifest: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is a JSON object without any part of a manifest, such as another service would send.
+    #[error("not a manifest: a JSON object without schemaVersion, mediaType, layers or manifests")]
+    Foreign,
 }
 
-/// Looks into a manifest. References whose digest we cannot verify are left out; they are asked for upstream.
+/// Looks into a manifest. It must be a JSON object that looks like one; parts that are not understood are passed over.
+/// References whose digest or size we cannot use are left out; they are asked for upstream.
 pub fn parse(content: &Bytes) -> Result<Parsed, NotAManifest> {
     if content.trim_ascii_start().first() != Some(&b'{') {
         return Err(NotAManifest::NotAnObject);
     }
-    let document: Document = serde_json::from_slice(content)?;
-    let manifests = document.manifests.iter().map(|descriptor| (ContentKind::Manifest, descriptor));
-    let blobs = document.config.iter().chain(&document.layers).chain(&document.blobs);
+    let document: Map<String, Value> = serde_json::from_slice(content)?;
+    if !looks_like_a_manifest(&document) {
+        return Err(NotAManifest::Foreign);
+    }
+    let manifests = listed(&document, "manifests").map(|descriptor| (ContentKind::Manifest, descriptor));
+    let config = document.get("config").into_iter();
+    let blobs = config.chain(listed(&document, "layers")).chain(listed(&document, "blobs"));
     let references = manifests
         .chain(blobs.map(|descriptor| (ContentKind::Blob, descriptor)))
-        .filter_map(|(kind, descriptor)| {
-            let digest: Digest = descriptor.digest.parse().ok()?;
-            let size_bytes = u64::try_from(descriptor.size).ok()?;
-            let platform = descriptor.platform.as_ref().map(Platform::shown).unwrap_or_default();
-            Some(Reference { digest, kind, size_bytes, platform })
-        })
+        .filter_map(|(kind, descriptor)| reference(kind, descriptor))
         .take(MAX_REFERENCES)
         .collect();
-    Ok(Parsed { media_type: document.media_type, references })
+    let stated = text(document.get("mediaType")).filter(|media_type| !media_type.is_empty()).map(str::to_owned);
+    Ok(Parsed { media_type: stated.or_else(|| implied(&document)), references })
+}
+
+/// Whether content is an image in Docker's signed schema 1, whose digest leaves the signatures out.
+pub fn is_signed_schema1(content: &[u8]) -> bool {
+    let document: Option<Map<String, Value>> = serde_json::from_slice(content).ok();
+    document.is_some_and(|document| {
+        document.get("schemaVersion").and_then(Value::as_u64) == Some(1) && document.contains_key("signatures")
+    })
+}
+
+fn looks_like_a_manifest(document: &Map<String, Value>) -> bool {
+    let is_list = |name| document.get(name).is_some_and(|value| value.is_array() || value.is_null());
+    let is_descriptor =
+        |name| document.get(name).is_some_and(|value| value.get("digest").is_some_and(Value::is_string));
+    document.get("schemaVersion").is_some_and(Value::is_number)
+        || text(document.get("mediaType")).is_some_and(|media_type| media_type.contains('/'))
+        || ["layers", "manifests", "blobs", "fsLayers"].into_iter().any(is_list)
+        || ["config", "subject"].into_iter().any(is_descriptor)
+}
+
+/// The media type of a document that states none. OCI image-spec 1.1 leaves it optional.
+fn implied(document: &Map<String, Value>) -> Option<String> {
+    let kind = if document.contains_key("manifests") {
+        "index"
+    } else if document.contains_key("layers") || document.contains_key("config") {
+        "manifest"
+    } else {
+        return None;
+    };
+    Some(format!("application/vnd.oci.image.{kind}.v1+json"))
+}
+
+fn listed<'a>(document: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a Value> {
+    document.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn reference(kind: ContentKind, descriptor: &Value) -> Option<Reference> {
+    let digest: Digest = text(descriptor.get("digest"))?.parse().ok()?;
+    let size_bytes = descriptor.get("size")?.as_u64()?;
+    let platform = descriptor.get("platform").filter(|platform| platform.is_object()).map(shown).unwrap_or_default();
+    Some(Reference { digest, kind, size_bytes, platform })
+}
+
+/// A platform as people write it: `linux/arm64/v8`.
+fn shown(platform: &Value) -> String {
+    let part = |name| text(platform.get(name)).unwrap_or_default();
+    let (os, architecture, variant) = (part("os"), part("architecture"), part("variant"));
+    if os.is_empty() && architecture.is_empty() {
+        return String::new();
+    }
+    if variant.is_empty() { format!("{os}/{architecture}") } else { format!("{os}/{architecture}/{variant}") }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    fn kinds(text: &str) -> Vec<(ContentKind, u64, String)> {
-        let parsed = parse(&Bytes::from(text.replace("DIGEST", DIGEST))).unwrap();
-        parsed.references.into_iter().map(|r| (r.kind, r.size_bytes, r.platform)).collect()
-    }
-
-    #[test]
-    fn manifests_indexes_and_artifacts_are_understood() {
-        assert_eq!(
-            kinds(r#"{"mediaType":"m","config":{"digest":"DIGEST","size":1},"layers":[{"digest":"DIGEST","size":2}]}"#),
-            [(ContentKind::Blob, 1, String::new()), (ContentKind::Blob, 2, String::new())]
-        );
-        assert_eq!(
-            kinds(
-                r#"{"manifests":[{"digest":"DIGEST","size":3,"platform":{"os":"linux","architecture":"arm64","variant":"v8"}}]}"#
-            ),
-            [(ContentKind::Manifest, 3, "linux/arm64/v8".to_owned())]
-        );
-        assert_eq!(
-            kinds(r#"{"blobs":[{"digest":"DIGEST","size":4}],"subject":{"digest":"DIGEST","size":9}}"#).len(),
-            1
-        );
-        assert_eq!(kinds(r#"{"layers":[{"digest":"md5:1","size":1},{"digest":"DIGEST","size":-1}]}"#), []);
-        assert_eq!(kinds(r#"{"anything":["else"]}"#), []);
-    }
-
-    #[test]
-    fn what_is_no_json_object_is_no_manifest() {
-        for text in ["", "<html></html>", "[]", "[null,[],null,[],[]]", "\"x\"", "{\"layers\":1}", "{", "null"] {
-            assert!(parse(&Bytes::from(text)).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,102 +1,133 @@
 //! What refers to a manifest: upstream's pages as one index, filtered here where upstream does not, and from the tag that the
 //! distribution spec 1.1 falls back on where upstream knows no referrers.
+//!
+//! Registries without the API answer in many ways: 404, other errors, web pages, other documents. All of them lead to the
+//! tag, and from there to an empty index; only an upstream in trouble, or one that refuses the group, leads to an error.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use roadstead_proto::{Digest, Reference};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::request::Pull;
+use super::{listings::Listings, request::Pull};
 use crate::{
-    respond::{Answer, Code, OciError, json as json_answer},
+    respond::{API_VERSION, Answer, Code, OciError},
     upstream::{Accept, UpstreamClient, UpstreamError},
 };
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-/// Answers with what refers to `subject`.
-pub async fn answer(
-    upstream: &UpstreamClient,
-    pull: &Pull,
-    subject: Digest,
-    artifact_type: Option<String>,
-) -> Result<Answer, OciError> {
-    pull.wanted.may_ask_upstream()?;
-    let failed = |error: UpstreamError| OciError::from_upstream(&error, Code::ManifestUnknown);
-    let pages = match upstream.get_referrers(&pull.target, &subject, artifact_type.as_deref()).await {
-        Ok(pages) => pages,
-        Err(UpstreamError::NotFound { .. }) => {
-            let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
-            let tag = tag.parse().map(Reference::Tag).map_err(|_| no_index(pull))?;
-            match upstream.get_manifest(&pull.target, &tag, Accept::Exactly(&[HeaderValue::from_static(INDEX)])).await {
-                Ok(manifest) => vec![manifest.body],
-                Err(UpstreamError::NotFound { .. }) => Vec::new(),
-                Err(error) => return Err(failed(error)),
+/// The flow of lists of referrers.
+pub struct Referrers {
+    pub upstream: Arc<UpstreamClient>,
+    pub listings: Arc<Listings>,
+}
+
+impl Referrers {
+    /// Answers with what refers to `subject`.
+    pub async fn answer(
+        &self,
+        pull: &Pull,
+        subject: Digest,
+        artifact_type: Option<String>,
+    ) -> Result<Answer, OciError> {
+        pull.wanted.may_ask_upstream()?;
+        let page = format!("referrers/{subject}?{}", artifact_type.as_deref().unwrap_or_default());
+        let index = match self.index(pull, &subject, artifact_type.as_deref()).await {
+            Ok(index) => filtered(index, artifact_type.as_deref()),
+            Err(error) => {
+                let answer = self.listings.instead(pull, &page, &error);
+                return answer.ok_or_else(|| OciError::from_upstream(&error, Code::ManifestUnknown));
             }
+        };
+        let body = Bytes::from(Value::Object(index).to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(API_VERSION.0, API_VERSION.1);
+        if artifact_type.is_some() {
+            headers.insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
         }
-        Err(error) => return Err(failed(error)),
-    };
-    let index = merged(&pages).ok_or_else(|| no_index(pull))?;
-    let index = filtered(index, artifact_type.as_deref()).ok_or_else(|| no_index(pull))?;
-    let mut answer = json_answer(StatusCode::OK, &index);
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(INDEX));
-    if artifact_type.is_some() {
-        answer.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+        Ok(self.listings.told(pull, &page, headers, body))
     }
-    Ok(answer)
+
+    /// The index, from the API or the tag; an empty one where neither has one.
+    async fn index(
+        &self,
+        pull: &Pull,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Map<String, Value>, UpstreamError> {
+        let refused = match self.upstream.get_referrers(&pull.target, subject, artifact_type).await {
+            Ok(pages) => match merged(&pages, subject) {
+                Some(index) => return Ok(index),
+                None => None,
+            },
+            Err(error) if error.is_refusal() => Some(error),
+            // A server without the API may fail at it.
+            Err(error) if error.is_outage() && !matches!(error, UpstreamError::Status { .. }) => return Err(error),
+            Err(_) => None,
+        };
+        let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
+        let Ok(tag) = tag.parse().map(Reference::Tag) else { return Ok(empty()) };
+        let accept = [HeaderValue::from_static(INDEX)];
+        match self.upstream.get_manifest(&pull.target, &tag, Accept::Exactly(&accept)).await {
+            Ok(manifest) => Ok(merged(&[manifest.body], subject).unwrap_or_else(empty)),
+            Err(error) if error.is_outage() => Err(error),
+            // Who is refused both has no right to know.
+            Err(error) if error.is_refusal() => refused.map_or_else(|| Ok(empty()), Err),
+            Err(_) => Ok(empty()),
+        }
+    }
 }
 
-fn no_index(pull: &Pull) -> OciError {
-    let message = format!("{} sent something that is no list of referrers", pull.target.host());
-    OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message)
+fn empty() -> Map<String, Value> {
+    index_of(Vec::new())
 }
 
-/// The first page with the manifests of all; an empty index without a page. `None` if one of them is no index.
-fn merged(pages: &[Bytes]) -> Option<Value> {
-    let Some((first, others)) = pages.split_first() else {
-        return Some(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
-    };
-    let mut index: Value = serde_json::from_slice(first).ok()?;
-    let manifests = index.as_object_mut()?.get_mut("manifests")?.as_array_mut()?;
-    for page in others {
-        let mut page: Value = serde_json::from_slice(page).ok()?;
-        manifests.append(page.as_object_mut()?.get_mut("manifests")?.as_array_mut()?);
+fn index_of(manifests: Vec<Value>) -> Map<String, Value> {
+    let index = [("schemaVersion", json!(2)), ("mediaType", json!(INDEX)), ("manifests", Value::Array(manifests))];
+    index.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The first page with the manifests of all. `None` if one of them is no index, or is the subject itself, which a registry
+/// may have under the tag or the path.
+fn merged(pages: &[Bytes], subject: &Digest) -> Option<Map<String, Value>> {
+    let mut all: Option<(Map<String, Value>, Vec<Value>)> = None;
+    for page in pages {
+        if Digest::of(subject.algorithm(), page) == *subject {
+            return None;
+        }
+        let mut index: Map<String, Value> = serde_json::from_slice(page).ok()?;
+        let manifests = match index.remove("manifests")? {
+            Value::Array(manifests) => manifests,
+            Value::Null => Vec::new(),
+            _ => return None,
+        };
+        // Docker's lists are of platforms, never of referrers.
+        if index.get("mediaType").is_some_and(|media_type| media_type.as_str().is_some_and(|it| it != INDEX)) {
+            return None;
+        }
+        match &mut all {
+            None => all = Some((index, manifests)),
+            Some((_, there)) => there.extend(manifests),
+        }
     }
+    let (mut index, manifests) = all?;
+    index.insert("manifests".to_owned(), Value::Array(manifests));
     Some(index)
 }
 
-/// The index with only those manifests that have the artifact type; `None` if it is no index. Filtering what
-/// upstream has filtered changes nothing.
-fn filtered(mut index: Value, artifact_type: Option<&str>) -> Option<Value> {
-    let manifests = index.as_object_mut()?.get_mut("manifests")?.as_array_mut()?;
-    if let Some(wanted) = artifact_type {
+/// The index with only those manifests that have the artifact type. Filtering what upstream has filtered changes nothing.
+fn filtered(mut index: Map<String, Value>, artifact_type: Option<&str>) -> Map<String, Value> {
+    if let (Some(wanted), Some(Value::Array(manifests))) = (artifact_type, index.get_mut("manifests")) {
         manifests.retain(|manifest| manifest.get("artifactType").and_then(Value::as_str) == Some(wanted));
     }
-    Some(index)
+    index
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_wanted_type_remains() {
-        let index = json!({ "manifests": [{ "artifactType": "a" }, { "artifactType": "b" }, {}], "annotations": {} });
-        let kept = filtered(index.clone(), Some("a")).unwrap();
-        assert_eq!(kept, json!({ "manifests": [{ "artifactType": "a" }], "annotations": {} }));
-        assert_eq!(filtered(index.clone(), None).unwrap(), index);
-        assert_eq!(filtered(json!([]), None), None);
-        assert_eq!(filtered(json!({ "manifests": "no" }), None), None);
-    }
-
-    #[test]
-    fn pages_become_one_index() {
-        let page = |names: &[&str]| Bytes::from(json!({ "manifests": names, "annotations": {} }).to_string());
-        let index = merged(&[page(&["a", "b"]), page(&[]), page(&["c"])]).unwrap();
-        assert_eq!(index, json!({ "manifests": ["a", "b", "c"], "annotations": {} }));
-        assert_eq!(merged(&[]).unwrap()["manifests"], json!([]));
-        assert_eq!(merged(&[page(&["a"]), Bytes::from_static(b"[]")]), None);
-        assert_eq!(merged(&[Bytes::from_static(b"no")]), None);
-    }
-}
+mod tests;

@@ -99,9 +99,10 @@ impl Rights {
         let ask = move || async move {
             Ok(match kind {
                 ContentKind::Blob => {
-                    let size_bytes = match upstream.head_blob(&target, &digest).await? {
-                        Some(head) => head.size_bytes,
-                        // It answers no HEAD, or its redirect's target does not: the headers of a GET will do.
+                    let head = upstream.head_blob(&target, &digest).await?;
+                    let size_bytes = match head.and_then(|head| head.size_bytes) {
+                        Some(size) => Some(size),
+                        // HEAD is refused, or does not tell the size: the headers of a GET decide.
                         None => upstream.get_blob(&target, &digest, 0).await?.total,
                     };
                     Some(Head { size_bytes, media_type: None })

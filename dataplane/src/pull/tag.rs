@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use roadstead_proto::{Digest, Reference, Tag};
+use roadstead_proto::{Algorithm, Digest, Reference, Tag};
 use tokio::time::timeout;
 
-use super::{manifest::Manifests, outage::Outage, references, request::Pull};
+use super::{fetch::Fetched, manifest::Manifests, outage::Outage, references, request::Pull};
 use crate::{
     access::Read,
     control::{
@@ -13,7 +13,7 @@ use crate::{
         TagResolution, TagVerdict, Tags,
     },
     respond::{Answer, CacheStatus, Code, Content, Freshness, OciError},
-    singleflight::Singleflight,
+    singleflight::{Role, Singleflight},
     upstream::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError},
 };
 
@@ -128,14 +128,20 @@ impl TagFlow {
         if pull.wanted.permitted.read == Read::Head
             && !is_cached
             && let Some(ManifestHead { digest, size_bytes: Some(size), media_type: Some(media_type) }) = &head
+            && pull.wanted.accept().takes(media_type)
         {
             return Ok(self.manifests.described(pull, digest, *size, media_type, false));
         }
         let was_found = head.is_some();
         let reference = head.map_or_else(|| Reference::Tag(tag.clone()), |head| Reference::Digest(head.digest));
-        let (fetched, role) = self.manifests.fetcher.fetch(pull, reference, Some(tag.clone())).await?;
+        let (mut fetched, mut role) = self.manifests.fetcher.fetch(pull, reference, Some(tag.clone())).await?;
+        if was_found && fetched.as_ref().is_err_and(|error| error.is_about_content()) {
+            // The HEAD was wrong, or the tag has moved since: what a GET of the tag brings decides.
+            let by_tag = Reference::Tag(tag.clone());
+            (fetched, role) = self.manifests.fetcher.fetch(pull, by_tag, Some(tag.clone())).await?;
+        }
         let error = match fetched {
-            Ok(fetched) => return Ok(self.manifests.arrived(pull, &fetched, role, false)),
+            Ok(fetched) => return self.arrived(pull, tag, &fetched, role).await,
             Err(error) => error,
         };
         let outcome = match error.tag_outcome() {
@@ -148,6 +154,16 @@ impl TagFlow {
             Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
             _ => Err(error.to_answer()),
         }
+    }
+
+    /// Answers with what has just arrived, or with what upstream has instead for a client that does not take that.
+    async fn arrived(&self, pull: &Pull, tag: &Tag, fetched: &Fetched, role: Role) -> Result<Answer, OciError> {
+        if !pull.wanted.accept().takes(&fetched.media_type)
+            && let Some(other) = self.negotiated(pull, tag, &fetched.digest).await?
+        {
+            return Ok(other);
+        }
+        Ok(self.manifests.arrived(pull, fetched, role, false))
     }
 
     /// Serves a cached tag although upstream has not answered in time.
@@ -190,7 +206,7 @@ impl TagFlow {
         let freshness = Freshness { status, age: Some(serve.age), stale: serve.stale, immutable: false };
         if !pull.wanted.accept().takes(&serve.manifest.media_type) {
             let other = match status {
-                CacheStatus::Revalidated => self.negotiated(pull, tag, &serve.manifest).await?,
+                CacheStatus::Revalidated => self.negotiated(pull, tag, &serve.manifest.digest).await?,
                 _ => self.picked(pull, &serve.manifest, freshness).await?,
             };
             if let Some(other) = other {
@@ -202,18 +218,25 @@ impl TagFlow {
 
     /// What upstream has for a client that does not take what is cached: registries pick by `Accept`, say one
     /// platform's manifest instead of the index. `None` if upstream would send the same.
-    async fn negotiated(&self, pull: &Pull, tag: &Tag, cached: &Link) -> Result<Option<Answer>, OciError> {
-        let accept = pull.wanted.accept();
-        let reference = Reference::Tag(tag.clone());
-        match self.upstream.head_manifest(&pull.target, &reference, Accept::Exactly(accept.lines())).await {
-            Ok(Some(ManifestHead { digest, media_type: Some(offered), .. }))
-                if digest != cached.digest && accept.takes(&offered) =>
-            {
+    async fn negotiated(&self, pull: &Pull, tag: &Tag, cached: &Digest) -> Result<Option<Answer>, OciError> {
+        match self.offered(pull, tag).await {
+            Ok((digest, offered)) if digest != *cached && pull.wanted.accept().takes(&offered) => {
                 Box::pin(self.manifests.by_digest(pull, digest)).await.map(Content::found_by_tag).map(Some)
             }
             Err(error @ UpstreamError::NotFound { .. }) => Err(OciError::from_upstream(&error, Code::ManifestUnknown)),
             _ => Ok(None),
         }
+    }
+
+    /// Digest and media type of what upstream has for exactly what the client accepts.
+    async fn offered(&self, pull: &Pull, tag: &Tag) -> Result<(Digest, String), UpstreamError> {
+        let (accept, reference) = (pull.wanted.accept(), Reference::Tag(tag.clone()));
+        let head = self.upstream.head_manifest(&pull.target, &reference, Accept::Exactly(accept.lines())).await?;
+        if let Some(ManifestHead { digest, media_type: Some(offered), .. }) = head {
+            return Ok((digest, offered));
+        }
+        let got = self.upstream.get_manifest(&pull.target, &reference, Accept::Exactly(accept.lines())).await?;
+        Ok((Digest::of(Algorithm::Sha256, &got.body), got.media_type.unwrap_or_default()))
     }
 
     /// The same where upstream is not to be asked about the tag: an index gives what it lists for linux/amd64, as

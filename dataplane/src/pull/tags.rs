@@ -1,79 +1,92 @@
 //! The list of tags: passed through, page by page, under the name that the client uses.
+//!
+//! The registry's own cursor is carried through: as `n` and `last` where it has that form and moves forward, otherwise
+//! sealed in one of ours, which also finds out loops. While upstream is in trouble the last answer is given again, and at
+//! the end the tags that are cached here.
 
-use http::{HeaderValue, StatusCode, header};
-use serde_json::Value;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::request::Pull;
+use super::{
+    listings::{Listings, trouble},
+    request::Pull,
+    tags_cursor::Place,
+};
 use crate::{
-    respond::{Answer, Code, OciError, json},
+    control::ControlClient,
+    respond::{API_VERSION, Answer, Code, OciError, json as json_answer, stale_headers},
     route::TagsPage,
-    upstream::UpstreamClient,
+    upstream::{UpstreamClient, UpstreamError},
 };
 
-/// Answers with a page of tags.
-pub async fn answer(upstream: &UpstreamClient, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
-    pull.wanted.may_ask_upstream()?;
-    let listed = upstream
-        .get_tags(&pull.target, page.n.map(u64::from), page.last.as_deref())
-        .await
-        .map_err(|error| OciError::from_upstream(&error, Code::NameUnknown))?;
-    let Ok(Value::Object(mut list)) = serde_json::from_slice(&listed.body) else {
-        let message = format!("{} sent something that is no list of tags", pull.target.host());
-        return Err(OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message));
-    };
-    // Some registries say null where there is none.
-    let tags = list.remove("tags").filter(|tags| !tags.is_null()).unwrap_or_else(|| Value::Array(Vec::new()));
-    let last = tags.as_array().and_then(|tags| tags.last()?.as_str());
-    let mut answer = json(StatusCode::OK, &serde_json::json!({ "name": *pull.wanted.permitted.name, "tags": tags }));
-    if let Some(query) = listed.next_query
-        && let Some(link) = next_link(&pull.wanted.permitted.name, &query, last)
-    {
-        answer.headers_mut().insert(header::LINK, link);
-    }
-    Ok(answer)
+/// The flow of lists of tags.
+pub struct TagLists {
+    pub upstream: Arc<UpstreamClient>,
+    pub control: Arc<ControlClient>,
+    pub listings: Arc<Listings>,
 }
 
-/// The next page's address here, for upstream's address of it there and the last tag of this page.
-///
-/// Upstreams may name their cursor as they like; only the spec's `last` can be asked for here. `None` after an empty
-/// page, which leads nowhere: clients would follow such links for ever.
-fn next_link(name: &str, upstream_query: &str, last_tag: Option<&str>) -> Option<HeaderValue> {
-    let last_tag = last_tag?;
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let mut has_last = false;
-    for (key, value) in form_urlencoded::parse(upstream_query.as_bytes()) {
-        if key == "n" || key == "last" {
-            has_last |= key == "last";
-            query.append_pair(&key, &value);
+impl TagLists {
+    /// Answers with a page of tags.
+    pub async fn answer(&self, pull: &Pull, page: &TagsPage) -> Result<Answer, OciError> {
+        pull.wanted.may_ask_upstream()?;
+        let place = Place::of(page).ok_or_else(|| {
+            OciError::new(StatusCode::BAD_REQUEST, Code::Unsupported, "the cursor is none that this cache has given")
+        })?;
+        let key = format!("{}?{}", place.cursor.path, place.cursor.query);
+        let listed = match self.upstream.get_tags(&pull.target, &place.cursor).await {
+            Ok(listed) => listed,
+            Err(error) => return self.instead(pull, page, &key, &error),
+        };
+        let name = &pull.wanted.permitted.name;
+        let Ok(Value::Object(mut list)) = serde_json::from_slice(&listed.body) else {
+            let message = format!("{} sent something that is no list of tags", pull.target.host());
+            return Err(OciError::new(StatusCode::BAD_GATEWAY, Code::Unavailable, message));
+        };
+        // Some registries say null where there is none.
+        let tags = list.remove("tags").filter(|tags| !tags.is_null()).unwrap_or_else(|| Value::Array(Vec::new()));
+        // An empty page leads nowhere: clients would follow such links for ever.
+        let is_last = tags.as_array().is_none_or(Vec::is_empty);
+        let body = Bytes::from(json!({ "name": **name, "tags": tags }).to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(API_VERSION.0, API_VERSION.1);
+        if let Some(link) = listed.next.filter(|_| !is_last).and_then(|next| place.link(name, next)) {
+            headers.insert(header::LINK, link);
         }
-    }
-    if !has_last {
-        query.append_pair("last", last_tag);
-    }
-    HeaderValue::try_from(format!("</v2/{name}/tags/list?{}>; rel=\"next\"", query.finish())).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAME: &str = "g/dependency_proxy/containers/alpine";
-
-    #[test]
-    fn the_next_page_is_here_and_not_there() {
-        let link = next_link(NAME, "last=3.1%2B&n=2&secret=x", Some("3.1")).unwrap();
-        assert_eq!(link, "</v2/g/dependency_proxy/containers/alpine/tags/list?last=3.1%2B&n=2>; rel=\"next\"");
+        Ok(self.listings.told(pull, &key, headers, body))
     }
 
-    #[test]
-    fn a_cursor_of_another_name_gives_way_to_the_last_tag() {
-        let link = next_link(NAME, "n=2&next_page=abc", Some("3.1")).unwrap();
-        assert_eq!(link, "</v2/g/dependency_proxy/containers/alpine/tags/list?n=2&last=3.1>; rel=\"next\"");
-    }
-
-    #[test]
-    fn an_empty_page_is_the_last_one() {
-        assert_eq!(next_link(NAME, "n=2&last=3.1", None), None);
+    /// What there is while upstream cannot be asked: the page as it was last told, or the tags that are cached.
+    fn instead(&self, pull: &Pull, page: &TagsPage, key: &str, error: &UpstreamError) -> Result<Answer, OciError> {
+        if let Some(answer) = self.listings.instead(pull, key, error) {
+            return Ok(answer);
+        }
+        let failed = || OciError::from_upstream(error, Code::NameUnknown);
+        let reason = trouble(error).ok_or_else(failed)?;
+        let mut tags = self.control.remembered_tags(&pull.wanted.repository);
+        if tags.is_empty() || page.cursor.is_some() {
+            return Err(failed());
+        }
+        tags.sort_unstable();
+        tags.retain(|tag| page.last.as_ref().is_none_or(|last| tag > last));
+        let n = page.n.map_or(tags.len(), |n| n as usize);
+        let has_more = tags.len() > n && n > 0;
+        tags.truncate(n);
+        let name = &pull.wanted.permitted.name;
+        let mut answer = json_answer(StatusCode::OK, &json!({ "name": **name, "tags": tags }));
+        if let Some(last) = tags.last().filter(|_| has_more) {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("n", &n.to_string()).append_pair("last", last);
+            let link = HeaderValue::try_from(format!("</v2/{name}/tags/list?{}>; rel=\"next\"", query.finish()));
+            answer.headers_mut().extend(link.ok().map(|link| (header::LINK, link)));
+        }
+        stale_headers(answer.headers_mut(), None, reason);
+        Ok(answer)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use roadstead_proto::Digest;
 use url::Url;
 
@@ -162,17 +162,30 @@ impl Content {
         if let Some(age) = self.freshness.age {
             headers.insert(header::AGE, age.as_secs().into());
         }
-        // RFC 7234, section 5.5; HTTP has dropped the header, but people and tools still read it.
-        let warning = match self.freshness.stale {
-            None => return,
-            Some(StaleReason::UpstreamUnavailable) => "111 roadstead \"Revalidation Failed: upstream unavailable\"",
-            Some(StaleReason::RateLimited) => "111 roadstead \"Revalidation Failed: upstream pull limit\"",
-            Some(StaleReason::ControlUnavailable) => "111 roadstead \"Revalidation Failed: control plane unavailable\"",
-            Some(StaleReason::Frozen) => "110 roadstead \"Response is Stale: the group is frozen\"",
-            Some(StaleReason::Reserve) => "110 roadstead \"Response is Stale: upstream pull limit nearly reached\"",
-            Some(StaleReason::Missing) => "110 roadstead \"Response is Stale: the tag is gone upstream\"",
-            Some(StaleReason::Cooldown) => "110 roadstead \"Response is Stale: the tag moved and is cooling down\"",
-        };
-        headers.insert(header::WARNING, HeaderValue::from_static(warning));
+        if let Some(reason) = self.freshness.stale {
+            headers.insert(header::WARNING, warning(reason));
+        }
     }
+}
+
+/// Marks an answer as stale; `age` is the time since upstream confirmed it, where that is known.
+pub fn stale_headers(headers: &mut HeaderMap, age: Option<Duration>, reason: StaleReason) {
+    headers.insert(X_CACHE, HeaderValue::from_static(CacheStatus::Stale.as_str()));
+    headers.insert(header::WARNING, warning(reason));
+    if let Some(age) = age {
+        headers.insert(header::AGE, age.as_secs().into());
+    }
+}
+
+/// `Warning`: RFC 7234, section 5.5; HTTP has dropped the header, but people and tools still read it.
+const fn warning(reason: StaleReason) -> HeaderValue {
+    HeaderValue::from_static(match reason {
+        StaleReason::UpstreamUnavailable => "111 roadstead \"Revalidation Failed: upstream unavailable\"",
+        StaleReason::RateLimited => "111 roadstead \"Revalidation Failed: upstream pull limit\"",
+        StaleReason::ControlUnavailable => "111 roadstead \"Revalidation Failed: control plane unavailable\"",
+        StaleReason::Frozen => "110 roadstead \"Response is Stale: the group is frozen\"",
+        StaleReason::Reserve => "110 roadstead \"Response is Stale: upstream pull limit nearly reached\"",
+        StaleReason::Missing => "110 roadstead \"Response is Stale: the tag is gone upstream\"",
+        StaleReason::Cooldown => "110 roadstead \"Response is Stale: the tag moved and is cooling down\"",
+    })
 }

@@ -10,7 +10,7 @@ use crate::{
     fill::FillError,
     route::RouteError,
     storage::StorageError,
-    upstream::UpstreamError,
+    upstream::{Said, UpstreamError},
 };
 
 /// A code of the distribution spec, and the two that its reference implementation adds for servers in trouble.
@@ -76,12 +76,15 @@ pub struct OciError {
     pub retry_after: Option<u64>,
     /// The `WWW-Authenticate` of a 401.
     pub challenge: Option<HeaderValue>,
+    /// The code to show instead of `code`: upstream's own, bounded and checked.
+    pub upstream_code: Option<String>,
 }
 
 impl OciError {
     /// An error without extras.
     pub fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: Value::Null, retry_after: None, challenge: None }
+        let (detail, message) = (Value::Null, message.into());
+        Self { status, code, message, detail, retry_after: None, challenge: None, upstream_code: None }
     }
 
     /// The node answers as many requests as it can.
@@ -142,7 +145,8 @@ impl OciError {
 
     /// The answer to send.
     pub fn into_answer(self) -> Answer {
-        let error = json!({ "code": self.code.as_str(), "message": self.message, "detail": self.detail });
+        let code = self.upstream_code.as_deref().unwrap_or_else(|| self.code.as_str());
+        let error = json!({ "code": code, "message": self.message, "detail": self.detail });
         let mut answer = json_answer(self.status, &json!({ "errors": [error] }));
         let headers = answer.headers_mut();
         if let Some(seconds) = self.retry_after {
@@ -165,6 +169,9 @@ impl OciError {
             UpstreamError::Unauthorized { .. } | UpstreamError::Forbidden { .. } => {
                 Self::new(StatusCode::FORBIDDEN, Code::Denied, error.to_string())
             }
+            UpstreamError::Schema1 { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, Code::ManifestInvalid, error.to_string())
+            }
             UpstreamError::RateLimited { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, error.to_string())
             }
@@ -184,7 +191,10 @@ impl OciError {
                     unavailable(StatusCode::BAD_GATEWAY)
                 }
                 // Upstream's own word on the request, or on when to come back, is passed on.
-                Some(status) if status.is_client_error() => Self::new(status, Code::Unknown, error.to_string()),
+                Some(status) if status.is_client_error() => Self {
+                    upstream_code: error.said().and_then(Said::code).map(str::to_owned),
+                    ..Self::new(status, Code::Unknown, error.to_string())
+                },
                 Some(StatusCode::SERVICE_UNAVAILABLE) => unavailable(StatusCode::SERVICE_UNAVAILABLE),
                 _ => unavailable(StatusCode::BAD_GATEWAY),
             },

@@ -1,19 +1,22 @@
 //! Blobs: whether upstream has one, and its bytes, from wherever they are wanted.
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::{
+    StreamExt,
+    stream::{BoxStream, empty},
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
-use roadstead_proto::Digest;
+use roadstead_proto::{Digest, Reference};
+use tracing::debug;
 
-use super::{Target, UpstreamClient, UpstreamError, metrics::RequestKind};
-use crate::upstream::{
-    manifest::{check_status, refuses_method},
-    transport::{
-        encoding::{Encoding, gunzip_stream},
-        header::{content_length, content_range},
-    },
+use super::{
+    Target, UpstreamClient, UpstreamError,
+    header::{content_length, content_range, unsatisfied_range},
+    manifest::leaves_it_to_get,
+    metrics::RequestKind,
 };
+use crate::upstream::transport::encoding::Encoding;
 
 /// What a HEAD tells of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +38,19 @@ pub struct BlobBody {
 }
 
 impl UpstreamClient {
-    /// Asks whether upstream has a blob for these credentials. `None` if it answers HEAD not at all: then GET tells.
+    /// Asks whether the upstream has a blob for these credentials. `None` where HEAD is refused or fails: then GET decides.
     pub async fn head_blob(&self, target: &Target, digest: &Digest) -> Result<Option<BlobHead>, UpstreamError> {
         let resource = format!("blobs/{digest}");
         self.bounded(target, async {
             let answer =
-                self.ask(target, RequestKind::BlobHead, Method::HEAD, (&resource, &[]), HeaderMap::new()).await?;
+                self.ask(target, RequestKind::BlobHead, Method::HEAD, (&resource, None), HeaderMap::new()).await?;
             let status = answer.response.status();
             // Where upstream redirects to may take signed GETs only.
             let refused_there = !answer.from_upstream && matches!(status.as_u16(), 400 | 401 | 403);
-            if refuses_method(status) || refused_there {
+            if leaves_it_to_get(status) || refused_there {
                 return Ok(None);
             }
-            let response = check_status(answer.response, target.host(), answer.from_upstream)?;
+            let response = self.exchange.accepted(target.host(), answer, &content(target, digest)).await?;
             Ok(Some(BlobHead { size_bytes: content_length(response.headers()) }))
         })
         .await
@@ -68,14 +71,42 @@ impl UpstreamClient {
         etag: Option<&HeaderValue>,
     ) -> Result<BlobBody, UpstreamError> {
         self.bounded(target, async {
-            let part = self.open(target, digest, from, etag).await?;
-            match part {
-                Err(_) if from > 0 => self.open(target, digest, 0, None).await?,
-                part => part,
+            if from > 0
+                && let Some(rest) = self.rest(target, digest, from, etag).await?
+            {
+                return Ok(rest);
             }
-            .map_err(|problem| UpstreamError::BadAnswer { upstream: target.host().clone(), problem })
+            let whole = self.open(target, digest, 0, None).await?;
+            whole.map_err(|problem| UpstreamError::BadAnswer { upstream: target.host().clone(), problem })
         })
         .await
+    }
+
+    /// The blob from byte `from`; `None` where only all of it is to be had. A refusal may be that of an address that has
+    /// expired, or of a server that gives no parts: the upstream is asked for a new address first.
+    async fn rest(
+        &self,
+        target: &Target,
+        digest: &Digest,
+        from: u64,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Option<BlobBody>, UpstreamError> {
+        let mut is_last_try = false;
+        loop {
+            match self.open(target, digest, from, etag).await {
+                Ok(Ok(body)) => return Ok(Some(body)),
+                Ok(Err(problem)) => {
+                    debug!(blob.digest = %digest, problem, "the upstream sent another part; fetching the whole blob");
+                    return Ok(None);
+                }
+                Err(error) if !is_last_try && error.may_be_an_expired_address() => is_last_try = true,
+                Err(error) if error.refuses_request() => {
+                    debug!(blob.digest = %digest, %error, "the upstream refuses to resume; fetching the whole blob");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Sends one request for a blob; the inner error is what is wrong with the part that came.
@@ -94,9 +125,12 @@ impl UpstreamClient {
             headers.extend(strong.map(|etag| (header::IF_RANGE, etag.clone())));
         }
         let resource = format!("blobs/{digest}");
-        let answer = self.ask(target, RequestKind::BlobGet, Method::GET, (&resource, &[]), headers).await?;
-        let response = check_status(answer.response, target.host(), answer.from_upstream)?;
-        let encoding = Encoding::of(response.headers(), target.host())?;
+        let answer = self.ask(target, RequestKind::BlobGet, Method::GET, (&resource, None), headers).await?;
+        if let Some(end) = end_of(&answer.response, from) {
+            return Ok(Ok(end));
+        }
+        let response = self.exchange.accepted(target.host(), answer, &content(target, digest)).await?;
+        let encoding = Encoding::of(response.headers());
         let (offset, total) = match extent(&response, from, etag, encoding) {
             Ok(extent) => extent,
             Err(problem) => return Ok(Err(problem)),
@@ -104,11 +138,23 @@ impl UpstreamClient {
         let etag = response.headers().get(header::ETAG).cloned();
         let stream = self.exchange.stream(target.host().clone(), response);
         let stream = match encoding {
-            Encoding::Identity => stream,
-            Encoding::Gzip => gunzip_stream(target.host().clone(), stream),
+            Encoding::Gzip => self.exchange.encoded.undo(target.host().clone(), *digest, stream),
+            // Whatever it is called, its digest tells whether it is right.
+            Encoding::Identity | Encoding::Other => stream,
         };
         Ok(Ok(BlobBody { total, offset, etag, stream }))
     }
+}
+
+fn content(target: &Target, digest: &Digest) -> String {
+    target.name_of(&Reference::Digest(*digest))
+}
+
+/// The end of a blob that is here already: upstream has nothing after byte `from`.
+fn end_of(response: &Response, from: u64) -> Option<BlobBody> {
+    let size = unsatisfied_range(response.headers())?;
+    let is_end = from > 0 && size == from && response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+    is_end.then(|| BlobBody { total: Some(size), offset: from, etag: None, stream: empty().boxed() })
 }
 
 /// Where a blob's body starts, and how large the whole blob is, if that is known and what was asked for.

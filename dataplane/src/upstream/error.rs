@@ -2,10 +2,17 @@
 
 use std::{error::Error, time::Duration};
 
-use roadstead_proto::UpstreamHost;
+use roadstead_proto::{RepositoryName, UpstreamHost};
 
+use super::said::Said;
 use crate::control::TagOutcome;
-use crate::upstream::transport::destination::UnsafeAddress;
+
+/// A place that requests must not go to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{host} is at an address that is not public, and not listed for this upstream")]
+pub(crate) struct UnsafeAddress {
+    pub(crate) host: String,
+}
 
 /// An upstream gave no answer, or none that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +25,7 @@ pub enum UpstreamError {
         /// What failed.
         reason: String,
     },
-    /// It took longer than we wait.
+    /// The answer took longer than the time limit.
     #[error("{upstream} did not answer in time ({phase})")]
     Timeout {
         /// Which upstream.
@@ -35,32 +42,46 @@ pub enum UpstreamError {
         reason: String,
     },
     /// The connection broke before the answer was complete.
-    #[error("{upstream} broke off: {reason}")]
+    #[error("{upstream} closed the connection early: {reason}")]
     Cut {
         /// Which upstream.
         upstream: UpstreamHost,
         /// What failed.
         reason: String,
     },
-    /// It has no such thing, and says so.
-    #[error("{upstream} does not have it")]
+    /// It answered that it does not have the content.
+    #[error("{upstream} has no {content}")]
     NotFound {
         /// Which upstream.
         upstream: UpstreamHost,
+        /// The content asked for: `library/alpine:9`.
+        content: String,
     },
-    /// It, or its token service, refuses the credentials, or wants some.
-    #[error("{upstream} refuses the group's credentials, or wants some")]
+    /// It, or its token service, refused the credentials, or requires some.
+    #[error("{upstream} {DENIED}{said}")]
     Unauthorized {
         /// Which upstream.
         upstream: UpstreamHost,
+        /// Its own words.
+        said: Said,
     },
-    /// It forbids what was asked.
-    #[error("{upstream} forbids it")]
+    /// It has the manifest only in Docker's signed schema 1, which cannot be verified by its digest.
+    #[error("{upstream} has {content} only in the obsolete Docker schema 1 (schema1) format, which is not supported")]
+    Schema1 {
+        /// Which upstream.
+        upstream: UpstreamHost,
+        /// The content asked for.
+        content: String,
+    },
+    /// It denied access to the content.
+    #[error("{upstream} {DENIED}{said}")]
     Forbidden {
         /// Which upstream.
         upstream: UpstreamHost,
+        /// Its own words.
+        said: Said,
     },
-    /// Its limit is reached.
+    /// Its pull limit is reached.
     #[error("the pull limit of {upstream} is reached")]
     RateLimited {
         /// Which upstream.
@@ -68,62 +89,80 @@ pub enum UpstreamError {
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
-    /// It has failed repeatedly and is left alone for a while.
-    #[error("{upstream} has failed repeatedly ({last_error}) and is not asked for a moment")]
+    /// Requests failed repeatedly, so that further ones are not sent for a while.
+    #[error("{}: requests suspended (circuit open) after repeated failures ({last_error}); probing periodically", suspended(upstream, repository.as_ref()))]
     CircuitOpen {
         /// Which upstream.
         upstream: UpstreamHost,
+        /// The repository, where only its requests failed.
+        repository: Option<RepositoryName>,
         /// Kind of the last failure.
         last_error: &'static str,
         /// When it is tried again.
         retry_after: Duration,
     },
-    /// It answered with another status that is no success.
-    #[error("{upstream} answered with status {status}")]
+    /// It answered with another error status.
+    #[error("{upstream} answered with status {status}{said}")]
     Status {
         /// Which upstream.
         upstream: UpstreamHost,
         /// The status.
         status: u16,
+        /// Its own words.
+        said: Said,
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
-    /// The service that issues tokens for it gave none.
-    #[error("the token service of {upstream} gives no token: {problem}")]
+    /// The service that issues tokens for it did not issue one.
+    #[error("the token service of {upstream} issued no token: {problem}")]
     TokenService {
         /// Which upstream.
         upstream: UpstreamHost,
         /// What is wrong.
         problem: String,
-        /// The status, where it answered with one that is no success.
+        /// The status, where it answered with an error status.
         status: Option<u16>,
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
-    /// A redirect, or its token service's address, leads into a network that it is not in.
-    #[error("{upstream} sends us to {host}, which is at an address that is not public, and not listed for it")]
+    /// A redirect, or the token service's address, leads to a private address that is not listed for the upstream.
+    #[error(
+        "{upstream} redirects to {host}, which is not public and not listed for it; see `upstream update --redirect-host`"
+    )]
     UnsafeAddress {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// Where to.
+        /// The target, with its port.
         host: String,
     },
-    /// The answer is larger than we take.
+    /// The answer is larger than the limit.
     #[error("the answer of {upstream} is larger than {limit_bytes} bytes")]
     TooLarge {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What we take.
+        /// The limit.
         limit_bytes: u64,
     },
     /// The answer breaks the protocol.
-    #[error("the answer of {upstream} makes no sense: {problem}")]
+    #[error("the answer of {upstream} is invalid: {problem}")]
     BadAnswer {
         /// Which upstream.
         upstream: UpstreamHost,
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// The phase of a time-out that shows that the host itself cannot be reached.
+pub(super) const CONNECT_PHASE: &str = "connect";
+
+/// The words for both kinds of refusal.
+const DENIED: &str =
+    "denied access: the image is private, or the group's credentials are missing or wrong; see `upstream login`";
+
+/// The subject of a suspension: an upstream, or one of its repositories.
+fn suspended(upstream: &UpstreamHost, repository: Option<&RepositoryName>) -> String {
+    repository.map_or_else(|| upstream.to_string(), |repository| format!("{upstream}/{repository}"))
 }
 
 impl UpstreamError {
@@ -148,7 +187,7 @@ impl UpstreamError {
         } else if is_tls(&error) {
             Self::Tls { upstream, reason }
         } else if error.is_connect() && error.is_timeout() {
-            Self::Timeout { upstream, phase: "connect" }
+            Self::Timeout { upstream, phase: CONNECT_PHASE }
         } else if error.is_connect() {
             Self::Connect { upstream, reason }
         } else if error.is_timeout() {
@@ -164,16 +203,19 @@ impl UpstreamError {
     pub(super) fn at_token_service(self) -> Self {
         let (status, retry_after) = (self.status(), self.retry_after());
         let problem = match &self {
-            Self::Status { status, .. } => format!("status {status}"),
+            Self::Status { status, said, .. } => format!("status {status}{said}"),
             Self::RateLimited { .. } => "its limit is reached (status 429)".to_owned(),
             Self::NotFound { .. } => "it is not there (status 404)".to_owned(),
             Self::Timeout { phase, .. } => format!("no answer in time ({phase})"),
             Self::Connect { reason, .. } | Self::Tls { reason, .. } | Self::Cut { reason, .. } => reason.clone(),
             Self::TooLarge { limit_bytes, .. } => format!("its answer is larger than {limit_bytes} bytes"),
-            Self::UnsafeAddress { host, .. } => format!("{host} is at an address that is not public, and not listed"),
+            Self::UnsafeAddress { host, .. } => {
+                format!("{host} is not public and not listed; see `upstream update --token-host`")
+            }
             Self::BadAnswer { problem, .. } => problem.clone(),
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
+            | Self::Schema1 { .. }
             | Self::TokenService { .. }
             | Self::CircuitOpen { .. } => return self,
         };
@@ -187,9 +229,10 @@ impl UpstreamError {
             | Self::Timeout { upstream, .. }
             | Self::Tls { upstream, .. }
             | Self::Cut { upstream, .. }
-            | Self::NotFound { upstream }
-            | Self::Unauthorized { upstream }
-            | Self::Forbidden { upstream }
+            | Self::NotFound { upstream, .. }
+            | Self::Unauthorized { upstream, .. }
+            | Self::Forbidden { upstream, .. }
+            | Self::Schema1 { upstream, .. }
             | Self::RateLimited { upstream, .. }
             | Self::Status { upstream, .. }
             | Self::TokenService { upstream, .. }
@@ -210,6 +253,7 @@ impl UpstreamError {
             Self::NotFound { .. } => "not_found",
             Self::Unauthorized { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
+            Self::Schema1 { .. } => "schema1",
             Self::RateLimited { .. } => "rate_limited",
             Self::Status { status: 500..=599, .. } => "status_5xx",
             Self::Status { .. } => "status_4xx",
@@ -231,9 +275,39 @@ impl UpstreamError {
         }
     }
 
+    /// Whether it tells of the upstream's trouble, and nothing of the content asked for.
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Tls { .. } | Self::RateLimited { .. } | Self::TokenService { .. } => true,
+            error => error.retryable(),
+        }
+    }
+
     /// Whether upstream refuses these credentials; others may be good.
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::Forbidden { .. })
+    }
+
+    /// Whether it refuses the request as it was sent: another form of it may be taken.
+    pub(super) const fn refuses_request(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. } => true,
+            Self::Status { status, .. } => matches!(status, 400..=499 | 501) && *status != 408,
+            _ => false,
+        }
+    }
+
+    /// Whether the address that the upstream redirected to may have expired.
+    pub(super) const fn may_be_an_expired_address(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Status { status: 400 | 401 | 403 | 404 | 410, .. })
+    }
+
+    /// The words of the upstream itself, where it sent any.
+    pub const fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Unauthorized { said, .. } | Self::Forbidden { said, .. } | Self::Status { said, .. } => Some(said),
+            _ => None,
+        }
     }
 
     /// The HTTP status that was answered, where one was.

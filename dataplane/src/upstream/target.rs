@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use roadstead_proto::{RepositoryName, UpstreamHost};
+use roadstead_proto::{Reference, RepositoryName, UpstreamHost};
 use url::Url;
 
-use crate::control::{Credential, GroupId, RepositoryRef, UpstreamPolicy};
+use crate::control::{Account, Credential, GroupId, RepositoryRef, UpstreamPolicy};
 
 /// A repository of an upstream, and the credentials of the group on whose behalf it is asked. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,6 +28,12 @@ impl Target {
         &self.upstream.host
     }
 
+    /// The account that the upstream counts its requests for.
+    pub(super) fn account(&self) -> Account {
+        let username = self.credential.as_ref().map(|credential| credential.username()).unwrap_or_default();
+        Account { upstream: self.upstream.host.clone(), username: username.to_owned() }
+    }
+
     /// The repository as the control plane knows it.
     pub fn repository_ref(&self) -> RepositoryRef {
         RepositoryRef {
@@ -45,6 +51,12 @@ impl Target {
     /// Whether what was proven for this one holds for the other: it is the same source, and no link was removed in between.
     pub fn covers(&self, other: &Self) -> bool {
         self.same_source(other) && self.link_epoch >= other.link_epoch
+    }
+
+    /// How people name something of the repository: `library/alpine:9`.
+    pub fn name_of(&self, reference: &Reference) -> String {
+        let separator = if matches!(reference, Reference::Digest(_)) { '@' } else { ':' };
+        format!("{}{separator}{reference}", self.repository)
     }
 
     /// The address of something of the repository. `resource` holds characters of tags, digests and paths only.

@@ -45,6 +45,12 @@ fn policy(url: &str) -> UpstreamPolicy {
     }
 }
 
+/// The target with hosts listed that it may redirect to.
+fn listing(target: Target, hosts: &[&str]) -> Target {
+    let redirect_hosts = hosts.iter().map(|host| host.trim_start_matches("http://").to_owned()).collect();
+    Target { upstream: Arc::new(UpstreamPolicy { redirect_hosts, ..(*target.upstream).clone() }), ..target }
+}
+
 fn target(url: &str, credential: Option<(&str, &str)>) -> Target {
     Target {
         group: "g1".into(),

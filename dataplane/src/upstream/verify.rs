@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
-use super::{UpstreamClient, UpstreamError, metrics::RequestKind};
+use super::{UpstreamClient, UpstreamError, said::Said};
 use crate::control::{Credential, UpstreamPolicy};
 use crate::upstream::{
     auth::{
@@ -12,7 +12,6 @@ use crate::upstream::{
         challenge::Challenge,
         token_service::{self, Trust},
     },
-    manifest::check_status,
     transport::{
         exchange::{Ask, within},
         redirect::Answer,
@@ -36,12 +35,14 @@ impl UpstreamClient {
     ) -> Result<(), UpstreamError> {
         let asked = self.ping(upstream, None).await?;
         if asked.response.status() != StatusCode::UNAUTHORIZED {
-            return check_status(asked.response, &upstream.host, asked.from_upstream).map(drop);
+            return self.exchange.accepted(&upstream.host, asked, "/v2/").await.map(drop);
         }
         let challenge = Challenge::choose(asked.response.headers());
         self.exchange.discard(&upstream.host, asked.response).await;
         let authorization = match challenge.filter(|_| asked.from_upstream) {
-            None => return Err(UpstreamError::Unauthorized { upstream: upstream.host.clone() }),
+            None => {
+                return Err(UpstreamError::Unauthorized { upstream: upstream.host.clone(), said: Said::default() });
+            }
             Some(Challenge::Basic) => basic(&upstream.host, &credential)?,
             Some(Challenge::Bearer(bearer)) => {
                 let (realm, trust) = token_service::realm(upstream, &bearer)?;
@@ -61,7 +62,7 @@ impl UpstreamClient {
             }
         };
         let answered = self.ping(upstream, Some(&authorization)).await?;
-        check_status(answered.response, &upstream.host, answered.from_upstream).map(drop)
+        self.exchange.accepted(&upstream.host, answered, "/v2/").await.map(drop)
     }
 
     async fn ping(
@@ -69,10 +70,6 @@ impl UpstreamClient {
         upstream: &Arc<UpstreamPolicy>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, UpstreamError> {
-        let mut url = upstream.url.clone();
-        let path = format!("{}/v2/", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        let ask = Ask { kind: RequestKind::Ping, method: Method::GET, url, headers: HeaderMap::new() };
-        self.exchange.follow(upstream, ask, authorization, None).await
+        self.exchange.follow(upstream, Ask::ping(upstream), authorization, None).await
     }
 }

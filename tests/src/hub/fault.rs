@@ -51,6 +51,16 @@ pub enum Fault {
     NoRange,
     /// No `Docker-Content-Digest`.
     NoDigestHeader,
+    /// This status with these headers and this body.
+    Reply(u16, Vec<(&'static str, String)>, Bytes),
+    /// The real answer with one more header.
+    WithHeader(&'static str, String),
+    /// The real answer without a header.
+    WithoutHeader(&'static str),
+    /// The answer begins so much later.
+    Delay(Duration),
+    /// The token's `expires_in`, as JSON.
+    ExpiresIn(&'static str),
 }
 
 /// Holds bodies back: bytes before the released offset pass, the others wait.

@@ -85,6 +85,7 @@ pub struct When {
     method: Option<Method>,
     repository: Option<String>,
     reference: Option<String>,
+    header: Option<(&'static str, bool)>,
 }
 
 impl When {
@@ -123,10 +124,21 @@ impl When {
         Self { reference: Some(reference.into()), ..self }
     }
 
+    /// Only with this header.
+    pub fn with(self, header: &'static str) -> Self {
+        Self { header: Some((header, true)), ..self }
+    }
+
+    /// Only without this header.
+    pub fn without(self, header: &'static str) -> Self {
+        Self { header: Some((header, false)), ..self }
+    }
+
     pub(super) fn fits(&self, request: &Request) -> bool {
         self.kind.is_none_or(|kind| kind == request.kind)
             && self.method.as_ref().is_none_or(|method| *method == request.method)
             && self.repository.as_ref().is_none_or(|repository| *repository == request.repository)
             && self.reference.as_ref().is_none_or(|reference| *reference == request.reference)
+            && self.header.is_none_or(|(name, is_there)| request.headers.contains_key(name) == is_there)
     }
 }

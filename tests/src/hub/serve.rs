@@ -37,11 +37,12 @@ pub(super) async fn answer(
             Fault::HoldAnswer(gate) => {
                 gate.past(0).await;
             }
+            Fault::Delay(delay) => tokio::time::sleep(*delay).await,
             fault => early = early.or_else(|| instead(fault, &request)),
         }
     }
-    let response = early.unwrap_or_else(|| match request.kind {
-        Kind::Token => token(shared, &request),
+    let mut response = early.unwrap_or_else(|| match request.kind {
+        Kind::Token => token(shared, &request, &faults),
         Kind::Cdn => cdn(shared, &request, &faults),
         Kind::Other => error(404, "UNSUPPORTED", "no such path"),
         _ => match shared.check(&request.headers, &request.repository) {
@@ -49,6 +50,13 @@ pub(super) async fn answer(
             Verdict::Challenged(challenge) => challenged(&challenge),
         },
     });
+    for fault in &faults {
+        match fault {
+            Fault::WithHeader(name, value) => drop(response.headers_mut().insert(*name, value.parse().unwrap())),
+            Fault::WithoutHeader(name) => drop(response.headers_mut().remove(*name)),
+            _ => {}
+        }
+    }
     request.status.store(response.status().as_u16(), Ordering::SeqCst);
     shared.changed.send_modify(|changes| *changes += 1);
     Some(response)
@@ -122,6 +130,11 @@ fn instead(fault: &Fault, request: &Request) -> Option<Response<Body>> {
             builder.status(*status).header(header::LOCATION, to).body(full("")).unwrap()
         }
         Fault::Challenge(challenge) => challenged(challenge),
+        Fault::Reply(status, headers, bytes) => {
+            let builder =
+                headers.iter().fold(builder.status(*status), |builder, (name, value)| builder.header(*name, value));
+            builder.body(full(bytes.clone())).unwrap()
+        }
         _ => return None,
     })
 }
@@ -257,9 +270,14 @@ fn referrers(shared: &Shared, request: &Request) -> Response<Body> {
     builder.body(full(index)).unwrap()
 }
 
-fn token(shared: &Shared, request: &Request) -> Response<Body> {
+fn token(shared: &Shared, request: &Request, faults: &[Fault]) -> Response<Body> {
     let query = request.target.split_once('?').map_or("", |(_, query)| query);
-    let (status, answer) = shared.grant(&request.headers, query);
+    let (status, mut answer) = shared.grant(&request.headers, query);
+    for fault in faults {
+        if let Fault::ExpiresIn(json) = fault {
+            answer["expires_in"] = serde_json::from_str(json).unwrap();
+        }
+    }
     let builder = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
     builder.body(full(answer.to_string())).unwrap()
 }

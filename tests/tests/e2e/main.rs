@@ -55,6 +55,9 @@ mod tls_control;
 mod trouble;
 mod two_processes;
 mod upstream_auth;
+mod upstream_health;
+mod upstream_lists;
+mod upstream_quirks;
 mod usage;
 
 use std::time::Duration;

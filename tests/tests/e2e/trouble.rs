@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use roadstead_tests::{
     cluster::Cluster,
-    hub::{Fault, Gate, Hub, Kind, When},
+    hub::{AuthMode, Fault, Gate, Hub, HubOptions, Kind, When},
     image::{Image, random_bytes},
 };
 
-use crate::{open_pair, within};
+use crate::{open_pair, soon, within};
 
 #[tokio::test]
 async fn a_token_that_ends_in_the_middle_of_a_download_is_renewed_once() {
@@ -80,6 +80,39 @@ async fn a_redirect_into_another_network_is_refused_and_said_so() {
         hub.clear_faults();
     }
     assert_eq!(cluster.anonymous().blob("app", &wanted).await.expect(200).body.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_private_upstream_redirects_to_no_other_port_or_address_that_is_not_listed() {
+    let (hub, cluster) = open_pair().await;
+    let inside = Hub::start_with(HubOptions { auth: AuthMode::Open, ..HubOptions::default() }).await;
+    let wanted = hub.push_blob("library/app", random_bytes(3, 1000));
+    inside.push_blob("library/app", random_bytes(3, 1000));
+    let by_name = inside.url().replace("127.0.0.1", "localhost");
+    for (kind, place) in [(Kind::Blob, inside.url()), (Kind::Blob, by_name.clone()), (Kind::Manifest, by_name)] {
+        hub.fault(When::kind(kind), Fault::RedirectTo(307, place.clone()));
+        let client = cluster.anonymous();
+        let refused = match kind {
+            Kind::Blob => client.blob("app", &wanted).await.expect(502),
+            _ => client.manifest("app", "latest").await.expect(502),
+        };
+        let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        let named = place.trim_start_matches("http://");
+        assert!(message.contains("--redirect-host") && message.contains(named.split(':').next().unwrap()), "{message}");
+        hub.clear_faults();
+    }
+    let challenge = format!("Bearer realm=\"{}/token\",service=\"x\"", inside.url());
+    hub.fault(When::kind(Kind::Blob), Fault::Challenge(challenge));
+    cluster.anonymous().blob("app", &wanted).await.expect(502);
+    assert_eq!(inside.count(&When::any()), 0, "{}", inside.log());
+    hub.clear_faults();
+    hub.fault(When::kind(Kind::Blob), Fault::RedirectTo(307, inside.url()));
+    cluster.set_upstream(&hub.url(), &["--redirect-host".to_owned(), inside.address()]).await;
+    soon(200, || cluster_blob(&cluster, &wanted)).await;
+}
+
+async fn cluster_blob(cluster: &Cluster, wanted: &str) -> roadstead_tests::client::Answer {
+    cluster.anonymous().blob("app", wanted).await
 }
 
 #[tokio::test]

@@ -116,7 +116,8 @@ async fn a_foreign_realm_gets_no_credentials_unless_it_is_listed() {
     for request in hub.requests(&When::kind(Kind::Token)) {
         assert_eq!(request.header("authorization"), "", "{request}");
     }
-    cluster.cli(&["upstream", "set", "docker.io", "--url", &hub.url(), "--token-host", "localhost"]).await.ok();
+    let token_host = hub.token_service_address().replace("127.0.0.1", "localhost");
+    cluster.set_upstream(&hub.url(), &["--token-host".to_owned(), token_host]).await;
     let client = cluster.anonymous();
     soon(200, || client.manifest("app", "latest")).await;
 }
@@ -135,12 +136,14 @@ async fn redirects_of_a_registry_do_not_carry_authorization_and_end() {
     let (hub, cluster) = private(HubOptions::default()).await;
     let elsewhere = Hub::start_with(HubOptions { auth: AuthMode::Open, ..HubOptions::default() }).await;
     let blob = random_bytes(1, 1000);
+    cluster.set_upstream(&hub.url(), &["--redirect-host".to_owned(), elsewhere.address()]).await;
     let wanted = hub.push_blob("library/app", blob.clone());
     elsewhere.push_blob("library/app", blob.clone());
     let target = format!("{}/v2/library/app/blobs/{wanted}", elsewhere.url());
     hub.fault(When::kind(Kind::Blob), Fault::Redirect(302, target));
     let client = cluster.anonymous();
-    assert_eq!(client.blob("app", &wanted).await.expect(200).body, blob);
+    // The node hears of the list a moment later.
+    assert_eq!(soon(200, || client.blob("app", &wanted)).await.body, blob);
     for request in elsewhere.requests(&When::any()) {
         assert_eq!(request.header("authorization"), "", "{request}");
     }

@@ -58,6 +58,11 @@ impl Tags {
     pub fn remembered(&self, repository: &RepositoryRef, tag: &Tag) -> Option<Result<ServeManifest, Refused>> {
         self.asked.memory.get(repository, tag)
     }
+
+    /// Returns the tags of a repository that are remembered to be cached, in no order.
+    pub fn remembered_tags(&self, repository: &RepositoryRef) -> Vec<String> {
+        self.asked.memory.of_repository(repository)
+    }
 }
 
 /// Asks, and remembers the answers.

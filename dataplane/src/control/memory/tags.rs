@@ -49,6 +49,14 @@ impl TagMemory {
         self.get_at(repository, tag, epoch, SystemTime::now())
     }
 
+    /// Returns the tags of a repository that are remembered to be cached, in no order.
+    pub fn of_repository(&self, repository: &RepositoryRef) -> Vec<String> {
+        let epoch = self.policy.load().group_by_id(&repository.group).map(|group| group.link_epoch);
+        let known = self.known.iter();
+        let theirs = known.filter(|((at, _), told)| at == repository && Some(told.link_epoch) == epoch);
+        theirs.map(|((_, tag), _)| tag.to_string()).collect()
+    }
+
     /// Notes that a call about a tag of a group is sent now.
     pub(crate) fn asking(&self, repository: &RepositoryRef) -> Option<AskedAt> {
         let group = Arc::clone(self.policy.load().group_by_id(&repository.group)?);

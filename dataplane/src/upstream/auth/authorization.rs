@@ -1,12 +1,13 @@
 //! Meeting challenges: what is sent as `Authorization`, to the upstream itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use quick_cache::sync::Cache;
 use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
@@ -16,122 +17,215 @@ use super::{
     token_service::{self, Trust},
 };
 use crate::control::Credential;
-use crate::upstream::{Target, UpstreamError, health::account::Standing, transport::exchange::Exchange};
+use crate::upstream::{
+    Target, UpstreamError,
+    health::account::Admitted,
+    said::Said,
+    transport::{
+        exchange::{Ask, Exchange},
+        redirect::Answer,
+    },
+};
 
 /// Challenges remembered; one for each repository and credential.
 const REMEMBERED: usize = 10_000;
+/// How long an answer of `/v2/` without a challenge is remembered.
+const NO_CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 /// Whose challenge it is: what an upstream wants may depend on all three.
 type ChallengeKey = (Url, RepositoryName, Option<Digest>);
+/// The same for a whole registry.
+type RegistryKey = (Url, Option<Digest>);
 
 /// Remembers what upstreams want, so that a warm request is one request, and the tokens they take.
 pub(crate) struct Authorizer {
     exchange: Exchange,
     challenges: Cache<ChallengeKey, Arc<Challenge>>,
+    /// Challenges of `/v2/`, of registries whose repositories answer without one; `Err` is when to ask again.
+    registries: Cache<RegistryKey, Result<Arc<Challenge>, Instant>>,
     tokens: Tokens,
 }
 
 /// What is sent to the upstream.
 pub(crate) struct Authorization {
     pub(crate) header: HeaderValue,
+    /// The challenge that it meets.
+    challenge: Arc<Challenge>,
     /// The token in it; none for Basic.
     token: Option<Arc<Token>>,
+    /// The token was there before this request.
+    is_remembered: bool,
+}
+
+impl Authorization {
+    /// It was refused, though its token was issued for this very request.
+    pub(crate) fn note_refusal(&self) {
+        if let Some(token) = self.token.as_ref().filter(|_| !self.is_remembered) {
+            token.note_refusal();
+        }
+    }
+
+    /// Whether a refusal may mean no more than that the token has become stale.
+    fn may_be_stale(&self) -> bool {
+        self.is_remembered && self.token.as_ref().is_some_and(|token| !token.was_just_refused())
+    }
 }
 
 impl Authorizer {
     pub(crate) fn new(exchange: Exchange) -> Self {
-        Self { exchange, challenges: Cache::new(REMEMBERED), tokens: Tokens::new() }
+        let (challenges, registries) = (Cache::new(REMEMBERED), Cache::new(REMEMBERED));
+        Self { exchange, challenges, registries, tokens: Tokens::new() }
     }
 
-    /// What to send before upstream has asked: what it asked for last time. `None` if it never asked.
+    /// What to send before the upstream has asked: what it asked for last time. `None` if it never asked.
     pub(crate) async fn expected(
         &self,
         target: &Target,
-        standing: &Arc<Standing>,
+        admitted: &Admitted,
     ) -> Result<Option<Authorization>, UpstreamError> {
         let key = challenge_key(target);
-        let Some(challenge) = self.challenges.get(&key) else { return Ok(None) };
-        let met = self.meet(target, standing, &challenge, None).await;
+        let known = self.challenges.get(&key).or_else(|| self.registries.get(&registry_key(target))?.ok());
+        let Some(challenge) = known else { return Ok(None) };
+        let met = self.meet(target, admitted, &challenge, None).await;
         if met.is_err() {
-            // The next request finds out what upstream wants now.
+            // The next request finds out what the upstream wants now.
             self.challenges.remove(&key);
+            self.registries.remove(&registry_key(target));
         }
         met.map(Some)
     }
 
-    /// What to send now that upstream has asked, and has `refused` what was sent before.
-    pub(crate) async fn demanded(
+    /// What to send instead, after `sent` was refused; `None` if the refusal is to be believed.
+    ///
+    /// No form of refusal is believed of a remembered token: it may have become stale, which upstreams tell in many ways.
+    /// Where nothing was sent and no challenge came, `/v2/` tells what the registry takes.
+    pub(crate) async fn after_refusal(
         &self,
         target: &Target,
-        standing: &Arc<Standing>,
-        challenge: Option<Challenge>,
-        refused: Option<&Authorization>,
-    ) -> Result<Authorization, UpstreamError> {
-        let challenge = challenge.ok_or_else(|| unauthorized(target))?;
-        let authorization = self.meet(target, standing, &challenge, refused).await?;
-        self.challenges.insert(challenge_key(target), Arc::new(challenge));
-        Ok(authorization)
+        admitted: &Admitted,
+        refused: &Answer,
+        sent: Option<&Authorization>,
+    ) -> Result<Option<Authorization>, UpstreamError> {
+        let status = refused.response.status();
+        let told = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Challenge::choose(refused.response.headers()),
+            // Some registries hide what they do not show to everybody.
+            StatusCode::NOT_FOUND if sent.is_none() && target.credential.is_some() => None,
+            _ => return Ok(None),
+        };
+        let challenge = match (told, sent) {
+            (Some(told), _) if status == StatusCode::UNAUTHORIZED => Arc::new(told),
+            (Some(told), Some(sent)) if sent.may_be_stale() => Arc::new(told),
+            (None, Some(sent)) if sent.may_be_stale() => Arc::clone(&sent.challenge),
+            (Some(told), None) => Arc::new(told),
+            (None, None) => match self.learnt(target).await {
+                Some(learnt) => learnt,
+                None => return Ok(None),
+            },
+            (_, Some(_)) => return Ok(None),
+        };
+        let authorization = self.meet(target, admitted, &challenge, sent).await?;
+        self.challenges.insert(challenge_key(target), challenge);
+        Ok(Some(authorization))
+    }
+
+    /// The challenge of `/v2/`, from memory or by asking.
+    async fn learnt(&self, target: &Target) -> Option<Arc<Challenge>> {
+        let key = registry_key(target);
+        match self.registries.get(&key) {
+            Some(Ok(challenge)) => return Some(challenge),
+            Some(Err(again)) if Instant::now() < again => return None,
+            _ => {}
+        }
+        let answer = self.exchange.follow(&target.upstream, Ask::ping(&target.upstream), None, None).await.ok()?;
+        let is_challenge = answer.from_upstream && answer.response.status() == StatusCode::UNAUTHORIZED;
+        let challenge = Challenge::choose(answer.response.headers()).filter(|_| is_challenge).map(|challenge| {
+            Arc::new(match challenge {
+                // Its scope is that of `/v2/`, and not the repository's.
+                Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scope: None, ..bearer }),
+                Challenge::Basic => Challenge::Basic,
+            })
+        });
+        self.exchange.discard(target.host(), answer.response).await;
+        self.registries.insert(key, challenge.clone().ok_or_else(|| Instant::now() + NO_CHALLENGE_TIME));
+        challenge
     }
 
     async fn meet(
         &self,
         target: &Target,
-        standing: &Arc<Standing>,
-        challenge: &Challenge,
+        admitted: &Admitted,
+        challenge: &Arc<Challenge>,
         refused: Option<&Authorization>,
     ) -> Result<Authorization, UpstreamError> {
-        let bearer = match (challenge, &target.credential) {
+        let bearer = match (&**challenge, &target.credential) {
             (Challenge::Bearer(bearer), _) => bearer,
             (Challenge::Basic, Some(credential)) if refused.is_none_or(|refused| refused.token.is_some()) => {
-                return Ok(Authorization { header: basic(target.host(), credential)?, token: None });
+                let header = basic(target.host(), credential)?;
+                return Ok(Authorization {
+                    header,
+                    challenge: Arc::clone(challenge),
+                    token: None,
+                    is_remembered: false,
+                });
             }
-            (Challenge::Basic, _) => return Err(unauthorized(target)),
+            (Challenge::Basic, _) => {
+                return Err(UpstreamError::Unauthorized { upstream: target.host().clone(), said: Said::default() });
+            }
         };
-        let token = self.token(target, standing, bearer, refused.and_then(|refused| refused.token.as_ref())).await?;
-        Ok(Authorization { header: token.header.clone(), token: Some(token) })
+        let refused = refused.and_then(|refused| refused.token.as_ref());
+        let (token, is_remembered) = self.token(target, admitted, bearer, refused).await?;
+        let header = token.header.clone();
+        Ok(Authorization { header, challenge: Arc::clone(challenge), token: Some(token), is_remembered })
     }
 
     async fn token(
         &self,
         target: &Target,
-        standing: &Arc<Standing>,
+        admitted: &Admitted,
         bearer: &Bearer,
         refused: Option<&Arc<Token>>,
-    ) -> Result<Arc<Token>, UpstreamError> {
+    ) -> Result<(Arc<Token>, bool), UpstreamError> {
         let (realm, trust) = token_service::realm(&target.upstream, bearer)?;
         let credential = target.credential.clone().filter(|_| trust == Trust::Credentials);
         let scope = bearer.scope.clone().unwrap_or_else(|| target.repository.pull_scope());
         let bearer = Bearer { scope: Some(scope), ..bearer.clone() };
         let id = credential.as_ref().map(|credential| *credential.id());
         let key = TokenKey { upstream: target.host().clone(), bearer: bearer.clone(), credential: id };
-        let (exchange, upstream, standing) =
-            (self.exchange.clone(), Arc::clone(&target.upstream), Arc::clone(standing));
+        let (exchange, upstream) = (self.exchange.clone(), Arc::clone(&target.upstream));
+        let asker = (Arc::clone(&admitted.health), admitted.repository.clone());
         let withheld = target.credential.is_some() && credential.is_none();
         let fetch = move || {
             if withheld {
                 let realm = realm.host_str().unwrap_or_default();
-                warn!(upstream = %upstream.host, realm, "credentials are kept from a token service that is not the upstream's own");
+                warn!(upstream = %upstream.host, realm, "credentials are withheld from a token service that is not the upstream's own");
             }
-            token_service::fetch(exchange, upstream, realm, bearer, credential, Some(standing))
+            token_service::fetch(exchange, upstream, realm, bearer, credential, Some(asker))
         };
         self.tokens.get(&key, refused, fetch).await
     }
 }
 
 fn challenge_key(target: &Target) -> ChallengeKey {
-    let credential = target.credential.as_ref().map(|credential| *credential.id());
-    (target.upstream.url.clone(), target.repository.clone(), credential)
+    let (url, credential) = registry_key(target);
+    (url, target.repository.clone(), credential)
 }
 
-fn unauthorized(target: &Target) -> UpstreamError {
-    UpstreamError::Unauthorized { upstream: target.host().clone() }
+fn registry_key(target: &Target) -> RegistryKey {
+    let credential = target.credential.as_ref().map(|credential| *credential.id());
+    (target.upstream.url.clone(), credential)
+}
+
+/// Whether a status refuses the credentials.
+pub(crate) const fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// `Basic`, as RFC 7617 has it.
 pub(crate) fn basic(upstream: &UpstreamHost, credential: &Credential) -> Result<HeaderValue, UpstreamError> {
     let pair = format!("{}:{}", credential.username(), credential.password().expose_secret());
     let mut header = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(pair)))
-        .map_err(|_| UpstreamError::Unauthorized { upstream: upstream.clone() })?;
+        .map_err(|_| UpstreamError::Unauthorized { upstream: upstream.clone(), said: Said::default() })?;
     header.set_sensitive(true);
     Ok(header)
 }

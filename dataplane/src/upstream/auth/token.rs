@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use roadstead_proto::{Digest, UpstreamHost};
 use tokio::time::Instant;
@@ -13,6 +14,9 @@ use crate::upstream::UpstreamError;
 
 /// Tokens remembered; one for each image that is being pulled.
 const REMEMBERED: usize = 10_000;
+
+/// How long the refusal of a new token is believed of it: for the further requests of one pull.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// What a token is for. The upstream is part of it so that none can ask for another one's tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,13 +32,25 @@ pub(crate) struct TokenKey {
 pub(crate) struct Token {
     pub(crate) header: HeaderValue,
     good_until: Instant,
+    /// When it was refused though it was new.
+    refused_at: Mutex<Option<Instant>>,
 }
 
 impl Token {
     /// A token that was issued just now. It is used until shortly before it expires, so that it does not on its way.
     pub(crate) fn new(header: HeaderValue, lifetime: Duration) -> Self {
         let leeway = (lifetime / 4).min(Duration::from_secs(10));
-        Self { header, good_until: Instant::now() + (lifetime - leeway) }
+        Self { header, good_until: Instant::now() + (lifetime - leeway), refused_at: Mutex::default() }
+    }
+
+    /// It was refused though it was new: a newer one would be refused as well.
+    pub(crate) fn note_refusal(&self) {
+        *self.refused_at.lock() = Some(Instant::now());
+    }
+
+    pub(crate) fn was_just_refused(&self) -> bool {
+        let refused_at = *self.refused_at.lock();
+        refused_at.is_some_and(|at| at.elapsed() < REFUSAL_TIME)
     }
 
     fn is_good(&self) -> bool {
@@ -55,13 +71,13 @@ impl Tokens {
         Self { known: Arc::new(Cache::new(REMEMBERED)), fetching: Singleflight::default() }
     }
 
-    /// The token for `key`: a remembered one, unless it is `refused`, or a new one from `fetch`.
+    /// The token for `key`, and whether it is a remembered one; a new one from `fetch` if that was `refused`.
     pub(crate) async fn get<F>(
         &self,
         key: &TokenKey,
         refused: Option<&Arc<Token>>,
         fetch: impl FnOnce() -> F + Send + 'static,
-    ) -> Fetched
+    ) -> Result<(Arc<Token>, bool), UpstreamError>
     where
         F: Future<Output = Result<Token, UpstreamError>> + Send + 'static,
     {
@@ -70,7 +86,7 @@ impl Tokens {
             self.known.remove_if(key, |known| Arc::ptr_eq(known, refused));
         }
         if let Some(token) = good(&self.known, key) {
-            return Ok(token);
+            return Ok((token, true));
         }
         let (known, wanted) = (Arc::clone(&self.known), key.clone());
         let work = move || async move {
@@ -83,7 +99,7 @@ impl Tokens {
             Ok(token)
         };
         match self.fetching.run(key.clone(), work).await {
-            Ok((fetched, _)) => fetched,
+            Ok((fetched, _)) => fetched.map(|token| (token, false)),
             Err(lost) => Err(UpstreamError::TokenService {
                 upstream: key.upstream.clone(),
                 problem: lost.to_string(),

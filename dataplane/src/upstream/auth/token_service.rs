@@ -6,17 +6,23 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use reqwest::Response;
+use roadstead_proto::RepositoryName;
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::{authorization::basic, challenge::Bearer, token::Token};
 use crate::control::{Credential, UpstreamPolicy};
 use crate::upstream::{
     UpstreamError,
-    health::account::Standing,
-    manifest::check_status,
+    health::account::AccountHealth,
     metrics::RequestKind,
-    transport::exchange::{Ask, Exchange, within},
+    transport::{
+        destination::place,
+        exchange::{Ask, Exchange, within},
+        redirect::{Answer, MAX_REDIRECTS, is_redirect, next},
+    },
 };
 
 /// Longest answer of a token service that we read, in bytes; real ones have 2 to 5 thousand.
@@ -26,15 +32,15 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The answer. `Debug` is left out: it would print the token.
+/// The answer, as loosely as real token services write it. `Debug` is left out: it would print the token.
 #[derive(Deserialize)]
 struct TokenAnswer {
     #[serde(default)]
-    token: Option<String>,
+    token: Value,
     #[serde(default)]
-    access_token: Option<String>,
+    access_token: Value,
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: Value,
 }
 
 /// What a token service may be told.
@@ -73,31 +79,34 @@ pub(crate) fn realm(upstream: &UpstreamPolicy, bearer: &Bearer) -> Result<(Url, 
         status: None,
         retry_after: None,
     };
-    let mut realm: Url = bearer.realm.parse().map_err(|_| unusable("its address is no URL"))?;
+    let mut realm: Url = bearer.realm.parse().map_err(|_| unusable("its address is not a URL"))?;
     // An upstream must not choose the credentials that are sent.
     let cleared = realm.set_username("").and_then(|()| realm.set_password(None));
     match (cleared, trust(upstream, &realm)) {
-        (Err(()), _) | (_, Trust::Nothing) => Err(unusable("its address is not a safe one")),
+        (Err(()), _) | (_, Trust::Nothing) => Err(unusable("its address is not safe")),
         (Ok(()), trust) => Ok((realm, trust)),
     }
 }
 
-/// Fetches a token. `credential` is sent as it is: whether it may be is the caller's to know, by [`trust`].
+/// Whose health the outcome tells of: an account's, and the repository's that the token is for.
+pub(crate) type Asker = (Arc<AccountHealth>, RepositoryName);
+
+/// Fetches a token. `credential` is sent as it is: whether it may be is for the caller to know, by [`trust`].
 pub(crate) async fn fetch(
     exchange: Exchange,
     upstream: Arc<UpstreamPolicy>,
     realm: Url,
     bearer: Bearer,
     credential: Option<Arc<Credential>>,
-    standing: Option<Arc<Standing>>,
+    asker: Option<Asker>,
 ) -> Result<Token, UpstreamError> {
     let limit = exchange.timeouts.whole;
-    let paused = standing.as_ref().and_then(|standing| standing.pause(RequestKind::Token, SystemTime::now()));
+    let paused = asker.as_ref().and_then(|(health, _)| health.pause(RequestKind::Token, SystemTime::now()));
     if let Some(wait) = paused {
         let limited = UpstreamError::RateLimited { upstream: upstream.host.clone(), retry_after: Some(wait) };
         return Err(limited.at_token_service());
     }
-    let asking = ask(&exchange, &upstream, realm, &bearer, credential.as_deref(), standing.as_deref());
+    let asking = ask(&exchange, &upstream, realm, &bearer, credential.as_deref(), asker.as_ref());
     within(limit, &upstream.host, asking).await.map_err(UpstreamError::at_token_service)
 }
 
@@ -107,7 +116,7 @@ async fn ask(
     mut url: Url,
     bearer: &Bearer,
     credential: Option<&Credential>,
-    standing: Option<&Standing>,
+    asker: Option<&Asker>,
 ) -> Result<Token, UpstreamError> {
     let upstream = &policy.host;
     let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
@@ -127,84 +136,59 @@ async fn ask(
         headers.insert(header::AUTHORIZATION, basic(upstream, credential)?);
     }
     let ask = Ask { kind: RequestKind::Token, method: Method::GET, url, headers };
-    // A redirect is followed nowhere: it would take the credentials along.
-    let answered = exchange.send_patiently(policy, ask).await;
-    if let Some(standing) = standing {
-        standing.observe(policy, RequestKind::Token, &answered);
-    }
-    let response = check_status(answered?, upstream, true)?;
-    let body = exchange.whole(upstream, response, MAX_ANSWER_BYTES).await?;
+    let response = follow(exchange, policy, ask, credential.is_some(), asker).await?;
+    let response = exchange.accepted(upstream, Answer { response, from_upstream: true }, "token").await?;
+    let body = exchange.whole(upstream, response, MAX_ANSWER_BYTES, None).await?;
     read(&body).map_err(|problem| UpstreamError::BadAnswer { upstream: upstream.clone(), problem: problem.to_owned() })
+}
+
+/// Sends the request and follows redirects. A redirect takes credentials along, so that with them it is followed only to
+/// where they may be sent.
+async fn follow(
+    exchange: &Exchange,
+    policy: &Arc<UpstreamPolicy>,
+    mut ask: Ask,
+    has_credential: bool,
+    asker: Option<&Asker>,
+) -> Result<Response, UpstreamError> {
+    let bad = |problem| UpstreamError::BadAnswer { upstream: policy.host.clone(), problem };
+    for _ in 0..=MAX_REDIRECTS {
+        let answered = exchange.send_patiently(policy, ask.clone()).await;
+        if let Some((health, repository)) = asker {
+            let check = health.observe(policy, (RequestKind::Token, Some(repository)), &answered);
+            exchange.check_host_meanwhile(policy, check);
+        }
+        let response = answered?;
+        if !is_redirect(response.status()) {
+            return Ok(response);
+        }
+        let to = next(&ask.url, response.headers()).map_err(bad)?;
+        if has_credential && to.origin() != ask.url.origin() && trust(policy, &to) != Trust::Credentials {
+            let host = place(&to);
+            return Err(bad(format!("it redirects to {host}, which is not listed among the upstream's token hosts")));
+        }
+        ask.url = to;
+        exchange.discard(&policy.host, response).await;
+    }
+    Err(bad(format!("more than {MAX_REDIRECTS} redirects")))
 }
 
 fn read(body: &[u8]) -> Result<Token, &'static str> {
     let answer: TokenAnswer = serde_json::from_slice(body).map_err(|_| "its answer is not the JSON of a token")?;
-    let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
-    let token = token.ok_or("its answer holds no token")?;
+    let tokens = [&answer.token, &answer.access_token].into_iter().filter_map(Value::as_str);
+    let token = tokens.map(str::trim).find(|token| !token.is_empty()).ok_or("its answer holds no token")?;
     let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "its token fits in no header")?;
     header.set_sensitive(true);
-    let lifetime = answer.expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFETIME, Duration::from_secs);
-    Ok(Token::new(header, lifetime.min(MAX_LIFETIME)))
+    Ok(Token::new(header, lifetime(&answer.expires_in)))
+}
+
+/// The lifetime that `expires_in` tells: a number of seconds, also as a string or with a fraction. Whatever else it is,
+/// the specification's default holds.
+fn lifetime(expires_in: &Value) -> Duration {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());
+    let told = seconds.filter(|seconds| *seconds > 0.0);
+    told.map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn upstream(url: &str) -> UpstreamPolicy {
-        let token_hosts = vec!["auth.docker.io".to_owned(), "tokens.example:8443".to_owned()];
-        UpstreamPolicy {
-            host: "docker.io".parse().unwrap(),
-            url: url.parse().unwrap(),
-            token_hosts,
-            ca_pem: String::new(),
-            redirect_hosts: Vec::new(),
-            reserve_percent: 10,
-        }
-    }
-
-    #[test]
-    fn credentials_are_for_token_services_that_belong_to_the_upstream() {
-        let hub = upstream("https://registry-1.docker.io");
-        let plain = upstream("http://registry.example:5000");
-        for (upstream, realm, expected) in [
-            (&hub, "https://auth.docker.io/token", Trust::Credentials),
-            (&hub, "https://registry-1.docker.io/token", Trust::Credentials),
-            (&hub, "https://tokens.example:8443/token", Trust::Credentials),
-            (&hub, "https://tokens.example/token", Trust::Anonymous),
-            (&hub, "https://auth.docker.io.evil.example/token", Trust::Anonymous),
-            (&hub, "https://evil.example/auth.docker.io", Trust::Anonymous),
-            (&hub, "https://auth.docker.io@evil.example/token", Trust::Anonymous),
-            (&hub, "http://auth.docker.io/token", Trust::Nothing),
-            (&hub, "file:///etc/passwd", Trust::Nothing),
-            (&plain, "http://registry.example:5001/token", Trust::Credentials),
-            (&plain, "https://registry.example/token", Trust::Credentials),
-            (&plain, "http://evil.example/token", Trust::Anonymous),
-        ] {
-            assert_eq!(trust(upstream, &realm.parse().unwrap()), expected, "{realm}");
-        }
-    }
-
-    #[test]
-    fn both_names_of_the_token_are_read_and_junk_is_not() {
-        let header = |body: &str| read(body.as_bytes()).ok().map(|token| token.header.to_str().unwrap().to_owned());
-        assert_eq!(header(r#"{"token":"a","expires_in":300}"#).as_deref(), Some("Bearer a"));
-        assert_eq!(header(r#"{"access_token":"b"}"#).as_deref(), Some("Bearer b"));
-        assert_eq!(header(r#"{"token":"","access_token":"b"}"#).as_deref(), Some("Bearer b"));
-        assert_eq!(header(r#"{"token":"a","expires_in":null,"other":[]}"#).as_deref(), Some("Bearer a"));
-        for body in ["", "{}", "[]", "<html>", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, r#"{"token":1}"#] {
-            assert_eq!(header(body), None, "{body}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_panics(body in "\\PC*", expires_in in any::<u64>()) {
-            let _ = read(body.as_bytes());
-            let answer = format!(r#"{{"token":"a","expires_in":{expires_in}}}"#);
-            prop_assert!(read(answer.as_bytes()).is_ok());
-        }
-    }
-}
+mod tests;

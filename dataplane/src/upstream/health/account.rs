@@ -1,8 +1,8 @@
-//! How each upstream is doing for each set of credentials, as far as that decides whether a request goes out: pauses that
-//! upstream asked for by 429, and the circuit.
+//! How each upstream is doing for each set of credentials, as far as that decides whether a request is sent: pauses that
+//! the upstream asked for by 429, and circuits.
 //!
-//! Docker Hub counts manifests, not blobs: a pause lets blobs go on unless a blob itself was answered 429. A request
-//! that is held back fails at once.
+//! Docker Hub counts manifests, not blobs: a pause does not hold blobs back unless a blob itself was answered with 429. A
+//! request that is held back fails at once.
 
 use std::{
     collections::HashMap,
@@ -13,59 +13,59 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use reqwest::Response;
+use roadstead_proto::RepositoryName;
 use tokio::time::Instant;
 use url::Url;
 
-use super::circuit::{Circuit, Passage};
+use super::{
+    circuit::Passage,
+    pause::Pauses,
+    suspension::{Suspension, Trouble},
+};
 use crate::control::{Account, Conditions, PullLimit, UpstreamPolicy, UpstreamState};
 use crate::upstream::{
     Target, UpstreamError, UpstreamMetrics,
+    header::{pull_limit, retry_after},
     metrics::{HeldBack, RequestKind},
-    transport::header::{pull_limit, retry_after},
 };
 
-/// How long a 429 that says nothing of how long holds requests back.
-const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause that is believed.
-const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most standings remembered; one for each upstream and user name.
-const MAX_STANDINGS: usize = 10_000;
+/// Most accounts remembered; one for each upstream and set of credentials.
+const MAX_ACCOUNTS: usize = 10_000;
 
-/// All of them.
-pub(crate) struct Standings {
+/// The health of all accounts.
+pub(crate) struct Accounts {
     conditions: Arc<Conditions>,
     metrics: UpstreamMetrics,
-    known: Mutex<HashMap<Account, Arc<Standing>>>,
+    known: Mutex<HashMap<Account, Arc<AccountHealth>>>,
 }
 
-impl Standings {
+impl Accounts {
     pub(crate) fn new(conditions: Arc<Conditions>, metrics: UpstreamMetrics) -> Self {
         Self { conditions, metrics, known: Mutex::default() }
     }
 
-    pub(crate) fn of(&self, target: &Target) -> Arc<Standing> {
-        let username = target.credential.as_ref().map(|credential| credential.username()).unwrap_or_default();
-        let account = Account { upstream: target.host().clone(), username: username.to_owned() };
+    /// The health of the account that `target` uses. An upstream that was moved to another URL starts anew.
+    pub(crate) fn of(&self, target: &Target) -> Arc<AccountHealth> {
+        let account = target.account();
         let mut known = self.known.lock();
-        if known.len() >= MAX_STANDINGS && !known.contains_key(&account) {
-            known.retain(|_, standing| Arc::strong_count(standing) > 1);
+        if known.len() >= MAX_ACCOUNTS && !known.contains_key(&account) {
+            known.retain(|_, health| Arc::strong_count(health) > 1);
         }
         let made = || {
             let (conditions, metrics) = (Arc::clone(&self.conditions), self.metrics.clone());
             let (account, url) = (account.clone(), target.upstream.url.clone());
-            Arc::new(Standing { account, url, conditions, metrics, state: Mutex::default() })
+            Arc::new(AccountHealth { account, url, conditions, metrics, state: Mutex::default() })
         };
-        let standing = known.entry(account.clone()).or_insert_with(made);
-        if standing.url != target.upstream.url {
-            // An upstream that was moved has a clean record.
-            *standing = made();
+        let health = known.entry(account.clone()).or_insert_with(made);
+        if health.url != target.upstream.url {
+            *health = made();
         }
-        Arc::clone(standing)
+        Arc::clone(health)
     }
 }
 
-/// One of them.
-pub(crate) struct Standing {
+/// The health of one account.
+pub(crate) struct AccountHealth {
     account: Account,
     url: Url,
     conditions: Arc<Conditions>,
@@ -73,25 +73,22 @@ pub(crate) struct Standing {
     state: Mutex<State>,
 }
 
-impl Drop for Standing {
+/// The part that other nodes do not learn.
+#[derive(Default)]
+struct State {
+    suspension: Suspension,
+    pauses: Pauses,
+}
+
+impl Drop for AccountHealth {
     fn drop(&mut self) {
-        if self.state.lock().circuit.is_open() {
-            self.metrics.circuits_open.dec();
-        }
+        self.metrics.circuits_open.dec_by(self.state.lock().suspension.open());
     }
 }
 
-/// What other nodes are not told.
-#[derive(Default)]
-struct State {
-    circuit: Circuit,
-    blobs_paused_until: Option<SystemTime>,
-    tokens_paused_until: Option<SystemTime>,
-}
-
-impl Standing {
-    /// Lets a request out, or says why not.
-    pub(crate) fn admit(self: &Arc<Self>, kind: RequestKind) -> Result<Admitted, UpstreamError> {
+impl AccountHealth {
+    /// Lets a request to the host through, or fails. `Some` asks the caller to probe the host first.
+    pub(crate) fn admit_to_host(self: &Arc<Self>, kind: RequestKind) -> Result<Option<HostCheck>, UpstreamError> {
         if let Some(wait) = self.pause(kind, SystemTime::now()) {
             self.metrics.held_back(HeldBack::Paused);
             return Err(UpstreamError::RateLimited {
@@ -99,134 +96,173 @@ impl Standing {
                 retry_after: Some(wait),
             });
         }
-        let passage = self.state.lock().circuit.pass(Instant::now());
-        match passage {
-            Passage::Shut(last_error, wait) => {
-                self.metrics.held_back(HeldBack::CircuitOpen);
-                let upstream = self.account.upstream.clone();
-                Err(UpstreamError::CircuitOpen { upstream, last_error, retry_after: whole_seconds(wait) })
-            }
-            passage => Ok(Admitted { standing: Arc::clone(self), is_probe: passage == Passage::Probe }),
-        }
+        let passage = self.state.lock().suspension.pass_host(Instant::now());
+        Ok(self.passed(passage, None)?.then(|| HostCheck(Arc::clone(self))))
+    }
+
+    /// Lets a request for a repository through, or fails.
+    pub(crate) fn admit(self: &Arc<Self>, repository: &RepositoryName) -> Result<Admitted, UpstreamError> {
+        let passage = self.state.lock().suspension.pass(repository, Instant::now());
+        let is_probe = self.passed(passage, Some(repository))?;
+        Ok(Admitted { health: Arc::clone(self), repository: repository.clone(), is_probe })
+    }
+
+    /// Whether a request that passed is a probe.
+    fn passed(&self, passage: Passage, repository: Option<&RepositoryName>) -> Result<bool, UpstreamError> {
+        let Passage::Shut(last_error, wait) = passage else { return Ok(passage == Passage::Probe) };
+        self.metrics.held_back(HeldBack::CircuitOpen);
+        Err(UpstreamError::CircuitOpen {
+            upstream: self.account.upstream.clone(),
+            repository: repository.cloned(),
+            last_error,
+            retry_after: whole_seconds(wait),
+        })
     }
 
     /// How long requests of a kind are held back.
     pub(crate) fn pause(&self, kind: RequestKind, now: SystemTime) -> Option<Duration> {
-        let state = self.state.lock();
         let until = match kind {
-            RequestKind::BlobHead | RequestKind::BlobGet => state.blobs_paused_until,
-            RequestKind::Token => state.tokens_paused_until,
+            RequestKind::BlobHead | RequestKind::BlobGet => {
+                let mut state = self.state.lock();
+                state.pauses.of(RequestKind::BlobHead).until().max(state.pauses.of(RequestKind::BlobGet).until())
+            }
+            RequestKind::Token => self.state.lock().pauses.of(kind).until(),
             _ => self.conditions.paused_until(&self.account, now),
         };
         until.and_then(|until| until.duration_since(now).ok()).filter(|wait| !wait.is_zero()).map(whole_seconds)
     }
 
-    /// Takes note of how a request to the upstream itself, or to its token service, ended.
-    pub(crate) fn observe(&self, policy: &UpstreamPolicy, kind: RequestKind, result: &Result<Response, UpstreamError>) {
-        match result {
-            Ok(response) => self.observe_answer(policy, kind, response.status(), response.headers()),
-            Err(error) if error.retryable() || matches!(error, UpstreamError::Tls { .. }) => self.failed(error.kind()),
-            Err(_) => {}
-        }
+    /// Records how a request to the upstream itself, or to its token service, ended. `Some` asks the caller to check the
+    /// host by a request that is not for content.
+    pub(crate) fn observe(
+        self: &Arc<Self>,
+        policy: &UpstreamPolicy,
+        (kind, repository): (RequestKind, Option<&RepositoryName>),
+        result: &Result<Response, UpstreamError>,
+    ) -> Option<HostCheck> {
+        let trouble = match result {
+            Ok(response) => {
+                self.observe_answer(policy, (kind, repository), response.status(), response.headers());
+                is_trouble(response.status()).then_some(Trouble::Content("status_5xx"))
+            }
+            Err(error) => Trouble::of(error),
+        };
+        self.failed(if kind == RequestKind::Token { trouble?.of_content() } else { trouble? }, repository)
     }
 
-    fn observe_answer(&self, policy: &UpstreamPolicy, kind: RequestKind, status: StatusCode, headers: &HeaderMap) {
+    fn observe_answer(
+        &self,
+        policy: &UpstreamPolicy,
+        (kind, repository): (RequestKind, Option<&RepositoryName>),
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) {
         let now = SystemTime::now();
-        let told = pull_limit(headers);
         if status == StatusCode::TOO_MANY_REQUESTS {
-            let window = told.as_ref().and_then(|told| told.window);
-            let wait = retry_after(headers, now).or(window).unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE);
+            let wait = self.state.lock().pauses.of(kind).limited(retry_after(headers, now), now);
             tracing::warn!(
                 upstream = %self.account.upstream,
                 username = self.account.username,
                 request = kind.as_str(),
                 wait_seconds = wait.as_secs(),
-                "upstream's limit is reached; fetching is paused"
+                "the upstream's limit is reached; requests are paused"
             );
-            self.pause_until(kind, now + wait);
+            self.conditions.note_pause(&self.account, now + wait);
         }
-        if let Some(told) = told {
+        if status.is_success() {
+            self.state.lock().pauses.of(kind).succeeded();
+        }
+        if let Some(told) = pull_limit(headers) {
             let limit = PullLimit { limit: told.limit, remaining: told.remaining, window: told.window, seen_at: now };
             self.conditions.note_limit(&self.account, &told.source, limit, policy.reserve_percent);
         }
         match (status, kind) {
-            (status, _) if status.is_server_error() => self.failed("status_5xx"),
-            // Whether the request works out is seen when a token has been sent.
-            (StatusCode::UNAUTHORIZED, _) | (_, RequestKind::Token) => {}
-            _ => self.succeeded(),
+            (status, _) if is_trouble(status) => {}
+            (_, RequestKind::Token) => {}
+            // The host works. Whether the request for content does is seen when a token has been sent.
+            (StatusCode::UNAUTHORIZED, _) => self.succeeded(None),
+            _ => self.succeeded(repository),
         }
     }
 
-    fn pause_until(&self, kind: RequestKind, until: SystemTime) {
-        {
-            let mut state = self.state.lock();
-            match kind {
-                RequestKind::BlobHead | RequestKind::BlobGet => {
-                    state.blobs_paused_until = state.blobs_paused_until.max(Some(until))
-                }
-                RequestKind::Token => state.tokens_paused_until = state.tokens_paused_until.max(Some(until)),
-                _ => {}
-            }
-        }
-        self.conditions.note_pause(&self.account, until);
-    }
-
-    /// A manifest was fetched by GET, which is what pull limits count.
+    /// A manifest was fetched by GET, which pull limits count.
     pub(crate) fn spent(&self, target: &Target) {
         self.conditions.note_spent(&self.account, &target.group);
     }
 
-    /// Upstream has answered.
-    pub(crate) fn succeeded(&self) {
-        let was_open = {
-            let mut state = self.state.lock();
-            let was_open = state.circuit.is_open();
-            state.circuit.succeeded();
-            was_open
-        };
-        if was_open {
-            tracing::info!(upstream = %self.account.upstream, username = self.account.username, "upstream answers again");
-            self.metrics.circuits_open.dec();
+    /// The upstream answered; for a repository where one was asked for and found working.
+    pub(crate) fn succeeded(&self, repository: Option<&RepositoryName>) {
+        let was_suspended = self.change(|suspension| {
+            let was_suspended = suspension.is_host_suspended();
+            suspension.succeeded(repository);
+            was_suspended
+        });
+        if was_suspended {
+            tracing::info!(upstream = %self.account.upstream, username = self.account.username, "the upstream answers again");
         }
         self.conditions.note_answer(&self.account, UpstreamState::Good);
     }
 
-    fn failed(&self, kind: &'static str) {
-        let (was_open, is_open) = {
-            let mut state = self.state.lock();
-            let was_open = state.circuit.is_open();
-            state.circuit.failed(kind, Instant::now());
-            (was_open, state.circuit.is_open())
-        };
-        if is_open && !was_open {
+    fn failed(self: &Arc<Self>, trouble: Trouble, repository: Option<&RepositoryName>) -> Option<HostCheck> {
+        let (opened, is_suspended, wants_check) = self.change(|suspension| {
+            let before = suspension.open();
+            let wants_check = suspension.failed(trouble, repository, Instant::now());
+            (suspension.open() > before, suspension.is_host_suspended(), wants_check)
+        });
+        if opened {
             tracing::warn!(
                 upstream = %self.account.upstream,
                 username = self.account.username,
-                error.kind = kind,
-                "upstream has failed repeatedly; it is left alone but for a probe now and then"
+                repository = repository.filter(|_| !is_suspended).map(tracing::field::display),
+                error.kind = trouble.kind(),
+                "requests suspended (circuit open) after repeated failures; probing periodically"
             );
-            self.metrics.circuits_open.inc();
         }
-        let state = if is_open { UpstreamState::Open } else { UpstreamState::Failing };
-        self.conditions.note_failure(&self.account, kind, state);
+        let state = if is_suspended { UpstreamState::Open } else { UpstreamState::Failing };
+        self.conditions.note_failure(&self.account, trouble.kind(), state);
+        wants_check.then(|| HostCheck(Arc::clone(self)))
+    }
+
+    /// Changes the circuits and counts those that are open.
+    fn change<T>(&self, change: impl FnOnce(&mut Suspension) -> T) -> T {
+        let mut state = self.state.lock();
+        let before = state.suspension.open();
+        let changed = change(&mut state.suspension);
+        self.metrics.circuits_open.inc_by(state.suspension.open() - before);
+        changed
     }
 }
 
-/// A request that may go out. If it is dropped before it was observed, another may probe in its place.
+/// A request for content that may be sent. If it is dropped before an outcome was observed, another may probe instead.
 pub(crate) struct Admitted {
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) health: Arc<AccountHealth>,
+    pub(crate) repository: RepositoryName,
     pub(crate) is_probe: bool,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if self.is_probe {
-            self.standing.state.lock().circuit.probe_abandoned();
+            self.health.state.lock().suspension.probe_abandoned(&self.repository);
         }
     }
 }
 
-/// Rounded up: who comes back then is not too early.
+/// A check of the host that is due. If it is dropped before an outcome was observed, another becomes due.
+pub(crate) struct HostCheck(pub(crate) Arc<AccountHealth>);
+
+impl Drop for HostCheck {
+    fn drop(&mut self) {
+        self.0.state.lock().suspension.check_abandoned();
+    }
+}
+
+/// Whether a status tells of trouble. 501 is an answer: the request is not supported.
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+}
+
+/// Rounds up, so that a client that returns after this time is not too early.
 fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_millis(
         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).div_ceil(1000).max(1).saturating_mul(1000),

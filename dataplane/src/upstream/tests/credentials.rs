@@ -5,7 +5,7 @@ use super::{
         UpstreamError,
         fake::{Fake, reply},
     },
-    DIGEST, client, head, target,
+    DIGEST, client, head, listing, target,
 };
 
 const CREDENTIAL: Option<(&str, &str)> = Some(("ci", "s3cret"));
@@ -20,7 +20,8 @@ async fn a_foreign_token_service_gets_no_credentials() {
         _ => reply(401, &[("www-authenticate", &bearer)], ""),
     })
     .await;
-    head(&client(), &target(&hub.url(), CREDENTIAL)).await.unwrap();
+    let place = format!("localhost:{}", thief.port);
+    head(&client(), &listing(target(&hub.url(), CREDENTIAL), &[&place])).await.unwrap();
     let seen = thief.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].authorization(), None);
@@ -41,7 +42,8 @@ async fn a_redirect_target_gets_no_authorization_and_keeps_the_range() {
         }
     })
     .await;
-    let body = client().get_blob(&target(&hub.url(), CREDENTIAL), &DIGEST.parse().unwrap(), 5).await;
+    let target = listing(target(&hub.url(), CREDENTIAL), &[&cdn.url()]);
+    let body = client().get_blob(&target, &DIGEST.parse().unwrap(), 5).await;
     let body = body.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((body.offset, body.total), (5, Some(10)));
     let seen = cdn.seen();
@@ -54,7 +56,7 @@ async fn a_refusal_where_upstream_redirected_to_says_nothing_of_the_credentials(
     let cdn = Fake::start(|_| reply(403, &[("www-authenticate", "Basic realm=x")], "")).await;
     let location = cdn.url();
     let hub = Fake::start(move |_| reply(302, &[("location", &location)], "")).await;
-    let target = target(&hub.url(), CREDENTIAL);
+    let target = listing(target(&hub.url(), CREDENTIAL), &[&cdn.url()]);
     let error = client().get_blob(&target, &DIGEST.parse().unwrap(), 0).await.err().unwrap();
     assert_eq!((error.is_refusal(), error.status()), (false, Some(403)));
     assert!(client().head_blob(&target, &DIGEST.parse().unwrap()).await.unwrap().is_none());

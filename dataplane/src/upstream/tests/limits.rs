@@ -7,10 +7,10 @@ use std::{
 
 use super::{
     super::{
-        Accept, Target, UpstreamClient, UpstreamError,
+        Accept, Cursor, Target, UpstreamClient, UpstreamError,
         fake::{Fake, Seen, reply},
     },
-    DIGEST, client_with, head, latest, target,
+    DIGEST, client_with, head, latest, listing, target,
 };
 use crate::control::{Account, Conditions};
 
@@ -51,7 +51,7 @@ async fn a_429_pauses_everything_but_blobs_for_that_credential() {
     let asked = hub.seen().len();
     assert!((29..=30).contains(&waits(get(&client, &nobody).await)));
     waits(head(&client, &nobody).await);
-    waits(client.get_tags(&nobody, None, None).await);
+    waits(client.get_tags(&nobody, &Cursor::of_tags(None, None)).await);
     assert_eq!(hub.seen().len(), asked, "nothing is asked meanwhile");
     blob(&client, &nobody).await.unwrap();
     client.head_blob(&nobody, &DIGEST.parse().unwrap()).await.unwrap();
@@ -80,9 +80,11 @@ async fn a_429_for_a_blob_pauses_blobs_too() {
 async fn a_pause_lasts_as_long_as_upstream_says() {
     for (headers, seconds) in [
         (&[("retry-after", "7"), ("ratelimit-limit", "100;w=600"), ("ratelimit-remaining", "0;w=600")][..], 7),
-        (&[("ratelimit-limit", "100;w=600"), ("ratelimit-remaining", "0;w=600")], 600),
-        (&[("retry-after", "99999999")], 86_400),
-        (&[], 60),
+        (&[("ratelimit-limit", "100;w=600"), ("ratelimit-remaining", "0;w=600")], 2),
+        (&[("retry-after", "86400")], 86_400),
+        (&[("retry-after", "99999999")], 2),
+        (&[("retry-after", "-5")], 2),
+        (&[], 2),
     ] {
         let hub = Fake::start(move |_| reply(429, headers, "")).await;
         let conditions = Arc::<Conditions>::default();
@@ -140,7 +142,8 @@ async fn limits_are_read_from_every_answer_of_upstream_and_of_nobody_else() {
     })
     .await;
     let conditions = Arc::<Conditions>::default();
-    let (client, target) = (client_with(&conditions), target(&hub.url(), None));
+    let target = listing(target(&hub.url(), None), &[&cdn.url()]);
+    let client = client_with(&conditions);
     // Fewer than nine in a hundred are short, fewer than eight, and so on.
     let is_below = |percent| {
         let upstream = crate::control::UpstreamPolicy { reserve_percent: percent, ..super::policy(&hub.url()) };
@@ -153,7 +156,7 @@ async fn limits_are_read_from_every_answer_of_upstream_and_of_nobody_else() {
     check(8, "a HEAD");
     get(&client, &target).await.unwrap_err();
     check(7, "a GET that found nothing");
-    client.get_tags(&target, None, None).await.unwrap();
+    client.get_tags(&target, &Cursor::of_tags(None, None)).await.unwrap();
     check(6, "a list");
     client.head_blob(&target, &DIGEST.parse().unwrap()).await.unwrap_err();
     check(5, "a token service's failure");

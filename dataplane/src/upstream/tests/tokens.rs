@@ -112,7 +112,7 @@ async fn a_failing_token_service_is_told_apart() {
     for (status, body, kind, told) in [
         (503, "", "token_service", Some(503)),
         (429, "", "token_service", Some(429)),
-        (302, "", "token_service", Some(302)),
+        (302, "", "token_service", None),
         (200, "<html>", "token_service", None),
         (401, "", "unauthorized", Some(401)),
         (403, "", "forbidden", Some(403)),
@@ -169,4 +169,105 @@ async fn a_moved_token_service_is_found_after_one_failure() {
     sleep(Duration::from_millis(800)).await;
     assert_eq!(head(&client, &target).await.unwrap_err().kind(), "token_service");
     head(&client, &target).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_form_of_refusal_is_believed_of_a_remembered_token() {
+    for (status, with_challenge) in [(401, true), (401, false), (403, true), (403, false)] {
+        let good = Arc::new(AtomicUsize::new(1));
+        let (takes, issued) = (Arc::clone(&good), AtomicUsize::new(0));
+        let hub = Fake::start(move |seen| {
+            if seen.path.starts_with("/token") {
+                let number = issued.fetch_add(1, Ordering::SeqCst) + 1;
+                return reply(200, &[], format!(r#"{{"token":"t{number}"}}"#));
+            }
+            match seen.authorization().and_then(|text| text.strip_prefix("Bearer t")?.parse::<usize>().ok()) {
+                Some(number) if number >= takes.load(Ordering::SeqCst) => manifest(),
+                Some(_) if with_challenge => challenge(seen).map(|mut answer| {
+                    *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+                    answer
+                }),
+                Some(_) => reply(status, &[], ""),
+                None => challenge(seen),
+            }
+        })
+        .await;
+        let (client, target) = (client(), target(&hub.url(), None));
+        head(&client, &target).await.unwrap();
+        good.store(2, Ordering::SeqCst);
+        head(&client, &target).await.unwrap().unwrap();
+        assert_eq!((hub.count("/v2/"), hub.count("/token")), (4, 2), "{status} {with_challenge}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_new_token_is_believed_for_the_rest_of_the_pull() {
+    for status in [401, 403] {
+        let hub = Fake::start(move |seen| match seen.authorization() {
+            _ if seen.path.starts_with("/token") => reply(200, &[], r#"{"token":"t"}"#),
+            Some(_) => reply(status, &[], r#"{"errors":[{"code":"DENIED","message":"no"}]}"#),
+            None => challenge(seen),
+        })
+        .await;
+        let (client, target) = (client(), target(&hub.url(), None));
+        for _ in 0..3 {
+            let got = client.get_manifest(&target, &super::latest(), super::Accept::Exactly(&[])).await;
+            let error = got.unwrap_err();
+            assert!(error.is_refusal() && error.to_string().ends_with("(it says: DENIED: no)"), "{error}");
+        }
+        assert_eq!((hub.count("/v2/"), hub.count("/token")), (4, 1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_challenges_at_its_root_only_is_sent_credentials() {
+    for status in [401, 403, 404] {
+        let hub = Fake::start(move |seen| match seen.authorization() {
+            Some("Basic Y2k6eA==") => manifest(),
+            _ if seen.path == "/v2/" => reply(401, &[("www-authenticate", "Basic realm=x")], ""),
+            _ => reply(status, &[], ""),
+        })
+        .await;
+        let (client, target) = (client(), target(&hub.url(), Some(("ci", "x"))));
+        head(&client, &target).await.unwrap().unwrap();
+        assert_eq!(hub.seen().len(), 3, "{status}");
+        head(&client, &target).await.unwrap().unwrap();
+        let other = super::Target { repository: "library/other".parse().unwrap(), ..target };
+        head(&client, &other).await.unwrap().unwrap();
+        assert_eq!(hub.seen().len(), 5, "what was learnt is remembered for the whole registry");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_any_challenge_is_asked_for_one_seldom() {
+    let hub = Fake::start(|seen| reply(if seen.path == "/v2/" { 200 } else { 404 }, &[], "")).await;
+    let (client, target) = (client(), target(&hub.url(), Some(("ci", "x"))));
+    for _ in 0..3 {
+        assert_eq!(head(&client, &target).await.unwrap(), None);
+    }
+    assert_eq!(hub.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_service_that_moved_is_followed_with_credentials_only_to_where_they_may_go() {
+    for status in [301, 302, 303, 307, 308] {
+        let foreign = Fake::start(|_| reply(200, &[], r#"{"token":"t"}"#)).await;
+        let away = format!("http://localhost:{}/token", foreign.port);
+        for (location, works) in [("/moved/token?again=1", true), (&*away, false)] {
+            let to = location.to_owned();
+            let hub = Fake::start(move |seen| match seen.path.split('?').next().unwrap() {
+                "/token" => reply(status, &[("location", &to)], ""),
+                "/moved/token" => {
+                    reply(if seen.authorization().is_some() { 200 } else { 401 }, &[], r#"{"token":"t"}"#)
+                }
+                _ if seen.authorization() == Some("Bearer t") => manifest(),
+                _ => challenge(seen),
+            })
+            .await;
+            let found = head(&client(), &target(&hub.url(), Some(("ci", "x")))).await;
+            assert_eq!(found.is_ok(), works, "{status} {location}: {found:?}");
+            assert!(works || found.unwrap_err().to_string().contains("not listed"));
+        }
+        assert!(foreign.seen().is_empty(), "credentials do not follow a redirect to elsewhere");
+    }
 }

@@ -13,10 +13,11 @@ use tokio::net::TcpListener;
 
 use super::{
     super::{
-        Accept, UpstreamClient, UpstreamMetrics,
+        Accept, Target, UpstreamClient, UpstreamMetrics,
         fake::{Fake, reply},
+        metrics::RequestKind,
     },
-    DIGEST, TIMEOUTS, client, head, latest, target,
+    DIGEST, TIMEOUTS, client, head, latest, listing, target,
 };
 
 /// A hub whose first `failures` answers are bad.
@@ -39,11 +40,11 @@ async fn what_may_pass_is_tried_twice_and_nothing_else_is() {
         (503, &[("retry-after", "1")], 1, false, 1),
         (500, &[], 1, false, 1),
         (404, &[], 1, false, 1),
-        (403, &[], 1, false, 1),
         (400, &[], 1, false, 1),
+        (422, &[], 1, false, 1),
     ] {
         let hub = recovering(failures, status, headers).await;
-        let found = head(&client(), &target(&hub.url(), None)).await;
+        let found = client().get_manifest(&target(&hub.url(), None), &latest(), Accept::Exactly(&[])).await;
         assert_eq!((found.is_ok(), hub.seen().len()), (works, requests), "{status} {headers:?} {failures} times");
     }
 }
@@ -96,39 +97,79 @@ async fn causes_below_http_are_told_apart_and_soon() {
     }
 }
 
+/// Waits until requests to the host are suspended.
+async fn suspended(client: &UpstreamClient, target: &Target) {
+    let health = client.accounts.of(target);
+    let until = async {
+        while health.admit_to_host(RequestKind::ManifestHead).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), until).await.unwrap();
+}
+
 #[tokio::test]
-async fn an_upstream_that_keeps_failing_is_left_alone_but_for_one_probe() {
+async fn requests_to_a_failing_host_are_suspended_but_for_one_probe() {
     let status = Arc::new(AtomicU16::new(500));
     let says = Arc::clone(&status);
     let hub = Fake::start(move |_| reply(says.load(Ordering::SeqCst), &[("docker-content-digest", DIGEST)], "")).await;
     let (client, nobody) = (client(), target(&hub.url(), None));
+    let (contents, pings) = (|| hub.count("/v2/library"), || hub.seen().iter().filter(|it| it.path == "/v2/").count());
     for _ in 0..5 {
         assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
     }
-    let asked = hub.seen().len();
     for _ in 0..3 {
         let error = head(&client, &nobody).await.unwrap_err();
         assert_eq!((error.kind(), error.retryable()), ("circuit_open", true));
         assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(2)));
     }
-    assert_eq!(hub.seen().len(), asked, "it is not asked at all");
+    suspended(&client, &nobody).await;
+    assert_eq!((contents(), pings()), (5, 1), "the host is asked whether it works, once");
+    let other = Target { repository: "library/other".parse().unwrap(), ..nobody.clone() };
+    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "circuit_open");
     head(&client, &target(&hub.url(), Some(("ci", "x")))).await.unwrap_err();
-    assert_eq!(hub.seen().len(), asked + 1, "other credentials are for themselves");
+    assert_eq!(contents(), 6, "other credentials have a circuit of their own");
 
     pass(Duration::from_secs(3)).await;
     status.store(503, Ordering::SeqCst);
-    assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
-    assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "circuit_open");
-    assert_eq!(hub.seen().len(), asked + 2, "a probe is one request, tried once");
+    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "status_5xx");
+    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "circuit_open");
+    assert_eq!((contents(), pings()), (6, 2), "a probe is one request, sent once, and not for content");
 
     pass(Duration::from_secs(5)).await;
     status.store(200, Ordering::SeqCst);
     head(&client, &nobody).await.unwrap();
-    head(&client, &nobody).await.unwrap();
-    assert_eq!(hub.seen().len(), asked + 4);
+    head(&client, &other).await.unwrap();
+    assert_eq!((contents(), pings()), (8, 3));
 }
 
-/// Lets time pass for whoever looks at the clock.
+#[tokio::test]
+async fn one_failing_repository_suspends_no_other() {
+    for hangs in [false, true] {
+        let hub = Fake::start(move |seen| match seen.path.contains("/bad/") {
+            true if hangs => None,
+            true => reply(500, &[], ""),
+            false => reply(200, &[("docker-content-digest", DIGEST)], ""),
+        })
+        .await;
+        let (client, good) = (client(), target(&hub.url(), None));
+        let bad = Target { repository: "library/bad".parse().unwrap(), ..good.clone() };
+        for _ in 0..15 {
+            head(&client, &bad).await.unwrap_err();
+            head(&client, &good).await.unwrap();
+        }
+        for _ in 0..15 {
+            head(&client, &bad).await.unwrap_err();
+        }
+        assert_eq!(hub.count("/v2/library/bad"), 5, "it is suspended itself");
+        for name in 0..15 {
+            let repository = format!("library/new{name}").parse().unwrap();
+            head(&client, &Target { repository, ..good.clone() }).await.unwrap();
+        }
+    }
+}
+
+/// Lets time pass for code that reads the clock.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
@@ -136,7 +177,7 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
-async fn an_upstream_that_was_moved_has_a_clean_record() {
+async fn an_upstream_that_was_moved_starts_anew() {
     let old = Fake::start(|_| reply(500, &[], "")).await;
     let new = Fake::start(|_| reply(200, &[("docker-content-digest", DIGEST)], "")).await;
     let client = client();
@@ -153,9 +194,12 @@ async fn refusals_open_no_circuit() {
         let hub = Fake::start(move |_| reply(status, &[], "")).await;
         let (client, target) = (client(), target(&hub.url(), None));
         for _ in 0..10 {
-            assert_eq!(head(&client, &target).await.unwrap_err().status(), Some(status));
+            let fetched = client.get_manifest(&target, &latest(), Accept::Exactly(&[])).await;
+            assert_eq!(fetched.unwrap_err().status(), Some(status));
         }
-        assert_eq!(hub.seen().len(), 10);
+        // A refusal without a challenge sends the client to `/v2/`, once.
+        assert_eq!(hub.count("/v2/library"), 10);
+        assert!(hub.seen().len() <= 11);
     }
 }
 
@@ -185,7 +229,7 @@ async fn trouble_at_a_redirects_target_is_not_the_upstreams() {
         false => reply(200, &[("docker-content-digest", DIGEST)], ""),
     })
     .await;
-    let (client, target) = (client(), target(&hub.url(), None));
+    let (client, target) = (client(), listing(target(&hub.url(), None), &["127.0.0.1:1"]));
     for _ in 0..6 {
         let error = client.get_blob(&target, &DIGEST.parse().unwrap(), 0).await.err().unwrap();
         assert_eq!(error.kind(), "connect");
@@ -194,7 +238,7 @@ async fn trouble_at_a_redirects_target_is_not_the_upstreams() {
 }
 
 #[tokio::test]
-async fn redirects_lead_into_no_network_that_the_upstream_is_not_in() {
+async fn redirects_lead_to_no_address_that_is_not_listed() {
     for place in ["10.0.0.1", "169.254.169.254", "0.0.0.0", "[::ffff:192.168.1.1]", "[fe80::1]", "inside.test"] {
         let location = format!("http://{place}:5/x");
         let hub = Fake::start(move |_| reply(307, &[("location", &location)], "")).await;
@@ -227,7 +271,8 @@ async fn a_move_to_another_host_is_followed_without_credentials() {
         None => reply(401, &[("www-authenticate", "Basic realm=x")], ""),
     })
     .await;
-    let target = target(&hub.url(), Some(("ci", "s3cret")));
+    let place = format!("localhost:{}", other.port);
+    let target = listing(target(&hub.url(), Some(("ci", "s3cret"))), &[&place]);
     let manifest = client().get_manifest(&target, &latest(), Accept::Exactly(&[])).await.unwrap();
     assert_eq!(manifest.body, "{}");
     assert_eq!(other.seen().iter().filter(|seen| seen.authorization().is_some()).count(), 0);

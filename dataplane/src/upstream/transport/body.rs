@@ -3,16 +3,16 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use reqwest::Response;
-use roadstead_proto::UpstreamHost;
+use roadstead_proto::{Digest, UpstreamHost};
 use tokio::time::timeout;
 
 use super::{
-    encoding::{Encoding, gunzip},
+    encoding::{Encoding, meant},
     exchange::Exchange,
 };
 use crate::upstream::UpstreamError;
 
-/// How much of a body that nobody wants is read so that its connection can be used again, in bytes.
+/// How much of an unwanted body is read so that its connection can be used again, in bytes.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024;
 
 impl Exchange {
@@ -29,18 +29,19 @@ impl Exchange {
         }
     }
 
-    /// The whole body, decoded, if it is no larger than `limit` bytes.
+    /// The whole body, decoded, if it is no larger than `limit` bytes. `want` is the digest it should have, where known.
     pub(crate) async fn whole(
         &self,
         upstream: &UpstreamHost,
         mut response: Response,
         limit: u64,
+        want: Option<&Digest>,
     ) -> Result<Bytes, UpstreamError> {
         let too_large = || UpstreamError::TooLarge { upstream: upstream.clone(), limit_bytes: limit };
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let encoding = Encoding::of(response.headers(), upstream)?;
+        let encoding = Encoding::of(response.headers());
         let mut body = BytesMut::new();
         while let Some(piece) = self.piece(upstream, &mut response).await? {
             if (body.len() + piece.len()) as u64 > limit {
@@ -49,8 +50,9 @@ impl Exchange {
             body.extend_from_slice(&piece);
         }
         match encoding {
-            Encoding::Identity => Ok(body.freeze()),
-            Encoding::Gzip => gunzip(&body, limit, upstream),
+            // Whatever it is called, what it is used for tells whether it is right.
+            Encoding::Identity | Encoding::Other => Ok(body.freeze()),
+            Encoding::Gzip => meant(body.freeze(), limit, want, upstream),
         }
     }
 
@@ -67,14 +69,20 @@ impl Exchange {
         .boxed()
     }
 
-    /// Reads what is left of a small body, so that the connection can be used again. Whether it works does not matter.
-    pub(crate) async fn discard(&self, upstream: &UpstreamHost, mut response: Response) {
-        let mut read = 0;
+    /// Reads the rest of a small body, so that the connection can be used again. Whether that works does not matter.
+    pub(crate) async fn discard(&self, upstream: &UpstreamHost, response: Response) {
+        self.beginning(upstream, response, MAX_DISCARDED_BYTES).await;
+    }
+
+    /// A body's first bytes, `limit` at most, as far as they arrive.
+    pub(crate) async fn beginning(&self, upstream: &UpstreamHost, mut response: Response, limit: usize) -> Vec<u8> {
+        let mut read = Vec::new();
         while let Ok(Some(piece)) = self.piece(upstream, &mut response).await {
-            read += piece.len();
-            if read > MAX_DISCARDED_BYTES {
+            read.extend_from_slice(&piece[..piece.len().min(limit - read.len())]);
+            if read.len() == limit {
                 break;
             }
         }
+        read
     }
 }

@@ -1,46 +1,169 @@
-//! Content encodings. None is asked for, but some servers, and boxes between here and there, compress all the same;
-//! digests are those of what was meant. gzip is undone, as container runtimes do it; others are refused.
+//! Content encodings. None is asked for, but some servers, and boxes between here and there, compress all the same; others
+//! label a layer with the compression that is its own. The digest decides which bytes were meant. gzip is undone, as
+//! container runtimes do it; any other encoding is taken for a wrong label.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::write::MultiGzDecoder;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt, iter, try_unfold};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt, iter, once, try_unfold};
 use http::{HeaderMap, header};
-use roadstead_proto::UpstreamHost;
+use quick_cache::sync::Cache;
+use roadstead_proto::{Digest, DigestHasher, UpstreamHost};
+use tokio::sync::Semaphore;
 
 use crate::upstream::UpstreamError;
 
 /// How much is put into the decoder at a time, in bytes. gzip grows no more than a thousandfold, so that no more than
 /// about a megabyte comes out before it is handed on.
 const STEP_BYTES: usize = 1024;
+/// Longest labelled body that is kept in memory until its digest is known, in bytes: configurations, and small layers.
+const MAX_KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Largest content that such a body is decoded to, in bytes.
+const MAX_DECODED_BYTES: u64 = 32 * 1024 * 1024;
+/// Most such bodies that are kept at a time.
+const MAX_KEPT: usize = 8;
+/// Blobs remembered to be encoded as labelled.
+const REMEMBERED: usize = 1000;
 
-/// How a body is encoded.
+/// How a body is labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Not at all.
     Identity,
     /// gzip (RFC 1952).
     Gzip,
+    /// Any other, or several.
+    Other,
 }
 
 impl Encoding {
-    pub(crate) fn of(headers: &HeaderMap, upstream: &UpstreamHost) -> Result<Self, UpstreamError> {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::CONTENT_ENCODING).iter();
         let mut found = Self::Identity;
         for name in lines.flat_map(|line| line.to_str().unwrap_or("?").split(',')).map(str::trim) {
             found = match (found, name.to_ascii_lowercase().as_str()) {
                 (found, "" | "identity") => found,
                 (Self::Identity, "gzip" | "x-gzip") => Self::Gzip,
-                _ => {
-                    let problem = format!("it is encoded ({name}), which was not asked for");
-                    return Err(UpstreamError::BadAnswer { upstream: upstream.clone(), problem });
-                }
+                _ => Self::Other,
             };
         }
-        Ok(found)
+        found
     }
 }
+
+/// Undoes the encoding of labelled blobs, where they have one.
+#[derive(Clone)]
+pub(crate) struct Encoded {
+    /// Blobs that turned out to be encoded as labelled.
+    known: Arc<Cache<Digest, ()>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Encoded {
+    pub(crate) fn new() -> Self {
+        Self { known: Arc::new(Cache::new(REMEMBERED)), turns: Arc::new(Semaphore::new(MAX_KEPT)) }
+    }
+
+    /// The blob `want`, from a body that is labelled as gzip. A short body is looked at as a whole. A long one is a layer,
+    /// which is compressed by itself as a rule: it is taken as it is, and hashed both ways, so that the next try knows.
+    pub(crate) fn undo(
+        &self,
+        upstream: UpstreamHost,
+        want: Digest,
+        mut body: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    ) -> BoxStream<'static, Result<Bytes, UpstreamError>> {
+        let this = self.clone();
+        once(async move {
+            let turn = this.turns.acquire().await;
+            let mut kept = BytesMut::new();
+            while let Some(piece) = body.next().await {
+                kept.extend_from_slice(&piece?);
+                if kept.len() > MAX_KEPT_BYTES {
+                    drop(turn);
+                    let all = once(async move { Ok(kept.freeze()) }).chain(body).boxed();
+                    let is_encoded = this.known.get(&want).is_some();
+                    return Ok(if is_encoded {
+                        gunzip_stream(upstream, all)
+                    } else {
+                        this.watched(upstream, want, all)
+                    });
+                }
+            }
+            let meant = meant(kept.freeze(), MAX_DECODED_BYTES, Some(&want), &upstream)?;
+            Ok::<BoxStream<'static, _>, UpstreamError>(once(async move { Ok(meant) }).boxed())
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    /// Passes a body on as it is. If its digest is that of what it decodes to, it ends in an error, and the next try decodes.
+    fn watched(
+        self,
+        upstream: UpstreamHost,
+        want: Digest,
+        body: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    ) -> BoxStream<'static, Result<Bytes, UpstreamError>> {
+        let raw = DigestHasher::new(want.algorithm());
+        let decoder = Some(MultiGzDecoder::new(Hashing(DigestHasher::new(want.algorithm()))));
+        try_unfold((body, raw, decoder), move |(mut body, mut raw, mut decoder)| {
+            let (known, upstream) = (Arc::clone(&self.known), upstream.clone());
+            async move {
+                let Some(piece) = body.next().await.transpose()? else {
+                    let decoded = decoder.and_then(|decoder| Some(decoder.finish().ok()?.0.finish()));
+                    if raw.finish() != want && decoded == Some(want) {
+                        known.insert(want, ());
+                        let problem = "a large blob is gzip-encoded as a whole; the next request decodes it".to_owned();
+                        return Err(UpstreamError::BadAnswer { upstream, problem });
+                    }
+                    return Ok(None);
+                };
+                raw.update(&piece);
+                // What cannot be decoded was not encoded.
+                decoder = decoder.and_then(|mut decoder| decoder.write_all(&piece).is_ok().then_some(decoder));
+                Ok(Some((piece, (body, raw, decoder))))
+            }
+        })
+        .boxed()
+    }
+}
+
+/// Hashes what is written to it.
+struct Hashing(DigestHasher);
+
+impl Write for Hashing {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0.update(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a body that is labelled as gzip means: itself if that has the digest `want`, or if it is not gzip at all;
+/// otherwise what it decodes to, if that is no larger than `limit` bytes.
+pub(crate) fn meant(
+    body: Bytes,
+    limit: u64,
+    want: Option<&Digest>,
+    upstream: &UpstreamHost,
+) -> Result<Bytes, UpstreamError> {
+    if want.is_some_and(|want| Digest::of(want.algorithm(), &body) == *want) {
+        return Ok(body);
+    }
+    match gunzip(&body, limit, upstream) {
+        Err(UpstreamError::BadAnswer { .. }) if !body.starts_with(&GZIP_MAGIC) => Ok(body),
+        decoded => decoded,
+    }
+}
+
+/// The first bytes of everything in gzip.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// What a gzip-encoded body means, if it is no larger than `limit` bytes.
 pub(crate) fn gunzip(body: &[u8], limit: u64, upstream: &UpstreamHost) -> Result<Bytes, UpstreamError> {
@@ -95,71 +218,4 @@ fn broken(upstream: &UpstreamHost, error: &io::Error) -> UpstreamError {
 }
 
 #[cfg(test)]
-mod tests {
-    use flate2::{Compression, write::GzEncoder};
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn gzip(content: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(content).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn upstream() -> UpstreamHost {
-        "docker.io".parse().unwrap()
-    }
-
-    #[test]
-    fn encodings_are_told_apart() {
-        for (lines, expected) in [
-            (&[][..], Some(Encoding::Identity)),
-            (&["identity"], Some(Encoding::Identity)),
-            (&["gzip"], Some(Encoding::Gzip)),
-            (&["X-GZip, identity"], Some(Encoding::Gzip)),
-            (&["gzip", "gzip"], None),
-            (&["br"], None),
-            (&["zstd"], None),
-        ] {
-            let lines = lines.iter().map(|line| (header::CONTENT_ENCODING, HeaderValue::from_static(line)));
-            let mut headers = HeaderMap::new();
-            for (name, value) in lines {
-                headers.append(name, value);
-            }
-            assert_eq!(Encoding::of(&headers, &upstream()).ok(), expected, "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn a_body_is_decoded_and_bounded() {
-        let content = b"content ".repeat(10_000);
-        let encoded = gzip(&content);
-        assert_eq!(gunzip(&encoded, 80_000, &upstream()).unwrap(), content);
-        assert!(matches!(gunzip(&encoded, 79_999, &upstream()), Err(UpstreamError::TooLarge { .. })));
-        assert!(matches!(gunzip(&gzip(&vec![0; 50_000_000]), 1000, &upstream()), Err(UpstreamError::TooLarge { .. })));
-        for broken in [&encoded[..encoded.len() - 1], b"no gzip at all"] {
-            assert!(matches!(gunzip(broken, 80_000, &upstream()), Err(UpstreamError::BadAnswer { .. })));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_is_decoded_however_it_is_cut() {
-        let content: Vec<u8> = (0..200_000_u32).flat_map(|i| i.to_be_bytes()).collect();
-        let encoded = Bytes::from(gzip(&content));
-        for size in [1, 1000, 1024, 100_000, usize::MAX] {
-            let pieces: Vec<_> =
-                encoded.chunks(size.min(encoded.len())).map(|it| Ok(Bytes::copy_from_slice(it))).collect();
-            let decoded: Vec<Bytes> = gunzip_stream(upstream(), iter(pieces).boxed()).try_collect().await.unwrap();
-            assert_eq!(decoded.concat(), content, "{size}");
-        }
-        let zeros = Bytes::from(gzip(&vec![0; 50_000_000]));
-        let mut bomb = gunzip_stream(upstream(), iter([Ok(zeros)]).boxed());
-        while let Some(piece) = bomb.next().await {
-            assert!(piece.unwrap().len() < 2 * 1024 * 1024);
-        }
-        let cut = iter([Ok(encoded.slice(..encoded.len() - 4))]).boxed();
-        let end: Result<Vec<Bytes>, _> = gunzip_stream(upstream(), cut).try_collect().await;
-        assert!(matches!(end, Err(UpstreamError::BadAnswer { .. })));
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span, debug, field::Empty, info_span};
 use url::Url;
 
-use super::connections::Connections;
+use super::{connections::Connections, encoding::Encoded};
 use crate::upstream::{UpstreamError, UpstreamMetrics, UpstreamTimeouts, metrics::RequestKind};
 use crate::{control::UpstreamPolicy, trace_context};
 
@@ -25,6 +25,7 @@ pub(crate) struct Exchange {
     pub(crate) connections: Arc<Connections>,
     pub(crate) timeouts: UpstreamTimeouts,
     pub(crate) metrics: UpstreamMetrics,
+    pub(crate) encoded: Encoded,
 }
 
 /// A request.
@@ -34,6 +35,16 @@ pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
+}
+
+impl Ask {
+    /// `GET /v2/`, which every registry answers.
+    pub(crate) fn ping(policy: &UpstreamPolicy) -> Self {
+        let mut url = policy.url.clone();
+        let path = format!("{}/v2/", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Self { kind: RequestKind::Ping, method: Method::GET, url, headers: HeaderMap::new() }
+    }
 }
 
 impl Exchange {

@@ -6,12 +6,18 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::Response;
 use url::Url;
 
-use super::exchange::{Ask, Exchange};
+use super::{
+    destination::lists,
+    exchange::{Ask, Exchange},
+};
 use crate::control::UpstreamPolicy;
-use crate::upstream::{UpstreamError, health::account::Admitted};
+use crate::upstream::{
+    UpstreamError,
+    health::account::{Admitted, HostCheck},
+};
 
 /// Most redirects that are followed; registries use one, seldom two.
-const MAX_REDIRECTS: usize = 5;
+pub(crate) const MAX_REDIRECTS: usize = 5;
 
 /// An answer, and whether it is from the upstream itself and not from where that redirected to.
 pub(crate) struct Answer {
@@ -20,8 +26,7 @@ pub(crate) struct Answer {
 }
 
 impl Exchange {
-    /// Sends a request and follows redirects. `authorization` goes to the upstream's own origin (scheme, host and
-    /// port) and nowhere else.
+    /// Sends a request and follows redirects. `authorization` goes to the upstream's own places and nowhere else.
     pub(crate) async fn follow(
         &self,
         policy: &Arc<UpstreamPolicy>,
@@ -31,7 +36,7 @@ impl Exchange {
     ) -> Result<Answer, UpstreamError> {
         let upstream = &policy.host;
         for _ in 0..=MAX_REDIRECTS {
-            let from_upstream = ask.url.origin() == policy.url.origin();
+            let from_upstream = is_own(policy, &ask.url);
             let mut hop = ask.clone();
             match authorization {
                 Some(authorization) if from_upstream => {
@@ -45,9 +50,10 @@ impl Exchange {
                 Some(Admitted { is_probe: true, .. }) => self.send(policy, hop).await,
                 _ => self.send_patiently(policy, hop).await,
             };
-            // How a redirect's target is doing says nothing of the upstream.
+            // The health of a redirect's target says nothing of the upstream's.
             if let Some(admitted) = admitted.filter(|_| from_upstream) {
-                admitted.standing.observe(policy, kind, &answered);
+                let check = admitted.health.observe(policy, (kind, Some(&admitted.repository)), &answered);
+                self.check_host_meanwhile(policy, check);
             }
             let response = answered?;
             if !is_redirect(response.status()) {
@@ -62,9 +68,50 @@ impl Exchange {
             problem: format!("more than {MAX_REDIRECTS} redirects"),
         })
     }
+
+    /// Checks a host in the background, if a check is due.
+    pub(crate) fn check_host_meanwhile(&self, policy: &Arc<UpstreamPolicy>, check: Option<HostCheck>) {
+        if let Some(check) = check {
+            let (exchange, policy) = (self.clone(), Arc::clone(policy));
+            tokio::spawn(async move {
+                if let Err(error) = exchange.check_host(&policy, &check).await {
+                    tracing::debug!(%error, "the upstream fails as a whole");
+                }
+            });
+        }
+    }
+
+    /// Asks `/v2/`, which is no content: fails if the host does.
+    pub(crate) async fn check_host(
+        &self,
+        policy: &Arc<UpstreamPolicy>,
+        check: &HostCheck,
+    ) -> Result<(), UpstreamError> {
+        let ask = Ask::ping(policy);
+        let kind = ask.kind;
+        let answered = self.send(policy, ask).await;
+        check.0.observe(policy, (kind, None), &answered);
+        let response = answered?;
+        if response.status().is_server_error() {
+            let (upstream, status) = (policy.host.clone(), response.status().as_u16());
+            return Err(UpstreamError::Status { upstream, status, said: Default::default(), retry_after: None });
+        }
+        self.discard(&policy.host, response).await;
+        Ok(())
+    }
 }
 
-const fn is_redirect(status: StatusCode) -> bool {
+/// Whether a URL is a place of the upstream itself, which may be sent its credentials: its own origin, the same host by
+/// https instead of http at the usual ports, or a host and port listed as its token service.
+pub(crate) fn is_own(policy: &UpstreamPolicy, url: &Url) -> bool {
+    let own = &policy.url;
+    let is_upgrade = own.host_str() == url.host_str()
+        && (own.scheme(), url.scheme()) == ("http", "https")
+        && (own.port_or_known_default(), url.port_or_known_default()) == (Some(80), Some(443));
+    own.origin() == url.origin() || is_upgrade || lists(&policy.token_hosts, url)
+}
+
+pub(crate) const fn is_redirect(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::MOVED_PERMANENTLY
@@ -76,7 +123,7 @@ const fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Where a redirect leads to.
-fn next(from: &Url, headers: &HeaderMap) -> Result<Url, String> {
+pub(crate) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, String> {
     let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
     let location = location.ok_or("a redirect without a location")?;
     let mut url = from.join(location).map_err(|error| format!("a redirect to no URL: {error}"))?;
@@ -93,25 +140,4 @@ fn next(from: &Url, headers: &HeaderMap) -> Result<Url, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn followed(from: &str, location: &str) -> Option<String> {
-        let headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_str(location).unwrap())]);
-        next(&from.parse().unwrap(), &headers).ok().map(|url| url.to_string())
-    }
-
-    #[test]
-    fn redirects_lead_to_no_weaker_place() {
-        let from = "https://registry.example/v2/a/blobs/x";
-        assert_eq!(followed(from, "https://cdn.example/x?sig=1").as_deref(), Some("https://cdn.example/x?sig=1"));
-        assert_eq!(followed(from, "/elsewhere").as_deref(), Some("https://registry.example/elsewhere"));
-        assert_eq!(followed(from, "https://user:pass@cdn.example/x").as_deref(), Some("https://cdn.example/x"));
-        for location in ["http://cdn.example/x", "file:///etc/passwd", "ftp://x/y", "https://"] {
-            assert_eq!(followed(from, location), None, "{location}");
-        }
-        let plain = followed("http://registry.example/a", "http://cdn.example/x");
-        assert_eq!(plain.as_deref(), Some("http://cdn.example/x"));
-        assert!(next(&from.parse().unwrap(), &HeaderMap::new()).is_err());
-    }
-}
+mod tests;

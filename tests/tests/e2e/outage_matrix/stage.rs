@@ -78,7 +78,8 @@ impl Stage {
         let cluster = Cluster::start_bare(options).await;
         let by_name = hub.url().replace("127.0.0.1", "hub.test");
         let url = if trouble.by_name { by_name } else { hub.url() };
-        cluster.cli(&["upstream", "set", "docker.io", "--url", &url]).await.ok();
+        let others = ["--redirect-host".to_owned(), other.address()];
+        cluster.set_upstream(&url, &[hub.listed(), others.to_vec()].concat()).await;
         if trouble.keeps_missing {
             cluster.cli(&["group", "update", "default", "--missing-tag", "keep"]).await.ok();
         }

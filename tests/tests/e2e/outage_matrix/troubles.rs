@@ -126,6 +126,10 @@ pub fn troubles() -> Vec<Trouble> {
             .tag_is_confirmed(),
         new("HEAD: without a digest", Start::Faults(vec![(When::head(Kind::Manifest), Fault::NoDigestHeader)]), GOOD)
             .tag_is_confirmed(),
+        new("HEAD: 403", Start::Faults(vec![(When::head(Kind::Manifest), Fault::Status(403))]), GOOD)
+            .tag_is_confirmed(),
+        new("HEAD: 404", Start::Faults(vec![(When::head(Kind::Manifest), Fault::Status(404))]), GOOD)
+            .tag_is_confirmed(),
         at("hangs before the headers", None, Fault::Hang, LATE),
         new("hangs in the body, once", Start::BeforeEach(|hub| once_in_body(hub, Fault::Gated(Gate::closed()))), GOOD)
             .tag_is_confirmed(),
@@ -136,6 +140,15 @@ pub fn troubles() -> Vec<Trouble> {
             Start::BeforeEach(|hub| {
                 once_in_body(hub, Fault::CutAt(100));
                 hub.fault(When::any(), Fault::NoRange);
+            }),
+            GOOD,
+        )
+        .tag_is_confirmed(),
+        new(
+            "cut in the body, once; `Range` refused with 416",
+            Start::BeforeEach(|hub| {
+                once_in_body(hub, Fault::CutAt(100));
+                hub.fault(When::any().with("range"), Fault::Status(416));
             }),
             GOOD,
         )
@@ -176,12 +189,26 @@ pub fn troubles() -> Vec<Trouble> {
             .tag_is_confirmed(),
         at("gzip-encoded answers", None, Fault::Gzip, GOOD).tag_is_confirmed(),
         at(
+            "`Content-Encoding: gzip` on what is not encoded",
+            None,
+            Fault::WithHeader("content-encoding", "gzip".to_owned()),
+            GOOD,
+        )
+        .tag_is_confirmed(),
+        at(
             "a web page with 200",
             None,
             Fault::WebPage,
             ["502 `MANIFEST_INVALID`", "502 `MANIFEST_INVALID`", "502 `UNAVAILABLE`"],
         ),
         Trouble { forget_tokens: true, ..new("token expired early", Start::Faults(vec![]), GOOD).tag_is_confirmed() },
+        Trouble {
+            forget_tokens: true,
+            ..at("token expired early, 401 without a challenge", None, Fault::WithoutHeader("www-authenticate"), GOOD)
+                .tag_is_confirmed()
+        },
+        new("401 once, without a challenge", Start::BeforeEach(|hub| once(hub, 401)), GOOD).tag_is_confirmed(),
+        new("403 once", Start::BeforeEach(|hub| once(hub, 403)), GOOD).tag_is_confirmed(),
         at("429, `Retry-After: 60`", None, Fault::RateLimited(60), LIMITED),
         at("500", None, Fault::Status(500), SENSELESS),
         at("503", None, Fault::Status(503), UNREACHABLE),
@@ -198,6 +225,11 @@ pub fn troubles() -> Vec<Trouble> {
             ..at("404, where the group keeps such tags", None, Fault::Status(404), MISSING)
         },
     ]
+}
+
+/// The next answer to a request with a token refuses it.
+fn once(hub: &Hub, status: u16) {
+    hub.fault_times(When::any().with("authorization"), Fault::Status(status), 1);
 }
 
 /// The next answer with a body goes wrong, whatever it is for.

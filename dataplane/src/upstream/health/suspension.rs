@@ -1,0 +1,129 @@
+//! Which requests are suspended after failures: all of an upstream, or those of single repositories.
+
+use std::collections::HashMap;
+
+use roadstead_proto::RepositoryName;
+use tokio::time::Instant;
+
+use super::circuit::{Circuit, FAILURES, Passage};
+use crate::upstream::error::{CONNECT_PHASE, UpstreamError};
+
+/// Most failing repositories that are remembered for an account.
+const MAX_REPOSITORIES: usize = 1000;
+
+/// Whose trouble a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The host's: no request can succeed.
+    Host(&'static str),
+    /// That of the content asked for, as far as one request can tell.
+    Content(&'static str),
+}
+
+impl Trouble {
+    /// The trouble that an error means; `None` for refusals and other answers.
+    pub(super) fn of(error: &UpstreamError) -> Option<Self> {
+        match error {
+            UpstreamError::Connect { .. } | UpstreamError::Tls { .. } => Some(Self::Host(error.kind())),
+            UpstreamError::Timeout { phase, .. } if *phase == CONNECT_PHASE => Some(Self::Host(error.kind())),
+            _ if error.retryable() => Some(Self::Content(error.kind())),
+            _ => None,
+        }
+    }
+
+    /// The same where the failure was at a token service, which may be another host.
+    pub(super) const fn of_content(self) -> Self {
+        Self::Content(self.kind())
+    }
+
+    /// The kind of the failure.
+    pub(super) const fn kind(self) -> &'static str {
+        let (Self::Host(kind) | Self::Content(kind)) = self;
+        kind
+    }
+}
+
+/// The circuits of one account. Pure: the caller passes the time.
+#[derive(Debug, Default)]
+pub(super) struct Suspension {
+    host: Circuit,
+    /// Of repositories whose last request failed.
+    repositories: HashMap<RepositoryName, Circuit>,
+    /// Failures of content since the host was last seen working.
+    unexplained: u32,
+    is_checking: bool,
+}
+
+impl Suspension {
+    /// Whether requests may be sent to the host at all. A probe must not ask for content: it may be what fails.
+    pub(super) fn pass_host(&mut self, now: Instant) -> Passage {
+        self.host.pass(now)
+    }
+
+    /// Whether requests for a repository may be sent.
+    pub(super) fn pass(&mut self, repository: &RepositoryName, now: Instant) -> Passage {
+        self.repositories.get_mut(repository).map_or(Passage::Free, |circuit| circuit.pass(now))
+    }
+
+    /// A request failed. True if the host should be checked, by a request that is not for content.
+    pub(super) fn failed(&mut self, trouble: Trouble, repository: Option<&RepositoryName>, now: Instant) -> bool {
+        let (kind, repository) = match (trouble, repository) {
+            (Trouble::Content(kind), Some(repository)) => (kind, repository),
+            (Trouble::Host(kind), _) => {
+                self.host.failed(kind, now);
+                return false;
+            }
+            // A check failed: that is how the host is doing.
+            (Trouble::Content(kind), None) => {
+                self.is_checking = false;
+                self.host.trip(kind, now);
+                return false;
+            }
+        };
+        if self.repositories.len() >= MAX_REPOSITORIES && !self.repositories.contains_key(repository) {
+            self.repositories.retain(|_, circuit| circuit.is_open());
+        }
+        if self.repositories.len() < MAX_REPOSITORIES || self.repositories.contains_key(repository) {
+            self.repositories.entry(repository.clone()).or_default().failed(kind, now);
+        }
+        self.unexplained += 1;
+        let is_due = self.unexplained >= FAILURES && !self.is_checking && !self.host.is_open();
+        self.is_checking |= is_due;
+        is_due
+    }
+
+    /// The host answered; for a repository where one was asked for and found working.
+    pub(super) fn succeeded(&mut self, repository: Option<&RepositoryName>) {
+        self.host.succeeded();
+        (self.unexplained, self.is_checking) = (0, false);
+        if let Some(repository) = repository {
+            self.repositories.remove(repository);
+        }
+    }
+
+    /// A check ended without an outcome.
+    pub(super) fn check_abandoned(&mut self) {
+        self.is_checking = false;
+        self.host.probe_abandoned();
+    }
+
+    /// A probe of a repository ended without an outcome.
+    pub(super) fn probe_abandoned(&mut self, repository: &RepositoryName) {
+        if let Some(circuit) = self.repositories.get_mut(repository) {
+            circuit.probe_abandoned();
+        }
+    }
+
+    pub(super) const fn is_host_suspended(&self) -> bool {
+        self.host.is_open()
+    }
+
+    /// How many circuits are open.
+    pub(super) fn open(&self) -> i64 {
+        let repositories = self.repositories.values().filter(|circuit| circuit.is_open()).count();
+        i64::try_from(repositories).unwrap_or(i64::MAX) + i64::from(self.host.is_open())
+    }
+}
+
+#[cfg(test)]
+mod tests;
