@@ -71,7 +71,7 @@ impl UpstreamClient {
         if let Some(check) = health.admit_to_host(kind)? {
             self.exchange.check_host(&target.upstream, &check).await?;
         }
-        let admitted = health.admit(&target.repository)?;
+        let admitted = health.admit(format!("{}/{resource}", target.repository))?;
         let answered = self.authorized(target, ask, &admitted).await;
         // A refusal that stands is the upstream's word, and so an answer like any other.
         let is_refused = match &answered {
@@ -79,7 +79,7 @@ impl UpstreamClient {
             Err(error) => error.is_refusal(),
         };
         if is_refused {
-            health.succeeded(Some(&target.repository));
+            health.succeeded(Some(&admitted.content));
         }
         answered
     }

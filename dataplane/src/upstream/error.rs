@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use roadstead_proto::{RepositoryName, UpstreamHost};
+use roadstead_proto::UpstreamHost;
 
 use super::said::Said;
 use crate::control::TagOutcome;
@@ -90,12 +90,12 @@ pub enum UpstreamError {
         retry_after: Option<Duration>,
     },
     /// Requests failed repeatedly, so that further ones are not sent for a while.
-    #[error("{}: requests suspended (circuit open) after repeated failures ({last_error}); probing periodically", suspended(upstream, repository.as_ref()))]
+    #[error("{}: requests suspended (circuit open) after repeated failures ({last_error}); probing periodically", suspended(upstream, content.as_deref()))]
     CircuitOpen {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// The repository, where only its requests failed.
-        repository: Option<RepositoryName>,
+        /// The content, where only requests for it failed: `library/alpine/manifests/latest`.
+        content: Option<String>,
         /// Kind of the last failure.
         last_error: &'static str,
         /// When it is tried again.
@@ -160,9 +160,9 @@ pub(super) const CONNECT_PHASE: &str = "connect";
 const DENIED: &str =
     "denied access: the image is private, or the group's credentials are missing or wrong; see `upstream login`";
 
-/// The subject of a suspension: an upstream, or one of its repositories.
-fn suspended(upstream: &UpstreamHost, repository: Option<&RepositoryName>) -> String {
-    repository.map_or_else(|| upstream.to_string(), |repository| format!("{upstream}/{repository}"))
+/// The subject of a suspension: an upstream, or something that it has.
+fn suspended(upstream: &UpstreamHost, content: Option<&str>) -> String {
+    content.map_or_else(|| upstream.to_string(), |content| format!("{upstream}/{content}"))
 }
 
 impl UpstreamError {

@@ -84,7 +84,7 @@ async fn a_prefetch_that_cannot_be_done_says_why() {
     hub.push_index("library/app", "1", &Index::new(Format::Oci, vec![large("amd64")]));
     let failed =
         async |arguments: &[&str]| cluster.cli(&[&["cache", "prefetch", "default"], arguments].concat()).await.failed();
-    assert!(failed(&["nowhere:1"]).await.contains("does not have it"));
+    assert!(failed(&["nowhere:1"]).await.contains("has no "));
     assert!(failed(&["app:1", "--platform", "linux/s390x"]).await.contains("linux/s390x"));
     assert!(failed(&["ghcr.io/org/app:1"]).await.contains("ghcr.io"));
     hub.fault(When::kind(Kind::Manifest), Fault::Status(403));

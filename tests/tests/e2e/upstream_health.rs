@@ -35,6 +35,10 @@ async fn a_failing_repository_suspends_no_other() {
     let pulled = join_all(images.iter().map(|(name, _)| client.manifest(name, "latest"))).await;
     assert_eq!(pulled.iter().filter(|answer| answer.status.as_u16() == 200).count(), 15, "{}", hub.log());
     hub.clear_faults();
+    hub.fault(When::any().of("library/bad").at("latest"), Fault::Status(500));
+    hub.push("library/bad", "other", &Image::small(2));
+    client.manifest("bad", "other").await.expect(200);
+    hub.clear_faults();
     within(Duration::from_secs(40), 200, async || client.manifest("bad", "latest").await).await;
 }
 

@@ -29,8 +29,8 @@ pub struct Set {
     /// CA certificates to trust for this upstream besides the public ones, a PEM file
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Host with a private address that the upstream may redirect to; may be repeated
-    #[arg(long = "redirect-host", value_name = "HOST")]
+    /// Host with a private address that the upstream may redirect to, with its port unless that is 80 or 443; may be repeated
+    #[arg(long = "redirect-host", value_name = "HOST[:PORT]")]
     redirect_hosts: Vec<String>,
     /// Share of the pull limit that is reserved for content that is not cached [default: 10%]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]

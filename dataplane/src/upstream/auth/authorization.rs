@@ -193,7 +193,7 @@ impl Authorizer {
         let id = credential.as_ref().map(|credential| *credential.id());
         let key = TokenKey { upstream: target.host().clone(), bearer: bearer.clone(), credential: id };
         let (exchange, upstream) = (self.exchange.clone(), Arc::clone(&target.upstream));
-        let asker = (Arc::clone(&admitted.health), admitted.repository.clone());
+        let asker = (Arc::clone(&admitted.health), admitted.content.clone());
         let withheld = target.credential.is_some() && credential.is_none();
         let fetch = move || {
             if withheld {

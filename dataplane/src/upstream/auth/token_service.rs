@@ -7,7 +7,6 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::Response;
-use roadstead_proto::RepositoryName;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -88,8 +87,8 @@ pub(crate) fn realm(upstream: &UpstreamPolicy, bearer: &Bearer) -> Result<(Url, 
     }
 }
 
-/// Whose health the outcome tells of: an account's, and the repository's that the token is for.
-pub(crate) type Asker = (Arc<AccountHealth>, RepositoryName);
+/// Whose health the outcome tells of: an account's, and the content's that the token is for.
+pub(crate) type Asker = (Arc<AccountHealth>, String);
 
 /// Fetches a token. `credential` is sent as it is: whether it may be is for the caller to know, by [`trust`].
 pub(crate) async fn fetch(
@@ -154,8 +153,8 @@ async fn follow(
     let bad = |problem| UpstreamError::BadAnswer { upstream: policy.host.clone(), problem };
     for _ in 0..=MAX_REDIRECTS {
         let answered = exchange.send_patiently(policy, ask.clone()).await;
-        if let Some((health, repository)) = asker {
-            let check = health.observe(policy, (RequestKind::Token, Some(repository)), &answered);
+        if let Some((health, content)) = asker {
+            let check = health.observe(policy, (RequestKind::Token, Some(content)), &answered);
             exchange.check_host_meanwhile(policy, check);
         }
         let response = answered?;

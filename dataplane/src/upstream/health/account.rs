@@ -13,7 +13,6 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use reqwest::Response;
-use roadstead_proto::RepositoryName;
 use tokio::time::Instant;
 use url::Url;
 
@@ -100,20 +99,20 @@ impl AccountHealth {
         Ok(self.passed(passage, None)?.then(|| HostCheck(Arc::clone(self))))
     }
 
-    /// Lets a request for a repository through, or fails.
-    pub(crate) fn admit(self: &Arc<Self>, repository: &RepositoryName) -> Result<Admitted, UpstreamError> {
-        let passage = self.state.lock().suspension.pass(repository, Instant::now());
-        let is_probe = self.passed(passage, Some(repository))?;
-        Ok(Admitted { health: Arc::clone(self), repository: repository.clone(), is_probe })
+    /// Lets a request for a content through, or fails.
+    pub(crate) fn admit(self: &Arc<Self>, content: String) -> Result<Admitted, UpstreamError> {
+        let passage = self.state.lock().suspension.pass(&content, Instant::now());
+        let is_probe = self.passed(passage, Some(&content))?;
+        Ok(Admitted { health: Arc::clone(self), content, is_probe })
     }
 
     /// Whether a request that passed is a probe.
-    fn passed(&self, passage: Passage, repository: Option<&RepositoryName>) -> Result<bool, UpstreamError> {
+    fn passed(&self, passage: Passage, content: Option<&str>) -> Result<bool, UpstreamError> {
         let Passage::Shut(last_error, wait) = passage else { return Ok(passage == Passage::Probe) };
         self.metrics.held_back(HeldBack::CircuitOpen);
         Err(UpstreamError::CircuitOpen {
             upstream: self.account.upstream.clone(),
-            repository: repository.cloned(),
+            content: content.map(str::to_owned),
             last_error,
             retry_after: whole_seconds(wait),
         })
@@ -137,23 +136,23 @@ impl AccountHealth {
     pub(crate) fn observe(
         self: &Arc<Self>,
         policy: &UpstreamPolicy,
-        (kind, repository): (RequestKind, Option<&RepositoryName>),
+        (kind, content): (RequestKind, Option<&str>),
         result: &Result<Response, UpstreamError>,
     ) -> Option<HostCheck> {
         let trouble = match result {
             Ok(response) => {
-                self.observe_answer(policy, (kind, repository), response.status(), response.headers());
+                self.observe_answer(policy, (kind, content), response.status(), response.headers());
                 is_trouble(response.status()).then_some(Trouble::Content("status_5xx"))
             }
             Err(error) => Trouble::of(error),
         };
-        self.failed(if kind == RequestKind::Token { trouble?.of_content() } else { trouble? }, repository)
+        self.failed(if kind == RequestKind::Token { trouble?.of_content() } else { trouble? }, content)
     }
 
     fn observe_answer(
         &self,
         policy: &UpstreamPolicy,
-        (kind, repository): (RequestKind, Option<&RepositoryName>),
+        (kind, content): (RequestKind, Option<&str>),
         status: StatusCode,
         headers: &HeaderMap,
     ) {
@@ -181,7 +180,7 @@ impl AccountHealth {
             (_, RequestKind::Token) => {}
             // The host works. Whether the request for content does is seen when a token has been sent.
             (StatusCode::UNAUTHORIZED, _) => self.succeeded(None),
-            _ => self.succeeded(repository),
+            _ => self.succeeded(content),
         }
     }
 
@@ -190,11 +189,11 @@ impl AccountHealth {
         self.conditions.note_spent(&self.account, &target.group);
     }
 
-    /// The upstream answered; for a repository where one was asked for and found working.
-    pub(crate) fn succeeded(&self, repository: Option<&RepositoryName>) {
+    /// The upstream answered; with the content, where some was asked for.
+    pub(crate) fn succeeded(&self, content: Option<&str>) {
         let was_suspended = self.change(|suspension| {
             let was_suspended = suspension.is_host_suspended();
-            suspension.succeeded(repository);
+            suspension.succeeded(content);
             was_suspended
         });
         if was_suspended {
@@ -203,17 +202,17 @@ impl AccountHealth {
         self.conditions.note_answer(&self.account, UpstreamState::Good);
     }
 
-    fn failed(self: &Arc<Self>, trouble: Trouble, repository: Option<&RepositoryName>) -> Option<HostCheck> {
+    fn failed(self: &Arc<Self>, trouble: Trouble, content: Option<&str>) -> Option<HostCheck> {
         let (opened, is_suspended, wants_check) = self.change(|suspension| {
             let before = suspension.open();
-            let wants_check = suspension.failed(trouble, repository, Instant::now());
+            let wants_check = suspension.failed(trouble, content, Instant::now());
             (suspension.open() > before, suspension.is_host_suspended(), wants_check)
         });
         if opened {
             tracing::warn!(
                 upstream = %self.account.upstream,
                 username = self.account.username,
-                repository = repository.filter(|_| !is_suspended).map(tracing::field::display),
+                content = content.filter(|_| !is_suspended),
                 error.kind = trouble.kind(),
                 "requests suspended (circuit open) after repeated failures; probing periodically"
             );
@@ -236,14 +235,14 @@ impl AccountHealth {
 /// A request for content that may be sent. If it is dropped before an outcome was observed, another may probe instead.
 pub(crate) struct Admitted {
     pub(crate) health: Arc<AccountHealth>,
-    pub(crate) repository: RepositoryName,
+    pub(crate) content: String,
     pub(crate) is_probe: bool,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if self.is_probe {
-            self.health.state.lock().suspension.probe_abandoned(&self.repository);
+            self.health.state.lock().suspension.probe_abandoned(&self.content);
         }
     }
 }

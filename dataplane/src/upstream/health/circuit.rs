@@ -12,7 +12,7 @@ const FIRST_REST: Duration = Duration::from_secs(2);
 /// Longest suspension.
 const MAX_REST: Duration = Duration::from_secs(30);
 
-/// The circuit to an upstream with one set of credentials, or to one of its repositories. Pure: the caller passes the time.
+/// The circuit to an upstream with one set of credentials, or to one content there. Pure: the caller passes the time.
 #[derive(Debug, Default)]
 pub(crate) struct Circuit {
     failures: u32,

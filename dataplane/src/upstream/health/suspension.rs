@@ -1,15 +1,14 @@
-//! Which requests are suspended after failures: all of an upstream, or those of single repositories.
+//! Which requests are suspended after failures: all of an upstream, or those for single contents: a manifest, a blob, a list.
 
 use std::collections::HashMap;
 
-use roadstead_proto::RepositoryName;
 use tokio::time::Instant;
 
 use super::circuit::{Circuit, FAILURES, Passage};
 use crate::upstream::error::{CONNECT_PHASE, UpstreamError};
 
-/// Most failing repositories that are remembered for an account.
-const MAX_REPOSITORIES: usize = 1000;
+/// Most failing contents that are remembered for an account.
+const MAX_CONTENTS: usize = 1000;
 
 /// Whose trouble a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +46,8 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub(super) struct Suspension {
     host: Circuit,
-    /// Of repositories whose last request failed.
-    repositories: HashMap<RepositoryName, Circuit>,
+    /// Of contents whose last request failed.
+    contents: HashMap<String, Circuit>,
     /// Failures of content since the host was last seen working.
     unexplained: u32,
     is_checking: bool,
@@ -60,15 +59,15 @@ impl Suspension {
         self.host.pass(now)
     }
 
-    /// Whether requests for a repository may be sent.
-    pub(super) fn pass(&mut self, repository: &RepositoryName, now: Instant) -> Passage {
-        self.repositories.get_mut(repository).map_or(Passage::Free, |circuit| circuit.pass(now))
+    /// Whether requests for a content may be sent.
+    pub(super) fn pass(&mut self, content: &str, now: Instant) -> Passage {
+        self.contents.get_mut(content).map_or(Passage::Free, |circuit| circuit.pass(now))
     }
 
     /// A request failed. True if the host should be checked, by a request that is not for content.
-    pub(super) fn failed(&mut self, trouble: Trouble, repository: Option<&RepositoryName>, now: Instant) -> bool {
-        let (kind, repository) = match (trouble, repository) {
-            (Trouble::Content(kind), Some(repository)) => (kind, repository),
+    pub(super) fn failed(&mut self, trouble: Trouble, content: Option<&str>, now: Instant) -> bool {
+        let (kind, content) = match (trouble, content) {
+            (Trouble::Content(kind), Some(content)) => (kind, content),
             (Trouble::Host(kind), _) => {
                 self.host.failed(kind, now);
                 return false;
@@ -80,11 +79,11 @@ impl Suspension {
                 return false;
             }
         };
-        if self.repositories.len() >= MAX_REPOSITORIES && !self.repositories.contains_key(repository) {
-            self.repositories.retain(|_, circuit| circuit.is_open());
+        if self.contents.len() >= MAX_CONTENTS && !self.contents.contains_key(content) {
+            self.contents.retain(|_, circuit| circuit.is_open());
         }
-        if self.repositories.len() < MAX_REPOSITORIES || self.repositories.contains_key(repository) {
-            self.repositories.entry(repository.clone()).or_default().failed(kind, now);
+        if self.contents.len() < MAX_CONTENTS || self.contents.contains_key(content) {
+            self.contents.entry(content.to_owned()).or_default().failed(kind, now);
         }
         self.unexplained += 1;
         let is_due = self.unexplained >= FAILURES && !self.is_checking && !self.host.is_open();
@@ -92,12 +91,12 @@ impl Suspension {
         is_due
     }
 
-    /// The host answered; for a repository where one was asked for and found working.
-    pub(super) fn succeeded(&mut self, repository: Option<&RepositoryName>) {
+    /// The host answered; with the content, where some was asked for.
+    pub(super) fn succeeded(&mut self, content: Option<&str>) {
         self.host.succeeded();
         (self.unexplained, self.is_checking) = (0, false);
-        if let Some(repository) = repository {
-            self.repositories.remove(repository);
+        if let Some(content) = content {
+            self.contents.remove(content);
         }
     }
 
@@ -107,9 +106,9 @@ impl Suspension {
         self.host.probe_abandoned();
     }
 
-    /// A probe of a repository ended without an outcome.
-    pub(super) fn probe_abandoned(&mut self, repository: &RepositoryName) {
-        if let Some(circuit) = self.repositories.get_mut(repository) {
+    /// A probe of a content ended without an outcome.
+    pub(super) fn probe_abandoned(&mut self, content: &str) {
+        if let Some(circuit) = self.contents.get_mut(content) {
             circuit.probe_abandoned();
         }
     }
@@ -120,8 +119,8 @@ impl Suspension {
 
     /// How many circuits are open.
     pub(super) fn open(&self) -> i64 {
-        let repositories = self.repositories.values().filter(|circuit| circuit.is_open()).count();
-        i64::try_from(repositories).unwrap_or(i64::MAX) + i64::from(self.host.is_open())
+        let contents = self.contents.values().filter(|circuit| circuit.is_open()).count();
+        i64::try_from(contents).unwrap_or(i64::MAX) + i64::from(self.host.is_open())
     }
 }
 

@@ -52,7 +52,7 @@ impl Exchange {
             };
             // The health of a redirect's target says nothing of the upstream's.
             if let Some(admitted) = admitted.filter(|_| from_upstream) {
-                let check = admitted.health.observe(policy, (kind, Some(&admitted.repository)), &answered);
+                let check = admitted.health.observe(policy, (kind, Some(&admitted.content)), &answered);
                 self.check_host_meanwhile(policy, check);
             }
             let response = answered?;

@@ -2,40 +2,36 @@ use std::time::Duration;
 
 use super::*;
 
-fn name(name: &str) -> RepositoryName {
-    name.parse().unwrap()
-}
-
 #[test]
 fn failures_of_content_suspend_that_content_only() {
     let now = Instant::now();
-    let (mut suspension, bad) = (Suspension::default(), name("library/bad"));
+    let (mut suspension, bad) = (Suspension::default(), "library/bad/manifests/latest");
     let checks: Vec<_> =
-        (0..FAILURES).map(|_| suspension.failed(Trouble::Content("status_5xx"), Some(&bad), now)).collect();
+        (0..FAILURES).map(|_| suspension.failed(Trouble::Content("status_5xx"), Some(bad), now)).collect();
     assert_eq!(checks, [false, false, false, false, true], "then the host is checked, once");
-    assert!(!suspension.failed(Trouble::Content("status_5xx"), Some(&bad), now));
-    assert!(matches!(suspension.pass(&bad, now), Passage::Shut("status_5xx", _)));
-    assert_eq!(suspension.pass(&name("library/good"), now), Passage::Free);
+    assert!(!suspension.failed(Trouble::Content("status_5xx"), Some(bad), now));
+    assert!(matches!(suspension.pass(bad, now), Passage::Shut("status_5xx", _)));
+    assert_eq!(suspension.pass("library/bad/manifests/3.20", now), Passage::Free);
     assert_eq!(suspension.pass_host(now), Passage::Free);
     suspension.succeeded(None);
     assert_eq!((suspension.pass_host(now), suspension.open()), (Passage::Free, 1), "the host answered the check");
-    assert!(matches!(suspension.pass(&bad, now), Passage::Shut(..)), "which says nothing of the content");
-    suspension.succeeded(Some(&bad));
-    assert_eq!((suspension.pass(&bad, now), suspension.open()), (Passage::Free, 0));
+    assert!(matches!(suspension.pass(bad, now), Passage::Shut(..)), "which says nothing of the content");
+    suspension.succeeded(Some(bad));
+    assert_eq!((suspension.pass(bad, now), suspension.open()), (Passage::Free, 0));
 }
 
 #[test]
-fn many_failing_repositories_do_not_suspend_others_while_the_host_works() {
+fn many_failing_contents_do_not_suspend_others_while_the_host_works() {
     let (mut now, mut suspension) = (Instant::now(), Suspension::default());
     for round in 0..100 {
         for bad in 0..4 {
-            if suspension.failed(Trouble::Content("timeout"), Some(&name(&format!("library/bad{bad}"))), now) {
+            if suspension.failed(Trouble::Content("timeout"), Some(&format!("library/bad{bad}")), now) {
                 suspension.succeeded(None);
             }
         }
         now += Duration::from_millis(500);
         assert_eq!(suspension.pass_host(now), Passage::Free, "{round}");
-        assert_eq!(suspension.pass(&name("library/good"), now), Passage::Free, "{round}");
+        assert_eq!(suspension.pass("library/bad/manifests/3.20", now), Passage::Free, "{round}");
     }
 }
 
@@ -43,7 +39,7 @@ fn many_failing_repositories_do_not_suspend_others_while_the_host_works() {
 fn a_failed_check_suspends_the_host() {
     let (now, mut suspension) = (Instant::now(), Suspension::default());
     for repository in ["a/a", "b/b", "c/c", "d/d", "e/e"] {
-        suspension.failed(Trouble::Content("status_5xx"), Some(&name(repository)), now);
+        suspension.failed(Trouble::Content("status_5xx"), Some(repository), now);
     }
     suspension.failed(Trouble::Content("status_5xx"), None, now);
     assert!(matches!(suspension.pass_host(now), Passage::Shut("status_5xx", _)));
@@ -60,16 +56,16 @@ fn failed_connections_suspend_the_host() {
     let (now, mut suspension) = (Instant::now(), Suspension::default());
     for _ in 0..FAILURES {
         assert_eq!(suspension.pass_host(now), Passage::Free);
-        assert!(!suspension.failed(Trouble::Host("connect"), Some(&name("a/a")), now));
+        assert!(!suspension.failed(Trouble::Host("connect"), Some("a/a"), now));
     }
     assert!(matches!(suspension.pass_host(now), Passage::Shut("connect", _)));
 }
 
 #[test]
-fn memory_of_failing_repositories_is_bounded() {
+fn memory_of_failing_contents_is_bounded() {
     let (now, mut suspension) = (Instant::now(), Suspension::default());
     for number in 0..3 * MAX_REPOSITORIES {
-        suspension.failed(Trouble::Content("timeout"), Some(&name(&format!("a/b{number}"))), now);
+        suspension.failed(Trouble::Content("timeout"), Some(&format!("a/b{number}")), now);
     }
-    assert!(suspension.repositories.len() <= MAX_REPOSITORIES);
+    assert!(suspension.contents.len() <= MAX_REPOSITORIES);
 }
