@@ -107,8 +107,8 @@ async fn credentials_are_tried_upstream_before_they_are_stored() {
     hub.make_private("library/app", &["alice"]);
     let cluster = Cluster::start(&hub).await;
     let client = cluster.anonymous();
-    let refused = login(&cluster, "wrong", &[]).await.failed();
-    assert!(refused.contains("refuses") && !refused.contains("wrong"), "{refused}");
+    let refused = login(&cluster, "not-her-password", &[]).await.failed();
+    assert!(refused.contains("refuses") && !refused.contains("not-her-password"), "{refused}");
     client.manifest("app", "latest").await.expect_error(403, "DENIED");
     login(&cluster, "alices-password", &[]).await.ok();
     crate::soon(200, async || client.manifest("app", "latest").await).await;

@@ -8,6 +8,7 @@ use roadstead_tests::{
     cluster::{Cluster, ClusterOptions},
     hub::{Fault, Hub, Kind, When},
     image::{Image, random_bytes},
+    process::run_command,
 };
 
 use crate::{open_pair, soon, within};
@@ -138,7 +139,7 @@ async fn a_time_that_cannot_take_effect_is_refused_at_the_start() {
     for flag in ["--upstream-connect-timeout", "--upstream-first-byte-timeout", "--upstream-idle-timeout"] {
         for value in ["11m", "0s"] {
             let cluster = Cluster::prepare(ClusterOptions::default());
-            let refused = cluster.cli(&["serve", flag, value]).await;
+            let refused = run_command(cluster.command(&["serve", flag, value]).into(), "").await;
             assert_eq!(refused.code, 2, "{flag} {value}");
             assert!(refused.stderr.contains(flag), "{}", refused.stderr);
         }

@@ -187,7 +187,7 @@ async fn a_refused_resumption_leads_to_the_whole_blob() {
             ),
             3,
         ),
-        (4, Fault::Status(403), 4),
+        (4, Fault::Status(403), 3),
     ] {
         let blob = random_bytes(number, 2_000_000);
         let wanted = hub.push_blob("library/app", blob.clone());
@@ -226,25 +226,25 @@ async fn a_body_of_unknown_length_that_ends_early_is_gone_on_with() {
 
 #[tokio::test]
 async fn the_digest_decides_what_a_content_encoding_means() {
+    // Made first, since it takes a while.
+    let layers = [(1, 1000), (2, 4_500_000)].map(|(seed, size)| gzip(&random_bytes(seed, size)));
     let (hub, cluster) = open_pair().await;
     let client = cluster.anonymous();
     hub.push("library/app", "latest", &Image::small(1));
-    for (number, size) in [(1, 1000), (2, 6_000_000)] {
+    for layer in layers {
         for label in ["gzip", "x-gzip", "br"] {
-            let layer = gzip(&random_bytes(number, size));
-            let wanted = hub.push_blob("library/app", layer.clone());
+            let name = format!("app{}{label}", layer.len());
+            let wanted = hub.push_blob(&format!("library/{name}"), layer.clone());
             hub.fault(When::kind(Kind::Blob), Fault::WithHeader("content-encoding", label.to_owned()));
-            let name = format!("app{size}{label}");
-            hub.push_blob(&format!("library/{name}"), layer.clone());
-            assert_eq!(client.blob(&name, &wanted).await.expect(200).body, layer, "{label} {size}");
+            assert_eq!(client.blob(&name, &wanted).await.expect(200).body, layer, "{label} {}", layer.len());
             hub.clear_faults();
         }
-        let plain = random_bytes(number + 10, 1000);
-        let wanted = hub.push_blob("library/app", plain.clone());
-        hub.fault(When::kind(Kind::Blob), Fault::Gzip);
-        assert_eq!(client.blob("app", &wanted).await.expect(200).body, plain, "encoded on the way");
-        hub.clear_faults();
     }
+    let plain = random_bytes(11, 1000);
+    let wanted = hub.push_blob("library/app", plain.clone());
+    hub.fault(When::kind(Kind::Blob), Fault::Gzip);
+    assert_eq!(client.blob("app", &wanted).await.expect(200).body, plain, "encoded on the way");
+    hub.clear_faults();
     let image = Image::small(9);
     hub.push("library/app", "labelled", &image);
     hub.fault(When::kind(Kind::Manifest), Fault::WithHeader("content-encoding", "gzip".to_owned()));
