@@ -8,7 +8,7 @@ use super::{UpstreamClient, UpstreamError, said::Said};
 use crate::control::{Credential, UpstreamPolicy};
 use crate::upstream::{
     auth::{
-        authorization::basic,
+        basic::basic,
         challenge::Challenge,
         token_service::{self, Trust},
     },

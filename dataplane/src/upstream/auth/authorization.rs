@@ -2,21 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderValue, StatusCode};
 use quick_cache::sync::Cache;
-use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
-use secrecy::ExposeSecret;
+use roadstead_proto::{Digest, RepositoryName};
 use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
 use super::{
+    basic::basic,
     challenge::{Bearer, Challenge},
     token::{Token, TokenKey, Tokens},
     token_service::{self, Trust},
 };
-use crate::control::Credential;
 use crate::upstream::{
     Target, UpstreamError,
     health::account::Admitted,
@@ -219,13 +217,4 @@ fn registry_key(target: &Target) -> RegistryKey {
 /// Whether a status refuses the credentials.
 pub(crate) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-/// `Basic`, as RFC 7617 has it.
-pub(crate) fn basic(upstream: &UpstreamHost, credential: &Credential) -> Result<HeaderValue, UpstreamError> {
-    let pair = format!("{}:{}", credential.username(), credential.password().expose_secret());
-    let mut header = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(pair)))
-        .map_err(|_| UpstreamError::Unauthorized { upstream: upstream.clone(), said: Said::default() })?;
-    header.set_sensitive(true);
-    Ok(header)
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{authorization::basic, challenge::Bearer, token::Token};
+use super::{basic::basic, challenge::Bearer, token::Token};
 use crate::control::{Credential, UpstreamPolicy};
 use crate::upstream::{
     UpstreamError,
