@@ -64,8 +64,8 @@ fn failed_connections_suspend_the_host() {
 #[test]
 fn memory_of_failing_contents_is_bounded() {
     let (now, mut suspension) = (Instant::now(), Suspension::default());
-    for number in 0..3 * MAX_REPOSITORIES {
+    for number in 0..3 * MAX_CONTENTS {
         suspension.failed(Trouble::Content("timeout"), Some(&format!("a/b{number}")), now);
     }
-    assert!(suspension.contents.len() <= MAX_REPOSITORIES);
+    assert!(suspension.contents.len() <= MAX_CONTENTS);
 }
