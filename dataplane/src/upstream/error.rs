@@ -299,7 +299,10 @@ impl UpstreamError {
 
     /// Whether the address that the upstream redirected to may have expired.
     pub(super) const fn may_be_an_expired_address(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::Status { status: 400 | 401 | 403 | 404 | 410, .. })
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Forbidden { .. } | Self::Status { status: 400 | 401 | 403 | 404 | 410, .. }
+        )
     }
 
     /// The words of the upstream itself, where it sent any.

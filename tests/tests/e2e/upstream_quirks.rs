@@ -187,7 +187,7 @@ async fn a_refused_resumption_leads_to_the_whole_blob() {
             ),
             3,
         ),
-        (4, Fault::Status(403), 3),
+        (4, Fault::Status(403), 4),
     ] {
         let blob = random_bytes(number, 2_000_000);
         let wanted = hub.push_blob("library/app", blob.clone());
