@@ -17,7 +17,7 @@ use super::{
     tags_cursor::Place,
 };
 use crate::{
-    control::ControlClient,
+    control::Tags,
     respond::{API_VERSION, Answer, Code, OciError, json as json_answer, stale_headers},
     route::TagsPage,
     upstream::{UpstreamClient, UpstreamError},
@@ -26,7 +26,7 @@ use crate::{
 /// The flow of lists of tags.
 pub struct TagLists {
     pub upstream: Arc<UpstreamClient>,
-    pub control: Arc<ControlClient>,
+    pub known: Arc<Tags>,
     pub listings: Arc<Listings>,
 }
 
@@ -69,7 +69,7 @@ impl TagLists {
         }
         let failed = || OciError::from_upstream(error, Code::NameUnknown);
         let reason = trouble(error).ok_or_else(failed)?;
-        let mut tags = self.control.remembered_tags(&pull.wanted.repository);
+        let mut tags = self.known.remembered_tags(&pull.wanted.repository);
         if tags.is_empty() || page.cursor.is_some() {
             return Err(failed());
         }
