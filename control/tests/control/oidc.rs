@@ -127,8 +127,8 @@ async fn attacks_are_refused() {
         ("not yet valid", with("nbf", (now + 120).into()), "not valid yet"),
         ("from the future", with("iat", (now + 120).into()), "not valid yet"),
         ("oversized", with("padding", "x".repeat(20_000).into()), "longer than"),
-        ("no JWT", "hunter2".into(), "no JWT"),
-        ("empty", String::new(), "no JWT"),
+        ("no JWT", "hunter2".into(), "not a JWT"),
+        ("empty", String::new(), "not a JWT"),
     ] {
         let got = refusal(&plane, &token).await;
         assert!(got.contains(expected), "{what}: {got}");
