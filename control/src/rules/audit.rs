@@ -147,7 +147,7 @@ pub fn shown_name(given: &str) -> String {
     const MAX_CHARS: usize = 255;
     // Our tokens, and JWTs.
     if given.starts_with("rs_") || given.starts_with("eyJ") {
-        return "(a secret in repository of a user name)".to_owned();
+        return "(a secret in place of a user name)".to_owned();
     }
     if given.is_empty() {
         return "(no user name)".to_owned();
@@ -163,8 +163,8 @@ mod tests {
     fn names_are_recorded_without_secrets_and_line_breaks() {
         for (given, shown) in [
             ("alice", "alice"),
-            ("rs_dep_0123", "(a secret in repository of a user name)"),
-            ("eyJhbGciOi", "(a secret in repository of a user name)"),
+            ("rs_dep_0123", "(a secret in place of a user name)"),
+            ("eyJhbGciOi", "(a secret in place of a user name)"),
             ("", "(no user name)"),
             ("a\nb", "a\u{fffd}b"),
         ] {
