@@ -23,7 +23,7 @@ use crate::{
     issuer::Issuer,
 };
 
-/// What tokens that pull need.
+/// The scopes that pulls need.
 pub const PULL: [&str; 2] = ["read_registry", "write_registry"];
 
 /// Sends a token with every call.

@@ -20,17 +20,17 @@ use crate::{client, ports::free_address};
 
 /// Longest that a backend may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often backends are asked whether they are ready.
+/// Interval of the readiness checks of backends.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes handed on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Where connections may go.
+/// A target of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Backend {
-    /// Where it serves.
+    /// The address that it serves.
     pub address: SocketAddr,
-    /// Whose `/readyz` says whether it wants connections; without, connecting is all that counts.
+    /// The address whose `/readyz` tells whether it accepts connections; without one, a successful connection is enough.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -72,12 +72,12 @@ impl Balancer {
         Self { address, served, stop }
     }
 
-    /// Where clients connect.
+    /// Returns the address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections each backend has got so far.
+    /// Returns the number of connections of each backend so far.
     pub fn served(&self) -> Vec<usize> {
         self.served.iter().map(|count| count.load(Ordering::SeqCst)).collect()
     }

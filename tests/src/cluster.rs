@@ -35,7 +35,7 @@ pub fn executable() -> PathBuf {
     path
 }
 
-/// How to start a cluster.
+/// Options of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
     /// `control` and `dataplane` as two processes instead of `serve`.
@@ -44,7 +44,7 @@ pub struct ClusterOptions {
     pub arguments: Vec<String>,
     /// More environment variables for every process.
     pub environment: Vec<(String, String)>,
-    /// Where data is kept, instead of a temporary folder.
+    /// Data folder, instead of a temporary one.
     pub data_dir: Option<PathBuf>,
     /// The registry port speaks https.
     pub tls: bool,
@@ -177,7 +177,7 @@ impl Cluster {
         self.daemons.lock().unwrap()
     }
 
-    /// Where the data is.
+    /// Returns the data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.options.data_dir.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
@@ -187,8 +187,8 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// What `serve` does at marked moments from its next start on: `fill_committed=return` ends it there. Only an executable
-    /// that was built with the feature `failpoints` takes notice.
+    /// Sets failpoints of `serve` from its next start on: `fill_committed=return` ends it there. Only an executable that was
+    /// built with the feature `failpoints` takes notice.
     pub fn set_failpoints(&self, failpoints: &str) {
         failpoints.clone_into(&mut self.failpoints.lock().unwrap());
     }
@@ -238,7 +238,7 @@ impl Drop for Cluster {
     }
 }
 
-/// What tests ask of a running cluster.
+/// Requests of tests to a running cluster.
 impl Cluster {
     /// The administrator's token, as admin commands find it.
     pub fn admin_token(&self) -> String {

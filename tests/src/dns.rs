@@ -15,12 +15,12 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::UdpSocket, task::JoinHandle};
 
-/// What the name server says.
+/// The answer of the name server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
     /// Every name is at 127.0.0.1.
     Loopback,
-    /// There is no such name.
+    /// The name does not exist.
     NoSuchName,
     /// Nothing.
     Nothing,
@@ -52,7 +52,7 @@ impl NameServer {
         self.says.store(code as u8, Ordering::SeqCst);
     }
 
-    /// How many questions it has heard.
+    /// Returns the number of questions so far.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

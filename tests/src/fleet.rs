@@ -34,7 +34,7 @@ pub const BUCKET: &str = "roadstead";
 /// Fleets at a time in one test program. Each is a dozen processes: more of them only wait for each other.
 static PLACES: std::sync::LazyLock<Arc<Semaphore>> = std::sync::LazyLock::new(|| Arc::new(Semaphore::new(2)));
 
-/// How to start a fleet.
+/// Options of a fleet.
 #[derive(Clone, Debug)]
 pub struct FleetOptions {
     /// Control replicas.
@@ -61,9 +61,9 @@ pub struct Fleet {
     pub controls: Vec<Member>,
     /// The nodes.
     pub nodes: Vec<Member>,
-    /// What clients connect to.
+    /// The address for clients.
     pub balancer: Balancer,
-    /// What nodes reach Docker Hub by.
+    /// The address by which nodes reach Docker Hub.
     pub upstream: Link,
     /// The database.
     pub postgres: Postgres,
@@ -122,7 +122,7 @@ impl Fleet {
         Client::new(&self.url(), "default", None)
     }
 
-    /// Where the balancer is.
+    /// Returns the address of the balancer.
     pub fn url(&self) -> String {
         format!("http://{}", self.balancer.address())
     }
@@ -154,7 +154,7 @@ async fn cli(folder: &Path, control: &Member, arguments: &[&str]) -> Finished {
     run_command(command.into(), "").await
 }
 
-/// What members are made of.
+/// The parts that members are built from.
 struct Setting<'a> {
     folder: &'a TempDir,
     options: &'a FleetOptions,
@@ -216,7 +216,7 @@ impl Setting<'_> {
     }
 }
 
-/// What stored secrets are sealed with: any 32 bytes, the same for all replicas.
+/// The key that encrypts stored secrets: any 32 bytes, the same for all replicas.
 const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn words(words: &[&str]) -> Vec<String> {

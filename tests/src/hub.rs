@@ -33,21 +33,21 @@ pub use record::{Kind, Request, When};
 
 use crate::image::{Image, Index, digest};
 
-/// How a hub behaves from the start. Default: bearer tokens (also for nobody in particular) from its own address, no
-/// CDN, Range supported, referrers API with filter.
+/// Options of a hub. Default: bearer tokens (also for nobody in particular) from its own address, no CDN, Range supported,
+/// referrers API with filter.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
-    /// How clients prove who they are.
+    /// The authentication of clients.
     pub auth: AuthMode,
-    /// Where the challenge sends clients for a token.
+    /// The URL of the token service in the challenge.
     pub realm: Realm,
-    /// How long tokens are good.
+    /// The lifetime of tokens.
     pub token_lifetime: Duration,
     /// Blobs are answered by a redirect to the CDN's listener.
     pub cdn: bool,
     /// `Range` is honoured for blobs.
     pub ranges: bool,
-    /// Whether and how `/referrers/` works.
+    /// The behaviour of `/referrers/`.
     pub referrers: ReferrersApi,
     /// Serve https with this certificate instead of http.
     pub tls: Option<Arc<rustls::ServerConfig>>,
@@ -67,7 +67,7 @@ impl Default for HubOptions {
     }
 }
 
-/// What all listeners of one hub share.
+/// The state that all listeners of one hub share.
 struct Shared {
     options: HubOptions,
     content: Mutex<content::Content>,
@@ -229,7 +229,7 @@ impl Hub {
         self.shared.faults.lock().unwrap().push(fault::Rule { when, fault, left: Some(times) });
     }
 
-    /// Behaves again. What hangs already goes on hanging.
+    /// Behaves again. Requests that already hang continue to hang.
     pub fn clear_faults(&self) {
         self.shared.faults.lock().unwrap().clear();
     }
@@ -245,9 +245,9 @@ impl Hub {
     }
 }
 
-/// What tests ask about the past.
+/// Queries about past requests.
 impl Hub {
-    /// How many requests so far fit.
+    /// Returns the number of matching requests so far.
     pub fn count(&self, when: &When) -> usize {
         self.shared.requests.lock().unwrap().iter().filter(|request| when.fits(request)).count()
     }
@@ -267,7 +267,7 @@ impl Hub {
         self.shared.requests.lock().unwrap().clear();
     }
 
-    /// What upstream was asked so far, for messages of failed tests: one line a request.
+    /// Returns all requests to upstream so far, one per line, for messages of failed tests.
     pub fn log(&self) -> String {
         let requests = self.shared.requests.lock().unwrap();
         requests.iter().map(|request| format!("{request}\n")).collect()

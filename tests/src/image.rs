@@ -41,7 +41,7 @@ pub fn random_bytes(seed: u64, size: usize) -> Bytes {
     bytes.into()
 }
 
-/// Whose media types an image uses.
+/// The media types of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Docker v2.
@@ -149,7 +149,7 @@ pub struct Index {
     pub manifest: Bytes,
     /// The index's media type.
     pub media_type: String,
-    /// What it lists.
+    /// Its entries.
     pub images: Vec<Image>,
 }
 
@@ -191,7 +191,7 @@ pub fn artifact(artifact_type: &str, subject: &Image) -> Bytes {
     }))
 }
 
-/// What manifests say of content.
+/// The description of content in manifests.
 pub fn descriptor(media_type: &str, content: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(content), "size": content.len()})
 }

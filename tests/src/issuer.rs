@@ -82,7 +82,7 @@ impl Issuer {
         issuer
     }
 
-    /// What its tokens carry as `iss`.
+    /// Returns the claim `iss` of its tokens.
     pub fn url(&self) -> &str {
         &self.shared.url
     }
@@ -92,12 +92,12 @@ impl Issuer {
         *self.shared.keys.lock().unwrap() = signers.iter().map(|signer| signer.jwk()).collect();
     }
 
-    /// How often it was asked for its description.
+    /// Returns the number of requests for its description.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    /// What a good token of a job of `project` says.
+    /// Returns the claims of a valid token of a job of `project`.
     pub fn claims(&self, project: &str) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         json!({

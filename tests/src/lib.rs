@@ -1,9 +1,8 @@
-//! What the end-to-end tests stand on: a fake hub with faults and exact counts ([`hub`]), images made on the spot
-//! ([`image`]), the product's processes ([`cluster`]; many
-//! of them: [`fleet`]), a registry client that shows every header ([`client`]), the
+//! The base of the end-to-end tests: a fake hub with faults and exact counts ([`hub`]), generated images ([`image`]), the
+//! server's processes ([`cluster`]; many of them: [`fleet`]), a registry client that shows every header ([`client`]), the
 //! control port ([`api`]), an issuer of ID tokens ([`issuer`]), real servers and clients ([`engines`]), PostgreSQL and S3
-//! ([`postgres`], [`seaweed`]), and connections that misbehave or are balanced ([`link`], [`balancer`]). Everything
-//! listens on loopback, on ports and in folders of its own, and is stopped when its handle is dropped.
+//! ([`postgres`], [`seaweed`]), and connections that misbehave or are balanced ([`link`], [`balancer`]). Everything listens
+//! on loopback, on ports and in folders of its own, and is stopped when its handle is dropped.
 //!
 //! A panic here is a failed test: helpers unwrap instead of handing errors around.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

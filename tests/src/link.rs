@@ -23,7 +23,7 @@ use crate::ports::free_address;
 /// Bytes handed on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// How a link behaves, towards connections that there are and new ones.
+/// The behaviour of a link towards existing and new connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Hands on what comes.
@@ -47,7 +47,7 @@ impl Mode {
         Self::Answer(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"))
     }
 
-    /// Whether connections of before go on.
+    /// True if existing connections continue.
     fn hands_on(&self) -> bool {
         matches!(self, Self::Pass | Self::Delay(_) | Self::BlackHole)
     }
@@ -57,7 +57,7 @@ impl Mode {
 pub struct Link {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// What the listener has come to be.
+    /// The listener's present state.
     applied: watch::Receiver<Mode>,
     counts: Arc<Counts>,
     stop: CancellationToken,
@@ -86,7 +86,7 @@ impl Link {
         Self { address, mode, applied, counts, stop }
     }
 
-    /// Where to connect to instead of the target.
+    /// Returns the address to connect to instead of the target.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -6,11 +6,11 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-/// Where the search starts; below the range that the kernel gives out by itself (32768 and up), so that nobody gets
-/// our port between our look and its use.
+/// First port of the search; below the range from which the kernel assigns ports (32768 and up), so that nobody else gets
+/// the port between the look and its use.
 const FIRST: u16 = 12_000;
 
-/// How many ports there are to choose from.
+/// Number of ports to choose from.
 const COUNT: u16 = 20_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -26,7 +26,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The role that owns everything. No password: the server listens on loopback only.
 const ROLE: &str = "roadstead";
 
-/// What makes it quick and small. Nothing survives the test, so nothing need be on disk.
+/// Settings that make it quick and small. Nothing survives the test, so nothing need be on disk.
 const SETTINGS: [&str; 8] = [
     "fsync=off",
     "synchronous_commit=off",
@@ -72,7 +72,7 @@ impl Postgres {
         server
     }
 
-    /// Where it listens.
+    /// The folder of its socket.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -89,7 +89,7 @@ impl Postgres {
         url_at(self.address, name)
     }
 
-    /// What a statement answers, one line a row, columns separated by `|`.
+    /// Runs a statement and returns one line per row, with columns separated by `|`.
     pub async fn query(&self, statement: &str) -> String {
         self.psql(ROLE, statement).await.ok()
     }

@@ -22,9 +22,9 @@ pub struct Finished {
     pub command: String,
     /// Its exit code; 128 and more for signals, as shells have it.
     pub code: i32,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
 }
 
@@ -92,7 +92,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// What it has written so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -123,7 +123,7 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    /// Whether it has ended, and how.
+    /// Returns its exit status if it has ended.
     pub fn ended(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap().map(exit_code)
     }

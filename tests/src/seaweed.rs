@@ -14,7 +14,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ACCESS_KEY: &str = "roadstead-test";
 /// Its secret.
 pub const SECRET_KEY: &str = "roadstead-test-secret";
-/// What clients have to call the region.
+/// The region that clients must name.
 pub const REGION: &str = "us-east-1";
 
 /// A running store. Dropping it ends it and removes its folder.
@@ -51,7 +51,7 @@ impl Seaweed {
         Self { s3, filer, daemon, _folder: folder }
     }
 
-    /// Where S3 is spoken.
+    /// Returns the address of S3.
     pub fn address(&self) -> SocketAddr {
         self.s3
     }
@@ -103,7 +103,7 @@ impl Seaweed {
         assert!(gone.status().is_success(), "{path}: {}", gone.status());
     }
 
-    /// How many multipart uploads of a bucket are neither completed nor aborted.
+    /// Returns the number of multipart uploads of a bucket that are neither completed nor aborted.
     pub async fn uploads(&self, bucket: &str) -> usize {
         let url = format!("http://{}/buckets/{bucket}/.uploads/?limit=1000", self.filer);
         let answer = client::http().get(url).header("accept", "application/json").send().await.unwrap();
@@ -156,7 +156,7 @@ const SETTINGS: [&str; 13] = [
 const OTHER_PORTS: [&str; 6] =
     ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"];
 
-/// Who may do what.
+/// The identities and their rights.
 const ACCESS: &str = r#"{"identities": [{"name": "test",
     "credentials": [{"accessKey": "ACCESS", "secretKey": "SECRET"}],
     "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}"#;

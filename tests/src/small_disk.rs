@@ -24,7 +24,7 @@ impl SmallDisk {
         Self { folder }
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -21,7 +21,7 @@ pub fn blobs(store: &Path) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Bytes of all blobs. What goes away meanwhile does not count.
+/// Bytes of all blobs. Files that disappear meanwhile do not count.
 pub fn bytes(store: &Path) -> u64 {
     blobs(store).values().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
 }

@@ -1,4 +1,4 @@
-//! What is pulled: small content kept whole, and large blobs made up while they are sent.
+//! The pulled content: small content kept whole, and large blobs generated while they are sent.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 /// 2^20 bytes.
 pub const MIB: u64 = 1 << 20;
 
-/// What large blobs repeat; random, so that nothing compresses it.
+/// The repeated part of large blobs; random, so that it cannot be compressed.
 static BLOCK: LazyLock<Bytes> = LazyLock::new(|| random_bytes(1, MIB as usize));
 
 /// A manifest or a blob.

@@ -16,18 +16,18 @@ use sha2::{Digest as _, Sha256};
 /// Longest silence before a client gives up. Long: nginx keeps clients waiting until a whole blob is there.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// How much one call throws away at most, in bytes.
+/// Maximum number of bytes that one call discards.
 const DISCARD_BYTES: usize = 1 << 20;
 
 /// Longest answer head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Where and how to ask a server.
+/// The address of a server and the headers of requests to it.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// Its port.
     pub address: SocketAddr,
-    /// What comes before `/manifests/` and `/blobs/`.
+    /// The part of the path before `/manifests/` and `/blobs/`.
     pub repository: String,
     /// The `Authorization` header, where one is needed.
     pub authorization: Option<String>,

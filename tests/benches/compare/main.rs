@@ -10,10 +10,9 @@
 //! Needs `nginx`, `docker-registry` and `wrk` (it says what to install), and 7 GiB of room in the temporary folder
 //! (`TMPDIR`). `ROADSTEAD_BIN` names another executable to measure. Nothing else should be running.
 //!
-//! What is fair and what is not: every server gets the same upstream, a program of a few lines that makes blobs up as
-//! it sends them ([`origin`]), and the same clients, which throw bodies away in the kernel and so cost little
-//! ([`fetch`]). Rounds are interleaved (A B C A B C) and medians shown. Roadstead checks a JSON web token on each
-//! request, the peers check nothing.
+//! All servers get the same upstream, a program of a few lines that generates blobs as it sends them ([`origin`]), and the
+//! same clients, which discard bodies in the kernel and so cost little ([`fetch`]). Rounds are interleaved (A B C A B C) and
+//! medians shown. Roadstead checks a JSON web token on each request, the peers check nothing.
 //!
 //! This is a program, not a test: it asserts nothing about time. A server that fails a measure shows up as a dash and
 //! a note below the table.

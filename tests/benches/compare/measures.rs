@@ -1,4 +1,4 @@
-//! What is measured. Each measure starts servers with empty caches, so that none inherits what another left.
+//! The measures. Each measure starts servers with empty caches, so that none inherits what another left.
 
 mod cold;
 mod memory;
@@ -32,7 +32,7 @@ pub enum Measure {
     Memory,
 }
 
-/// What every measure stands on.
+/// The inputs of every measure.
 pub struct Setting {
     /// The upstream.
     pub origin: Origin,
@@ -69,7 +69,8 @@ impl Setting {
         kind.start(&self.origin, &self.runtime)
     }
 
-    /// Runs `measure` for each server in turn, as often as there are rounds. What fails is noted and the others go on.
+    /// Runs `measure` for each server in turn, as often as there are rounds. A failing measure is noted, and the others
+    /// continue.
     fn rounds(
         &self,
         targets: &[Target],

@@ -34,13 +34,13 @@ pub struct Options {
     /// Clients of the memory measures [default: 200]
     #[arg(long)]
     clients: Option<usize>,
-    /// What upstream sends per second and connection in the cold measures, in MiB
+    /// Rate at which upstream sends in the cold measures, in MiB per second and connection
     #[arg(long, default_value_t = 60)]
     upstream_mib: u64,
 }
 
 impl Options {
-    /// Whether to run a measure.
+    /// True if a measure is to run.
     pub fn wants(&self, measure: Measure) -> bool {
         self.only.is_empty() || self.only.contains(&measure)
     }
@@ -55,7 +55,7 @@ impl Options {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
-    /// How long each run of wrk takes.
+    /// Duration of each run of wrk.
     pub fn load_time(&self) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 8 }))
     }
@@ -70,7 +70,7 @@ impl Options {
         self.clients.unwrap_or(if self.quick { 50 } else { 200 })
     }
 
-    /// What upstream sends per second and connection in the cold measures.
+    /// Rate at which upstream sends in the cold measures, per second and connection.
     pub fn upstream_bytes_per_second(&self) -> u64 {
         self.upstream_mib.max(1) * MIB
     }

@@ -19,7 +19,7 @@ use request::Request;
 
 use crate::content::{Content, MIB};
 
-/// How much is written between two looks at the clock, in bytes.
+/// Bytes written between two looks at the clock.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// A running origin; it runs until the program ends.
@@ -43,10 +43,10 @@ struct Item {
     sent: Sent,
 }
 
-/// What was asked for one item.
+/// The requests for one item.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// How many GETs.
+    /// Number of GETs.
     pub gets: u64,
     /// When the first byte of a body left.
     pub first_byte: Option<Instant>,
@@ -68,7 +68,7 @@ impl Origin {
         Ok(origin)
     }
 
-    /// Where it is.
+    /// The address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -90,7 +90,7 @@ impl Origin {
         self.state.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
     }
 
-    /// What was asked of this digest.
+    /// Returns the requests for this digest.
     pub fn sent(&self, digest: &str) -> Sent {
         self.state.items().get(digest).map(|item| item.sent).unwrap_or_default()
     }
@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-/// How long an origin of this rate needs for a body of this size.
+/// Returns the time that an origin of this rate needs for a body of this size.
 pub fn sending_time(size: u64, bytes_per_second: u64) -> Duration {
     Duration::from_secs_f64(size as f64 / bytes_per_second.max(MIB) as f64)
 }

@@ -7,11 +7,11 @@ use crate::targets::Kind;
 /// Something that is measured: a row of the table.
 #[derive(Debug)]
 pub struct Row {
-    /// What it is, with its unit.
+    /// The measured quantity, with its unit.
     pub name: &'static str,
     /// Digits after the point.
     pub digits: usize,
-    /// What Roadstead is meant to reach.
+    /// The goal for Roadstead.
     pub goal: &'static str,
 }
 

@@ -34,7 +34,7 @@ impl Kind {
     /// All, in the order of the table's columns and of each round.
     pub const ALL: [Self; 3] = [Self::Roadstead, Self::Nginx, Self::DockerRegistry];
 
-    /// What has to be installed for it.
+    /// The programs that must be installed for it.
     pub fn program(self) -> Option<&'static str> {
         match self {
             Self::Roadstead => None,
@@ -77,17 +77,17 @@ impl Target {
         self.server.pid()
     }
 
-    /// How to ask it, with a new token where it wants one.
+    /// Returns the target of requests to it, with a new token if it requires one.
     pub fn access(&self) -> Result<Access> {
         self.server.access()
     }
 }
 
-/// What the measures need of a running server.
+/// The properties of a running server that the measures need.
 trait Server {
     /// Its (first) process.
     fn pid(&self) -> Result<u32>;
-    /// How to ask it, with a new token where it wants one.
+    /// Returns the target of requests to it, with a new token if it requires one.
     fn access(&self) -> Result<Access>;
 }
 

@@ -1,4 +1,5 @@
-//! What a server's processes use, from `/proc`: CPU time and anonymous memory of a process and all it has started.
+//! The resource usage of a server's processes, from `/proc`: CPU time and anonymous memory of a process and all its
+//! descendants.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// How often memory is looked at.
+/// Interval of the memory samples.
 const SAMPLING: Duration = Duration::from_millis(20);
 
 /// CPU seconds, in user and kernel, that this process and its descendants have used so far.

@@ -1,4 +1,4 @@
-//! What nodes ask.
+//! The calls of nodes.
 
 use roadstead_proto::{
     node::v1::{
@@ -31,7 +31,7 @@ pub enum Kind {
     LookUp,
     /// It may: a new blob.
     Record,
-    /// What was pulled.
+    /// The pulled content.
     Count,
 }
 
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// What one call counts for.
+    /// The number of operations that one call counts for.
     pub fn weight(self) -> usize {
         if matches!(self, Self::Count) { IMAGES } else { 1 }
     }
@@ -58,7 +58,7 @@ impl Kind {
 /// A node's connection.
 pub type Node = NodeServiceClient<Called>;
 
-/// What calls are about.
+/// The subjects of the calls.
 pub struct Calls {
     token: String,
     group_id: String,

@@ -1,5 +1,5 @@
-//! How much one control replica decides and takes in, on SQLite and on PostgreSQL: pulls by tag, links looked up, links
-//! recorded, pulls counted.
+//! The capacity of one control replica, on SQLite and on PostgreSQL: pulls by tag, link look-ups, recorded links, counted
+//! pulls.
 //!
 //! ```text
 //! cargo build --release                                   # the executable that is measured
@@ -39,7 +39,7 @@ struct Options {
     /// Calls at a time, each by a connection of its own
     #[arg(long, default_value_t = 32)]
     callers: usize,
-    /// How long each kind of call is measured
+    /// Duration of the measurement of each kind of call
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Only on this database

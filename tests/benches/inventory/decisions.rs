@@ -1,4 +1,4 @@
-//! What nodes ask and tell: tags resolved, links recorded, usage counted.
+//! Calls of nodes: resolving tags, recording links, counting usage.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},

@@ -1,5 +1,5 @@
-//! What one control replica carries: lists and figures of a million blobs, and what nodes ask and tell with as much in the database, on
-//! SQLite and on PostgreSQL.
+//! The capacity of one control replica with a million blobs, on SQLite and on PostgreSQL: lists, figures, and the calls of
+//! nodes.
 //!
 //! ```text
 //! cargo build --release                                       # the executable that is measured
@@ -38,7 +38,7 @@ struct Options {
     /// Blobs of the one large group
     #[arg(long, default_value_t = 1_000_000)]
     blobs: i64,
-    /// How often each page is asked for
+    /// Number of requests for each page
     #[arg(long, default_value_t = 50)]
     rounds: usize,
     /// Only on this database

@@ -1,4 +1,4 @@
-//! How many nodes one control replica carries: a thousand watch streams, on SQLite and on PostgreSQL.
+//! The number of nodes that one control replica carries: a thousand watch streams, on SQLite and on PostgreSQL.
 //!
 //! ```text
 //! cargo build --release                                   # the executable that is measured
@@ -49,7 +49,7 @@ struct Options {
     database: Option<Database>,
 }
 
-/// How long nothing happens, to see what that costs.
+/// Duration of the idle phase, whose cost is measured.
 const IDLE: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {

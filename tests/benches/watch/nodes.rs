@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 /// Longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a node waits before it connects again.
+/// Pause of a node before it reconnects.
 const RETRY: Duration = Duration::from_millis(100);
 /// Largest message that is taken, in bytes: snapshots are large.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -82,7 +82,7 @@ impl Nodes {
         Self { _tasks: tasks, count, firsts: Mutex::new(firsts), seen, revision }
     }
 
-    /// How long each waited for its first event.
+    /// The time until each node's first event.
     pub async fn first_events(&self) -> Vec<Duration> {
         let started = Instant::now();
         let mut times = Vec::new();
@@ -96,7 +96,7 @@ impl Nodes {
         times
     }
 
-    /// How long after each of these changes each node learnt of it.
+    /// The time from each of these changes until each node learnt of it.
     pub async fn latencies(&self, changes: &[Seen]) -> Vec<Duration> {
         let started = Instant::now();
         let all_seen =

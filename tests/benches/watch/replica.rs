@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::usage;
 
-/// Where the facts are.
+/// The database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Database {
     /// A file.
@@ -78,7 +78,7 @@ impl Replica {
         Api::at(self.address, &self.token)
     }
 
-    /// What nodes sign in with.
+    /// The token of the nodes.
     pub async fn node_token(&self) -> String {
         self.admin().node().await.token
     }

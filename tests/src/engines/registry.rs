@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{client, ports::free_address, process::Daemon};
 
-/// Who may use a private registry.
+/// The user of a private registry.
 pub const PRIVATE_USER: &str = "ci";
 /// That user's password.
 pub const PRIVATE_PASSWORD: &str = "registry-password";

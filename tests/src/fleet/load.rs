@@ -30,12 +30,12 @@ struct Counts {
     slowest: Mutex<Duration>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Pulled {
     /// Whole images that were pulled, right to the last byte.
     pub pulls: usize,
-    /// What went wrong with the others.
+    /// The failures of the others.
     pub failures: Vec<String>,
     /// The longest that a pull took.
     pub slowest: Duration,

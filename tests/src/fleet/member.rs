@@ -26,9 +26,9 @@ pub struct Member {
     pub name: String,
     /// The control port, or the registry port.
     pub address: SocketAddr,
-    /// Where `/readyz` and `/metrics` are.
+    /// The address of `/readyz` and `/metrics`.
     pub metrics: SocketAddr,
-    /// What it connects to, and for a node also how other nodes reach it.
+    /// The links to its dependencies, and for a node also the one by which other nodes reach it.
     pub links: Vec<(Purpose, Link)>,
     pub(super) folder: PathBuf,
     pub(super) arguments: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Member {
     pub(super) daemon: Mutex<Option<Daemon>>,
 }
 
-/// What a link is for.
+/// The purpose of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// From a node to one of the control replicas.
@@ -50,7 +50,7 @@ pub enum Purpose {
 }
 
 impl Member {
-    /// Where its data is.
+    /// The data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
@@ -79,7 +79,7 @@ impl Member {
         }
     }
 
-    /// What `/readyz` answers: status and text.
+    /// Returns the answer of `/readyz`: status and text.
     pub async fn readiness(&self) -> (u16, String) {
         let answer = client::http().get(format!("http://{}/readyz", self.metrics)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 
-/// How clients prove who they are.
+/// The authentication of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
     /// Not at all.
@@ -19,7 +19,7 @@ pub enum AuthMode {
     Basic,
 }
 
-/// Where the challenge sends clients for a token.
+/// The URL of the token service in the challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Realm {
     /// The registry's own address.
@@ -28,7 +28,7 @@ pub enum Realm {
     Separate(String),
 }
 
-/// What a token is good for.
+/// The access that a token grants.
 pub(super) struct Granted {
     /// Nobody, if signed in without credentials.
     user: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct Granted {
     until: Instant,
 }
 
-/// Whether a request may go on.
+/// The decision on a request.
 pub(super) enum Verdict {
     Allowed,
     /// 401 with this challenge.
@@ -44,7 +44,7 @@ pub(super) enum Verdict {
 }
 
 impl Shared {
-    /// What the token service answers: status and body.
+    /// Returns the answer of the token service: status and body.
     pub(super) fn grant(&self, headers: &HeaderMap, query: &str) -> (u16, Value) {
         let user = match basic(headers) {
             None => None,
@@ -67,7 +67,7 @@ impl Shared {
         (200, json!({"token": token, "access_token": token, "expires_in": lifetime.as_secs()}))
     }
 
-    /// Whether the registry lets a request for `repository` (empty: none in particular) pass.
+    /// Decides whether the registry accepts a request for `repository` (empty: none in particular).
     pub(super) fn check(&self, headers: &HeaderMap, repository: &str) -> Verdict {
         let allowed = match self.options.auth {
             AuthMode::Open => true,

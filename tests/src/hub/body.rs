@@ -26,7 +26,7 @@ use crate::image::gzip;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// How much a body hands out at once, in bytes.
+/// Maximum number of bytes that a body returns at once.
 const PIECE: u64 = 64 * 1024;
 
 /// A body that is there at once.

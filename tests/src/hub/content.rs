@@ -1,4 +1,4 @@
-//! What the hub holds: repositories with manifests, blobs and tags.
+//! The content of the hub: repositories with manifests, blobs and tags.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::image::{OCI_INDEX, digest, digest_sha512, pretty};
 
-/// Whether and how `/referrers/` works.
+/// The behaviour of `/referrers/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferrersApi {
     /// It filters by `artifactType` and says so.
@@ -44,7 +44,7 @@ pub(super) struct Repository {
     manifests: HashMap<String, Artifact>,
     blobs: HashMap<String, Bytes>,
     pub(super) tags: BTreeMap<String, String>,
-    /// Who may pull; everybody if not said.
+    /// The users that may pull; everybody if `None`.
     pub(super) readers: Option<HashSet<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! How the hub misbehaves.
+//! Faults of the hub.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Gate {
 pub(super) struct Rule {
     pub(super) when: When,
     pub(super) fault: Fault,
-    /// How many more requests it is for; without end if not said.
+    /// The number of further requests that it applies to; unlimited if `None`.
     pub(super) left: Option<u32>,
 }
 

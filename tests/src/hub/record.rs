@@ -1,4 +1,4 @@
-//! What the hub remembers of each request, and filters over it.
+//! The hub's record of each request, and filters over it.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderMap, Method};
 
-/// What a request was for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `/v2/`.
@@ -35,7 +35,7 @@ pub enum Kind {
 /// One request, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What it was for.
+    /// The kind.
     pub kind: Kind,
     /// Its method.
     pub method: Method,
@@ -54,7 +54,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The status that was answered; 0 while there is none.
+    /// The status of the answer; 0 until it is known.
     pub fn status(&self) -> u16 {
         self.status.load(Ordering::SeqCst)
     }
@@ -78,7 +78,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// Selects requests, for counting and for faults. What is not said fits everything.
+/// Selects requests, for counting and for faults. A field without a value matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct When {
     kind: Option<Kind>,

@@ -111,7 +111,7 @@ fn classify(role: Role, path: &str) -> (Kind, String, String) {
     (kind, repository, reference)
 }
 
-/// What some faults answer in place of the real thing.
+/// The answers of some faults in place of the real ones.
 fn instead(fault: &Fault, request: &Request) -> Option<Response<Body>> {
     let builder = Response::builder();
     Some(match fault {
@@ -197,7 +197,7 @@ fn manifest(shared: &Shared, request: &Request, faults: &[Fault]) -> Response<Bo
     builder.body(body::whole(shared, request, body, faults)).unwrap()
 }
 
-/// Whether one of all `Accept` lines fits; no line at all fits everything.
+/// True if one of all `Accept` lines matches; without any line everything matches.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let mut lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).peekable();
     if lines.peek().is_none() {

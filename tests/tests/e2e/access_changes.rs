@@ -22,7 +22,7 @@ use tonic::Code;
 use crate::{open_pair, soon};
 
 const PASSWORD: &str = "correct horse battery";
-/// What the issue promises.
+/// The promised time.
 const REACHES_NODES: Duration = Duration::from_secs(2);
 
 /// Somebody with a registry token in hand that was good a moment ago.
@@ -46,7 +46,7 @@ impl Holder {
         client::read(request.bearer_auth(&self.token).send().await).await.unwrap()
     }
 
-    /// The token from before is void in time, and there is no new one.
+    /// The old token is void in time, and the client gets no new one.
     async fn is_stopped(&self, what: &str, sign_in: u16) {
         let stopped = eventually(what, async || self.pull().await.status == 401);
         within(REACHES_NODES, what, stopped).await;

@@ -1,5 +1,5 @@
-//! Who may pull from where, as one table, asked of the running product: the same rule that `control` tests as a function.
-//! Each cell is a sign-in for an image of a group, and then a pull with what came of it.
+//! Access to pulls as one table, tried with the running server: the rule that `control` tests as a function. Each cell is a
+//! sign-in for an image of a group, and then a pull with what came of it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const PASSWORD: &str = "correct horse battery";
 /// The columns: private, internal, public, with anonymous pulls, each of the first, second and last switched off, and none.
 const GROUPS: [&str; 8] = ["acme/ci", "inner", "public", "open", "acme/off", "inner-off", "open-off", "nowhere"];
 
-/// How a refusal of each name reads: status, code, and part of the message.
+/// The refusal of each name: status, code, and part of the message.
 fn reading(verdict: &str) -> (u16, &'static str, &'static str) {
     match verdict {
         "wrong" => (401, "UNAUTHORIZED", "wrong user name, password or token"),

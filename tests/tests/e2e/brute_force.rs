@@ -29,7 +29,7 @@ async fn sign_in(cluster: &Cluster, from: [u8; 4], name: &str, password: &str) -
     client.from_address(IpAddr::from(from)).sign_in("app").await
 }
 
-/// Guesses until there are no more tries; answers how many there were, how long the last took, and the refusal.
+/// Guesses until the server refuses further attempts; returns their number, the duration of the last one, and the refusal.
 async fn guess(cluster: &Cluster, from: [u8; 4], name: &str) -> (usize, Duration, Answer) {
     let mut slowest = Duration::ZERO;
     for tries in 1..=100 {

@@ -1,5 +1,5 @@
-//! What CI systems and scripts do: variables for jobs, the REST calls of GitLab's scripts, and grpcurl with tokens that may
-//! and may not.
+//! The ways of CI systems and scripts: variables for jobs, the REST calls of GitLab's scripts, and grpcurl with tokens of
+//! several rights.
 
 use http::Method;
 use roadstead_proto::v1::{Role, Visibility};

@@ -1,4 +1,4 @@
-//! What a pull-only run of the OCI distribution-spec 1.1 conformance suite asks, through the proxy.
+//! The requests of a pull-only run of the OCI distribution-spec 1.1 conformance suite, through the proxy.
 
 use bytes::Bytes;
 use http::Method;

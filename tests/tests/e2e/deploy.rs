@@ -1,4 +1,5 @@
-//! What `deploy/` holds is checked by the tools that read it, and says nothing that the executable does not know.
+//! The tools that read the files in `deploy/` accept them, and the files use only settings and metrics that the executable
+//! has.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What chaos tests stand on does what it says: PostgreSQL, SeaweedFS, links and the balancer.
+//! The tools of chaos tests do what they say: PostgreSQL, SeaweedFS, links and the balancer.
 
 use std::time::{Duration, Instant};
 

@@ -174,7 +174,7 @@ async fn containerd_pulls_with_credentials_in_its_configuration_s_terms() {
     reads(engine.ctr(&[&pull[..], &[&image]].concat()).await, &["40"]);
 }
 
-/// What docs/signing-in.md tells to write for a host without TLS.
+/// Writes the file of docs/signing-in.md for a host without TLS.
 fn hosts_folder(folder: &Path, cluster: &Cluster) -> String {
     let of_host = folder.join(cluster.registry.to_string());
     fs::create_dir_all(&of_host).unwrap();
@@ -184,8 +184,8 @@ fn hosts_folder(folder: &Path, cluster: &Cluster) -> String {
     folder.to_str().unwrap().to_owned()
 }
 
-/// What `kubectl create secret docker-registry` puts into a secret's `.dockerconfigjson` is the file that Docker and
-/// podman read, so that they can try it.
+/// The `.dockerconfigjson` of a secret from `kubectl create secret docker-registry` is the file that Docker and podman read,
+/// so they can try it.
 #[tokio::test]
 async fn a_kubernetes_pull_secret_is_good_for_clients_that_read_it() {
     let (hub, cluster) = open_pair().await;

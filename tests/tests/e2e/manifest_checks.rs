@@ -1,4 +1,4 @@
-//! What upstream may send as a manifest, and what is refused and never cached.
+//! Manifests from upstream: accepted ones, and others that are refused and never cached.
 
 use bytes::Bytes;
 use http::Method;

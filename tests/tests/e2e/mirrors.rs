@@ -111,7 +111,7 @@ async fn every_form_of_a_name_leads_to_its_registry() {
     hub.ask(Method::GET, "org/app", "manifests/1.0?ns=ghcr.io", &[]).await.expect_error(403, "DENIED");
 }
 
-/// What Docker Engine and others do at an address that knows no groups: ask, be challenged, sign in, ask again.
+/// Pulls as Docker Engine does at an address without groups: a request, the challenge, the sign-in, the request again.
 async fn ask_mirror(cluster: &Cluster, host: &str, path: &str, user: Option<(&str, &str)>) -> Answer {
     let (http, url) = (client::http(), format!("{}{path}", cluster.url()));
     let first = client::read(http.get(&url).header("host", host).send().await).await.unwrap();
@@ -203,7 +203,7 @@ async fn mirrored(options: ClusterOptions) -> (Upstreams, Cluster, Index) {
     (hubs, cluster, index)
 }
 
-/// What `mirror-config` prints for a client of `default`, as it is to be installed.
+/// Returns the file that `mirror-config` prints for a client of `default`.
 async fn mirror_config(cluster: &Cluster, client: &str, upstream: &str) -> String {
     let arguments = ["mirror-config", "default", "--for", client, "--upstream", upstream];
     cluster.cli(&arguments).await.ok()

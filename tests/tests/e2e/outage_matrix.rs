@@ -1,4 +1,4 @@
-//! What pulls come to when upstream is in trouble: every known shape of it against everything that is pulled, cached and not.
+//! Pulls while upstream is in trouble: every known kind of trouble, with everything that is pulled, cached and not.
 //!
 //! The rules are asserted here; what exactly was seen is `docs/outages.md`, which has to be what this test sees. With
 //! `ROADSTEAD_BLESS=1` it writes the file instead.
@@ -53,7 +53,7 @@ async fn row(trouble: Trouble) -> (String, Vec<String>) {
     (row, broken)
 }
 
-/// What has to hold whatever the trouble is, and what the trouble has to come to.
+/// Checks the rules for all kinds of trouble, and the expected results of this one.
 fn check(trouble: &Trouble, cell: Cell, seen: &Seen) -> Result<(), String> {
     let rule = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(rule.to_owned()) };
     rule(seen.took < cell.time_limit(), "answers come in time")?;

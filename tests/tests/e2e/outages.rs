@@ -12,7 +12,7 @@ use roadstead_tests::{
 
 use crate::open_pair;
 
-/// How soon a pull of something uncached has to fail.
+/// Longest time until a pull of uncached content fails.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn timed(client: &Client, tag: &str) -> Answer {

@@ -78,7 +78,7 @@ async fn client(cluster: &Cluster) -> Client {
     client
 }
 
-/// How often a node has asked the store for `operation`.
+/// Returns the number of a node's requests to the store for `operation`.
 async fn requests(cluster: &Cluster, operation: &str) -> f64 {
     let label = format!("operation=\"{operation}\"");
     cluster.metric("roadstead_store_requests_total", &[&label]).await

@@ -19,7 +19,7 @@ async fn get(url: &str, token: &str) -> Answer {
     client::read(request.send().await).await.unwrap()
 }
 
-/// How long a token with a lifetime of two seconds may live: clocks of the two planes may differ by a minute.
+/// Longest life of a token with a lifetime of two seconds: the clocks of the two planes may differ by a minute.
 const EXPIRY: Duration = Duration::from_secs(65);
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn others_cannot_tell_a_private_group_from_one_that_is_not_there() {
     assert_eq!(there.status.as_u16(), 401);
 }
 
-/// What an answer says, but for the name that was asked for.
+/// Returns the answer without the name that was asked for.
 fn told(answer: &Answer, group: &str) -> String {
     String::from_utf8_lossy(&answer.body).replace(group, "GROUP")
 }

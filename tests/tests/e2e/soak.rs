@@ -20,7 +20,7 @@ use roadstead_tests::{
 };
 use tokio::task::JoinSet;
 
-/// How long, unless the environment says.
+/// The duration, unless the environment sets another.
 const SECONDS: u64 = 120;
 const PULLERS: u64 = 4;
 

@@ -51,8 +51,8 @@ pub fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// How much later than it could have been a client's first byte was: there was none before upstream sent it, nor
-/// before the client asked.
+/// The delay of a client's first byte beyond the earliest possible moment: after upstream sent it and after the client
+/// asked.
 fn wait(transfer: &Transfer, upstream: Instant) -> Duration {
     transfer.first_byte.saturating_duration_since(upstream.max(transfer.asked))
 }

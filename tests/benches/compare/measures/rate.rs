@@ -10,7 +10,7 @@ use crate::{
     usage, wrk,
 };
 
-/// What is asked for, and the rows it fills.
+/// The requests, and the rows that their results fill.
 pub struct Rate {
     path: fn(&Access, &str) -> String,
     rate: Row,

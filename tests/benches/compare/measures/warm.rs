@@ -12,7 +12,7 @@ use crate::{
 };
 
 const CLIENTS: usize = 8;
-/// How often each client pulls in a round: CPU time is counted in hundredths of a second.
+/// Pulls of each client in a round; CPU time is counted in hundredths of a second.
 const PULLS: usize = 2;
 /// 2^30 bytes.
 const GIB: f64 = 1_073_741_824.0;

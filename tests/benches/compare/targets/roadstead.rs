@@ -9,7 +9,7 @@ use crate::{fetch::Access, origin::Origin};
 
 /// The group that pulls.
 const GROUP: &str = "bench";
-/// What it pulls.
+/// The image to pull.
 const IMAGE: &str = "bench";
 
 /// A running `roadstead serve`.

@@ -6,7 +6,7 @@ use roadstead_tests::fleet::FleetOptions;
 
 use super::{open_fleet_with, pull, push};
 
-/// Where Debian keeps the library that shifts a process's clock.
+/// The folder of Debian's library that shifts a process's clock.
 fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
     let mut found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).filter(|file| file.exists());

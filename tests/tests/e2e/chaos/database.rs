@@ -11,9 +11,9 @@ use roadstead_tests::{
 
 use super::{open_fleet, pull, push};
 
-/// How long the database is silent.
+/// Duration of the database's silence.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Longest that an answer may take in the meantime: a refusal that comes late is none.
+/// Longest time for an answer meanwhile: a refusal must not come late.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Clients of every node who are signed in and have pulled.

@@ -13,7 +13,7 @@ use roadstead_tests::{
 
 use super::{open_fleet, pull, push};
 
-/// How long nodes wait for another's check where there are several replicas.
+/// Longest time for which nodes wait for another node's check with several replicas.
 const WAIT: Duration = Duration::from_secs(1);
 /// Most attempts.
 const ROUNDS: u64 = 10;

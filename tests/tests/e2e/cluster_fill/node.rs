@@ -19,14 +19,14 @@ pub(crate) struct Node {
     registry: SocketAddr,
     metrics: SocketAddr,
     pub(crate) peer: SocketAddr,
-    /// What others reach it by.
+    /// The address by which others reach it.
     pub(crate) link: Link,
-    /// What it reaches upstream by.
+    /// The address by which it reaches upstream.
     pub(crate) upstream: Link,
     scheme: &'static str,
 }
 
-/// What nodes are started with, besides what each has of its own.
+/// The common arguments of nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeOptions {
     /// More arguments.

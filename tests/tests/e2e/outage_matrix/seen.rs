@@ -1,4 +1,4 @@
-//! What came of one pull.
+//! The result of one pull.
 
 use std::{fmt, time::Duration};
 
@@ -20,7 +20,7 @@ pub struct Seen {
     /// It was what had been asked for.
     pub is_right: bool,
     pub took: Duration,
-    /// What upstream was asked meanwhile.
+    /// The requests to upstream meanwhile.
     pub asked: String,
 }
 

@@ -34,11 +34,11 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// In the order of the table's columns. What is cached comes first.
+    /// In the order of the table's columns. The cached pulls come first.
     pub const ALL: [Self; 6] =
         [Self::CachedTag, Self::CachedDigest, Self::CachedBlob, Self::Tag, Self::Digest, Self::Blob];
 
-    /// How soon it has to be answered.
+    /// The time limit of the answer.
     pub const fn time_limit(self) -> Duration {
         match self {
             Self::CachedTag | Self::CachedDigest | Self::CachedBlob => Duration::from_secs(3),

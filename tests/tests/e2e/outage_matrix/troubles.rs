@@ -8,7 +8,7 @@ use roadstead_tests::{
 
 use super::stage::{Cell, Stage};
 
-/// Whether what upstream says is its word on a tag that is cached, or only trouble.
+/// True if upstream's answer is its decision on a cached tag, and not only trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Only trouble.
@@ -17,7 +17,7 @@ pub enum Word {
     Refuses(u16),
 }
 
-/// How a trouble starts.
+/// The start of a trouble.
 pub enum Start {
     /// The hub misbehaves from now on.
     Faults(Vec<(When, Fault)>),
@@ -42,7 +42,7 @@ pub struct Trouble {
     pub word: Word,
     /// The cached tag cannot be confirmed.
     pub tag_is_stale: bool,
-    /// What is not cached: tag, digest, blob.
+    /// The content that is not cached: tag, digest, blob.
     uncached: [&'static str; 3],
     /// The upstream is known by a name, so that the name server matters.
     pub by_name: bool,
@@ -83,7 +83,7 @@ impl Trouble {
         Self { by_name: true, ..self }
     }
 
-    /// What a pull of something that is not cached has to come to.
+    /// The expected results of pulls of content that is not cached.
     pub fn expected(&self, cell: Cell) -> &'static str {
         match cell {
             Cell::Tag => self.uncached[0],
