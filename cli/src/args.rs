@@ -8,6 +8,7 @@ use crate::{
         group::GroupCommand, member::MemberCommand, mirror_config::MirrorConfig, node::NodeCommand, oidc::OidcCommand,
         store::StoreCommand, token::TokenCommand, upstream::UpstreamCommand, user::UserCommand,
     },
+    output::OutputFlag,
     settings::{ControlFlags, DataplaneFlags, ServeFlags},
 };
 
@@ -32,6 +33,9 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+    /// The format before the name of an admin command, which takes it over.
+    #[command(flatten)]
+    _output: OutputFlag,
 }
 
 /// The commands.

@@ -16,6 +16,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// Time after which a server that is not ready logs the reason.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The default of `--control`.
+const DEFAULT_CONTROL_URL: &str = "http://127.0.0.1:7071";
+
 /// The group that a first start creates.
 const DEFAULT_GROUP: &str = "default";
 
@@ -33,8 +36,8 @@ pub fn admin_token(token: &SecretString, file: &Path) -> String {
 pub struct Listening<'a> {
     /// Address of registry traffic.
     pub registry: SocketAddr,
-    /// Address of the control port, if this process serves it.
-    pub control: Option<SocketAddr>,
+    /// URL of the control port, if this process serves it.
+    pub control: Option<String>,
     /// Address of metrics and probes.
     pub metrics: SocketAddr,
     /// Settings of the node.
@@ -44,7 +47,7 @@ pub struct Listening<'a> {
 impl Listening<'_> {
     /// Returns one line, for every start but the first.
     pub fn short(&self) -> String {
-        let control = self.control.map(|address| format!("control plane on {address}, ")).unwrap_or_default();
+        let control = self.control.as_ref().map(|url| format!("the control plane on {url}, ")).unwrap_or_default();
         format!("Roadstead serves the registry on {}, {control}metrics on {}.", self.registry_url(), self.metrics)
     }
 
@@ -52,8 +55,13 @@ impl Listening<'_> {
     pub fn first(&self) -> String {
         let mut text = format!("Roadstead {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
         let _ = writeln!(text, "  registry        {}", self.registry_url());
-        if let Some(control) = self.control {
-            let _ = writeln!(text, "  control plane   http://{control}   (gRPC; try `roadstead group list`)");
+        if let Some(url) = &self.control {
+            let hint = match url.as_str() {
+                DEFAULT_CONTROL_URL => "try `roadstead group list`",
+                url if url.starts_with("https") => "give admin commands this URL as --control, and --control-ca-file",
+                _ => "give admin commands this URL as --control",
+            };
+            let _ = writeln!(text, "  control plane   {url}   (gRPC; {hint})");
         }
         let _ = writeln!(text, "  metrics         http://{}/metrics\n", self.metrics);
         let image = format!("{}/{DEFAULT_GROUP}/dependency_proxy/containers/alpine:latest", self.registry_host());
@@ -86,11 +94,21 @@ impl Listening<'_> {
         if let Some(host) = self.dataplane.external_url.as_ref().and_then(host_with_port) {
             return host;
         }
-        match self.registry {
-            SocketAddr::V4(address) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
-            SocketAddr::V6(address) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
-            address => address.to_string(),
-        }
+        reachable(self.registry)
+    }
+}
+
+/// Returns the URL by which this machine reaches a control port.
+pub fn control_url(address: SocketAddr, has_tls: bool) -> String {
+    format!("{}://{}", if has_tls { "https" } else { "http" }, reachable(address))
+}
+
+/// Returns an address that works on this machine.
+fn reachable(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
+        address => address.to_string(),
     }
 }
 

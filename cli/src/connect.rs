@@ -18,7 +18,10 @@ use tonic::{
 };
 use url::Url;
 
-use crate::{failure::Failure, output::Format};
+use crate::{
+    failure::Failure,
+    output::{Format, OutputFlag},
+};
 
 pub use control_at::ControlAt;
 use credential::Credential;
@@ -44,18 +47,8 @@ pub struct AdminFlags {
     #[arg(help_heading = "Connection and output")]
     data_dir: PathBuf,
 
-    /// Format of the output
-    #[arg(
-        long,
-        short,
-        global = true,
-        env = "ROADSTEAD_OUTPUT",
-        value_enum,
-        default_value = "table",
-        value_name = "FORMAT"
-    )]
-    #[arg(help_heading = "Connection and output")]
-    pub output: Format,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 /// A connection to the control plane with a credential.
@@ -73,6 +66,11 @@ pub struct Session {
 pub type AdminChannel = InterceptedService<ControlReplicas, Authorization>;
 
 impl AdminFlags {
+    /// Returns the format of the output.
+    pub fn output(&self) -> Format {
+        self.output.output
+    }
+
     /// Runs the calls of a command with the API token, and explains a failed call.
     pub async fn call(&self, command: impl AsyncFnOnce(&Session) -> Result<(), CallError>) -> Result<(), Failure> {
         self.call_with(Credential::Token(token::find(self.token.as_ref(), &self.data_dir)?), command).await
@@ -97,7 +95,7 @@ impl AdminFlags {
         let channels = self.control.channels(|endpoint| endpoint.timeout(CALL_TIMEOUT))?;
         let session = Session {
             control: self.control.first()?.clone(),
-            output: self.output,
+            output: self.output(),
             channel: ControlReplicas::new(channels).with_patience(PATIENCE),
             header: Authorization(credential.header()?),
             credential,

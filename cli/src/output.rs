@@ -19,21 +19,37 @@ use crate::failure::Failure;
 pub use progress::Progress;
 pub use table::{Details, Table, plain};
 
+/// The flag for the output format, which may stand before and after the name of an admin command.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct OutputFlag {
+    /// Format of the output
+    #[arg(long, short, global = true, env = "ROADSTEAD_OUTPUT", value_enum, default_value = "table")]
+    #[arg(value_name = "FORMAT", help_heading = "Connection and output")]
+    pub output: Format,
+}
+
 /// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns for people
     Table,
+    /// Aligned columns for people, with more of them in lists
+    Wide,
     /// The RPC's answer; a list command prints the array of its items
     Json,
 }
 
 impl Format {
+    /// True if the output is for people.
+    pub fn is_for_people(self) -> bool {
+        self != Self::Json
+    }
+
     /// Prints one answer, for people as `people` returns it.
     pub fn answer<M: Name>(self, answer: &M, people: impl FnOnce() -> Details) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::answer(answer)?),
-            Self::Table => print(&people().to_string()),
+            Self::Table | Self::Wide => print(&people().to_string()),
         }
     }
 
@@ -41,7 +57,7 @@ impl Format {
     pub fn done<M: Name>(self, answer: &M, people: impl fmt::Display) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::answer(answer)?),
-            Self::Table => {
+            Self::Table | Self::Wide => {
                 eprintln!("{people}");
                 Ok(())
             }
@@ -52,11 +68,12 @@ impl Format {
     pub fn list<M: Name>(self, items: &[M], none: &str, people: impl FnOnce(&[M]) -> Table) -> Result<(), Failure> {
         match self {
             Self::Json => print(&json::items(items)?),
-            Self::Table if items.is_empty() => {
+            Self::Table | Self::Wide if items.is_empty() => {
                 eprintln!("{none}");
                 Ok(())
             }
             Self::Table => print(&people(items).to_string()),
+            Self::Wide => print(&people(items).wide().to_string()),
         }
     }
 }

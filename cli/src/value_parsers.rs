@@ -46,6 +46,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; expected for example 30d, 15m or 1h30m"))
 }
 
+/// Longest duration of any setting: sums with the clock stay in range.
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Returns a parser of durations between two bounds.
+pub fn duration_between(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    let show = humantime::format_duration;
+    move |text| match duration(text)? {
+        value if value < least => Err(format!("must be at least {}", show(least))),
+        value if value > most => Err(format!("must be at most {}", show(most))),
+        value => Ok(value),
+    }
+}
+
 /// Parses a duration, or "off", which is zero.
 pub fn duration_or_off(text: &str) -> Result<Duration, String> {
     if text == "off" { Ok(Duration::ZERO) } else { duration(text).map_err(|error| format!("{error}, or off")) }
@@ -130,6 +146,31 @@ pub fn image_tag(text: &str) -> Result<ImageTag, String> {
         },
         _ => Err(format!("the tag is missing; {expected}")),
     }
+}
+
+/// An image, with a tag or a digest if the text has one: "alpine", "alpine:3.20", "alpine@sha256:…".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageRef {
+    pub image: String,
+    pub tag: Option<String>,
+    pub digest: Option<String>,
+}
+
+/// Parses `IMAGE[:TAG][@DIGEST]`. The control plane checks the parts.
+pub fn image_ref(text: &str) -> Result<ImageRef, String> {
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(digest.to_owned())),
+        None => (text, None),
+    };
+    // A colon before a slash belongs to a host's port.
+    let (image, tag) = match name.rsplit_once(':') {
+        Some((image, tag)) if !tag.contains('/') => (image, Some(tag.to_owned())),
+        _ => (name, None),
+    };
+    if image.is_empty() || tag.as_deref() == Some("") {
+        return Err("expected IMAGE[:TAG], for example alpine or alpine:3.20".to_owned());
+    }
+    Ok(ImageRef { image: image.to_owned(), tag, digest })
 }
 
 #[cfg(test)]

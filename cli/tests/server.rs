@@ -125,9 +125,9 @@ fn upstreams_are_set_signed_in_to_listed_and_deleted() {
     assert!(!stored.stdout.contains("s3cret"));
     assert_eq!(admin.json("upstream logout default ghcr.io"), json!({}));
 
-    assert_eq!(admin.run("upstream delete ghcr.io").code, Some(1), "a group names it");
+    assert_eq!(admin.run("upstream delete ghcr.io --yes").code, Some(1), "a group names it");
     assert_eq!(admin.run("group update default --upstream docker.io").code, Some(0));
-    assert_eq!(admin.json("upstream delete ghcr.io"), json!({}));
+    assert_eq!(admin.json("upstream delete ghcr.io --yes"), json!({}));
 }
 
 #[test]

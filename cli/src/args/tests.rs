@@ -1,6 +1,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::output::Format;
 
 /// Returns every command without subcommands, with its whole name.
 fn leaves(command: &clap::Command, name: String) -> Vec<(String, clap::Command)> {
@@ -20,10 +21,35 @@ fn every_command_has_an_example_of_itself() {
 }
 
 #[test]
+fn examples_fit_80_columns() {
+    fn check(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines().filter(|line| line.starts_with("  ")) {
+            assert!(line.chars().count() <= 80, "a terminal breaks this example: {line}");
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
+
+#[test]
+fn the_output_format_is_taken_anywhere() {
+    for line in ["-o json group list", "group -o json list", "group list -o json", "--output json cache stats acme"] {
+        let matches = Cli::command().try_get_matches_from(["roadstead"].into_iter().chain(line.split(' '))).unwrap();
+        let mut deepest = &matches;
+        while let Some((_, below)) = deepest.subcommand() {
+            deepest = below;
+        }
+        assert_eq!(deepest.get_one::<Format>("output"), Some(&Format::Json), "{line}");
+    }
+}
+
+#[test]
 fn examples_are_command_lines_that_parse() {
     for (name, command) in leaves(&Cli::command(), "roadstead".to_owned()) {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let plain = |line: &&str| line.starts_with(&name) && !line.contains(['\'', '"', '\\', '…']);
+        let help = help.replace(" \\\n      ", " ");
+        let plain = |line: &&str| line.starts_with(&name) && !line.contains(['\'', '"', '…']);
         for line in help.lines().map(str::trim).filter(plain) {
             let line = line.split(" <").next().unwrap_or_default().split(" >").next().unwrap_or_default();
             let line = line.split("  ").next().unwrap_or_default();

@@ -2,7 +2,12 @@ use super::*;
 
 fn listening<'a>(dataplane: &'a DataplaneConfig, registry: &str) -> Listening<'a> {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    Listening { registry: registry.parse().unwrap(), control: Some(address(7071)), metrics: address(7072), dataplane }
+    Listening {
+        registry: registry.parse().unwrap(),
+        control: Some(control_url(address(7071), false)),
+        metrics: address(7072),
+        dataplane,
+    }
 }
 
 #[test]
@@ -46,7 +51,7 @@ fn image_names_begin_with_what_clients_see() {
 #[test]
 fn later_starts_say_it_in_a_line() {
     let config = DataplaneConfig::default();
-    let line = "Roadstead serves the registry on http://127.0.0.1:7070, control plane on 127.0.0.1:7071, metrics on 127.0.0.1:7072.";
+    let line = "Roadstead serves the registry on http://127.0.0.1:7070, the control plane on http://127.0.0.1:7071, metrics on 127.0.0.1:7072.";
     assert_eq!(listening(&config, "127.0.0.1:7070").short(), line);
 }
 
@@ -54,4 +59,23 @@ fn later_starts_say_it_in_a_line() {
 fn the_admin_token_is_said_with_its_file() {
     let text = admin_token(&"rs_adm_x".into(), Path::new("./roadstead-data/admin-token"));
     assert!(text.contains("    rs_adm_x\n") && text.contains("./roadstead-data/admin-token"), "{text}");
+}
+
+#[test]
+fn the_control_port_s_url_has_its_scheme_and_the_hint_works_with_it() {
+    let config = DataplaneConfig::default();
+    for (address, has_tls, shown) in [
+        ("127.0.0.1:7071", false, "http://127.0.0.1:7071   (gRPC; try `roadstead group list`)"),
+        ("0.0.0.0:7071", false, "http://127.0.0.1:7071   (gRPC; try `roadstead group list`)"),
+        ("127.0.0.1:9000", false, "http://127.0.0.1:9000   (gRPC; give admin commands this URL as --control)"),
+        (
+            "[::]:7071",
+            true,
+            "https://[::1]:7071   (gRPC; give admin commands this URL as --control, and --control-ca-file)",
+        ),
+    ] {
+        let control = Some(control_url(address.parse().unwrap(), has_tls));
+        let text = Listening { control, ..listening(&config, "127.0.0.1:7070") }.first();
+        assert!(text.contains(&format!("control plane   {shown}\n")), "{text}");
+    }
 }

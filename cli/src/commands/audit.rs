@@ -8,7 +8,7 @@ use roadstead_proto::v1::{AuditEvent, AuditOutcome, ListEventsRequest};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
-    output::{Format, Table, human},
+    output::{Table, human},
     value_parsers::time,
 };
 
@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead audit list --since 24h
-  roadstead audit list --group acme --since 2026-11-01 --until 2026-12-01 --limit 1000 -o json")]
+  roadstead audit list --group acme --since 2026-11-01 \\
+      --until 2026-12-01 --limit 1000 -o json")]
 pub struct AuditCommand {
     #[command(subcommand)]
     action: Action,
@@ -68,7 +69,7 @@ impl List {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let (events, is_cut) = session.first_items(request, limit).await?;
         session.output.list(&events, "No events.", table)?;
-        if is_cut && session.output == Format::Table {
+        if is_cut && session.output.is_for_people() {
             eprintln!("There are older events; --limit shows more.");
         }
         Ok(())
@@ -86,7 +87,7 @@ fn outcome(event: &AuditEvent) -> String {
 }
 
 fn table(events: &[AuditEvent]) -> Table {
-    Table::new(["TIME", "ACTOR", "ADDRESS", "ACTION", "SUBJECT", "GROUP", "OUTCOME", "DETAIL"], events, |event| {
+    Table::new(["TIME", "ACTOR", "+ADDRESS", "ACTION", "SUBJECT", "+GROUP", "OUTCOME", "+DETAIL"], events, |event| {
         [
             human::absolute(event.at.as_ref(), "-"),
             event.actor.clone(),

@@ -14,11 +14,14 @@ use crate::{failure::Failure, output, settings::SecretKeyFlags};
 /// and fetch others again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead backup /var/backups/roadstead-2026-11-23 --data-dir /var/lib/roadstead
-  roadstead backup backup-1 --database-url postgres://roadstead@db/roadstead --secret-key-file /etc/roadstead/secret.key
+  roadstead backup /var/backups/roadstead-1 --data-dir /var/lib/roadstead
+  roadstead backup backup-1 --database-url postgres://roadstead@db/roadstead \\
+      --secret-key-file /etc/roadstead/secret.key
 
-To restore SQLite: copy the folder's files to an empty data folder (mode 0700) and start the server with it. To restore
-PostgreSQL: pg_restore --clean --if-exists --dbname URL FOLDER/control.dump, and give the servers FOLDER/secret.key.")]
+To restore SQLite: copy the folder's files to an empty data folder (mode 0700) and start the server with it. \
+To restore PostgreSQL: run the command below, and give the servers FOLDER/secret.key.
+
+  pg_restore --clean --if-exists --dbname URL FOLDER/control.dump")]
 pub struct Backup {
     /// Folder to create; it must not exist
     folder: PathBuf,

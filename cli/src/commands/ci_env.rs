@@ -31,14 +31,20 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(roadstead ci-env acme)\"
-  echo \"$CI_DEPENDENCY_PROXY_PASSWORD\" | docker login -u \"$CI_DEPENDENCY_PROXY_USER\" --password-stdin \"$CI_DEPENDENCY_PROXY_SERVER\"
+  echo \"$CI_DEPENDENCY_PROXY_PASSWORD\" |
+      docker login -u \"$CI_DEPENDENCY_PROXY_USER\" --password-stdin \\
+      \"$CI_DEPENDENCY_PROXY_SERVER\"
   docker pull \"$CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX/alpine:latest\"
 
-  roadstead ci-env acme --format github >> \"$GITHUB_ENV\"     # variables for later steps; the mask goes to stderr
+GitHub Actions, for later steps (the mask goes to stderr):
+  roadstead ci-env acme --format github >> \"$GITHUB_ENV\"
 
-  roadstead ci-env acme --format dotenv > proxy.env          # GitLab: artifacts: {reports: {dotenv: proxy.env}}, for later jobs
-  roadstead ci-env acme --format gitlab > proxy.yml          # GitLab: variables of a child pipeline: trigger: {include:
-                                                             #   [{artifact: proxy.yml, job: …}, {local: child.yml}]}")]
+GitLab, for later jobs, with artifacts: {reports: {dotenv: proxy.env}}:
+  roadstead ci-env acme --format dotenv > proxy.env
+
+GitLab, for a child pipeline, with \
+trigger: {include: [{artifact: proxy.yml, job: …}, {local: child.yml}]}:
+  roadstead ci-env acme --format gitlab > proxy.yml")]
 pub struct CiEnv {
     /// Path of the group
     path: GroupPath,
@@ -76,7 +82,7 @@ impl CiEnv {
         let variables = Variables::new(&prefix, &token)?;
         match session.output {
             Format::Json => output::print(&variables.json()?)?,
-            Format::Table => {
+            Format::Table | Format::Wide => {
                 if let Some(mask) = variables.mask(self.format) {
                     eprintln!("{mask}");
                 }

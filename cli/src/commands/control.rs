@@ -40,7 +40,8 @@ async fn serve(settings: ControlSettings, signals: Signals) -> Result<(), Failur
     let metrics_address = metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen);
 
     let readiness = readiness(&control, &stop);
-    let greeting = format!("Roadstead's control plane serves gRPC on {address}, metrics on {metrics_address}.");
+    let url = banner::control_url(address, settings.control_tls.is_some());
+    let greeting = format!("Roadstead's control plane serves gRPC on {url}, metrics on {metrics_address}.");
     tokio::spawn(banner::once_ready(Arc::clone(&readiness), greeting));
 
     let pages = metrics::router(Arc::new(registry), readiness);

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead group create acme --visibility internal
-  roadstead group create acme/backend --upstream docker.io --upstream ghcr.io --max-age 10m
+  roadstead group create acme/backend --upstream docker.io --upstream ghcr.io
   roadstead group update acme --frozen true
   roadstead group update acme --cooldown 24h --deny 'docker.io/*miner*'
   roadstead group rename acme acme-corp
@@ -78,7 +78,7 @@ impl GroupCommand {
     /// Calls the control plane and prints its answer.
     pub async fn run(self) -> Result<(), Failure> {
         if let Action::Delete { path, yes } = &self.action {
-            confirm::deletion(*yes, &format!("group {path} with its tokens, credentials and cache"))?;
+            confirm::ask(*yes, &format!("Delete group {path} with its tokens, credentials and cache?"))?;
         }
         self.admin.call(async |session| self.action.run(session).await).await
     }

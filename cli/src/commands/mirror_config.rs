@@ -23,7 +23,8 @@ use crate::{
 /// to stderr.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead mirror-config acme --for containerd > /etc/containerd/certs.d/docker.io/hosts.toml
+  roadstead mirror-config acme --for containerd \\
+      > /etc/containerd/certs.d/docker.io/hosts.toml
   roadstead mirror-config acme --for docker --registry https://proxy.example.com
   roadstead mirror-config acme --for podman --upstream ghcr.io
   roadstead mirror-config acme --for k3s -o json")]
@@ -75,14 +76,16 @@ impl MirrorConfig {
                 "Only this machine reaches {url}; for other machines, give --registry with the URL that they reach."
             );
         }
-        match self.admin.output {
+        match self.admin.output() {
             Format::Json => {
                 let text = serde_json::to_string_pretty(&file)
                     .map_err(|error| Failure::failed(format_args!("cannot print the file as JSON: {error}")))?;
                 output::print(&text)
             }
-            Format::Table if file.has_comments => output::print(&format!("{}\n{}", comments(&file), file.content)),
-            Format::Table => {
+            Format::Table | Format::Wide if file.has_comments => {
+                output::print(&format!("{}\n{}", comments(&file), file.content))
+            }
+            Format::Table | Format::Wide => {
                 eprint!("{}", comments(&file));
                 output::print(&file.content)
             }

@@ -54,16 +54,16 @@ fn table(nodes: &[Node], now: SystemTime) -> Table {
     let header = [
         "NAME",
         "STATE",
-        "VERSION",
-        "SINCE",
+        "+VERSION",
+        "+SINCE",
         "LAST REPORT",
         "REVISION",
         "FILLS",
-        "SERVED",
-        "FETCHED",
-        "FROM PEERS",
+        "+SERVED",
+        "+FETCHED",
+        "+FROM PEERS",
         "FREE",
-        "ID",
+        "+ID",
     ];
     Table::new(header, nodes, |node| {
         [

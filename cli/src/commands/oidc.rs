@@ -22,7 +22,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead oidc issuer add https://gitlab.example.com
-  roadstead oidc trust add acme --issuer https://gitlab.example.com --audience https://proxy.example.com \\
+  roadstead oidc trust add acme --issuer https://gitlab.example.com \\
+      --audience https://proxy.example.com \\
       --claim 'project_path=acme/*' --claim ref_protected=true
   roadstead oidc trust list acme")]
 pub struct OidcCommand {
@@ -67,9 +68,10 @@ enum Issuer {
 enum Trust {
     /// Let a group trust an issuer's tokens
     #[command(after_help = "Examples:
-  roadstead oidc trust add acme --issuer https://gitlab.example.com --audience https://proxy.example.com \\
-      --claim 'project_path=acme/*'
-  roadstead oidc trust add acme --issuer https://token.actions.githubusercontent.com \\
+  roadstead oidc trust add acme --issuer https://gitlab.example.com \\
+      --audience https://proxy.example.com --claim 'project_path=acme/*'
+  roadstead oidc trust add acme \\
+      --issuer https://token.actions.githubusercontent.com \\
       --audience https://proxy.example.com --claim 'repository=acme/*'")]
     Add {
         /// Path of the group
@@ -186,7 +188,7 @@ fn trust_details(trust: Option<&OidcTrust>) -> Details {
 }
 
 fn trust_table(trusts: &[OidcTrust], now: SystemTime) -> Table {
-    Table::new(["ID", "GROUP", "ISSUER", "AUDIENCE", "CLAIMS", "CREATED"], trusts, |trust| {
+    Table::new(["ID", "+GROUP", "ISSUER", "+AUDIENCE", "CLAIMS", "+CREATED"], trusts, |trust| {
         [
             trust.id.clone(),
             trust.group_path.clone(),

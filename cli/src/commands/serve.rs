@@ -49,9 +49,10 @@ async fn serve(settings: ServeSettings, signals: Signals) -> Result<(), Failure>
     let control_listener = listener::bind("--control-listen", settings.control_listen, &ports)?;
     let metrics_listener = MetricsPort::bind(settings.process.metrics_listen)?;
 
+    let control_address = control_listener.local_addr().unwrap_or(settings.control_listen);
     let listening = Listening {
         registry: node.local_addr(),
-        control: control_listener.local_addr().ok(),
+        control: Some(banner::control_url(control_address, settings.control_tls.is_some())),
         metrics: metrics_listener.local_addr().unwrap_or(settings.process.metrics_listen),
         dataplane: &settings.dataplane,
     };

@@ -42,10 +42,11 @@ enum Action {
 /// ones. Copy while the nodes run, stop them, copy once more (which is quick), and start them with the new --storage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead store copy --from file:///var/lib/roadstead/blobs --to s3://bucket/roadstead
-  roadstead store copy --from s3://bucket/roadstead --to file:///srv/blobs --jobs 8
+  roadstead store copy --from file:///srv/blobs --to s3://bucket/roadstead
+  roadstead store copy --from s3://bucket/x --to file:///srv/blobs --jobs 8
 
-Credentials for object stores come from the environment (AWS_ACCESS_KEY_ID, …). The exit code is 1 if a blob was skipped as corrupt.")]
+Credentials for object stores come from the environment (AWS_ACCESS_KEY_ID, …). \
+The exit code is 1 if a blob was skipped as corrupt.")]
 struct CopyFlags {
     /// Store to read: file:///ABSOLUTE/PATH, s3://BUCKET[/PREFIX], gs://… or az://…
     #[arg(long, value_name = "URL")]

@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead token create --group acme --name ci --expires-in 30d
-  roadstead token create --user alice --name laptop --password-stdin < password.txt
+  roadstead token create --user alice --name laptop \\
+      --password-stdin < password.txt
   roadstead token create --node --name node-1
   roadstead token create-job acme --expires-in 15m
   roadstead token list --group acme
@@ -40,7 +41,7 @@ enum Action {
     Create(Create),
     /// Create a job token, which pulls from one group and its subgroups for minutes
     #[command(after_help = "Example:
-  roadstead token create-job acme --expires-in 15m --name https://ci.example/jobs/17")]
+  roadstead token create-job acme --name https://ci.example/jobs/17")]
     CreateJob {
         /// Path of the group
         path: String,
@@ -134,7 +135,7 @@ fn kind(token: &Token) -> String {
 }
 
 fn table(tokens: &[Token], now: SystemTime) -> Table {
-    Table::new(["ID", "KIND", "NAME", "USERNAME", "OWNER", "SCOPES", "EXPIRES", "LAST USED"], tokens, |token| {
+    Table::new(["ID", "KIND", "NAME", "+USERNAME", "+OWNER", "+SCOPES", "EXPIRES", "+LAST USED"], tokens, |token| {
         let owner = if token.user.is_empty() { &token.group_path } else { &token.user };
         [
             token.id.clone(),

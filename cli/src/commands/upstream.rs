@@ -13,18 +13,23 @@ use roadstead_proto::v1::{
 use secrecy::ExposeSecret;
 
 use self::set::{Set, details, table};
-use super::password;
+use super::{confirm, password};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
 };
 
+/// The upstream that every installation has; deleting it resets its settings.
+const BUILT_IN: &str = "docker.io";
+
 /// Manage upstream registries and groups' credentials for them, and show their health
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead upstream set ghcr.io --url https://ghcr.io
-  roadstead upstream set docker.io --url https://mirror.example --token-host auth.example
-  roadstead upstream login acme docker.io --username bot --password-stdin < password.txt
+  roadstead upstream set docker.io --url https://mirror.example \\
+      --token-host auth.example
+  roadstead upstream login acme docker.io --username bot \\
+      --password-stdin < password.txt
   roadstead upstream logout acme docker.io
   roadstead upstream status")]
 pub struct UpstreamCommand {
@@ -40,15 +45,19 @@ enum Action {
     /// List upstreams
     #[command(after_help = "Example:\n  roadstead upstream list")]
     List,
-    /// Delete an upstream and all groups' credentials for it
-    #[command(after_help = "Example:\n  roadstead upstream delete ghcr.io")]
+    /// Delete an upstream and all groups' credentials for it; docker.io is reset to its built-in settings
+    #[command(after_help = "Example:\n  roadstead upstream delete ghcr.io --yes")]
     Delete {
         /// Host of the upstream
         host: String,
+        /// Delete without asking
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Try a group's credentials at an upstream and store them, encrypted
     #[command(after_help = "Example:
-  roadstead upstream login acme docker.io --username bot --password-stdin < password.txt")]
+  roadstead upstream login acme docker.io --username bot \\
+      --password-stdin < password.txt")]
     Login {
         /// Path of the group
         path: String,
@@ -86,6 +95,14 @@ enum Action {
 impl UpstreamCommand {
     /// Calls the control plane and prints its answer.
     pub async fn run(self) -> Result<(), Failure> {
+        if let Action::Delete { host, yes } = &self.action {
+            let what = if host == BUILT_IN {
+                "Reset docker.io to its built-in settings"
+            } else {
+                &format!("Delete upstream {host}")
+            };
+            confirm::ask(*yes, &format!("{what}, and delete all groups' credentials for it?"))?;
+        }
         self.admin.call(async |session| self.action.run(session).await).await
     }
 }
@@ -102,10 +119,14 @@ impl Action {
             Self::List => {
                 session.print_list(ListUpstreamsRequest::default(), "No upstreams.", table).await?;
             }
-            Self::Delete { host } => {
+            Self::Delete { host, .. } => {
                 let request = DeleteUpstreamRequest { host: host.clone() };
                 let answer = upstreams.delete_upstream(request).await?.into_inner();
-                output.done(&answer, format_args!("Deleted upstream {host} and the groups' credentials for it."))?;
+                let done = if host == BUILT_IN { "Reset" } else { "Deleted" };
+                output.done(
+                    &answer,
+                    format_args!("{done} upstream {host} and deleted all groups' credentials for it."),
+                )?;
             }
             Self::Login { path, host, username, password_stdin, no_verify } => {
                 let password = password::existing(password_stdin, &format!("{username} at {host}"))?;

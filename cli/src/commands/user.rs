@@ -106,7 +106,7 @@ impl UserCommand {
     /// Calls the control plane and prints its answer.
     pub async fn run(self) -> Result<(), Failure> {
         if let Action::Delete { name, yes } = &self.action {
-            confirm::deletion(*yes, &format!("user {name} with all memberships and tokens"))?;
+            confirm::ask(*yes, &format!("Delete user {name} with all memberships and tokens?"))?;
         }
         self.admin.call(async |session| self.action.run(session).await).await
     }

@@ -55,7 +55,9 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
 /// Returns the next step after a failed TLS handshake, by the words of the error.
 fn tls_hint(control: &str, cause: &str) -> Option<&'static str> {
     let says = |signs: &[&str]| signs.iter().any(|sign| cause.contains(sign));
-    if says(&["invalid peer certificate"]) {
+    if says(&["CaUsedAsEndEntity"]) {
+        Some("its certificate is that of a CA: issue a server certificate, without CA:TRUE")
+    } else if says(&["invalid peer certificate"]) {
         Some("is its certificate's issuer in --control-ca-file, and the name in the URL in the certificate?")
     } else if says(&["CertificateRequired", "HandshakeFailure"]) {
         Some("it requires a client certificate: give --control-client-cert and --control-client-key")

@@ -5,30 +5,50 @@ use std::{borrow::Cow, fmt};
 
 const GAP: &str = "   ";
 
+/// Mark of a column title that only a wide table shows.
+const WIDE: char = '+';
+
 /// A table: rows under a header.
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    is_wide: bool,
 }
 
 impl Table {
-    /// Returns a table with these column titles and a row for each item.
+    /// Returns a table with these column titles and a row for each item. A narrow table, which should fit 80 columns, leaves out
+    /// the columns whose titles begin with `+`.
     pub fn new<const N: usize, T>(
         header: [&'static str; N],
         items: &[T],
         mut row: impl FnMut(&T) -> [String; N],
     ) -> Self {
-        Self { header: header.into(), rows: items.iter().map(|item| row(item).into()).collect() }
+        Self { header: header.into(), rows: items.iter().map(|item| row(item).into()).collect(), is_wide: false }
+    }
+
+    /// Returns the same table with all its columns.
+    pub fn wide(self) -> Self {
+        Self { is_wide: true, ..self }
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// True if no line of the table is longer than a usual terminal is wide.
+    pub fn fits_80_columns(&self) -> bool {
+        self.to_string().lines().all(|line| line.chars().count() <= 80)
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<Vec<Cow<'_, str>>> =
-            std::iter::once(self.header.iter().map(|title| Cow::Borrowed(*title)).collect())
-                .chain(self.rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()))
-                .collect();
-        let widths: Vec<usize> = (0..self.header.len())
+        let shown = |column: &usize| self.is_wide || !self.header[*column].starts_with(WIDE);
+        let columns: Vec<usize> = (0..self.header.len()).filter(shown).collect();
+        let header =
+            columns.iter().map(|column| Cow::Borrowed(self.header[*column].trim_start_matches(WIDE))).collect();
+        let cells = self.rows.iter().map(|row| columns.iter().map(|column| plain(&row[*column])).collect());
+        let rows: Vec<Vec<Cow<'_, str>>> = std::iter::once(header).chain(cells).collect();
+        let widths: Vec<usize> = (0..columns.len())
             .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
             .map(Option::unwrap_or_default)
             .collect();

@@ -15,20 +15,19 @@ use roadstead_control::{
 use roadstead_dataplane::listener::{ServerTls, TlsFiles};
 use secrecy::SecretString;
 
-use super::{
-    refuse::{LONGEST, bad, within},
-    secret_key::SecretKeyFlags,
-};
+use super::{refuse::bad, secret_key::SecretKeyFlags};
 use crate::{
     failure::Failure,
-    value_parsers::{address, duration, level, size_i64},
+    value_parsers::{LONGEST, address, duration_between, level, size_i64},
 };
 
+/// Shortest time limit for the database.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait for the database: callers give up after that.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Connections to PostgreSQL: one reads, one writes and one looks for changes at the same time; a single process cannot use
 /// more than the most.
-const POOL_SIZES: RangeInclusive<u32> = 3..=1000;
+const POOL_SIZES: RangeInclusive<i64> = 3..=1000;
 /// Longest lifetime of a registry token: nodes remember revocations for as long.
 const LONGEST_REGISTRY_TOKEN: Duration = Duration::from_secs(86_400);
 /// Shortest time for which audit records are kept.
@@ -56,15 +55,15 @@ pub(super) struct ControlPlaneFlags {
     bootstrap_node_token: Option<SecretString>,
     /// Lifetime of the registry tokens that /jwt/auth issues
     #[arg(long, env = "ROADSTEAD_REGISTRY_TOKEN_LIFETIME", default_value = "15m", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(Duration::from_secs(1), LONGEST_REGISTRY_TOKEN))]
     registry_token_lifetime: Duration,
     /// Time for which bytes are kept that no group links to
     #[arg(long, env = "ROADSTEAD_GC_GRACE", default_value = "1h", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(Duration::ZERO, LONGEST))]
     gc_grace: Duration,
     /// Time for which audit records are kept
     #[arg(long, env = "ROADSTEAD_AUDIT_RETENTION", default_value = "400d", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(SHORTEST_AUDIT, LONGEST))]
     audit_retention: Duration,
     #[command(flatten)]
     watermarks: WatermarkFlags,
@@ -93,10 +92,11 @@ struct DatabaseFlags {
     database_url: Option<String>,
     /// Maximum number of connections to PostgreSQL
     #[arg(long, env = "ROADSTEAD_DATABASE_POOL_SIZE", default_value = "10", value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(POOL_SIZES))]
     database_pool_size: u32,
     /// Longest wait of a call for the database; a database that is silent for longer counts as unavailable
     #[arg(long, env = "ROADSTEAD_DATABASE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(SHORTEST_WAIT, LONGEST_WAIT))]
     database_timeout: Duration,
 }
 
@@ -143,18 +143,15 @@ impl ControlPlaneFlags {
         if let Some(url) = &database.database_url {
             database_url(url)?;
         }
-        let lifetime = self.registry_token_lifetime;
-        let a_second = Duration::from_secs(1);
-        let tenth = Duration::from_millis(100);
         Ok(ControlConfig {
             data_dir: data_dir.to_owned(),
             database_url: database.database_url,
-            database_pool_size: pool_size(database.database_pool_size)?,
-            database_timeout: within("--database-timeout", database.database_timeout, tenth, LONGEST_WAIT)?,
+            database_pool_size: database.database_pool_size,
+            database_timeout: database.database_timeout,
             secret_key: self.secret_key.into(),
-            registry_token_lifetime: within("--registry-token-lifetime", lifetime, a_second, LONGEST_REGISTRY_TOKEN)?,
-            gc_grace: within("--gc-grace", self.gc_grace, Duration::ZERO, LONGEST)?,
-            audit_retention: within("--audit-retention", self.audit_retention, SHORTEST_AUDIT, LONGEST)?,
+            registry_token_lifetime: self.registry_token_lifetime,
+            gc_grace: self.gc_grace,
+            audit_retention: self.audit_retention,
             watermarks: self.watermarks.check()?,
             admin_token: admin_token()?,
             bootstrap_node_token: self.bootstrap_node_token,
@@ -214,12 +211,4 @@ fn database_url(url: &str) -> Result<(), Failure> {
         // It may contain a password.
         None => Err(bad("--database-url", "(not a URL)", "expected sqlite://PATH or postgres://…")),
     }
-}
-
-fn pool_size(connections: u32) -> Result<u32, Failure> {
-    if POOL_SIZES.contains(&connections) {
-        return Ok(connections);
-    }
-    let (least, most) = POOL_SIZES.into_inner();
-    Err(bad("--database-pool-size", connections, format_args!("must be between {least} and {most}")))
 }

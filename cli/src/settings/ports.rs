@@ -7,11 +7,13 @@ use clap::Args;
 use ipnet::IpNet;
 use roadstead_dataplane::listener::{Limits, PortSettings, Timeouts};
 
-use super::refuse::{at_least_a_second, bad};
+use super::refuse::bad;
 use crate::{
     failure::Failure,
-    value_parsers::{duration, network},
+    value_parsers::{LONGEST, duration_between, network},
 };
+
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// Flags of the ports.
 #[derive(Debug, Args)]
@@ -32,15 +34,15 @@ pub(super) struct PortFlags {
     listen_backlog: u32,
     /// Timeout for a TLS handshake, for the first request of a connection, and for a request's head
     #[arg(long, env = "ROADSTEAD_HEAD_TIMEOUT", default_value = "10s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_SECOND, LONGEST))]
     head_timeout: Duration,
     /// Timeout for a request's whole body
     #[arg(long, env = "ROADSTEAD_BODY_TIMEOUT", default_value = "30s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_SECOND, LONGEST))]
     body_timeout: Duration,
     /// Timeout for a connection without a request, and for an answer that the client does not read
     #[arg(long, env = "ROADSTEAD_IDLE_TIMEOUT", default_value = "60s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_SECOND, LONGEST))]
     idle_timeout: Duration,
 }
 
@@ -56,9 +58,9 @@ impl PortFlags {
             ..Limits::default()
         };
         let timeouts = Timeouts {
-            head: at_least_a_second("--head-timeout", self.head_timeout)?,
-            body: at_least_a_second("--body-timeout", self.body_timeout)?,
-            idle: at_least_a_second("--idle-timeout", self.idle_timeout)?,
+            head: self.head_timeout,
+            body: self.body_timeout,
+            idle: self.idle_timeout,
             ..Timeouts::default()
         };
         Ok(PortSettings { limits, timeouts, trusted_proxies: self.trusted_proxy.into() })

@@ -14,13 +14,16 @@ use super::{
     peers::PeerFlags,
     ports::at_least_one,
     process::ProcessSettings,
-    refuse::{LONGEST, at_least_a_second, bad, base_url, positive, within},
+    refuse::{bad, base_url},
     storage::StorageFlags,
 };
 use crate::{
     failure::Failure,
-    value_parsers::{address, duration, mirror_host},
+    value_parsers::{LONGEST, address, duration_between, mirror_host},
 };
+
+const A_MILLISECOND: Duration = Duration::from_millis(1);
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// Flags of the data plane.
 #[derive(Debug, Args)]
@@ -77,27 +80,27 @@ struct MirrorFlags {
 struct TimeoutFlags {
     /// Longest wait of a stopping server for downloads in progress
     #[arg(long, env = "ROADSTEAD_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(Duration::ZERO, LONGEST))]
     drain_timeout: Duration,
     /// Longest time that pulls are served while the control plane is unreachable
     #[arg(long, env = "ROADSTEAD_MAX_CONTROL_OUTAGE", default_value = "15m", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_SECOND, LONGEST))]
     max_control_outage: Duration,
     /// Timeout for a connection to an upstream; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_CONNECT_TIMEOUT", default_value = "3s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_MILLISECOND, UpstreamTimeouts::MAX))]
     upstream_connect_timeout: Duration,
     /// Timeout for the first byte of an upstream's answer; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_FIRST_BYTE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_MILLISECOND, UpstreamTimeouts::MAX))]
     upstream_first_byte_timeout: Duration,
     /// Timeout for a pause within an upstream's answer; at most 10m
     #[arg(long, env = "ROADSTEAD_UPSTREAM_IDLE_TIMEOUT", default_value = "15s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_MILLISECOND, UpstreamTimeouts::MAX))]
     upstream_idle_timeout: Duration,
     /// Longest wait of a cached tag for its upstream; after that the tag is served unconfirmed
     #[arg(long, env = "ROADSTEAD_REVALIDATE_TIMEOUT", default_value = "2s", value_name = "DURATION")]
-    #[arg(value_parser = duration)]
+    #[arg(value_parser = duration_between(A_MILLISECOND, LONGEST))]
     revalidate_timeout: Duration,
 }
 
@@ -122,7 +125,7 @@ impl RegistryFlags {
         let is_alone =
             self.listen.ip().is_loopback() && external_url.is_none() && process.ports.trusted_proxies.is_empty();
         let timeouts = self.timeouts;
-        let drain = within("--drain-timeout", timeouts.drain_timeout, Duration::ZERO, LONGEST)?;
+        let drain = timeouts.drain_timeout;
         let port = PortSettings { timeouts: Timeouts { drain, ..process.ports.timeouts }, ..process.ports.clone() };
         Ok(DataplaneConfig {
             listen: self.listen,
@@ -137,9 +140,9 @@ impl RegistryFlags {
             scrub_rate: self.storage.scrub_rate,
             allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or(is_alone),
             max_requests: at_least_one("--max-requests", self.max_requests)?,
-            max_control_outage: at_least_a_second("--max-control-outage", timeouts.max_control_outage)?,
-            revalidate_timeout: positive("--revalidate-timeout", timeouts.revalidate_timeout)?,
-            upstream: timeouts.upstream()?,
+            max_control_outage: timeouts.max_control_outage,
+            revalidate_timeout: timeouts.revalidate_timeout,
+            upstream: timeouts.upstream(),
             data_dir,
             node_name: node_name(self.node_name)?,
         })
@@ -147,13 +150,12 @@ impl RegistryFlags {
 }
 
 impl TimeoutFlags {
-    fn upstream(&self) -> Result<UpstreamTimeouts, Failure> {
-        let checked = |flag, value| within(flag, value, Duration::from_millis(1), UpstreamTimeouts::MAX);
-        Ok(UpstreamTimeouts::of(
-            checked("--upstream-connect-timeout", self.upstream_connect_timeout)?,
-            checked("--upstream-first-byte-timeout", self.upstream_first_byte_timeout)?,
-            checked("--upstream-idle-timeout", self.upstream_idle_timeout)?,
-        ))
+    fn upstream(&self) -> UpstreamTimeouts {
+        UpstreamTimeouts::of(
+            self.upstream_connect_timeout,
+            self.upstream_first_byte_timeout,
+            self.upstream_idle_timeout,
+        )
     }
 }
 

@@ -21,9 +21,9 @@ use crate::{connect::ControlAt, failure::Failure};
   roadstead serve
   docker pull 127.0.0.1:7070/default/dependency_proxy/containers/alpine:latest
 
-Set ROADSTEAD_ADMIN_TOKEN at the first start to choose the administrator's token; otherwise the server creates one and writes it
-to DIR/admin-token. On SIGTERM or SIGINT the server finishes the downloads in progress and stops; a second signal stops it at
-once.")]
+Set ROADSTEAD_ADMIN_TOKEN at the first start to choose the administrator's token; otherwise the server creates one and writes \
+it to DIR/admin-token. On SIGTERM or SIGINT the server finishes the downloads in progress and stops; a second signal stops it \
+at once.")]
 pub struct ServeFlags {
     #[command(flatten)]
     registry: RegistryFlags,
@@ -48,10 +48,12 @@ pub struct ControlFlags {
 /// Run one data-plane node
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane --control https://control.example --listen 0.0.0.0:7070
+  ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane \\
+      --control https://control.example --listen 0.0.0.0:7070
   ROADSTEAD_NODE_TOKEN=rs_node_… roadstead dataplane \\
       --control https://c1.example:7071,https://c2.example:7071 \\
-      --control-ca-file ca.pem --control-client-cert node.pem --control-client-key node.key")]
+      --control-ca-file ca.pem \\
+      --control-client-cert node.pem --control-client-key node.key")]
 pub struct DataplaneFlags {
     #[command(flatten)]
     control: ControlAt,

@@ -214,7 +214,7 @@ async fn purging_one_group_takes_nothing_from_another() {
             client.blob_hit("app", &digest(blob)).await;
         }
     }
-    cluster.cli(&["cache", "purge", "one"]).await.ok();
+    cluster.cli(&["cache", "purge", "one", "--yes"]).await.ok();
     hub.down().await;
     assert_eq!(two.manifest("app", "latest").await.expect(200).body, image.manifest);
     two.blob("app", &digest(&image.config)).await.expect(200);

@@ -71,7 +71,7 @@ async fn second_node(cluster: &Cluster) -> (Daemon, SocketAddr) {
 }
 
 async fn purge(cluster: &Cluster, more: &[&str]) -> serde_json::Value {
-    cluster.cli_json(&[&["cache", "purge", "acme"], more].concat()).await
+    cluster.cli_json(&[&["cache", "purge", "acme", "--yes"], more].concat()).await
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn evict_during_download_lets_the_client_finish() {
     client.blob_hit("app", &blob).await;
     let mut body = client.open_blob("app", &blob, &[]).await.bytes_stream();
     let mut got = body.next().await.unwrap().unwrap().to_vec();
-    cluster.cli(&["cache", "purge", "default"]).await.ok();
+    cluster.cli(&["cache", "purge", "default", "--yes"]).await.ok();
     while let Some(piece) = body.next().await {
         got.extend_from_slice(&piece.unwrap());
     }
@@ -141,7 +141,7 @@ async fn purge_during_fill_lets_it_end_and_leaves_no_right_behind() {
     hub.fault_times(When::get(Kind::Blob), Fault::Gated(gate.clone()), 1);
     let mut body = client.open_blob("app", &blob, &[]).await.bytes_stream();
     let mut got = body.next().await.unwrap().unwrap().to_vec();
-    cluster.cli(&["cache", "purge", "default"]).await.ok();
+    cluster.cli(&["cache", "purge", "default", "--yes"]).await.ok();
     hub.forget_requests();
     // Who comes after the purge proves the right anew, and shares the download.
     let late = tokio::spawn({
@@ -176,7 +176,7 @@ async fn purge_during_fill_alone_makes_the_next_pull_prove_its_right() {
         async move { client.blob("app", &blob).await.expect(200) }
     });
     hub.wait_for(&When::get(Kind::Blob), 2).await;
-    cluster.cli(&["cache", "purge", "default"]).await.ok();
+    cluster.cli(&["cache", "purge", "default", "--yes"]).await.ok();
     gate.open();
     assert!(pull.await.unwrap().body == content);
     let cached = cluster.cli_json(&["cache", "stats", "default"]).await;
@@ -205,7 +205,7 @@ async fn a_service_token_purges_and_does_nothing_else_and_both_are_on_record() {
         command.args(["--control", &format!("http://{}", cluster.control), "--token", &token]);
         roadstead_tests::process::run_command(command.into(), "").await
     };
-    let removed = with(&["cache", "purge", "acme"]).await.ok();
+    let removed = with(&["cache", "purge", "acme", "--yes"]).await.ok();
     assert!(removed.contains("1 manifest"), "{removed}");
     for refused in [
         &["cache", "list", "acme"][..],
@@ -214,8 +214,8 @@ async fn a_service_token_purges_and_does_nothing_else_and_both_are_on_record() {
         &["group", "get", "acme"],
         &["group", "update", "acme", "--frozen", "true"],
         &["node", "list"],
-        &["cache", "purge", "--all-groups"],
-        &["cache", "purge", "default"],
+        &["cache", "purge", "--all-groups", "--yes"],
+        &["cache", "purge", "default", "--yes"],
     ] {
         assert_eq!(with(refused).await.code, 1, "{refused:?}");
     }

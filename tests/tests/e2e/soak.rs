@@ -104,7 +104,7 @@ impl Soak {
                 _ => &["--digest", &image.digest()],
             };
             // It may be down this moment.
-            self.cluster.cli(&[&["cache", "purge", "default"], what].concat()).await;
+            self.cluster.cli(&[&["cache", "purge", "default", "--yes"], what].concat()).await;
             tokio::time::sleep(Duration::from_millis(300 + dice.roll(1500))).await;
         }
     }

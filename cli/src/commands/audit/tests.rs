@@ -12,8 +12,11 @@ fn events_read_well_and_repeats_are_counted() {
         count,
         ..AuditEvent::default()
     };
+    let events = table(&[event("group.create", AuditOutcome::Done, 1), event("sign_in", AuditOutcome::Refused, 12)]);
+    assert!(events.fits_80_columns());
+    let events = events.wide();
     assert_eq!(
-        table(&[event("group.create", AuditOutcome::Done, 1), event("sign_in", AuditOutcome::Refused, 12)]).to_string(),
+        events.to_string(),
         "TIME                   ACTOR        ADDRESS   ACTION         SUBJECT   GROUP   OUTCOME       DETAIL\n\
          2026-11-22T21:30:00Z   user alice   -         group.create   -         -       done\n\
          2026-11-22T21:30:00Z   user alice   -         sign_in        -         -       refused ×12\n"

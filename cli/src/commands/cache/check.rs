@@ -8,6 +8,7 @@ use roadstead_proto::v1::{
     CheckCacheRequest, CheckCacheResponse, Damage, DamageKind, cache_service_client::CacheServiceClient,
 };
 
+use super::content::short_digest;
 use crate::{
     connect::{AdminChannel, CallError},
     failure::Failure,
@@ -27,12 +28,15 @@ pub struct Check {
     /// Read and hash all bytes, instead of checking only presence and size
     #[arg(long)]
     deep: bool,
+    /// Show digests in full
+    #[arg(long)]
+    no_trunc: bool,
 }
 
 impl Check {
     /// Follows the check to its end and lists the corrupt content.
     pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
-        let Self { path: group_path, deep } = self;
+        let Self { path: group_path, deep, no_trunc } = self;
         let mut steps =
             cache.check_cache(CheckCacheRequest { group_path: group_path.clone(), deep }).await?.into_inner();
         let progress = Progress::of_items(&group_path);
@@ -45,9 +49,9 @@ impl Check {
                 drop(progress);
                 let checked = human::count(step.checked, "object");
                 eprintln!("{}: {checked} checked, {}", crate::output::plain(&group_path), found(damages.len()));
-                return Ok(
-                    output.list(&damages, "No corrupt content found.", |damages| table(damages, SystemTime::now()))?
-                );
+                return Ok(output.list(&damages, "No corrupt content found.", |damages| {
+                    table(damages, no_trunc, SystemTime::now())
+                })?);
             }
         }
         Err(Failure::failed(format_args!("the check of group {group_path} ended early; try again")).into())
@@ -66,11 +70,11 @@ fn line(group_path: &str, step: &CheckCacheResponse) -> String {
     format!("{}: {} of {} checked{read}", crate::output::plain(group_path), step.checked, step.total)
 }
 
-fn table(damages: &[Damage], now: SystemTime) -> Table {
-    Table::new(["IMAGE", "DIGEST", "CORRUPTION", "SIZE", "FOUND", "NOTICED", "FETCHED AGAIN"], damages, |damage| {
+fn table(damages: &[Damage], full_digests: bool, now: SystemTime) -> Table {
+    Table::new(["IMAGE", "DIGEST", "CORRUPTION", "+SIZE", "+FOUND", "NOTICED", "FETCHED AGAIN"], damages, |damage| {
         [
             damage.images.join(","),
-            damage.digest.clone(),
+            if full_digests { damage.digest.clone() } else { short_digest(&damage.digest) },
             kind(damage.kind()).to_owned(),
             human::size(damage.size_bytes),
             if damage.kind() == DamageKind::Missing { "-".to_owned() } else { human::size(damage.found_bytes) },

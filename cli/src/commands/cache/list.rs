@@ -215,7 +215,8 @@ fn shown(digest: &str, in_full: bool) -> String {
 }
 
 fn manifests(manifests: &[Manifest], full_digests: bool, now: SystemTime) -> Table {
-    let columns = ["IMAGE", "TAGS", "DIGEST", "TYPE", "PLATFORMS", "SIZE", "UNIQUE", "CACHED", "LAST PULLED", "PULLS"];
+    let columns =
+        ["IMAGE", "TAGS", "DIGEST", "+TYPE", "+PLATFORMS", "SIZE", "+UNIQUE", "+CACHED", "LAST PULLED", "+PULLS"];
     Table::new(columns, manifests, |manifest| {
         [
             manifest.image.clone(),
@@ -233,7 +234,7 @@ fn manifests(manifests: &[Manifest], full_digests: bool, now: SystemTime) -> Tab
 }
 
 fn images(images: &[CachedImage], now: SystemTime) -> Table {
-    let columns = ["IMAGE", "TAGS", "MANIFESTS", "BLOBS", "SIZE", "CACHED", "LAST PULLED", "PULLS"];
+    let columns = ["IMAGE", "TAGS", "MANIFESTS", "+BLOBS", "SIZE", "+CACHED", "LAST PULLED", "PULLS"];
     Table::new(columns, images, |image| {
         [
             image.image.clone(),
@@ -249,7 +250,7 @@ fn images(images: &[CachedImage], now: SystemTime) -> Table {
 }
 
 fn tags(tags: &[CachedTag], full_digests: bool, now: SystemTime) -> Table {
-    let columns = ["IMAGE", "TAG", "DIGEST", "PREVIOUS", "CACHED", "CHECKED", "LAST PULLED", "PULLS", "PINNED"];
+    let columns = ["IMAGE", "TAG", "DIGEST", "+PREVIOUS", "+CACHED", "+CHECKED", "LAST PULLED", "+PULLS", "PINNED"];
     Table::new(columns, tags, |tag| {
         [
             tag.image.clone(),
@@ -266,7 +267,7 @@ fn tags(tags: &[CachedTag], full_digests: bool, now: SystemTime) -> Table {
 }
 
 fn blobs(blobs: &[Blob], full_digests: bool, now: SystemTime) -> Table {
-    let columns = ["IMAGE", "DIGEST", "SIZE", "LINKS", "CACHED", "LAST PULLED", "PULLS"];
+    let columns = ["IMAGE", "DIGEST", "SIZE", "+LINKS", "+CACHED", "LAST PULLED", "PULLS"];
     Table::new(columns, blobs, |blob| {
         [
             blob.image.clone(),

@@ -20,8 +20,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache prefetch acme alpine:3.20
-  roadstead cache prefetch acme ghcr.io/org/app:latest --platform linux/amd64 --platform linux/arm64
-  roadstead cache prefetch acme alpine:3.20 --every 6h      # a schedule; see `roadstead cache schedule`")]
+  roadstead cache prefetch acme ghcr.io/org/app:latest \\
+      --platform linux/amd64 --platform linux/arm64
+  roadstead cache prefetch acme alpine:3.20 --every 6h")]
 pub struct Prefetch {
     /// Path of the group
     path: String,

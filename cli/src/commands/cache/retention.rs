@@ -17,7 +17,7 @@ pub fn summary(answer: &ApplyRetentionResponse, dry_run: bool) -> Details {
 
 /// Returns a table with a row for each removed image.
 pub fn table(evictions: &[Eviction], now: SystemTime) -> Table {
-    Table::new(["IMAGE", "TAGS", "DIGEST", "SIZE", "LAST PULLED", "REASON"], evictions, |gone| {
+    Table::new(["IMAGE", "TAGS", "DIGEST", "+SIZE", "LAST PULLED", "REASON"], evictions, |gone| {
         [
             gone.image.clone(),
             human::or_dash(&gone.tags.join(",")),

@@ -82,7 +82,7 @@ pub fn details(schedule: Option<&PrefetchSchedule>) -> Details {
 }
 
 fn table(schedules: &[PrefetchSchedule], now: SystemTime) -> Table {
-    Table::new(["ID", "IMAGE", "PLATFORMS", "EVERY", "LAST RUN", "RESULT"], schedules, |schedule| {
+    Table::new(["ID", "IMAGE", "+PLATFORMS", "EVERY", "+LAST RUN", "RESULT"], schedules, |schedule| {
         [
             schedule.id.clone(),
             schedule.image.clone(),

@@ -40,7 +40,7 @@ impl Stats {
         }
         let answer = cache.get_stats(figures).await?.into_inner();
         format.answer(&answer, || details(&answer))?;
-        if format != Format::Json {
+        if format.is_for_people() {
             let days = cache.list_daily_usage(days).await?.into_inner().days;
             output::print(&format!("\n{}", table(&days)))?;
         }

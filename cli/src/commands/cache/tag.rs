@@ -37,7 +37,8 @@ pub struct History {
 /// Pin a tag to a digest: the tag resolves to it without a request to upstream
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead cache pin acme alpine:3.20 sha256:…          # from `cache history --no-trunc`, or any other
+  roadstead cache history acme alpine:3.20 --no-trunc
+  roadstead cache pin acme alpine:3.20 sha256:…
   roadstead cache pin acme alpine:3.20 --previous        # roll back")]
 pub struct Pin {
     /// Path of the group

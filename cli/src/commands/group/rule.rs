@@ -30,7 +30,8 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead group rule set acme 'docker.io/library/alpine:3.*' --immutable
-  roadstead group rule set acme 'ghcr.io/acme/*' --max-age 0s --cooldown off --first
+  roadstead group rule set acme 'ghcr.io/acme/*' \\
+      --max-age 0s --cooldown off --first
   roadstead group rule list acme
   roadstead group rule delete acme 'ghcr.io/acme/*'")]
 pub struct RuleCommand {
@@ -60,7 +61,8 @@ enum Action {
 /// Add a rule, or replace the one with the same pattern
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  roadstead group rule set acme 'docker.io/library/*:latest' --cooldown 24h --missing-tag keep")]
+  roadstead group rule set acme 'docker.io/library/*:latest' \\
+      --cooldown 24h --missing-tag keep")]
 struct Set {
     /// Path of the group
     path: String,
@@ -89,7 +91,7 @@ struct RuleSettings {
     #[arg(long, value_enum)]
     missing_tag: Option<MissingTag>,
     /// Treat the tag as immutable: once cached, it is never checked upstream again
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     immutable: Option<bool>,
 }
 

@@ -16,7 +16,8 @@ use crate::{
 /// Create a group
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  roadstead group create acme --visibility internal --upstream docker.io --upstream ghcr.io --max-age 10m")]
+  roadstead group create acme --visibility internal \\
+      --upstream docker.io --upstream ghcr.io --max-age 10m")]
 pub struct Create {
     /// Path of the group: acme, acme/backend
     path: String,
@@ -24,8 +25,8 @@ pub struct Create {
     #[arg(long, value_enum, default_value = "private")]
     visibility: Visibility,
     /// Serve pulls without sign-in; needs --visibility public
-    #[arg(long)]
-    anonymous_pull: bool,
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    anonymous_pull: Option<bool>,
     /// Upstream that the group may use; may be repeated, the first is the default [default: docker.io]
     #[arg(long = "upstream", value_name = "HOST")]
     upstreams: Vec<String>,
@@ -42,7 +43,8 @@ pub struct Create {
   roadstead group update acme --frozen true
   roadstead group update acme --retention 90d --max-stale 14d
   roadstead group update acme --quota 50GiB --keep 'release-*'
-  roadstead group update acme --allow 'docker.io/library/*' --allow 'ghcr.io/acme/*'
+  roadstead group update acme \\
+      --allow 'docker.io/library/*' --allow 'ghcr.io/acme/*'
   roadstead group update acme --no-allow --deny 'docker.io/*miner*'")]
 pub struct Update {
     /// Path of the group
@@ -162,7 +164,7 @@ impl Create {
         CreateGroupRequest {
             path: self.path,
             visibility: ProtoVisibility::from(self.visibility).into(),
-            anonymous_pull: self.anonymous_pull,
+            anonymous_pull: self.anonymous_pull.unwrap_or_default(),
             upstreams: self.upstreams,
             max_age: self.max_age.map(to_proto),
             retention: rules.retention,

@@ -32,8 +32,11 @@ fn a_list_of_nodes_reads_well() {
         ..up.clone()
     };
     let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7200);
+    let nodes = table(&[up, gone], now);
+    assert!(nodes.fits_80_columns(), "{nodes}");
+    let nodes = nodes.wide();
     assert_eq!(
-        table(&[up, gone], now).to_string(),
+        nodes.to_string(),
         "NAME     STATE         VERSION   SINCE         LAST REPORT   REVISION        FILLS   SERVED    FETCHED   FROM PEERS   FREE     ID\n\
          edge-1   up            0.1.0     2 hours ago   just now      42              3       3.0 GiB   1.0 MiB   0 B          40 GiB   0199-a\n\
          edge-2   unreachable   0.1.0     2 hours ago   1 hour ago    40 (2 behind)   3       3.0 GiB   1.0 MiB   0 B          -        0199-b\n"

@@ -11,7 +11,7 @@ fn trusts_show_all_their_claims() {
         created_at: None,
     };
     assert_eq!(
-        trust_table(std::slice::from_ref(&trust), SystemTime::UNIX_EPOCH).to_string(),
+        trust_table(std::slice::from_ref(&trust), SystemTime::UNIX_EPOCH).wide().to_string(),
         "ID     GROUP   ISSUER                   AUDIENCE   CLAIMS                                   CREATED\n\
          0190   acme    https://gitlab.example   proxy      project_path=acme/* ref_protected=true   -\n"
     );

@@ -16,7 +16,7 @@ use crate::{
     commands::registry,
     connect::{AdminChannel, CallError, Session},
     failure::Failure,
-    output::{Details, Format, human},
+    output::{Details, human},
     value_parsers::{Role, duration, to_proto},
 };
 
@@ -24,9 +24,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead token create --group acme --name ci --expires-in 30d
-  roadstead token create --group acme --kind access --role maintainer --scope api --name automation
+  roadstead token create --group acme --name automation \\
+      --kind access --role maintainer --scope api
   roadstead token create --group acme --kind service --name purger
-  roadstead token create --user alice --name laptop --password-stdin < password.txt
+  roadstead token create --user alice --name laptop \\
+      --password-stdin < password.txt
   roadstead token create --service --name purge-everything
   roadstead token create --node --name node-1")]
 pub struct Create {
@@ -138,7 +140,7 @@ impl Create {
         let group = self.owner.group.as_deref().and_then(|path| path.parse::<GroupPath>().ok());
         let answer = tokens.create_token(CreateTokenRequest::from(self)).await?.into_inner();
         session.output.answer(&answer, || details(&answer))?;
-        if session.output == Format::Table {
+        if session.output.is_for_people() {
             let told = match (purpose, group) {
                 (Use::Pull, Some(group)) => registry::image_prefix(session, &group, None).await.ok(),
                 _ => None,

@@ -30,8 +30,11 @@ fn a_list_of_tokens_reads_well() {
         user: "alice".into(),
         ..Default::default()
     };
+    let tokens = table(&[deploy, access, personal], UNIX_EPOCH);
+    assert!(tokens.fits_80_columns(), "{tokens}");
+    let tokens = tokens.wide();
     assert_eq!(
-        table(&[deploy, access, personal], UNIX_EPOCH).to_string(),
+        tokens.to_string(),
         "ID     KIND                  NAME   USERNAME        OWNER   SCOPES                         EXPIRES      LAST USED\n\
          0190   deploy                ci     group-token-1   acme    read_registry,write_registry   in 30 days   never\n\
          0191   access (maintainer)   -      -               acme    -                              never        never\n\

@@ -15,8 +15,10 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead upstream set ghcr.io --url https://ghcr.io
-  roadstead upstream set registry.example:5000 --url https://registry.example:5000 --ca-file ca.pem
-  roadstead upstream set docker.io --url https://registry-1.docker.io --token-host auth.docker.io --reserve 20%")]
+  roadstead upstream set registry.example:5000 \\
+      --url https://registry.example:5000 --ca-file ca.pem
+  roadstead upstream set docker.io --url https://registry-1.docker.io \\
+      --token-host auth.docker.io --reserve 20%")]
 pub struct Set {
     /// Host in image names: docker.io, ghcr.io, registry.example:5000
     host: String,
@@ -83,7 +85,7 @@ pub fn details(upstream: Option<&Upstream>) -> Details {
 
 /// Returns a table with a row for each upstream.
 pub fn table(upstreams: &[Upstream], now: SystemTime) -> Table {
-    Table::new(["HOST", "URL", "TOKEN HOSTS", "RESERVE", "UPDATED"], upstreams, |upstream| {
+    Table::new(["HOST", "URL", "+TOKEN HOSTS", "RESERVE", "UPDATED"], upstreams, |upstream| {
         [
             upstream.host.clone(),
             upstream.url.clone(),

@@ -15,7 +15,7 @@ pub fn table(statuses: &[UpstreamStatus], now: SystemTime) -> Table {
             std::iter::once((status, status.limits.first(), true)).chain(others)
         })
         .collect();
-    let header = ["HOST", "USER", "HEALTH", "REMAINING", "LIMIT", "COUNTED FOR", "RESETS", "PAUSED", "SPENT BY"];
+    let header = ["HOST", "USER", "HEALTH", "REMAINING", "LIMIT", "+COUNTED FOR", "RESETS", "+PAUSED", "+SPENT BY"];
     Table::new(header, &lines, |(status, limit, is_first)| {
         let first = |text: String| if *is_first { text } else { String::new() };
         let of_limit = |text: &dyn Fn(&PullLimit) -> String| limit.map_or_else(|| "-".to_owned(), text);

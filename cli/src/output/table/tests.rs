@@ -14,6 +14,13 @@ fn columns_are_as_wide_as_their_widest_cell() {
 }
 
 #[test]
+fn only_a_wide_table_has_all_columns() {
+    let table = || Table::new(["PATH", "+ID", "STATE"], &["acme"], |path| [(*path).into(), "0190".into(), "on".into()]);
+    assert_eq!(table().to_string(), "PATH   STATE\nacme   on\n");
+    assert_eq!(table().wide().to_string(), "PATH   ID     STATE\nacme   0190   on\n");
+}
+
+#[test]
 fn details_align_their_values() {
     let details = Details::default().with("Path", "acme").with("Anonymous pull", true).with("Empty", "");
     assert_eq!(details.to_string(), "Path:             acme\nAnonymous pull:   true\nEmpty:\n");

@@ -19,7 +19,7 @@ async fn a_node_that_is_cut_off_is_named_and_refuses_on_return() {
     }
     let cut_off = &fleet.nodes[2];
     cut_off.set_links(Purpose::Control, Mode::Refuse).await;
-    let purged = fleet.cli(&["cache", "purge", "default", "--output", "json"]).await.ok();
+    let purged = fleet.cli(&["cache", "purge", "default", "--yes", "--output", "json"]).await.ok();
     assert!(purged.contains("node-3"), "{purged}");
     assert!(!purged.contains("node-1") && !purged.contains("node-2"), "{purged}");
 

@@ -12,7 +12,7 @@ fn progress_and_damages_read_well() {
         found_bytes: 1 << 10,
         ..Default::default()
     };
-    let text = table(&[damage], SystemTime::now()).to_string();
+    let text = table(&[damage], true, SystemTime::now()).wide().to_string();
     let row = text.lines().nth(1).unwrap().split("   ").filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
     assert_eq!(row[..3], ["docker.io/library/alpine", "sha256:00", "wrong size"]);
     assert_eq!((row[3].trim(), row[4].trim(), row.last().unwrap().trim()), ("1.0 MiB", "1.0 KiB", "no"));

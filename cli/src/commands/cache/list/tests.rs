@@ -29,7 +29,9 @@ fn a_list_of_manifests_reads_well() {
         unique_bytes: 2048,
         shared_bytes: 3_497_952,
     };
-    let text = manifests(std::slice::from_ref(&manifest), false, UNIX_EPOCH + NOW).to_string();
+    let narrow = manifests(std::slice::from_ref(&manifest), false, UNIX_EPOCH + NOW);
+    assert!(narrow.fits_80_columns(), "{narrow}");
+    let text = narrow.wide().to_string();
     assert_eq!(
         text.lines()
             .map(|line| line.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect())
@@ -39,7 +41,7 @@ fn a_list_of_manifests_reads_well() {
             vec![
                 "docker.io/library/alpine",
                 "3.20,latest",
-                "sha256:000000000000",
+                "000000000000",
                 "OCI index",
                 "linux/amd64,linux/arm64",
                 "3.3 MiB",
@@ -66,7 +68,7 @@ fn lists_of_images_tags_and_blobs_read_well() {
         last_pulled_at: at(3600),
     };
     assert_eq!(
-        images(&[image], UNIX_EPOCH + NOW).to_string(),
+        images(&[image], UNIX_EPOCH + NOW).wide().to_string(),
         "IMAGE         TAGS   MANIFESTS   BLOBS   SIZE      CACHED        LAST PULLED   PULLS\n\
          ghcr.io/a/b   1      2           3       1.0 MiB   2 hours ago   1 hour ago    4\n"
     );
@@ -82,9 +84,9 @@ fn lists_of_images_tags_and_blobs_read_well() {
         pinned: true,
     };
     assert_eq!(
-        tags(&[tag], false, UNIX_EPOCH + NOW).to_string(),
-        "IMAGE         TAG   DIGEST                PREVIOUS   CACHED        CHECKED      LAST PULLED   PULLS   PINNED\n\
-         ghcr.io/a/b   v1    sha256:111111111111   -          2 hours ago   1 hour ago   never         0       yes\n"
+        tags(&[tag], false, UNIX_EPOCH + NOW).wide().to_string(),
+        "IMAGE         TAG   DIGEST         PREVIOUS   CACHED        CHECKED      LAST PULLED   PULLS   PINNED\n\
+         ghcr.io/a/b   v1    111111111111   -          2 hours ago   1 hour ago   never         0       yes\n"
     );
     let blob = Blob {
         image: "ghcr.io/a/b".into(),
@@ -96,8 +98,8 @@ fn lists_of_images_tags_and_blobs_read_well() {
         pulls: 5,
     };
     assert_eq!(
-        blobs(&[blob], false, UNIX_EPOCH + NOW).to_string(),
-        "IMAGE         DIGEST                SIZE      LINKS   CACHED        LAST PULLED   PULLS\n\
-         ghcr.io/a/b   sha256:222222222222   2.0 KiB   2       2 hours ago   never         5\n"
+        blobs(&[blob], false, UNIX_EPOCH + NOW).wide().to_string(),
+        "IMAGE         DIGEST         SIZE      LINKS   CACHED        LAST PULLED   PULLS\n\
+         ghcr.io/a/b   222222222222   2.0 KiB   2       2 hours ago   never         5\n"
     );
 }

@@ -15,7 +15,7 @@ fn schedules_read_well() {
     let run = Some(Timestamp { seconds: -3600, nanos: 0 });
     let schedules = [schedule(None, ""), schedule(run, ""), schedule(run, "no node is there")];
     assert_eq!(
-        table(&schedules, SystemTime::UNIX_EPOCH).to_string(),
+        table(&schedules, SystemTime::UNIX_EPOCH).wide().to_string(),
         "ID     IMAGE                        PLATFORMS   EVERY   LAST RUN     RESULT\n\
          0190   docker.io/library/alpine:3   all         6h      never        -\n\
          0190   docker.io/library/alpine:3   all         6h      1 hour ago   done\n\

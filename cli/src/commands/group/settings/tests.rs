@@ -64,3 +64,16 @@ fn a_creation_takes_all_rules_at_once() {
     assert_eq!(create.cooldown, Some(ProtoDuration { seconds: 1, nanos: 0 }));
     assert_eq!(create.allowed_images, None);
 }
+
+#[test]
+fn anonymous_pull_is_a_flag_with_or_without_a_value() {
+    for (line, expected) in [
+        ("acme", false),
+        ("acme --anonymous-pull", true),
+        ("acme --anonymous-pull true", true),
+        ("acme --anonymous-pull=false", false),
+        ("acme --anonymous-pull --max-age 1m", true),
+    ] {
+        assert_eq!(flags::<Create>(line).request().anonymous_pull, expected, "{line}");
+    }
+}

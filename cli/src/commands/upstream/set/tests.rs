@@ -22,7 +22,7 @@ fn upstreams_read_well() {
         ..Default::default()
     };
     assert_eq!(
-        table(std::slice::from_ref(&hub), SystemTime::UNIX_EPOCH).to_string(),
+        table(std::slice::from_ref(&hub), SystemTime::UNIX_EPOCH).wide().to_string(),
         "HOST        URL                            TOKEN HOSTS      RESERVE   UPDATED\n\
          docker.io   https://registry-1.docker.io   auth.docker.io   10%       built in\n"
     );

@@ -31,7 +31,7 @@ fn every_limit_has_its_line() {
         ..Default::default()
     };
     assert_eq!(
-        table(&[hub, ghcr], SystemTime::UNIX_EPOCH).to_string(),
+        table(&[hub, ghcr], SystemTime::UNIX_EPOCH).wide().to_string(),
         "HOST        USER   HEALTH                             REMAINING   LIMIT       COUNTED FOR   RESETS      PAUSED         SPENT BY\n\
          docker.io   -      good                               76          100 in 6h   192.0.2.1     in 1 hour   no             acme 20, ops/ci 4\n                                                      \
          3           100 in 6h   192.0.2.2     in 1 hour\n\
