@@ -73,7 +73,7 @@ const ORDER: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// Where each word of a technology may stand: the folders of a crate.
+/// The folders of a crate in which each word of a technology may stand.
 const PLACES: [(&str, &str, &[&str]); 5] = [
     ("control", "sqlx", &["store"]),
     ("control", "gRPC", &["api"]),
@@ -104,7 +104,7 @@ fn read(name: &str) -> Crate {
     Crate::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src"))
 }
 
-/// What lies side by side in a folder and imports each other: for each folder, who imports whom.
+/// Returns the imports between the modules of each folder.
 fn siblings(found: &Crate) -> BTreeMap<ModulePath, BTreeMap<String, BTreeSet<String>>> {
     let mut folders: BTreeMap<ModulePath, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for module in found.modules.keys() {
@@ -200,7 +200,7 @@ fn a_folder_imports_only_folders_below_it() {
     );
 }
 
-/// Whether a path names what `what` stands for.
+/// Checks whether a path names the technology `what`.
 fn names(path: &ModulePath, what: &str) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match what {
