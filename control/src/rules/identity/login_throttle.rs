@@ -2,7 +2,7 @@
 //! handed in.
 //!
 //! It guarantees that
-//! - who guesses from one address, for one name or for many, soon has to wait;
+//! - guesses from one address, for one name or for many, soon have to wait;
 //! - who guesses one name from many addresses gets few tries from each;
 //! - an address without failures of its own always gets its try, whatever others do to the same name: the rightful
 //!   owner is locked out of nowhere but where the failures come from;

@@ -76,11 +76,11 @@ async fn a_condition_is_untold_until_it_is_told_and_again_when_it_is_seen_anew()
     };
     condition::put(&mut tx, &condition(10)).await.unwrap();
     assert_eq!(condition::get(&mut tx, "docker.io", "me", "192.0.2.1").await.unwrap(), Some(condition(10)));
-    assert_eq!(condition::untold(&mut tx).await.unwrap(), [condition(10)]);
+    assert_eq!(condition::unannounced(&mut tx).await.unwrap(), [condition(10)]);
     condition::told(&mut tx, &condition(10)).await.unwrap();
-    assert_eq!(condition::untold(&mut tx).await.unwrap(), []);
+    assert_eq!(condition::unannounced(&mut tx).await.unwrap(), []);
     condition::put(&mut tx, &condition(11)).await.unwrap();
-    assert_eq!(condition::untold(&mut tx).await.unwrap(), [condition(11)]);
+    assert_eq!(condition::unannounced(&mut tx).await.unwrap(), [condition(11)]);
     condition::prune(&mut tx, 11).await.unwrap();
     assert_eq!(condition::of_upstream(&mut tx, "docker.io").await.unwrap(), [condition(11)]);
     condition::prune(&mut tx, 12).await.unwrap();

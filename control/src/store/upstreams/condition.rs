@@ -81,7 +81,7 @@ pub async fn put(db: &mut AnyConnection, condition: &Condition) -> StoreResult<(
 }
 
 /// Conditions that changed since nodes were told of them.
-pub async fn untold(db: &mut AnyConnection) -> StoreResult<Vec<Condition>> {
+pub async fn unannounced(db: &mut AnyConnection) -> StoreResult<Vec<Condition>> {
     select!("WHERE told_at < seen_at ORDER BY upstream, username, source")
         .fetch_all(db)
         .await?

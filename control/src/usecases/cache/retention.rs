@@ -43,7 +43,7 @@ use crate::{
 /// Interval at which ages are looked at, in milliseconds: an hour, which is little against the shortest retention, a
 /// day.
 const AGES_EVERY_MS: i64 = 3600 * 1000;
-/// The whole store, among what looking for room pauses for.
+/// The key of the whole store in the backoff.
 const STORE: &str = "";
 /// Time for which a call waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
 //! When tokens were last used and users last seen, without a write for every time: remembered here, written by the
-//! upkeep.
+//! maintenance.
 
 use std::{
     collections::HashMap,

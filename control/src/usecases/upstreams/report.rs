@@ -122,7 +122,7 @@ impl UpstreamReports {
         let mut tx = self.store.write().await?;
         condition::prune(&mut tx, now_ms - KEEP_CONDITIONS_MS).await?;
         health::prune(&mut tx, now_ms - KEEP_SPENDS_MS - BUCKET_MS).await?;
-        for condition in condition::untold(&mut tx).await? {
+        for condition in condition::unannounced(&mut tx).await? {
             tx.changed(&Subject::Condition(condition.key()), now_ms).await?;
             condition::told(&mut tx, &condition).await?;
         }

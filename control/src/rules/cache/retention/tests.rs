@@ -191,7 +191,7 @@ proptest! {
         let before = bytes_of(&left);
         prop_assert_eq!(planner.bytes(), before);
         let evictions = planner.evict(Bounds { used_before_ms: used_before, most_bytes });
-        let mut shelves: Vec<_> = repositories
+        let mut contents: Vec<_> = repositories
             .iter()
             .map(|(inventory, protected, pins)| Shelf::new(images(inventory, |tag| protected.contains(tag), pins)))
             .collect();
@@ -205,7 +205,7 @@ proptest! {
             prop_assert!(image.is_some_and(|image| !image.is_kept), "{:?} is not there to take", gone.root);
             let root = image.unwrap().root;
             let selection = Shelf::new(now).take(&root).unwrap();
-            let in_turn = shelves[gone.repository].take(&root);
+            let in_turn = contents[gone.repository].take(&root);
             prop_assert_eq!(in_turn.as_ref(), Some(&selection), "one after the other is the same");
             let held = bytes_of(&left);
             let inventory = &mut left[gone.repository];
