@@ -9,6 +9,7 @@ mod image;
 mod image_pattern;
 mod methods;
 mod reference;
+mod requests;
 mod words;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};

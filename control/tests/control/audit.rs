@@ -93,7 +93,7 @@ async fn refused_and_failed_changes_are_recorded_and_repeats_counted() {
     assert_eq!((refused.action.as_str(), refused.outcome(), refused.count), ("group.delete", AuditOutcome::Refused, 3));
     assert!(refused.actor.contains(&reader.id) && refused.detail.contains("scope api"), "{refused:?}");
     plane.advance(60);
-    let purge = PurgeCacheRequest { group_path: "acme".into(), ..Default::default() };
+    let purge = PurgeCacheRequest::whole_group("acme");
     assert!(reads.cache.purge_cache(purge.clone()).await.is_err());
     plane.advance(60);
     assert!(reads.cache.purge_cache(purge).await.is_err());
@@ -202,7 +202,7 @@ async fn what_changes_nothing_is_not_recorded() {
     let before = all(&plane).await;
     admin.oidc.add_issuer(add()).await.unwrap();
     admin.groups.update_group(UpdateGroupRequest { path: "acme".into(), ..Default::default() }).await.unwrap();
-    let purge = PurgeCacheRequest { group_path: "acme".into(), dry_run: true, ..Default::default() };
+    let purge = PurgeCacheRequest::whole_group("acme").dry_run(true);
     admin.cache.purge_cache(purge).await.unwrap();
     assert_eq!(all(&plane).await, before);
 }

@@ -202,7 +202,7 @@ async fn cache(seen: &mut Seen) {
     let unpin = v1::UnpinTagRequest { group_path: group_path(), image: image(), tag: tag() };
     let answer = seen.admin.cache.unpin_tag(unpin).await;
     seen.one("UnpinTag", answer, ("cache.unpin", "docker.io/library/alpine:3", "acme")).await;
-    let purge = v1::PurgeCacheRequest { group_path: group_path(), ..Default::default() };
+    let purge = v1::PurgeCacheRequest::whole_group(group_path());
     let answer = seen.admin.cache.purge_cache(purge).await;
     seen.one("PurgeCache", answer, ("cache.purge", "acme", "acme")).await;
     let retain = v1::ApplyRetentionRequest { group_path: group_path(), dry_run: false };

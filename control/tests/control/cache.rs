@@ -4,7 +4,7 @@ use roadstead_proto::{
     node::v1::{ClaimGarbageRequest, GetLinksRequest, LinkProof, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
         GetStatsRequest, GetStatsResponse, Group, ListBlobsRequest, ListManifestsRequest, PurgeCacheRequest,
-        PurgeCacheResponse, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
+        PurgeCacheResponse, PurgeFilter, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
     },
 };
 use tonic::Code;
@@ -26,8 +26,9 @@ async fn shop(plane: &Plane) -> (Group, Group) {
     (acme, other)
 }
 
-fn request() -> PurgeCacheRequest {
-    PurgeCacheRequest { group_path: "acme".into(), ..Default::default() }
+/// A filter that selects nothing more than the group yet.
+fn of_acme() -> PurgeFilter {
+    PurgeFilter { group_path: "acme".into(), ..Default::default() }
 }
 
 async fn purge(plane: &Plane, request: PurgeCacheRequest) -> (i64, i64, i64, i64) {
@@ -98,49 +99,67 @@ async fn pages_of_manifests_are_complete_and_in_order() {
 #[tokio::test]
 async fn a_purge_takes_exactly_what_its_filters_select() {
     for (name, request, taken, left) in [
-        ("everything", request(), (2, 3, 3, 1130), (0, 0, 0, 0)),
-        ("an image", PurgeCacheRequest { image: "multi".into(), ..request() }, (1, 2, 2, 120), (1, 1, 1, 1010)),
+        ("everything", PurgeCacheRequest::whole_group("acme"), (2, 3, 3, 1130), (0, 0, 0, 0)),
+        (
+            "an image",
+            PurgeCacheRequest::selected(PurgeFilter { image: "multi".into(), ..of_acme() }),
+            (1, 2, 2, 120),
+            (1, 1, 1, 1010),
+        ),
         (
             "a tag",
-            PurgeCacheRequest { image: "one".into(), tag: "latest".into(), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), tag: "latest".into(), ..of_acme() }),
             (1, 1, 1, 10),
             (1, 2, 2, 1120),
         ),
         (
             "a platform's manifest",
-            PurgeCacheRequest { digest: digest("m-amd"), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter { digest: digest("m-amd"), ..of_acme() }),
             (0, 1, 2, 110),
             (2, 2, 1, 1020),
         ),
         (
             "a blob, wherever it is",
-            PurgeCacheRequest { digest: digest("b-shared"), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter { digest: digest("b-shared"), ..of_acme() }),
             (0, 0, 2, 1000),
             (2, 3, 1, 130),
         ),
         (
             "a blob of one image",
-            PurgeCacheRequest { image: "one".into(), digest: digest("b-shared"), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), digest: digest("b-shared"), ..of_acme() }),
             (0, 0, 1, 0),
             (2, 3, 2, 1130),
         ),
-        ("an unknown image", PurgeCacheRequest { image: "nothing".into(), ..request() }, (0, 0, 0, 0), (2, 3, 2, 1130)),
+        (
+            "an unknown image",
+            PurgeCacheRequest::selected(PurgeFilter { image: "nothing".into(), ..of_acme() }),
+            (0, 0, 0, 0),
+            (2, 3, 2, 1130),
+        ),
         (
             "a tag with another digest",
-            PurgeCacheRequest { image: "one".into(), tag: "latest".into(), digest: digest("m-amd"), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter {
+                image: "one".into(),
+                tag: "latest".into(),
+                digest: digest("m-amd"),
+                ..of_acme()
+            }),
             (0, 0, 0, 0),
             (2, 3, 2, 1130),
         ),
         (
             "what is older than it can be",
-            PurgeCacheRequest { older_than: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter {
+                older_than: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+                ..of_acme()
+            }),
             (0, 0, 0, 0),
             (2, 3, 2, 1130),
         ),
     ] {
         let plane = Plane::start().await;
         let (_, other) = shop(&plane).await;
-        let dry = purge(&plane, PurgeCacheRequest { dry_run: true, ..request.clone() }).await;
+        let dry = purge(&plane, request.clone().dry_run(true)).await;
         assert_eq!(dry, taken, "{name}, dry");
         let untouched = stats(&plane, "acme").await;
         assert_eq!((untouched.manifests, untouched.bytes), (3, 1130), "{name}: a dry run removes nothing");
@@ -196,7 +215,10 @@ async fn usage_is_counted_once_and_keeps_what_was_pulled_from_an_age_purge() {
     assert_eq!(pulled("m-index").map(|at| at.seconds), Some(START_MS / 1000 + 90));
     assert_eq!(pulled("m-amd"), None);
     // Older than 50 s is all but the index and what it holds.
-    let old = PurgeCacheRequest { older_than: Some(prost_types::Duration { seconds: 50, nanos: 0 }), ..request() };
+    let old = PurgeCacheRequest::selected(PurgeFilter {
+        older_than: Some(prost_types::Duration { seconds: 50, nanos: 0 }),
+        ..of_acme()
+    });
     assert_eq!(purge(&plane, old).await, (1, 1, 1, 10));
     assert!(has(&mut node, &acme, "library/multi", "m-amd").await);
     assert!(has(&mut node, &acme, "library/multi", "b-shared").await);
@@ -207,18 +229,42 @@ async fn filters_that_cannot_be_are_refused() {
     let plane = Plane::start().await;
     plane.group("acme").await;
     for (name, bad) in [
-        ("tag without image", PurgeCacheRequest { tag: "latest".into(), ..request() }),
-        ("bad image", PurgeCacheRequest { image: "Bad".into(), ..request() }),
-        ("bad tag", PurgeCacheRequest { image: "a".into(), tag: "a b".into(), ..request() }),
-        ("bad digest", PurgeCacheRequest { digest: "sha256:1".into(), ..request() }),
+        ("tag without image", PurgeCacheRequest::selected(PurgeFilter { tag: "latest".into(), ..of_acme() })),
+        ("bad image", PurgeCacheRequest::selected(PurgeFilter { image: "Bad".into(), ..of_acme() })),
+        ("bad tag", PurgeCacheRequest::selected(PurgeFilter { image: "a".into(), tag: "a b".into(), ..of_acme() })),
+        ("bad digest", PurgeCacheRequest::selected(PurgeFilter { digest: "sha256:1".into(), ..of_acme() })),
         (
             "negative age",
-            PurgeCacheRequest { older_than: Some(prost_types::Duration { seconds: -1, nanos: 0 }), ..request() },
+            PurgeCacheRequest::selected(PurgeFilter {
+                older_than: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+                ..of_acme()
+            }),
         ),
     ] {
         assert_eq!(plane.admin().cache.purge_cache(bad).await.unwrap_err().code(), Code::InvalidArgument, "{name}");
     }
-    let gone = PurgeCacheRequest { group_path: "gone".into(), ..Default::default() };
+    // A request that leaves its scope open is refused, so that a forgotten filter cannot purge everything.
+    for (name, unsaid) in [
+        ("nothing said", PurgeCacheRequest::default()),
+        ("an empty filter", PurgeCacheRequest::selected(of_acme())),
+        ("an empty filter without a group", PurgeCacheRequest::selected(PurgeFilter::default())),
+        (
+            "an empty filter of all groups",
+            PurgeCacheRequest::selected(PurgeFilter { all_groups: true, ..Default::default() }),
+        ),
+        (
+            "a filter without a group",
+            PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), ..Default::default() }),
+        ),
+        (
+            "a filter of one group and of all",
+            PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), all_groups: true, ..of_acme() }),
+        ),
+    ] {
+        let refused = plane.admin().cache.purge_cache(unsaid).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
+    }
+    let gone = PurgeCacheRequest::whole_group("gone");
     assert_eq!(plane.admin().cache.purge_cache(gone).await.unwrap_err().code(), Code::NotFound);
 }
 
@@ -244,20 +290,22 @@ async fn a_purge_by_upstream_or_of_all_groups_takes_that_and_counts_groups() {
         ..Default::default()
     };
     node.node.record_link(link).await.unwrap();
-    let upstream = |host: &str| PurgeCacheRequest { upstream: host.into(), ..request() };
-    assert_eq!(purge(&plane, upstream("quay.io")).await, (0, 0, 0, 0));
-    assert_eq!(purge(&plane, PurgeCacheRequest { image: "one".into(), ..upstream("ghcr.io") }).await, (0, 0, 0, 0));
-    assert_eq!(purge(&plane, upstream("ghcr.io")).await, (0, 0, 1, 7));
-    let all = PurgeCacheRequest { all_groups: true, ..Default::default() };
-    let image = PurgeCacheRequest { image: "one".into(), ..all.clone() };
+    let upstream = |host: &str| PurgeFilter { upstream: host.into(), ..of_acme() };
+    assert_eq!(purge(&plane, PurgeCacheRequest::selected(upstream("quay.io"))).await, (0, 0, 0, 0));
+    assert_eq!(
+        purge(&plane, PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), ..upstream("ghcr.io") })).await,
+        (0, 0, 0, 0)
+    );
+    assert_eq!(purge(&plane, PurgeCacheRequest::selected(upstream("ghcr.io"))).await, (0, 0, 1, 7));
+    let all = PurgeCacheRequest::all_groups();
+    let image =
+        PurgeCacheRequest::selected(PurgeFilter { image: "one".into(), all_groups: true, ..Default::default() });
     let answer = plane.admin().cache.purge_cache(image).await.unwrap().into_inner();
     assert_eq!((answer.manifests, answer.blobs, answer.bytes, answer.groups), (1, 2, 1010, 2));
     assert!(!has(&mut node, &other, "library/one", "b-shared").await);
     assert!(has(&mut node, &acme, "library/multi", "b-shared").await);
     let answer = plane.admin().cache.purge_cache(all.clone()).await.unwrap().into_inner();
     assert_eq!((answer.tags, answer.manifests, answer.groups), (1, 2, 1));
-    let both = PurgeCacheRequest { group_path: "acme".into(), ..all };
-    assert_eq!(plane.admin().cache.purge_cache(both).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -265,7 +313,10 @@ async fn two_purges_at_once_take_everything_once_between_them() {
     let plane = Plane::start().await;
     let (acme, _) = shop(&plane).await;
     let (mut one, mut two) = (plane.admin(), plane.admin());
-    let (one, two) = tokio::join!(one.cache.purge_cache(request()), two.cache.purge_cache(request()));
+    let (one, two) = tokio::join!(
+        one.cache.purge_cache(PurgeCacheRequest::whole_group("acme")),
+        two.cache.purge_cache(PurgeCacheRequest::whole_group("acme"))
+    );
     let (one, two) = (one.unwrap().into_inner(), two.unwrap().into_inner());
     assert_eq!((one.manifests + two.manifests, one.blobs + two.blobs, one.bytes + two.bytes), (3, 3, 1130));
     assert_eq!(one.groups + two.groups, 1);
@@ -283,7 +334,7 @@ async fn a_proof_from_before_a_purge_makes_no_link_after_it_and_its_bytes_are_kn
         node.node.get_links(request).await.unwrap().into_inner().link_epoch
     };
     let (before, of_other) = (epoch(&mut node, &acme).await, epoch(&mut node, &other).await);
-    assert_eq!(purge(&plane, request()).await, (0, 0, 1, 10));
+    assert_eq!(purge(&plane, PurgeCacheRequest::whole_group("acme")).await, (0, 0, 1, 10));
     let late = |group: &Group, link_epoch| RecordLinkRequest {
         proof: LinkProof::Fetched.into(),
         repository: place(group, "a"),
@@ -301,7 +352,7 @@ async fn a_proof_from_before_a_purge_makes_no_link_after_it_and_its_bytes_are_kn
     assert!(node.node.record_link(late(&acme, now)).await.unwrap().into_inner().recorded);
     assert!(has(&mut node, &acme, "a", "late").await);
     // What only an outdated proof came for is garbage, not forgotten.
-    assert_eq!(purge(&plane, request()).await, (0, 0, 1, 20));
+    assert_eq!(purge(&plane, PurgeCacheRequest::whole_group("acme")).await, (0, 0, 1, 20));
     let only = RecordLinkRequest { link: blob("only", 5), ..late(&acme, now) };
     assert!(node.node.record_link(only).await.unwrap().into_inner().outdated);
     plane.advance(2 * 3600);

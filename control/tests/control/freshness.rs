@@ -9,7 +9,7 @@ use roadstead_proto::{
     },
     v1::{
         GetGroupRequest, Group, ImagePatterns, ListTagHistoryRequest, MissingTag, PinTagRequest, PurgeCacheRequest,
-        TagRule, TagRules, TagSighting, UnpinTagRequest, UpdateGroupRequest,
+        PurgeFilter, TagRule, TagRules, TagSighting, UnpinTagRequest, UpdateGroupRequest,
     },
 };
 use tonic::Code;
@@ -234,7 +234,11 @@ async fn taking_a_tag_away_for_a_moment_does_not_cut_the_cooldown_short() {
     let held = pull(&mut node, &group, "latest", "evil").await.unwrap();
     assert_eq!((held.manifest.clone().unwrap().digest, held.stale()), (digest("m1"), StaleReason::Cooldown));
     // With the old meaning purged, there is nothing left to protect.
-    let purge = PurgeCacheRequest { group_path: "acme".into(), image: "alpine".into(), ..Default::default() };
+    let purge = PurgeCacheRequest::selected(PurgeFilter {
+        group_path: "acme".into(),
+        image: "alpine".into(),
+        ..Default::default()
+    });
     plane.admin().cache.purge_cache(purge).await.unwrap();
     assert_eq!(pull(&mut node, &group, "latest", "evil").await, None);
 }
@@ -308,8 +312,8 @@ async fn a_pin_that_is_not_cached_is_fetched_by_digest_and_survives_purges() {
     let shown = history(&plane).await;
     assert_eq!((shown.len(), &shown[0].digest, shown[0].pinned), (2, &digest("m1"), false));
     assert_eq!((&shown[1].digest, shown[1].first_seen_at, shown[1].pinned), (&digest("m0"), None, true));
-    for image in ["alpine", ""] {
-        let purge = PurgeCacheRequest { group_path: "acme".into(), image: image.into(), ..Default::default() };
+    let of_alpine = PurgeFilter { group_path: "acme".into(), image: "alpine".into(), ..Default::default() };
+    for purge in [PurgeCacheRequest::selected(of_alpine), PurgeCacheRequest::whole_group("acme")] {
         plane.admin().cache.purge_cache(purge).await.unwrap();
         assert!(matches!(resolve(&mut node, &group, "latest").await, Resolved::Fetch(_)), "pins are settings");
         let shown = history(&plane).await;
@@ -322,12 +326,12 @@ async fn purging_a_tag_leaves_its_history() {
     let plane = Plane::start().await;
     let group = group(&plane, update()).await;
     pull(&mut plane.node(), &group, "latest", "m1").await;
-    let purge = PurgeCacheRequest {
+    let purge = PurgeCacheRequest::selected(PurgeFilter {
         group_path: "acme".into(),
         image: "alpine".into(),
         tag: "latest".into(),
         ..Default::default()
-    };
+    });
     plane.admin().cache.purge_cache(purge).await.unwrap();
     let left = history(&plane).await;
     assert!(left.len() == 1 && !left[0].cached && !left[0].served, "{left:?}");

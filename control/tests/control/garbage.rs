@@ -22,7 +22,7 @@ async fn confirm(node: &mut Client, claim_id: &str, name: &str) {
 }
 
 async fn purge(plane: &Plane, group: &str) {
-    let request = PurgeCacheRequest { group_path: group.into(), ..Default::default() };
+    let request = PurgeCacheRequest::whole_group(group);
     plane.admin().cache.purge_cache(request).await.unwrap();
 }
 

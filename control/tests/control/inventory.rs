@@ -8,7 +8,7 @@ use roadstead_proto::{
     v1::{
         Blob, CacheSort, CachedImage, CachedTag, CreateGroupRequest, GetStatsRequest, Group, ListBlobsRequest,
         ListImagesRequest, ListManifestsRequest, ListTagsRequest, Manifest, PinTagRequest, PurgeCacheRequest,
-        SetUpstreamRequest, UnpinTagRequest,
+        PurgeFilter, SetUpstreamRequest, UnpinTagRequest,
     },
 };
 use tonic::Code;
@@ -325,7 +325,11 @@ async fn tags_say_what_they_meant_before_and_whether_they_are_pinned() {
     plane.admin().cache.unpin_tag(unpin).await.unwrap();
     assert_eq!(tag().await, (digest("m2"), digest("m1"), false, 0));
     // A tag whose manifest is gone cannot be served.
-    let purge = PurgeCacheRequest { group_path: "acme".into(), digest: digest("m2"), ..Default::default() };
+    let purge = PurgeCacheRequest::selected(PurgeFilter {
+        group_path: "acme".into(),
+        digest: digest("m2"),
+        ..Default::default()
+    });
     plane.admin().cache.purge_cache(purge).await.unwrap();
     assert!(whole(&plane, ListTagsRequest { group_path: "acme".into(), ..Default::default() }).await.is_empty());
 }
@@ -377,13 +381,13 @@ async fn check_figures(plane: &Plane, step: usize) {
         assert_eq!(shown.size_bytes, reached.iter().map(|name| size(name)).sum::<i64>(), "step {step}: {name}");
         assert_eq!(shown.unique_bytes + shown.shared_bytes, shown.size_bytes, "step {step}: {name}");
         // "What a purge of this one frees at least".
-        let purge = PurgeCacheRequest {
+        let purge = PurgeCacheRequest::selected(PurgeFilter {
             group_path: "acme".into(),
             image: shown.image.clone(),
             digest: shown.digest.clone(),
-            dry_run: true,
             ..Default::default()
-        };
+        })
+        .dry_run(true);
         let freed = plane.admin().cache.purge_cache(purge).await.unwrap().into_inner().bytes;
         assert!(shown.unique_bytes <= freed, "step {step}: {name}: {} of {freed}", shown.unique_bytes);
         assert!(freed - shown.unique_bytes <= size(name), "step {step}: {name}: {} of {freed}", shown.unique_bytes);
@@ -434,12 +438,17 @@ async fn figures_follow_from_the_links_whatever_comes_and_goes() {
                 blob(&mut node, place, &name, size(&name)).await;
             }
             10 => {
-                let request = PurgeCacheRequest { group_path: "acme".into(), ..Default::default() };
-                let request = match below(8) {
-                    0 => request,
-                    1 => PurgeCacheRequest { image: repository.into(), ..request },
-                    n if n < 5 => PurgeCacheRequest { digest: digest(&format!("b{}", below(5))), ..request },
-                    _ => PurgeCacheRequest { digest: digest(GRAPH[below(GRAPH.len())].0), ..request },
+                let filter = PurgeFilter { group_path: "acme".into(), ..Default::default() };
+                let filter = match below(8) {
+                    0 => filter,
+                    1 => PurgeFilter { image: repository.into(), ..filter },
+                    n if n < 5 => PurgeFilter { digest: digest(&format!("b{}", below(5))), ..filter },
+                    _ => PurgeFilter { digest: digest(GRAPH[below(GRAPH.len())].0), ..filter },
+                };
+                let is_whole = filter.image.is_empty() && filter.digest.is_empty();
+                let request = match is_whole {
+                    true => PurgeCacheRequest::whole_group("acme"),
+                    false => PurgeCacheRequest::selected(filter),
                 };
                 plane.admin().cache.purge_cache(request).await.unwrap();
             }

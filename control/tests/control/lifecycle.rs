@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use roadstead_proto::{
     node::v1::{ClaimGarbageRequest, ConfirmGarbageRequest, GetLinksRequest},
-    v1::{GetStatsRequest, Group, PurgeCacheRequest},
+    v1::{GetStatsRequest, Group, PurgeCacheRequest, PurgeFilter},
 };
 
 use crate::harness::{Client, Plane, digest, place};
@@ -89,8 +89,11 @@ impl World {
         }
     }
 
-    async fn purge(&mut self, request: PurgeCacheRequest) {
-        let request = PurgeCacheRequest { group_path: "acme".into(), ..request };
+    async fn purge(&mut self, filter: PurgeFilter) {
+        let request = match filter == PurgeFilter::default() {
+            true => PurgeCacheRequest::whole_group("acme"),
+            false => PurgeCacheRequest::selected(PurgeFilter { group_path: "acme".into(), ..filter }),
+        };
         self.plane.admin().cache.purge_cache(request).await.unwrap();
     }
 
@@ -111,15 +114,15 @@ impl World {
             Deed::Pull(image) => self.pull(image, true).await,
             Deed::PullPart(image) => self.pull(image, false).await,
             Deed::PurgeImage(image) => {
-                self.purge(PurgeCacheRequest { image: format!("app{image}"), ..Default::default() }).await;
+                self.purge(PurgeFilter { image: format!("app{image}"), ..Default::default() }).await;
             }
             Deed::PurgeBlob(image) => {
-                self.purge(PurgeCacheRequest { digest: digest(IMAGES[image].1[1]), ..Default::default() }).await;
+                self.purge(PurgeFilter { digest: digest(IMAGES[image].1[1]), ..Default::default() }).await;
             }
-            Deed::PurgeAll => self.purge(PurgeCacheRequest::default()).await,
+            Deed::PurgeAll => self.purge(PurgeFilter::default()).await,
             Deed::Evict => {
                 let older_than = Some(prost_types::Duration { seconds: 600, nanos: 0 });
-                self.purge(PurgeCacheRequest { older_than, ..Default::default() }).await;
+                self.purge(PurgeFilter { older_than, ..Default::default() }).await;
             }
             Deed::Wait(seconds) => self.plane.advance(seconds),
             Deed::Collect => self.collect(true).await,

@@ -211,7 +211,7 @@ async fn a_service_token_purges_and_does_nothing_else() {
     let own = plane.group_token("acme", TokenKind::Service, Role::Unspecified, &[]).await;
     let all = plane.token_of(Owner::Service(true)).await;
     assert!(own.token.starts_with("rs_svc_"));
-    let purge = |path: &str| PurgeCacheRequest { group_path: path.into(), ..Default::default() };
+    let purge = |path: &str| PurgeCacheRequest::whole_group(path);
     for (path, by_own) in [("acme", true), ("acme/ci", true), ("other", false)] {
         assert_eq!(plane.client(Some(&own.token)).cache.purge_cache(purge(path)).await.is_ok(), by_own, "{path}");
         plane.client(Some(&all.token)).cache.purge_cache(purge(path)).await.unwrap();

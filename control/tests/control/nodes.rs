@@ -163,7 +163,7 @@ async fn purge(mut client: Client, request: PurgeCacheRequest) -> PurgeCacheResp
 }
 
 fn all_of(group: &Group) -> PurgeCacheRequest {
-    PurgeCacheRequest { group_path: group.path.clone(), ..Default::default() }
+    PurgeCacheRequest::whole_group(group.path.clone())
 }
 
 fn names(answer: &PurgeCacheResponse) -> Vec<&str> {
@@ -206,7 +206,7 @@ async fn nodes_that_do_not_apply_a_purge_are_named_unless_they_serve_nothing_any
     plane.advance(120);
     plane.node().node.report_node(report(3, before)).await.unwrap();
     plane.node().node.report_node(report(4, before + 1)).await.unwrap();
-    let dry = purge(plane.admin(), PurgeCacheRequest { dry_run: true, ..all_of(&group) }).await;
+    let dry = purge(plane.admin(), all_of(&group).dry_run(true)).await;
     assert_eq!((dry.blobs, names(&dry)), (1, vec![]));
     let answer = purge(plane.admin(), all_of(&group)).await;
     assert_eq!((answer.blobs, names(&answer)), (1, vec!["node-2", "node-3"]));

@@ -276,7 +276,7 @@ async fn a_purge_moves_the_epoch_that_answers_carry() {
     let recorded = node.link_blob(&group, "a", "layer", 5).await;
     let before = links(&mut node, &group, "a", "layer").await;
     assert_eq!(before.link_epoch, recorded.link_epoch);
-    let purge = || PurgeCacheRequest { group_path: "acme".into(), ..Default::default() };
+    let purge = || PurgeCacheRequest::whole_group("acme");
     plane.admin().cache.purge_cache(purge()).await.unwrap();
     let after = links(&mut node, &group, "a", "layer").await;
     assert!(after.link.is_none() && after.link_epoch > before.link_epoch);

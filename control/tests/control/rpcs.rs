@@ -203,15 +203,11 @@ fn cache_calls(path: &str) -> Vec<Call> {
             &v1::CheckCacheRequest { group_path: group_path(), ..Default::default() },
         ),
         of("roadstead.v1.CacheService/GetStats", Needs::Guest, &v1::GetStatsRequest { group_path: group_path() }),
-        of(
-            "roadstead.v1.CacheService/PurgeCache",
-            Needs::Purge,
-            &v1::PurgeCacheRequest { group_path: group_path(), ..Default::default() },
-        ),
+        of("roadstead.v1.CacheService/PurgeCache", Needs::Purge, &v1::PurgeCacheRequest::whole_group(group_path())),
         without_group(
             "roadstead.v1.CacheService/PurgeCache (all groups)",
             Needs::PurgeAll,
-            &v1::PurgeCacheRequest { all_groups: true, dry_run: true, ..Default::default() },
+            &v1::PurgeCacheRequest::all_groups().dry_run(true),
         ),
         of("roadstead.v1.CacheService/ListTagHistory", Needs::Guest, &history),
         of("roadstead.v1.CacheService/PinTag", Needs::Change, &pin),

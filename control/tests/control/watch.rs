@@ -83,7 +83,7 @@ async fn a_new_node_gets_everything_and_then_every_change_at_once() {
     assert!(matches!(&told[..], [Change::Upstream(u)] if u.url == "https://quay.io"));
 
     plane.node().link_blob(&group, "a", "x", 1).await;
-    let purge = PurgeCacheRequest { group_path: "acme".into(), ..Default::default() };
+    let purge = PurgeCacheRequest::whole_group("acme");
     plane.admin().cache.purge_cache(purge).await.unwrap();
     let (revision, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Group(g)] if g.link_epoch == revision));

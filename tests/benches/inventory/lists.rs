@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use roadstead_proto::v1::{
     CacheSort, GetStatsRequest, ListBlobsRequest, ListDailyUsageRequest, ListImagesRequest, ListManifestsRequest,
-    ListTagsRequest, PurgeCacheRequest,
+    ListTagsRequest, PurgeCacheRequest, PurgeFilter,
 };
 use roadstead_tests::api::Api;
 
@@ -109,13 +109,13 @@ pub async fn measure(replica: &Replica, rounds: usize) {
         })
         .await,
     );
-    let purge = PurgeCacheRequest {
+    let purge = PurgeCacheRequest::selected(PurgeFilter {
         group_path: group_path(),
         image: repository(9),
         older_than: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
-        dry_run: true,
         ..Default::default()
-    };
+    })
+    .dry_run(true);
     line(
         "what a purge of an image by age would take",
         time(rounds.min(10), async || {

@@ -117,7 +117,7 @@ async fn what_is_not_there_and_what_is_taken_is_said() {
         ("TokenService/CreateToken", json!({"group_path": "nowhere", "name": "x"})),
         ("TokenService/RevokeToken", json!({"id": "01920c3e-0000-7000-8000-000000000000"})),
         ("CacheService/GetStats", json!({"group_path": "nowhere"})),
-        ("CacheService/PurgeCache", json!({"group_path": "nowhere"})),
+        ("CacheService/PurgeCache", json!({"whole_group": "nowhere"})),
         ("UpstreamService/DeleteUpstream", json!({"host": "nowhere.example"})),
     ] {
         refused(call(&cluster, method, &request).await, NOT_FOUND);
@@ -141,7 +141,8 @@ async fn bad_fields_are_named_one_by_one() {
         ("TokenService/CreateToken", json!({"name": "x"}), "owner"),
         ("UpstreamService/SetUpstream", json!({"host": "a.example", "url": "ftp://a.example"}), "url"),
         ("UpstreamService/SetUpstream", json!({"host": "a.example", "url": "https://u:p@a.example"}), "url"),
-        ("CacheService/PurgeCache", json!({"group_path": "acme", "tag": "latest"}), "tag"),
+        ("CacheService/PurgeCache", json!({"filter": {"group_path": "acme", "tag": "latest"}}), "tag"),
+        ("CacheService/PurgeCache", json!({}), "scope"),
     ] {
         let status = refused(call(&cluster, method, &request).await, INVALID_ARGUMENT);
         let violations: Vec<String> = status["details"]

@@ -178,7 +178,7 @@ async fn grpcurl_and_the_command_line_do_what_a_token_may() {
     for (method, request, alice, of_job, of_node) in [
         ("GroupService/GetGroup", json!({"path": "acme"}), true, false, false),
         ("GroupService/UpdateGroup", json!({"path": "acme", "frozen": true}), true, false, false),
-        ("CacheService/PurgeCache", json!({"group_path": "acme"}), true, false, false),
+        ("CacheService/PurgeCache", json!({"whole_group": "acme"}), true, false, false),
         ("TokenService/CreateJobToken", json!({"group_path": "acme"}), true, false, false),
         ("UserService/GetUser", json!({"name": "alice"}), true, false, false),
         ("UserService/ListUsers", json!({}), false, false, false),

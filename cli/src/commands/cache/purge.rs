@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use roadstead_proto::v1::{PurgeCacheRequest, cache_service_client::CacheServiceClient};
+use roadstead_proto::v1::{PurgeCacheRequest, PurgeFilter, cache_service_client::CacheServiceClient};
 
 use super::content::{purged, removal, unreached};
 use crate::{
@@ -91,7 +91,7 @@ impl Purge {
         let (dry_run, all_groups) = (self.dry_run, self.all_groups);
         let request = PurgeCacheRequest::from(self);
         if needs_confirmation {
-            let found = cache.purge_cache(PurgeCacheRequest { dry_run: true, ..request.clone() }).await?.into_inner();
+            let found = cache.purge_cache(request.clone().dry_run(true)).await?.into_inner();
             confirm::ask(false, &format!("Remove everything from {scope} ({})?", removal(&found, all_groups)))?;
         }
         let answer = cache.purge_cache(request).await?.into_inner();
@@ -112,18 +112,24 @@ impl Purge {
 }
 
 impl From<Purge> for PurgeCacheRequest {
+    /// Asks for everything only where no filter is given.
     fn from(Purge { path, all_groups, filters, dry_run, .. }: Purge) -> Self {
+        let group_path = path.unwrap_or_default();
+        if filters.are_empty() {
+            let everything = if all_groups { Self::all_groups() } else { Self::whole_group(group_path) };
+            return everything.dry_run(dry_run);
+        }
         let ImageRef { image, tag, digest } = filters.image.unwrap_or_default();
-        Self {
-            group_path: path.unwrap_or_default(),
+        let filter = PurgeFilter {
+            group_path,
             all_groups,
             upstream: filters.upstream.unwrap_or_default(),
             image,
             tag: filters.tag.or(tag).unwrap_or_default(),
             digest: filters.digest.or(digest).unwrap_or_default(),
             older_than: filters.older_than.map(to_proto),
-            dry_run,
-        }
+        };
+        Self::selected(filter).dry_run(dry_run)
     }
 }
 

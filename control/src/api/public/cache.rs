@@ -11,7 +11,8 @@ use roadstead_proto::{
         ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest, ListManifestsResponse,
         ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse,
         ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest,
-        PurgeCacheResponse, UnpinTagRequest, UnpinTagResponse, UnreachedNode, cache_service_server::CacheService,
+        PurgeCacheResponse, PurgeFilter, UnpinTagRequest, UnpinTagResponse, UnreachedNode,
+        cache_service_server::CacheService, purge_cache_request,
     },
 };
 use tonic::{Request, Response, Status};
@@ -65,18 +66,43 @@ impl Cache {
         Self { store, clock, retention, jobs }
     }
 
-    /// Returns the scope of a purge, if the caller may purge it.
-    async fn scope(&self, caller: &Actor, request: &PurgeCacheRequest) -> Result<Scope, Status> {
-        if !request.all_groups {
-            let path = allow_on(&self.store, caller, Action::PurgeGroup, "group_path", &request.group_path).await?;
-            return Ok(Scope::Group(path));
-        }
-        allow(caller, Action::PurgeEverything)?;
-        if !request.group_path.is_empty() {
-            return Err(invalid_field("group_path", "must be empty with all_groups"));
-        }
-        Ok(Scope::AllGroups)
+    /// Returns the groups that a purge covers, if the caller may purge them.
+    async fn covered(&self, caller: &Actor, scope: &purge_cache_request::Scope) -> Result<Scope, Status> {
+        use purge_cache_request::Scope as Asked;
+        let (field, path) = match scope {
+            Asked::WholeGroup(path) => ("whole_group", path.as_str()),
+            Asked::Filter(filter) if !filter.all_groups => ("group_path", filter.group_path.as_str()),
+            Asked::AllGroups(_) | Asked::Filter(_) => {
+                allow(caller, Action::PurgeEverything)?;
+                return Ok(Scope::AllGroups);
+            }
+        };
+        Ok(Scope::Group(allow_on(&self.store, caller, Action::PurgeGroup, field, path).await?))
     }
+}
+
+/// Parses the conditions of a filter.
+fn conditions(filter: PurgeFilter) -> Result<PurgeRequest, Status> {
+    if filter.all_groups && !filter.group_path.is_empty() {
+        return Err(invalid_field("group_path", "must be empty with all_groups"));
+    }
+    if (PurgeFilter { group_path: String::new(), all_groups: false, ..filter.clone() }) == PurgeFilter::default() {
+        return Err(invalid_field("filter", "selects everything; to purge everything say whole_group or all_groups"));
+    }
+    let image = parse_optional("image", &filter.image)?;
+    let tag: Option<Tag> = parse_optional("tag", &filter.tag)?;
+    if tag.is_some() && image.is_none() {
+        return Err(invalid_field("tag", "needs image too: a tag belongs to an image"));
+    }
+    let older_than = filter.older_than.map(|age| time::duration_ms("older_than", age)).transpose()?;
+    Ok(PurgeRequest {
+        image,
+        tag: tag.map(|tag| tag.as_str().to_owned()),
+        digest: parse_optional("digest", &filter.digest)?,
+        upstream: parse_optional("upstream", &filter.upstream)?,
+        older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+        dry_run: false,
+    })
 }
 
 fn eviction(eviction: Eviction<RepositoryRef>) -> roadstead_proto::v1::Eviction {
@@ -176,21 +202,19 @@ impl CacheService for Cache {
     async fn purge_cache(&self, request: Request<PurgeCacheRequest>) -> Result<Response<PurgeCacheResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let scope = self.scope(&caller, &request).await?;
-        let image = parse_optional("image", &request.image)?;
-        let tag: Option<Tag> = parse_optional("tag", &request.tag)?;
-        if tag.is_some() && image.is_none() {
-            return Err(invalid_field("tag", "needs image too: a tag belongs to an image"));
-        }
-        let older_than = request.older_than.map(|age| time::duration_ms("older_than", age)).transpose()?;
-        let purge = PurgeRequest {
-            image,
-            tag: tag.map(|tag| tag.as_str().to_owned()),
-            digest: parse_optional("digest", &request.digest)?,
-            upstream: parse_optional("upstream", &request.upstream)?,
-            older_than: older_than.map(|ms| Duration::from_millis(ms.unsigned_abs())),
-            dry_run: request.dry_run,
+        let Some(asked) = request.scope else {
+            allow(&caller, Action::PurgeGroup)?;
+            return Err(invalid_field("scope", "required: whole_group, all_groups or filter"));
         };
+        let scope = self.covered(&caller, &asked).await?;
+        let conditions = match asked {
+            purge_cache_request::Scope::AllGroups(false) => return Err(invalid_field("all_groups", "must be true")),
+            purge_cache_request::Scope::WholeGroup(_) | purge_cache_request::Scope::AllGroups(true) => {
+                PurgeRequest::default()
+            }
+            purge_cache_request::Scope::Filter(filter) => conditions(filter)?,
+        };
+        let purge = PurgeRequest { dry_run: request.dry_run, ..conditions };
         // By itself: what is begun is done, whether or not the caller waits for it.
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let purging = async move { cache::purge::purge(&store, &clock, &caller, &scope, &purge).await };

@@ -33,7 +33,7 @@ pub async fn purge(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refused> {
     let group_path = shim.group_path(&id).await?;
-    let request = PurgeCacheRequest { group_path, ..Default::default() };
+    let request = PurgeCacheRequest::whole_group(group_path);
     shim.changing(&actor, "cache.purge", shim.0.cache.purge_cache(Shim::request(&actor, request))).await?;
     Ok(StatusCode::ACCEPTED)
 }
