@@ -3,11 +3,13 @@
 
 mod access;
 mod content;
+mod error;
 mod tag;
 mod upstream;
 
 pub use access::{AuditOutcome, MissingTag, Role, TokenKind, Visibility};
 pub use content::{ContentKind, CorruptionKind, Descriptor, GroupId, Link, RepositoryRef};
+pub use error::{ERROR_DOMAIN, ErrorReason};
 pub use tag::{RefusalReason, StaleReason};
 pub use upstream::UpstreamHealth;
 

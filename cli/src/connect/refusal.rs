@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use roadstead_proto::{ERROR_DOMAIN, ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -25,30 +26,51 @@ pub fn explain(status: &Status, control: &str, credential: &Credential) -> Strin
     if is_not_grpc(status) {
         return format!("{control} is not a Roadstead control plane; is --control right?");
     }
-    match status.code() {
-        Code::Unauthenticated => {
+    match reason(status) {
+        Some(ErrorReason::Unauthenticated) => {
             let next = credential.next_step();
             format!("the control plane at {control} does not accept {credential}: {said}; {next}")
         }
-        Code::PermissionDenied => format!("{said}; {credential} may not do this"),
-        Code::InvalidArgument => format!("{said}{}", violations(status)),
+        Some(ErrorReason::InvalidFields) => violations(status).unwrap_or_else(|| said.into_owned()),
+        Some(ErrorReason::PermissionDenied) => format!("{said}; {credential} may not do this"),
+        Some(
+            ErrorReason::Unavailable
+            | ErrorReason::TooManyFailures
+            | ErrorReason::PullLimit
+            | ErrorReason::UpstreamUnavailable,
+        ) => format!("{said}; try again later"),
+        Some(ErrorReason::Internal) => format!("the control plane at {control} failed: {said}; its log says why"),
+        // The message names the next step.
+        Some(_) => said.into_owned(),
+        None => without_reason(status, control, &said),
+    }
+}
+
+/// The reason that the control plane gives for a refusal.
+fn reason(status: &Status) -> Option<ErrorReason> {
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
+    info.reason.parse().ok()
+}
+
+/// Explains a status without a reason: it was made by the client's own library, by a proxy on the way, or by another version.
+fn without_reason(status: &Status, control: &str, said: &str) -> String {
+    match status.code() {
         Code::DeadlineExceeded | Code::Cancelled => {
             format!(
                 "the control plane at {control} did not answer in time; it is unknown whether it carried out the command"
             )
         }
         Code::Unimplemented => {
-            let said = if said.is_empty() { said.into_owned() } else { format!(" ({said})") };
+            let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
             format!(
                 "{control} does not know this command{said}; is it the control plane (--control), and of the same version?"
             )
         }
-        Code::Aborted if !said.contains("again") => format!("{said}; read it again and retry"),
         Code::Unavailable | Code::ResourceExhausted => format!("{said}; try again later"),
         Code::Internal | Code::Unknown | Code::DataLoss => {
             format!("the control plane at {control} failed: {said}; its log says why")
         }
-        _ => said.into_owned(),
+        _ => said.to_owned(),
     }
 }
 
@@ -93,16 +115,11 @@ fn is_not_grpc(status: &Status) -> bool {
     ["protocol error", "grpc-status header missing"].iter().any(|sign| status.message().starts_with(sign))
 }
 
-/// Lists the invalid fields that the message does not name already.
-fn violations(status: &Status) -> String {
-    let Some(details) = status.get_details_bad_request() else { return String::new() };
-    let mut text = String::new();
-    for violation in details.field_violations {
-        if !status.message().contains(&violation.description) {
-            text.push_str(&format!("; {}: {}", plain(&violation.field), plain(&violation.description)));
-        }
-    }
-    text
+/// Lists each invalid field with its fault.
+fn violations(status: &Status) -> Option<String> {
+    let found = status.get_details_bad_request()?.field_violations;
+    let shown: Vec<_> = found.iter().map(|it| format!("{}: {}", plain(&it.field), plain(&it.description))).collect();
+    (!shown.is_empty()).then(|| shown.join("; "))
 }
 
 #[cfg(test)]

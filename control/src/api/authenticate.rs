@@ -43,7 +43,7 @@ pub async fn authenticate(State(callers): State<Arc<Callers>>, mut request: Requ
         let client_address = client_address(&request);
         let found = match credentials(request.headers()) {
             Some(given) => principal(&callers, client_address.as_deref(), given).await,
-            None => Err(Status::unauthenticated(
+            None => Err(errors::unauthenticated(
                 "this call needs an API token; send metadata `authorization: Bearer <token>`, or a user's name and \
                  password as `authorization: Basic …`",
             )),
@@ -107,7 +107,7 @@ async fn principal(callers: &Callers, client_address: Option<&str>, given: Given
     };
     let (refused, detail) = match found {
         Ok(Some(principal)) => return Ok(principal),
-        Ok(None) => (Status::unauthenticated(refusal), refusal),
+        Ok(None) => (errors::unauthenticated(refusal), refusal),
         Err(UseCaseError::TooManyFailures(problem)) => {
             (errors::from_use_case(problem.into()), "too many failed sign-ins")
         }
@@ -121,5 +121,5 @@ async fn principal(callers: &Callers, client_address: Option<&str>, given: Given
 /// The caller, as found by the layer above.
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Actor, Status> {
     // Without the layer nobody is anybody.
-    request.extensions().get().cloned().ok_or_else(|| Status::unauthenticated("nobody was authenticated"))
+    request.extensions().get().cloned().ok_or_else(|| errors::unauthenticated("nobody was authenticated"))
 }

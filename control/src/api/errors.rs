@@ -1,6 +1,9 @@
-//! Errors as callers see them: one place turns every one into a `tonic::Status`.
+//! Errors as callers see them: one place turns every one into a `tonic::Status`, with a stable reason (`google.rpc.ErrorInfo`)
+//! for programs and a message for people.
 
-use roadstead_proto::{GroupPath, InvalidField};
+use std::collections::HashMap;
+
+use roadstead_proto::{ERROR_DOMAIN, ErrorReason, GroupPath, InvalidField};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use tracing::error;
@@ -17,53 +20,93 @@ use crate::{
     usecases::{UseCaseError, access},
 };
 
-/// A use case's error. Logs internal faults here, once, and shows them without their details.
+/// Refuses a call, with a stable reason.
+pub fn refusal(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
+    with_details(code, reason, message, ErrorDetails::new())
+}
+
+/// Refuses a call because of one object; the metadata of the reason names its kind and its name.
+fn about(code: Code, reason: ErrorReason, message: String, kind: &str, name: &str) -> Status {
+    let metadata = HashMap::from([("kind".to_owned(), kind.to_owned()), ("name".to_owned(), name.to_owned())]);
+    let details = ErrorDetails::with_error_info(reason.as_str(), ERROR_DOMAIN, metadata);
+    Status::with_error_details(code, message, details)
+}
+
+/// Refuses a call, with a stable reason and further details.
+fn with_details(code: Code, reason: ErrorReason, message: impl Into<String>, mut details: ErrorDetails) -> Status {
+    details.set_error_info(reason.as_str(), ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(code, message.into(), details)
+}
+
+/// Refuses a caller who gave no valid credentials.
+pub fn unauthenticated(message: impl Into<String>) -> Status {
+    refusal(Code::Unauthenticated, ErrorReason::Unauthenticated, message)
+}
+
+/// Reports an internal error; `message` is shown to the caller.
+pub fn internal(message: &str) -> Status {
+    refusal(Code::Internal, ErrorReason::Internal, message)
+}
+
+/// Translates a use case's error. Logs internal faults here, once, and shows them without their details.
 pub fn from_use_case(problem: UseCaseError) -> Status {
+    let message = problem.to_string();
     match problem {
-        UseCaseError::NotFound { .. } => Status::not_found(problem.to_string()),
-        UseCaseError::AlreadyExists { .. } => Status::already_exists(problem.to_string()),
+        UseCaseError::NotFound { what, name, .. } => about(Code::NotFound, ErrorReason::NotFound, message, what, &name),
+        UseCaseError::AlreadyExists { what, name, .. } => {
+            about(Code::AlreadyExists, ErrorReason::AlreadyExists, message, what, &name)
+        }
         UseCaseError::Invalid(violations) => invalid(violations),
-        UseCaseError::Precondition(message) => Status::failed_precondition(message),
-        UseCaseError::Changed { .. } => Status::aborted(problem.to_string()),
+        UseCaseError::Precondition(message) => {
+            refusal(Code::FailedPrecondition, ErrorReason::PreconditionFailed, message)
+        }
+        UseCaseError::Changed { what, name, .. } => {
+            about(Code::Aborted, ErrorReason::EtagMismatch, message, what, &name)
+        }
         UseCaseError::Denied(problem) => denied(problem),
         UseCaseError::Job(problem) => job(problem),
         UseCaseError::TooManyFailures(problem) => {
             let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
-            Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
+            with_details(Code::ResourceExhausted, ErrorReason::TooManyFailures, message, details)
         }
-        UseCaseError::Password(PasswordError::Busy) => Status::unavailable(problem.to_string()),
+        UseCaseError::Password(PasswordError::Busy) | UseCaseError::Keys(_) => {
+            refusal(Code::Unavailable, ErrorReason::Unavailable, message)
+        }
         UseCaseError::Store(problem) if problem.retryable() => {
             error!(error = %problem, "the database failed a call");
-            Status::unavailable("the control plane's database is not available right now; try again")
+            let message = "the control plane's database is not available right now; try again";
+            refusal(Code::Unavailable, ErrorReason::Unavailable, message)
         }
-        UseCaseError::Keys(problem) => Status::unavailable(problem.to_string()),
         UseCaseError::Store(_)
         | UseCaseError::Seal(_)
         | UseCaseError::Key(_)
         | UseCaseError::Password(_)
         | UseCaseError::Random(_) => {
-            error!(error = %problem, "a call failed inside the control plane");
-            Status::internal("internal error of the control plane; see its log")
+            error!(error = %message, "a call failed inside the control plane");
+            internal("internal error of the control plane; see its log")
         }
     }
 }
 
 /// Translates the error of a job.
 pub fn job(problem: JobError) -> Status {
-    let message = problem.to_string();
-    match problem {
-        JobError::NoNode | JobError::Refused(_) => Status::failed_precondition(message),
-        JobError::Silent | JobError::Unavailable(_) => Status::unavailable(message),
-        JobError::NotFound(_) => Status::not_found(message),
-        JobError::Limit(_) | JobError::TooMany => Status::resource_exhausted(message),
-    }
+    let (code, reason) = match problem {
+        JobError::NoNode => (Code::FailedPrecondition, ErrorReason::NoNode),
+        JobError::Refused(_) => (Code::FailedPrecondition, ErrorReason::UpstreamRefused),
+        JobError::Silent => (Code::Unavailable, ErrorReason::NodeSilent),
+        JobError::Unavailable(_) => (Code::Unavailable, ErrorReason::UpstreamUnavailable),
+        JobError::NotFound(_) => (Code::NotFound, ErrorReason::UpstreamNotFound),
+        JobError::Limit(_) => (Code::ResourceExhausted, ErrorReason::PullLimit),
+        JobError::TooMany => (Code::ResourceExhausted, ErrorReason::TooManyJobs),
+    };
+    refusal(code, reason, problem.to_string())
 }
 
 /// Fields that cannot be as they are, with `google.rpc.BadRequest`.
 pub fn invalid(violations: Vec<Violation>) -> Status {
     let message = violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect::<Vec<_>>().join("; ");
     let fields: Vec<_> = violations.into_iter().map(|v| FieldViolation::new(v.field, v.message)).collect();
-    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(fields))
+    with_details(Code::InvalidArgument, ErrorReason::InvalidFields, message, ErrorDetails::with_bad_request(fields))
 }
 
 /// One field that cannot be as it is.
@@ -102,9 +145,10 @@ impl Wrong {
 
 /// The caller may not do that.
 pub fn denied(problem: Denied) -> Status {
+    let message = problem.to_string();
     match problem {
-        Denied::NoSuchGroup { .. } => Status::not_found(problem.to_string()),
-        _ => Status::permission_denied(problem.to_string()),
+        Denied::NoSuchGroup { path } => about(Code::NotFound, ErrorReason::NotFound, message, "group", path.as_str()),
+        _ => refusal(Code::PermissionDenied, ErrorReason::PermissionDenied, message),
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use http::{Request, header::AUTHORIZATION};
 use prost::Message as _;
-use roadstead_proto::{DESCRIPTORS, v1};
+use roadstead_proto::{DESCRIPTORS, ERROR_DOMAIN, ErrorReason, v1};
 use secrecy::ExposeSecret as _;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 
 use crate::{
@@ -26,7 +27,14 @@ async fn call(plane: &Plane, authorization: Option<&str>, rpc: &Call) -> Status 
     }
     let answer = plane.control.router().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
     // A refusal is in the head; what is done ends in trailers.
-    Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok(""))
+    let status = Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok(""));
+    if status.code() != Code::Ok {
+        let reason =
+            status.get_details_error_info().unwrap_or_else(|| panic!("{} gives no reason: {status:?}", rpc.what));
+        assert_eq!(reason.domain, ERROR_DOMAIN, "{}", rpc.what);
+        assert!(reason.reason.parse::<ErrorReason>().is_ok(), "{}: {}", rpc.what, reason.reason);
+    }
+    status
 }
 
 fn is_refused(status: &Status) -> bool {

@@ -32,6 +32,7 @@ fn every_word_survives_the_wire_and_the_database() {
     go_round(CorruptionKind::ALL);
     go_round(StaleReason::ALL);
     go_round(RefusalReason::ALL);
+    go_round(ErrorReason::ALL);
 }
 
 #[test]
@@ -71,4 +72,12 @@ fn a_field_that_cannot_be_used_is_named_with_its_path() {
     assert_eq!(field(node::v1::Link { digest: "sha256:x".into(), ..good.clone() }), "link.digest");
     assert_eq!(field(node::v1::Link { kind: 0, ..good.clone() }), "link.kind");
     assert_eq!(field(node::v1::Link { size_bytes: -1, ..good }), "link.size_bytes");
+}
+
+#[test]
+fn the_reason_of_an_error_is_the_name_in_the_contract() {
+    for reason in ErrorReason::ALL {
+        let name = v1::ErrorReason::from(*reason).as_str_name();
+        assert_eq!(name, format!("ERROR_REASON_{reason}"));
+    }
 }

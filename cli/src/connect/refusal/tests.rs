@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use tonic_types::ErrorDetails;
 
 use super::*;
@@ -8,26 +10,43 @@ fn said(status: &Status) -> String {
     explain(status, "http://127.0.0.1:7071", &credential)
 }
 
-#[test]
-fn every_violated_field_is_named() {
-    let mut details = ErrorDetails::new();
-    details.add_bad_request_violation("path", "must not be empty");
-    details.add_bad_request_violation("max_age", "is at most 30 days");
-    let status = Status::with_error_details(Code::InvalidArgument, "invalid group", details);
-    assert_eq!(said(&status), "invalid group; path: must not be empty; max_age: is at most 30 days");
+/// A refusal as the control plane makes it.
+fn refused(code: Code, reason: ErrorReason, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason.as_str(), ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
 }
 
 #[test]
-fn what_the_message_says_already_is_not_said_twice() {
-    let details = ErrorDetails::with_bad_request_violation("path", "must not be empty");
-    let status = Status::with_error_details(Code::InvalidArgument, "path must not be empty", details);
-    assert_eq!(said(&status), "path must not be empty");
+fn every_invalid_field_is_named() {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(ErrorReason::InvalidFields.as_str(), ERROR_DOMAIN, HashMap::new());
+    details.add_bad_request_violation("path", "must not be empty");
+    details.add_bad_request_violation("max_age", "is at most 30 days");
+    let status = Status::with_error_details(Code::InvalidArgument, "anything", details);
+    assert_eq!(said(&status), "path: must not be empty; max_age: is at most 30 days");
+}
+
+#[test]
+fn the_next_step_follows_from_the_reason_and_not_from_the_text() {
+    for (reason, expected) in [
+        (ErrorReason::EtagMismatch, "said"),
+        (ErrorReason::NotFound, "said"),
+        (ErrorReason::PermissionDenied, "said; the token from ROADSTEAD_TOKEN may not do this"),
+        (ErrorReason::Unavailable, "said; try again later"),
+        (ErrorReason::TooManyFailures, "said; try again later"),
+        (ErrorReason::Internal, "the control plane at http://127.0.0.1:7071 failed: said; its log says why"),
+    ] {
+        assert_eq!(said(&refused(Code::Aborted, reason, "said")), expected, "{reason}");
+    }
+    // Somebody else's reasons say nothing about ours.
+    let other = ErrorDetails::with_error_info("INTERNAL", "example.com", HashMap::new());
+    assert_eq!(said(&Status::with_error_details(Code::NotFound, "said", other)), "said");
 }
 
 #[test]
 fn a_bad_token_is_named_by_where_it_came_from() {
     assert_eq!(
-        said(&Status::unauthenticated("unknown token")),
+        said(&refused(Code::Unauthenticated, ErrorReason::Unauthenticated, "unknown token")),
         "the control plane at http://127.0.0.1:7071 does not accept the token from ROADSTEAD_TOKEN: unknown token; \
          give a valid one with --token"
     );
@@ -38,7 +57,7 @@ fn a_bad_password_is_named_by_whose_it_is() {
     let credential = Credential::Password { user: "alice".into(), password: "s3cret".into() };
     let control = "http://127.0.0.1:7071";
     assert_eq!(
-        explain(&Status::unauthenticated("wrong"), control, &credential),
+        explain(&refused(Code::Unauthenticated, ErrorReason::Unauthenticated, "wrong"), control, &credential),
         "the control plane at http://127.0.0.1:7071 does not accept the password of alice: wrong; check both"
     );
 }

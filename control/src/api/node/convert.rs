@@ -6,7 +6,7 @@ use tonic::Status;
 
 use crate::{
     api::{
-        errors::{invalid_field, invalid_within, parse},
+        errors::{internal, invalid_field, invalid_within, parse},
         node::job,
     },
     auth::key_ring::StoredKey,
@@ -229,7 +229,7 @@ fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
 fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
     keys.iter()
         .map(|key| {
-            let ed25519 = BASE64.decode(&key.public_key).map_err(|_| Status::internal("a signing key is corrupt"))?;
+            let ed25519 = BASE64.decode(&key.public_key).map_err(|_| internal("a signing key is corrupt"))?;
             Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
         })
         .collect()

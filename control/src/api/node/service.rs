@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
 use roadstead_proto::{
-    Tag, UpstreamHost,
+    ErrorReason, Tag, UpstreamHost,
     node::v1::{
         AcquireFillRequest, AcquireFillResponse, AdoptContentsRequest, AdoptContentsResponse, ClaimGarbageRequest,
         ClaimGarbageResponse, ClaimJobRequest, ClaimJobResponse, ClaimScrubRequest, ClaimScrubResponse,
@@ -21,13 +21,13 @@ use roadstead_proto::{
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::{Instrument as _, info};
 
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, from_use_case, parse, parse_optional},
+        errors::{allow, from_use_case, parse, parse_optional, refusal},
         node::{convert, job, lease, report, stored, watch::WatchStream},
     },
     auth::{key_ring::KeyRing, seal::Sealer},
@@ -144,7 +144,7 @@ impl NodeService for Nodes {
             }),
             Err(refused) => {
                 info!(client.address = request.client_address, reason = %refused, "a sign-in was refused");
-                sign_in_response::Result::Refused(refusal(&refused))
+                sign_in_response::Result::Refused(sign_in_refused(&refused))
             }
         };
         Ok(Response::new(SignInResponse { result: Some(result) }))
@@ -392,10 +392,14 @@ impl NodeService for Nodes {
 }
 
 fn nobody_waits() -> Status {
-    Status::not_found("another node has this job, or nobody waits for it any more: give it up")
+    refusal(
+        Code::NotFound,
+        ErrorReason::NotFound,
+        "another node has this job, or nobody waits for it any more: give it up",
+    )
 }
 
-fn refusal(refused: &PullRefused) -> SignInRefused {
+fn sign_in_refused(refused: &PullRefused) -> SignInRefused {
     let reason = match refused {
         PullRefused::TooManyFailures(_) => SignInRefusal::TooManyRequests,
         PullRefused::IssuerUnavailable(_) => SignInRefusal::Unavailable,

@@ -6,13 +6,16 @@ use std::{
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use roadstead_proto::node::v1::WatchResponse;
+use roadstead_proto::{ErrorReason, node::v1::WatchResponse};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
-    api::node::convert,
+    api::{
+        errors::{internal, refusal},
+        node::convert,
+    },
     watch::{
         WatchEvent,
         feed::{WatchError, WatchResult},
@@ -51,7 +54,7 @@ impl Stream for WatchStream {
 
 fn status(error: WatchError) -> Status {
     match error {
-        WatchError::Unavailable => Status::unavailable(error.to_string()),
-        WatchError::Broken => Status::internal(error.to_string()),
+        WatchError::Unavailable => refusal(Code::Unavailable, ErrorReason::Unavailable, error.to_string()),
+        WatchError::Broken => internal(&error.to_string()),
     }
 }

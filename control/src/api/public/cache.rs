@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, allow_on, from_use_case, invalid_field, parse, parse_optional},
+        errors::{allow, allow_on, from_use_case, internal, invalid_field, parse, parse_optional},
         public::list,
     },
     clock::Clock,
@@ -220,7 +220,7 @@ impl CacheService for Cache {
         let purging = async move { cache::purge::purge(&store, &clock, &caller, &scope, &purge).await };
         let purging = tokio::spawn(purging.in_current_span());
         let PurgeOutcome { purged, groups, unreached } =
-            purging.await.map_err(|_| Status::internal("the purge broke off; see the log"))?.map_err(from_use_case)?;
+            purging.await.map_err(|_| internal("the purge broke off; see the log"))?.map_err(from_use_case)?;
         Ok(Response::new(PurgeCacheResponse {
             tags: purged.tags,
             manifests: purged.manifests,
@@ -258,7 +258,7 @@ impl CacheService for Cache {
         let applying = async move { retention.apply(&caller, &path, request.dry_run).await };
         let retained = tokio::spawn(applying.in_current_span())
             .await
-            .map_err(|_| Status::internal("retention broke off; see the log"))?
+            .map_err(|_| internal("retention broke off; see the log"))?
             .map_err(from_use_case)?;
         Ok(Response::new(ApplyRetentionResponse {
             evictions: retained.evictions.into_iter().take(MAX_EVICTIONS).map(eviction).collect(),

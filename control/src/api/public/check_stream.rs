@@ -42,7 +42,7 @@ async fn tell(store: &Store, mut check: Check, sender: &mpsc::Sender<Result<Chec
             Ok(Report::Checked(progress)) => (Ok(progress), true),
             Ok(Report::Failed(error)) | Err(error) => (Err(errors::job(error)), true),
             Ok(Report::Progress(_) | Report::Done(_) | Report::CredentialGood) => {
-                (Err(Status::internal("a node answered what was not asked")), true)
+                (Err(errors::internal("a node answered what was not asked")), true)
             }
         };
         let told = match progress {

@@ -36,7 +36,7 @@ async fn tell(mut waiting: JobHandle, sender: &mpsc::Sender<Result<PrefetchImage
             Ok(Report::Done(progress)) => (Ok(response(progress, true)), true),
             Ok(Report::Failed(error)) | Err(error) => (Err(errors::job(error)), true),
             Ok(Report::CredentialGood | Report::Checking(_) | Report::Checked(_)) => {
-                (Err(Status::internal("a node answered what was not asked")), true)
+                (Err(errors::internal("a node answered what was not asked")), true)
             }
         };
         if sender.send(told).await.is_err() || ended {

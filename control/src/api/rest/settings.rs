@@ -20,7 +20,7 @@ use super::{
     refusal::{Refusal, Refused},
 };
 use crate::{
-    api::errors::{allow_on, from_use_case, invalid_field},
+    api::errors::{allow_on, from_use_case, internal, invalid_field},
     rules::{
         access::{Action, Actor},
         groups::group::RETENTION_MS,
@@ -156,7 +156,7 @@ async fn settings(shim: &Shim, actor: &Actor, path: &str) -> Result<Settings, St
     let store = &shim.0.store;
     let path = allow_on(store, actor, Action::ReviewGroup, "id", path).await?;
     let group = groups::group::get(store, &path).await.map_err(from_use_case)?;
-    let hub = DOCKER_HUB.parse().map_err(|_| Status::internal("docker.io is no upstream"))?;
+    let hub = DOCKER_HUB.parse().map_err(|_| internal("docker.io is no upstream"))?;
     let identity = upstreams::credential::username(store, &group.id, &hub).await.map_err(from_use_case)?;
     // Rounded up: what is kept for an hour is not kept for no day at all.
     let days = group.settings.retention_ms.div_euclid(DAY_MS) + i64::from(group.settings.retention_ms % DAY_MS > 0);
