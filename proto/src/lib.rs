@@ -18,6 +18,7 @@ pub use image::{ImageName, InvalidImageName, RepositoryName, UpstreamHost};
 pub use image_pattern::{ImagePattern, ImageRefused, InvalidImagePattern, glob, may_pull_image};
 pub use methods::{Idempotency, Method};
 pub use reference::{InvalidReference, InvalidTag, Reference, Tag};
+pub use requests::DEFAULT_RESERVE_PERCENT;
 pub use words::*;
 
 /// `roadstead.v1`: the services for users.

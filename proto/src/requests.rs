@@ -1,6 +1,9 @@
 //! Short constructors for requests that are made often.
 
-use crate::v1::{PurgeCacheRequest, PurgeFilter, purge_cache_request::Scope};
+use crate::v1::{HostList, PurgeCacheRequest, PurgeFilter, UpdateUpstreamRequest, purge_cache_request::Scope};
+
+/// Share of a pull limit that is reserved for content that is not cached unless an administrator says otherwise, in percent.
+pub const DEFAULT_RESERVE_PERCENT: i32 = 10;
 
 impl PurgeCacheRequest {
     /// Purges everything that the group at this path has cached.
@@ -22,5 +25,21 @@ impl PurgeCacheRequest {
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run, ..self }
+    }
+}
+
+impl UpdateUpstreamRequest {
+    /// Adds an upstream, or replaces all its settings: every setting that the caller does not change has its default.
+    pub fn replacing(host: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            allow_missing: true,
+            url: Some(url.into()),
+            token_hosts: Some(HostList::default()),
+            ca_pem: Some(String::new()),
+            redirect_hosts: Some(HostList::default()),
+            reserve_percent: Some(DEFAULT_RESERVE_PERCENT),
+            ..Self::default()
+        }
     }
 }

@@ -1,18 +1,22 @@
 //! `roadstead upstream`: registries to pull from, groups' credentials for them, and their health.
 
 mod set;
+mod show;
 mod status;
 
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    DeleteCredentialRequest, DeleteUpstreamRequest, ListUpstreamStatusesRequest, ListUpstreamsRequest,
-    SetCredentialRequest, UpstreamCredential, upstream_service_client::UpstreamServiceClient,
+    DeleteCredentialRequest, DeleteUpstreamRequest, GetUpstreamRequest, ListUpstreamStatusesRequest,
+    ListUpstreamsRequest, SetCredentialRequest, UpstreamCredential, upstream_service_client::UpstreamServiceClient,
 };
 use secrecy::ExposeSecret;
 
-use self::set::{Set, details, table};
+use self::{
+    set::{Set, Update},
+    show::{details, table},
+};
 use super::{confirm, password};
 use crate::{
     connect::{AdminFlags, CallError, Session},
@@ -28,6 +32,7 @@ const BUILT_IN: &str = "docker.io";
   roadstead upstream set ghcr.io --url https://ghcr.io
   roadstead upstream set docker.io --url https://mirror.example \\
       --token-host auth.example
+  roadstead upstream update docker.io --reserve 20%
   roadstead upstream login acme docker.io --username bot \\
       --password-stdin < password.txt
   roadstead upstream logout acme docker.io
@@ -42,6 +47,13 @@ pub struct UpstreamCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Set(Set),
+    Update(Update),
+    /// Show an upstream with all its settings
+    #[command(after_help = "Example:\n  roadstead upstream get ghcr.io")]
+    Get {
+        /// Host of the upstream
+        host: String,
+    },
     /// List upstreams
     #[command(after_help = "Example:\n  roadstead upstream list")]
     List,
@@ -113,7 +125,15 @@ impl Action {
         let output = session.output;
         match self {
             Self::Set(set) => {
-                let answer = upstreams.set_upstream(set.request()?).await?.into_inner();
+                let answer = upstreams.update_upstream(set.request()?).await?.into_inner();
+                output.answer(&answer, || details(answer.upstream.as_ref()))?;
+            }
+            Self::Update(update) => {
+                let answer = upstreams.update_upstream(update.request()?).await?.into_inner();
+                output.answer(&answer, || details(answer.upstream.as_ref()))?;
+            }
+            Self::Get { host } => {
+                let answer = upstreams.get_upstream(GetUpstreamRequest { host }).await?.into_inner();
                 output.answer(&answer, || details(answer.upstream.as_ref()))?;
             }
             Self::List => {

@@ -3,7 +3,7 @@
 use prost_types::Timestamp;
 use roadstead_proto::v1::{
     AddIssuerRequest, AuditEvent, AuditOutcome, CreateTokenRequest, DeleteGroupRequest, DeleteUpstreamRequest,
-    ListEventsRequest, PurgeCacheRequest, Role, SetUpstreamRequest, TokenKind, UpdateGroupRequest,
+    ListEventsRequest, PurgeCacheRequest, Role, TokenKind, UpdateGroupRequest, UpdateUpstreamRequest,
     create_token_request::Owner,
 };
 use tonic::Code;
@@ -78,8 +78,8 @@ async fn refused_and_failed_changes_are_recorded_and_repeats_counted() {
         assert_eq!(reads.groups.delete_group(delete).await.unwrap_err().code(), Code::PermissionDenied);
     }
     let mut admin = plane.admin();
-    let upstream = SetUpstreamRequest { host: "quay.io".into(), url: "https://quay.io".into(), ..Default::default() };
-    admin.upstreams.set_upstream(upstream).await.unwrap();
+    let upstream = UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
+    admin.upstreams.update_upstream(upstream).await.unwrap();
     let upstreams = vec!["quay.io".to_owned()];
     let upstreams = Some(roadstead_proto::v1::UpstreamList { hosts: upstreams });
     let uses = UpdateGroupRequest { path: "acme".into(), upstreams, ..Default::default() };

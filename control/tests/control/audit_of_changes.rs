@@ -153,9 +153,9 @@ async fn tokens(seen: &mut Seen) {
 }
 
 async fn upstreams_and_trust(seen: &mut Seen) {
-    let set = v1::SetUpstreamRequest { host: "quay.io".into(), url: "https://quay.io".into(), ..Default::default() };
-    let answer = seen.admin.upstreams.set_upstream(set).await;
-    seen.one("SetUpstream", answer, ("upstream.set", "quay.io", "")).await;
+    let set = v1::UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
+    let answer = seen.admin.upstreams.update_upstream(set).await;
+    seen.one("UpdateUpstream", answer, ("upstream.set", "quay.io", "")).await;
     let answer = seen.admin.upstreams.delete_upstream(v1::DeleteUpstreamRequest { host: "quay.io".into() }).await;
     seen.one("DeleteUpstream", answer, ("upstream.delete", "quay.io", "")).await;
     let host = || "docker.io".to_owned();

@@ -4,7 +4,7 @@ use roadstead_proto::{
     node::v1::{ClaimGarbageRequest, GetLinksRequest, LinkProof, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
         GetStatsRequest, GetStatsResponse, Group, ListBlobsRequest, ListManifestsRequest, PurgeCacheRequest,
-        PurgeCacheResponse, PurgeFilter, SetUpstreamRequest, UpdateGroupRequest, UpstreamList,
+        PurgeCacheResponse, PurgeFilter, UpdateGroupRequest, UpdateUpstreamRequest, UpstreamList,
     },
 };
 use tonic::Code;
@@ -273,8 +273,8 @@ async fn a_purge_by_upstream_or_of_all_groups_takes_that_and_counts_groups() {
     let plane = Plane::start().await;
     let (acme, other) = shop(&plane).await;
     let mut node = plane.node();
-    let ghcr = SetUpstreamRequest { host: "ghcr.io".into(), url: "https://ghcr.io".into(), ..Default::default() };
-    plane.admin().upstreams.set_upstream(ghcr).await.unwrap();
+    let ghcr = UpdateUpstreamRequest::replacing("ghcr.io", "https://ghcr.io");
+    plane.admin().upstreams.update_upstream(ghcr).await.unwrap();
     let set = UpdateGroupRequest {
         path: "acme".into(),
         upstreams: Some(UpstreamList { hosts: vec!["docker.io".into(), "ghcr.io".into()] }),

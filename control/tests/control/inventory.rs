@@ -8,7 +8,7 @@ use roadstead_proto::{
     v1::{
         Blob, CacheSort, CachedImage, CachedTag, CreateGroupRequest, GetStatsRequest, Group, ListBlobsRequest,
         ListImagesRequest, ListManifestsRequest, ListTagsRequest, Manifest, PinTagRequest, PurgeCacheRequest,
-        PurgeFilter, SetUpstreamRequest, UnpinTagRequest,
+        PurgeFilter, UnpinTagRequest, UpdateUpstreamRequest,
     },
 };
 use tonic::Code;
@@ -161,8 +161,8 @@ async fn pull(node: &mut Client, repository: Option<RepositoryRef>, name: &str, 
 
 /// Three images of two upstreams, with indexes, tags, and pulls of which many tie.
 async fn fleet(plane: &Plane) -> Group {
-    let ghcr = SetUpstreamRequest { host: "ghcr.io".into(), url: "https://ghcr.io".into(), ..Default::default() };
-    plane.admin().upstreams.set_upstream(ghcr).await.unwrap();
+    let ghcr = UpdateUpstreamRequest::replacing("ghcr.io", "https://ghcr.io");
+    plane.admin().upstreams.update_upstream(ghcr).await.unwrap();
     let upstreams = vec!["docker.io".into(), "ghcr.io".into()];
     let group = plane.group_with(CreateGroupRequest { path: "acme".into(), upstreams, ..Default::default() }).await;
     let other = plane.group("other").await;

@@ -81,8 +81,7 @@ fn group_calls(path: &str) -> Vec<Call> {
     let created = v1::CreateGroupRequest { path: below(), ..Default::default() };
     let update = || v1::UpdateGroupRequest { path: group_path(), ..Default::default() };
     let issuer = || "https://issuer.example".to_owned();
-    let upstream =
-        v1::SetUpstreamRequest { host: "quay.io".into(), url: "https://quay.io".into(), ..Default::default() };
+    let upstream = v1::UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
     let credential = v1::SetCredentialRequest {
         group_path: group_path(),
         host: "docker.io".into(),
@@ -105,7 +104,12 @@ fn group_calls(path: &str) -> Vec<Call> {
         of("roadstead.v1.GroupService/CreateGroup (subgroup)", Needs::Own, &created),
         without_group("roadstead.v1.GroupService/CreateGroup", Needs::Admin, &top),
         of("roadstead.v1.GroupService/DeleteGroup", Needs::Own, &v1::DeleteGroupRequest { path: below() }),
-        without_group("roadstead.v1.UpstreamService/SetUpstream", Needs::Admin, &upstream),
+        without_group("roadstead.v1.UpstreamService/UpdateUpstream", Needs::Admin, &upstream),
+        without_group(
+            "roadstead.v1.UpstreamService/GetUpstream",
+            Needs::SignedIn,
+            &v1::GetUpstreamRequest { host: "docker.io".into() },
+        ),
         without_group(
             "roadstead.v1.UpstreamService/ListUpstreams",
             Needs::SignedIn,

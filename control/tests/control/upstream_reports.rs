@@ -10,7 +10,7 @@ use roadstead_proto::{
         upstream_outcome::Outcome, watch_response::Event,
     },
     v1::{
-        Group, ListUpstreamStatusesRequest, SetCredentialRequest, SetUpstreamRequest, UpstreamHealth, UpstreamStatus,
+        Group, ListUpstreamStatusesRequest, SetCredentialRequest, UpdateUpstreamRequest, UpstreamHealth, UpstreamStatus,
     },
 };
 use tokio::time::timeout;
@@ -163,13 +163,8 @@ async fn below_the_reserve_a_moved_tag_is_served_as_it_was_and_what_is_not_cache
     let Reported::Serve(serve) = moved(&mut node, &group, "latest", "m2").await else { panic!() };
     assert_eq!((serve.manifest.clone().unwrap().digest, serve.stale()), (digest("m1"), StaleReason::Reserve));
     assert!(matches!(moved(&mut node, &group, "new", "m3").await, Reported::Fetch(_)));
-    let set = SetUpstreamRequest {
-        host: "docker.io".into(),
-        url: "https://registry-1.docker.io".into(),
-        reserve_percent: Some(5),
-        ..Default::default()
-    };
-    plane.admin().upstreams.set_upstream(set).await.unwrap();
+    let set = UpdateUpstreamRequest { host: "docker.io".into(), reserve_percent: Some(5), ..Default::default() };
+    plane.admin().upstreams.update_upstream(set).await.unwrap();
     assert!(matches!(moved(&mut node, &group, "latest", "m2").await, Reported::Fetch(_)), "a smaller reserve");
     send(&plane, "2", vec![report(condition(100, 4, START_MS + 1))]).await;
     plane.advance(21600);

@@ -3,16 +3,16 @@
 use roadstead_proto::{
     node::v1::GetCredentialRequest,
     v1::{
-        CreateGroupRequest, DeleteCredentialRequest, DeleteUpstreamRequest, Group, ListUpstreamsRequest,
-        SetCredentialRequest, SetUpstreamRequest, Upstream,
+        CreateGroupRequest, DeleteCredentialRequest, DeleteUpstreamRequest, GetUpstreamRequest, Group, HostList,
+        ListUpstreamsRequest, SetCredentialRequest, UpdateUpstreamRequest, Upstream,
     },
 };
 use tonic::Code;
 
 use crate::harness::Plane;
 
-fn set(host: &str, url: &str) -> SetUpstreamRequest {
-    SetUpstreamRequest { host: host.into(), url: url.into(), token_hosts: vec![], ..Default::default() }
+fn set(host: &str, url: &str) -> UpdateUpstreamRequest {
+    UpdateUpstreamRequest::replacing(host, url)
 }
 
 async fn list(plane: &Plane) -> Vec<Upstream> {
@@ -42,7 +42,7 @@ async fn docker_hub_is_built_in_and_falls_back_when_deleted() {
     assert_eq!(built_in.len(), 1);
     assert_eq!((&*built_in[0].host, &*built_in[0].url), ("docker.io", "https://registry-1.docker.io"));
     assert_eq!((&built_in[0].token_hosts[..], built_in[0].updated_at), (&["auth.docker.io".to_owned()][..], None));
-    plane.admin().upstreams.set_upstream(set("docker.io", "http://127.0.0.1:5000/")).await.unwrap();
+    plane.admin().upstreams.update_upstream(set("docker.io", "http://127.0.0.1:5000/")).await.unwrap();
     let changed = list(&plane).await;
     assert_eq!((&*changed[0].url, changed[0].token_hosts.len()), ("http://127.0.0.1:5000", 0));
     assert!(changed[0].updated_at.is_some());
@@ -55,7 +55,7 @@ async fn docker_hub_is_built_in_and_falls_back_when_deleted() {
 #[tokio::test]
 async fn an_upstream_in_use_is_not_deleted_and_its_credentials_go_with_it() {
     let plane = Plane::start().await;
-    plane.admin().upstreams.set_upstream(set("quay.io", "https://quay.io")).await.unwrap();
+    plane.admin().upstreams.update_upstream(set("quay.io", "https://quay.io")).await.unwrap();
     let upstreams = vec!["quay.io".into(), "docker.io".into()];
     plane.group_with(CreateGroupRequest { path: "acme".into(), upstreams, ..Default::default() }).await;
     let delete = || DeleteUpstreamRequest { host: "quay.io".into() };
@@ -117,7 +117,46 @@ async fn what_cannot_be_is_refused_without_repeating_a_secret() {
     ] {
         assert_eq!(plane.admin().upstreams.set_credential(request).await.unwrap_err().code(), code);
     }
-    let refused = plane.admin().upstreams.set_upstream(set("a.io", "https://me:hunter2@a.io")).await.unwrap_err();
+    let refused = plane.admin().upstreams.update_upstream(set("a.io", "https://me:hunter2@a.io")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(!format!("{refused:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_is_refused_with_an_old_etag() {
+    let plane = Plane::start().await;
+    let mut upstreams = plane.admin().upstreams;
+    let added = UpdateUpstreamRequest {
+        token_hosts: Some(HostList { hosts: vec!["auth.quay.io".into()] }),
+        reserve_percent: Some(20),
+        ..set("quay.io", "https://quay.io")
+    };
+    let first = upstreams.update_upstream(added).await.unwrap().into_inner().upstream.unwrap();
+    let change = |etag: &str| UpdateUpstreamRequest {
+        host: "quay.io".into(),
+        etag: etag.into(),
+        url: Some("https://mirror.example".into()),
+        ..Default::default()
+    };
+    let second = upstreams.update_upstream(change(&first.etag)).await.unwrap().into_inner().upstream.unwrap();
+    assert_eq!(second.url, "https://mirror.example");
+    assert_eq!((&second.token_hosts, second.reserve_percent), (&first.token_hosts, 20), "what is not named stays");
+    assert_ne!(second.etag, first.etag);
+    let get = GetUpstreamRequest { host: "quay.io".into() };
+    assert_eq!(upstreams.get_upstream(get).await.unwrap().into_inner().upstream.as_ref(), Some(&second));
+    let stale = upstreams.update_upstream(change(&first.etag)).await.unwrap_err();
+    assert_eq!(stale.code(), Code::Aborted);
+    let emptied = UpdateUpstreamRequest { url: None, token_hosts: Some(HostList::default()), ..change("") };
+    let third = upstreams.update_upstream(emptied).await.unwrap().into_inner().upstream.unwrap();
+    assert_eq!((third.token_hosts.len(), third.url), (0, second.url));
+    // A missing upstream is added only with `allow_missing`.
+    let missing = UpdateUpstreamRequest { host: "ghcr.io".into(), ..change("") };
+    assert_eq!(upstreams.update_upstream(missing.clone()).await.unwrap_err().code(), Code::NotFound);
+    let without_url = UpdateUpstreamRequest { url: None, allow_missing: true, ..missing };
+    assert_eq!(upstreams.update_upstream(without_url).await.unwrap_err().code(), Code::InvalidArgument);
+    let bad_host = UpdateUpstreamRequest { host: "GHCR.io".into(), reserve_percent: Some(5), ..Default::default() };
+    let refused = upstreams.update_upstream(bad_host).await.unwrap_err();
+    assert!(refused.message().starts_with("host: "), "{refused:?}");
+    let nowhere = GetUpstreamRequest { host: "ghcr.io".into() };
+    assert_eq!(upstreams.get_upstream(nowhere).await.unwrap_err().code(), Code::NotFound);
 }

@@ -6,7 +6,7 @@ use roadstead_proto::{
     node::v1::{
         PolicyChange, PolicySnapshot, WatchRequest, WatchResponse, policy_change::Change, watch_response::Event,
     },
-    v1::{DeleteGroupRequest, PurgeCacheRequest, RevokeTokenRequest, SetUpstreamRequest, UpdateGroupRequest},
+    v1::{DeleteGroupRequest, PurgeCacheRequest, RevokeTokenRequest, UpdateGroupRequest, UpdateUpstreamRequest},
 };
 use tokio::time::timeout;
 use tonic::Streaming;
@@ -72,13 +72,8 @@ async fn a_new_node_gets_everything_and_then_every_change_at_once() {
     let (_, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Revocation(r)] if r.token_id == token.id));
 
-    let upstream = SetUpstreamRequest {
-        host: "quay.io".into(),
-        url: "https://quay.io".into(),
-        token_hosts: vec![],
-        ..Default::default()
-    };
-    plane.admin().upstreams.set_upstream(upstream).await.unwrap();
+    let upstream = UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
+    plane.admin().upstreams.update_upstream(upstream).await.unwrap();
     let (_, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Upstream(u)] if u.url == "https://quay.io"));
 

@@ -103,7 +103,7 @@ async fn a_token_may_do_only_what_it_is_for() {
         refused(asked, PERMISSION_DENIED);
     }
     let url = json!({"host": "evil.example", "url": "http://127.0.0.1:1"});
-    refused(as_token(&cluster, &api, "UpstreamService/SetUpstream", &url).await, PERMISSION_DENIED);
+    refused(as_token(&cluster, &api, "UpstreamService/UpdateUpstream", &url).await, PERMISSION_DENIED);
 }
 
 #[tokio::test]
@@ -139,8 +139,16 @@ async fn bad_fields_are_named_one_by_one() {
         ("TokenService/CreateToken", json!({"group_path": "acme"}), "name"),
         ("TokenService/CreateToken", json!({"group_path": "acme", "name": "x", "scopes": ["everything"]}), "scopes"),
         ("TokenService/CreateToken", json!({"name": "x"}), "owner"),
-        ("UpstreamService/SetUpstream", json!({"host": "a.example", "url": "ftp://a.example"}), "url"),
-        ("UpstreamService/SetUpstream", json!({"host": "a.example", "url": "https://u:p@a.example"}), "url"),
+        (
+            "UpstreamService/UpdateUpstream",
+            json!({"host": "a.example", "url": "ftp://a.example", "allow_missing": true}),
+            "url",
+        ),
+        (
+            "UpstreamService/UpdateUpstream",
+            json!({"host": "a.example", "url": "https://u:p@a.example", "allow_missing": true}),
+            "url",
+        ),
         ("CacheService/PurgeCache", json!({"filter": {"group_path": "acme", "tag": "latest"}}), "tag"),
         ("CacheService/PurgeCache", json!({}), "scope"),
     ] {

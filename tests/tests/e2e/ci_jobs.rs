@@ -191,7 +191,13 @@ async fn grpcurl_and_the_command_line_do_what_a_token_may() {
         ),
         ("GroupService/DeleteGroup", json!({"path": "acme"}), false, false, false),
         ("GroupService/CreateGroup", json!({"path": "mine"}), false, false, false),
-        ("UpstreamService/SetUpstream", json!({"host": "x.example", "url": "https://x.example"}), false, false, false),
+        (
+            "UpstreamService/UpdateUpstream",
+            json!({"host": "x.example", "url": "https://x.example", "allow_missing": true}),
+            false,
+            false,
+            false,
+        ),
         ("OidcService/AddIssuer", json!({"url": "https://gitlab.example"}), false, false, false),
         ("AuditService/ListEvents", json!({}), false, false, false),
     ] {

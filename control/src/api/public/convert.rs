@@ -116,6 +116,7 @@ pub fn member(member: Member) -> v1::Member {
 
 pub fn upstream(upstream: Upstream) -> v1::Upstream {
     v1::Upstream {
+        etag: upstream.etag().to_string(),
         host: upstream.host.to_string(),
         url: upstream.url,
         token_hosts: upstream.token_hosts,

@@ -6,9 +6,9 @@ use roadstead_proto::{
     UpstreamHost,
     v1::{
         DeleteCredentialRequest, DeleteCredentialResponse, DeleteUpstreamRequest, DeleteUpstreamResponse,
-        ListUpstreamStatusesRequest, ListUpstreamStatusesResponse, ListUpstreamsRequest, ListUpstreamsResponse,
-        SetCredentialRequest, SetCredentialResponse, SetUpstreamRequest, SetUpstreamResponse, UpstreamCredential,
-        upstream_service_server::UpstreamService,
+        GetUpstreamRequest, GetUpstreamResponse, ListUpstreamStatusesRequest, ListUpstreamStatusesResponse,
+        ListUpstreamsRequest, ListUpstreamsResponse, SetCredentialRequest, SetCredentialResponse,
+        UpdateUpstreamRequest, UpdateUpstreamResponse, UpstreamCredential, upstream_service_server::UpstreamService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -21,7 +21,7 @@ use crate::{
     },
     auth::seal::Sealer,
     clock::Clock,
-    rules::{access::Action, upstreams::upstream::UpstreamRequest},
+    rules::{access::Action, upstreams::upstream::UpstreamChange},
     store::Store,
     usecases::{
         jobs::JobRequests,
@@ -49,24 +49,36 @@ impl Upstreams {
 
 #[tonic::async_trait]
 impl UpstreamService for Upstreams {
-    async fn set_upstream(
+    async fn update_upstream(
         &self,
-        request: Request<SetUpstreamRequest>,
-    ) -> Result<Response<SetUpstreamResponse>, Status> {
+        request: Request<UpdateUpstreamRequest>,
+    ) -> Result<Response<UpdateUpstreamResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let request = request.into_inner();
-        let asked = UpstreamRequest {
-            host: &request.host,
-            url: &request.url,
-            token_hosts: &request.token_hosts,
-            ca_pem: &request.ca_pem,
-            redirect_hosts: &request.redirect_hosts,
+        let etag = convert::etag(&request.etag)?;
+        let change = UpstreamChange {
+            url: request.url,
+            token_hosts: request.token_hosts.map(|list| list.hosts),
+            ca_pem: request.ca_pem,
+            redirect_hosts: request.redirect_hosts.map(|list| list.hosts),
             reserve_percent: request.reserve_percent.map(i64::from),
         };
-        let upstream =
-            upstreams::upstream::set(&self.store, &caller, asked, self.clock.now_ms()).await.map_err(from_use_case)?;
-        Ok(Response::new(SetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
+        let (allow_missing, now_ms) = (request.allow_missing, self.clock.now_ms());
+        let updating =
+            upstreams::upstream::update(&self.store, &caller, &request.host, etag, change, allow_missing, now_ms);
+        let upstream = updating.await.map_err(from_use_case)?;
+        Ok(Response::new(UpdateUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
+    }
+
+    async fn get_upstream(
+        &self,
+        request: Request<GetUpstreamRequest>,
+    ) -> Result<Response<GetUpstreamResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadUpstreams)?;
+        let host: UpstreamHost = parse("host", &request.get_ref().host)?;
+        let upstream = upstreams::upstream::get(&self.store, &host).await.map_err(from_use_case)?;
+        Ok(Response::new(GetUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }
 
     async fn list_upstreams(

@@ -13,7 +13,7 @@ pub const DOCKER_HUB_TOKEN_HOST: &str = "auth.docker.io";
 /// Most token hosts, and most redirect hosts, of one upstream.
 pub const MAX_HOSTS: usize = 20;
 /// Share of a pull limit that is kept for what is not cached, in percent, unless an administrator says otherwise.
-pub const DEFAULT_RESERVE_PERCENT: i64 = 10;
+pub const DEFAULT_RESERVE_PERCENT: i64 = roadstead_proto::DEFAULT_RESERVE_PERCENT as i64;
 /// Largest such share: something must be left to work with.
 pub const MAX_RESERVE_PERCENT: i64 = 90;
 /// Most bytes of certificates.
@@ -57,7 +57,53 @@ pub struct UpstreamRequest<'a> {
     pub reserve_percent: Option<i64>,
 }
 
+/// Changes to an upstream; settings that are `None` keep their value.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamChange {
+    /// See [`Upstream::url`].
+    pub url: Option<String>,
+    /// See [`Upstream::token_hosts`].
+    pub token_hosts: Option<Vec<String>>,
+    /// See [`Upstream::ca_pem`].
+    pub ca_pem: Option<String>,
+    /// See [`Upstream::redirect_hosts`].
+    pub redirect_hosts: Option<Vec<String>>,
+    /// See [`Upstream::reserve_percent`].
+    pub reserve_percent: Option<i64>,
+}
+
+impl UpstreamChange {
+    /// Returns the upstream after the change, checked. Without `before` it is a new one, and the change must name its URL.
+    pub fn apply(self, host: &str, before: Option<&Upstream>, now_ms: i64) -> Result<Upstream, Vec<Violation>> {
+        let url = self.url.or_else(|| before.map(|it| it.url.clone()));
+        let Some(url) = url else {
+            let bad_host = host.parse::<UpstreamHost>().err().map(|error| Violation::new("host", error.to_string()));
+            return Err(vec![bad_host.unwrap_or_else(|| Violation::new("url", "required to add an upstream"))]);
+        };
+        let kept = |hosts: fn(&Upstream) -> &Vec<String>| before.map(hosts).cloned().unwrap_or_default();
+        let token_hosts = self.token_hosts.unwrap_or_else(|| kept(|it| &it.token_hosts));
+        let redirect_hosts = self.redirect_hosts.unwrap_or_else(|| kept(|it| &it.redirect_hosts));
+        let ca_pem = self.ca_pem.or_else(|| before.map(|it| it.ca_pem.clone())).unwrap_or_default();
+        let request = UpstreamRequest {
+            host,
+            url: &url,
+            token_hosts: &token_hosts,
+            ca_pem: &ca_pem,
+            redirect_hosts: &redirect_hosts,
+            reserve_percent: self.reserve_percent.or_else(|| before.map(|it| it.reserve_percent)),
+        };
+        // This time is the etag too, so it must differ from that of the state before.
+        let after = before.and_then(|it| it.updated_at_ms).unwrap_or_default();
+        Upstream::parse(request, now_ms.max(after.saturating_add(1)))
+    }
+}
+
 impl Upstream {
+    /// Identifies this state of the upstream; 0 while it is as built in.
+    pub fn etag(&self) -> i64 {
+        self.updated_at_ms.unwrap_or_default()
+    }
+
     /// Docker Hub as built in, or what is wrong with the constants above.
     pub fn docker_hub() -> Result<Self, roadstead_proto::InvalidImageName> {
         Ok(Self {

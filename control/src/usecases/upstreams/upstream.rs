@@ -1,11 +1,11 @@
-//! Upstreams: set, list, delete.
+//! Upstreams: update, get, list, delete.
 
 use roadstead_proto::UpstreamHost;
 
 use crate::{
     rules::{
         access::Actor,
-        upstreams::upstream::{Upstream, UpstreamRequest},
+        upstreams::upstream::{Upstream, UpstreamChange},
     },
     store::{
         Store, audit,
@@ -17,11 +17,33 @@ use crate::{
     usecases::{Page, UseCaseError, UseCaseResult},
 };
 
-/// Adds an upstream or replaces its settings.
-pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now_ms: i64) -> UseCaseResult<Upstream> {
-    let upstream = Upstream::parse(request, now_ms).map_err(UseCaseError::Invalid)?;
+/// Changes an upstream's settings, if it still has the etag (where one is given). With `allow_missing`, adds an upstream that
+/// does not exist.
+pub async fn update(
+    store: &Store,
+    actor: &Actor,
+    host: &str,
+    etag: Option<i64>,
+    change: UpstreamChange,
+    allow_missing: bool,
+    now_ms: i64,
+) -> UseCaseResult<Upstream> {
     let mut tx = store.write().await?;
-    let before = upstream::by_host(&mut tx, upstream.host.as_str()).await?;
+    // `apply` refuses a host that does not parse, together with all other invalid fields.
+    let before = match host.parse::<UpstreamHost>() {
+        Ok(host) => {
+            let before = upstream::by_host(&mut tx, host.as_str()).await?;
+            if before.is_none() && !allow_missing {
+                return Err(no_upstream(&host));
+            }
+            before
+        }
+        Err(_) => None,
+    };
+    if etag.is_some_and(|etag| before.as_ref().map(Upstream::etag) != Some(etag)) {
+        return Err(UseCaseError::Changed { what: "upstream", name: host.to_owned() });
+    }
+    let upstream = change.apply(host, before.as_ref(), now_ms).map_err(UseCaseError::Invalid)?;
     if before.is_some_and(|before| before.url != upstream.url) {
         // It may be another registry: what the one before served says nothing of this one's word.
         content::forget_source(&mut tx, &upstream.host).await?;
@@ -34,6 +56,12 @@ pub async fn set(store: &Store, actor: &Actor, request: UpstreamRequest<'_>, now
     Ok(upstream)
 }
 
+/// Reads the upstream with this host.
+pub async fn get(store: &Store, host: &UpstreamHost) -> UseCaseResult<Upstream> {
+    let found = upstream::by_host(&mut *store.read().await?, host.as_str()).await?;
+    found.ok_or_else(|| no_upstream(host))
+}
+
 /// Reads the upstreams that follow the host `after`.
 pub async fn list(store: &Store, after: &str, limit: i64) -> UseCaseResult<Page<Upstream>> {
     let found = upstream::page(&mut *store.read().await?, after, limit + 1).await?;
@@ -44,11 +72,7 @@ pub async fn list(store: &Store, after: &str, limit: i64) -> UseCaseResult<Page<
 pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i64) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     if upstream::by_host(&mut tx, host.as_str()).await?.is_none() {
-        return Err(UseCaseError::NotFound {
-            what: "upstream",
-            name: host.to_string(),
-            hint: "`upstream list` shows those there are",
-        });
+        return Err(no_upstream(host));
     }
     content::forget_source(&mut tx, host).await?;
     match Upstream::docker_hub() {
@@ -70,4 +94,8 @@ pub async fn delete(store: &Store, actor: &Actor, host: &UpstreamHost, now_ms: i
     tx.changed(&Subject::Upstream(host.to_string()), now_ms).await?;
     audit::record(&mut tx, &actor.did("upstream.delete", host.as_str()), now_ms).await?;
     Ok(tx.commit().await?)
+}
+
+fn no_upstream(host: &UpstreamHost) -> UseCaseError {
+    UseCaseError::NotFound { what: "upstream", name: host.to_string(), hint: "`upstream list` shows those there are" }
 }
