@@ -1,12 +1,16 @@
 //! Work whose result must not be older than the question: shared by those who ask before it begins.
 
-use std::{collections::HashMap, future::Future, hash::Hash, pin::Pin, sync::Arc};
+use std::{collections::HashMap, future::Future, hash::Hash, pin::Pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::Instrument;
 
 use super::SharedWorkLost;
+
+/// Longest time that a run is held back by the one before it. A run may be slow because it waits for something that the next
+/// one can share (a check of the tag by another node), but only if the next one asks before that has ended.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 type Work<V> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = V> + Send>> + Send>;
 
@@ -16,11 +20,11 @@ struct Run<V> {
     result: watch::Sender<Option<V>>,
 }
 
-/// Runs of work, by key: one at a time, and at most one that waits for it to end. Whoever asks while a run is under way gets
-/// the result of the next, since the one under way may know less than was true when it asked. The work runs in a task of its
-/// own: those who asked may leave.
+/// Runs of work, by key. Whoever asks while a run is under way gets the result of the next, since the one under way may know
+/// less than was true when it asked. The next run begins when the one before it ends, or after [`LONGEST_WAIT`]. The work runs
+/// in a task of its own: those who asked may leave.
 pub struct NextRun<K, V> {
-    /// Keys with a run under way, each with the run after it.
+    /// Keys with a run that holds back the next, each with the run after it.
     waiting: Arc<Mutex<HashMap<K, Option<Run<V>>>>>,
 }
 
@@ -75,8 +79,9 @@ impl<K: Eq + Hash, V> Runs<K, V> {
         let mut run = first;
         loop {
             let Run { work, result } = run;
-            let value = work().await;
-            result.send_replace(Some(value));
+            let ended = tokio::spawn(async move { result.send_replace(Some(work().await)) }.in_current_span());
+            // A run that takes longer goes on beside the next. One that panicked has told those who wait by its lost sender.
+            let _ = timeout(LONGEST_WAIT, ended).await;
             let mut waiting = self.waiting.lock();
             match waiting.get_mut(&self.key).and_then(Option::take) {
                 Some(next) => run = next,

@@ -59,12 +59,12 @@ async fn ranges_of_a_hit_are_exact() {
         assert_eq!(part.header("content-length"), (end - start).to_string(), "{range}");
         assert_eq!(part.body, blob.slice(start..end), "{range}");
     }
-    for range in ["bytes=100000-", "bytes=100000-100001", "bytes=-0"] {
+    for range in ["bytes=100000-", "bytes=100000-100001", "bytes=-0", "bytes=5-2"] {
         let beyond = ask(&client, &wanted, &[("range", range)]).await.expect(416);
         assert_eq!(beyond.header("content-range"), format!("bytes */{SIZE}"), "{range}");
     }
     // What is no range that we know is ignored, as RFC 9110 asks.
-    for range in ["lines=1-2", "bytes=", "bytes=5-2", "bytes=a-b", "bytes"] {
+    for range in ["lines=1-2", "bytes=", "bytes=a-b", "bytes"] {
         assert_eq!(ask(&client, &wanted, &[("range", range)]).await.expect(200).body, blob, "{range}");
     }
     assert_eq!(hub.count(&When::get(Kind::Blob)), 0, "{}", hub.log());

@@ -176,8 +176,8 @@ async fn upstreams_are_set_listed_signed_in_to_and_removed() {
     assert!(!stored.contains("very-secret"), "{stored}");
     cluster.cli(&["upstream", "logout", "default", "docker.io"]).await.ok();
     assert_eq!(cluster.cli(&["upstream", "logout", "default", "docker.io"]).await.code, 1);
-    cluster.cli(&["upstream", "delete", "registry.example"]).await.ok();
-    assert_eq!(cluster.cli(&["upstream", "delete", "registry.example"]).await.code, 1);
+    cluster.cli(&["upstream", "delete", "registry.example", "--yes"]).await.ok();
+    assert_eq!(cluster.cli(&["upstream", "delete", "registry.example", "--yes"]).await.code, 1);
 }
 
 #[tokio::test]

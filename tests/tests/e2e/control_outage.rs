@@ -84,7 +84,7 @@ async fn cached_pulls_go_on_and_what_was_counted_meanwhile_arrives_afterwards() 
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // The private group stays closed to who has not signed in.
     Client::new(&cluster.url(), "acme", None).sign_in("app").await.expect(401);
-    assert!(cluster.log().contains("control plane cannot be asked"));
+    assert!(cluster.log().contains("the control plane is unavailable"));
 
     let _control = control_again(&cluster);
     within(Duration::from_secs(30), 200, async || afresh(&cluster, &stranger).sign_in("app").await).await;

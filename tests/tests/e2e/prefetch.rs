@@ -88,10 +88,10 @@ async fn a_prefetch_that_cannot_be_done_says_why() {
     assert!(failed(&["app:1", "--platform", "linux/s390x"]).await.contains("linux/s390x"));
     assert!(failed(&["ghcr.io/org/app:1"]).await.contains("ghcr.io"));
     hub.fault(When::kind(Kind::Manifest), Fault::Status(403));
-    assert!(failed(&["app:1"]).await.contains("forbids"));
+    assert!(failed(&["app:1"]).await.contains("denied access"));
     hub.clear_faults();
     hub.down().await;
-    assert!(failed(&["app:1"]).await.contains("cannot be asked"));
+    assert!(failed(&["app:1"]).await.contains("cannot be reached"));
 }
 
 async fn login(cluster: &Cluster, password: &str, more: &[&str]) -> roadstead_tests::process::Finished {

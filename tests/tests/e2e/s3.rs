@@ -59,6 +59,18 @@ impl Stage {
         (wanted, blob)
     }
 
+    /// Pulls a blob, and starts the node anew without its cache: the blob is in the bucket only.
+    async fn only_in_bucket(&self, cluster: &Cluster, size: usize) -> (String, Bytes) {
+        let reader = client(cluster).await;
+        let (wanted, blob) = self.warm(&reader, size).await;
+        reader.blob_hit("app", &wanted).await;
+        cluster.terminate();
+        cluster.exit_codes(Duration::from_secs(60)).await;
+        let _ = std::fs::remove_dir_all(cluster.data_dir().join("node-cache"));
+        cluster.run_processes().await;
+        (wanted, blob)
+    }
+
     /// Waits until the bucket holds a blob.
     async fn stored(&self, wanted: &str) {
         let path = path(wanted);
@@ -146,13 +158,10 @@ async fn clients_are_sent_to_the_bucket_once_they_were_let_in() {
 #[tokio::test]
 async fn ranges_come_from_the_bucket_with_and_without_a_node_cache() {
     let stage = Stage::new().await;
-    let first = stage.node(&["--scrub-rate", "0"]).await;
-    let (wanted, blob) = stage.warm(&client(&first).await, LARGE).await;
-    let len = blob.len();
     for arguments in [["--node-cache", "0", "--scrub-rate", "0"], ["--node-cache", "1GiB", "--scrub-rate", "0"]] {
-        // Knows nothing, and has nothing.
         let cluster = stage.node(&arguments).await;
-        let reader = client(&cluster).await;
+        let (wanted, blob) = stage.only_in_bucket(&cluster, LARGE).await;
+        let (reader, len) = (client(&cluster).await, blob.len());
         stage.hub.forget_requests();
         for (range, expected) in [
             ("bytes=0-0".to_owned(), 0..1),
@@ -270,9 +279,8 @@ async fn parts_go_up_while_the_blob_arrives_and_nothing_is_visible_before_its_di
 #[tokio::test]
 async fn a_bucket_in_trouble_fails_what_needs_it_soon_and_clearly_and_nothing_else() {
     let stage = Stage::new().await;
-    let elsewhere = stage.node(&["--scrub-rate", "0"]).await;
-    let (cold, cold_blob) = stage.warm(&client(&elsewhere).await, LARGE).await;
     let cluster = stage.node(&["--scrub-rate", "0"]).await;
+    let (cold, cold_blob) = stage.only_in_bucket(&cluster, LARGE).await;
     let reader = client(&cluster).await;
     let (hot, hot_blob) = stage.warm(&reader, 3_000_000).await;
     reader.blob_hit("app", &hot).await;
@@ -281,7 +289,7 @@ async fn a_bucket_in_trouble_fails_what_needs_it_soon_and_clearly_and_nothing_el
         let began = Instant::now();
         assert!(reader.blob_hit("app", &hot).await.body == hot_blob, "{mode:?}");
         assert!(began.elapsed() < Duration::from_secs(5), "{mode:?}: {:?}", began.elapsed());
-        // In the bucket only. (Its size is asked of upstream, which would also have it.)
+        // In the bucket only.
         let began = Instant::now();
         let refused = reader.try_ask(Method::GET, "app", &format!("blobs/{cold}"), &[]).await.unwrap();
         assert!([500, 503].contains(&refused.status.as_u16()), "{mode:?}: {refused:?}");

@@ -20,14 +20,32 @@ fn counted(
     }
 }
 
+/// Waits until so many runs have begun.
+async fn under_way(runs: &AtomicUsize, count: usize) {
+    while runs.load(Ordering::SeqCst) < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_run_does_not_hold_the_next_back_until_it_ends() {
+    let (shared, runs, gate) = (NextRun::<u8, usize>::default(), Arc::default(), Arc::default());
+    let slow = shared.run(1, counted(&runs, &gate));
+    tokio::pin!(slow);
+    assert!(poll!(&mut slow).is_pending());
+    assert_eq!(shared.run(1, || async { 7 }).await.unwrap(), 7);
+    assert!(poll!(&mut slow).is_pending());
+    gate.notify_one();
+    assert_eq!(slow.await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn those_who_ask_while_a_run_is_under_way_share_the_next() {
     let (shared, runs, gate) = (NextRun::<u8, usize>::default(), Arc::default(), Arc::default());
     let first = shared.run(1, counted(&runs, &gate));
     tokio::pin!(first);
     assert!(poll!(&mut first).is_pending());
-    tokio::task::yield_now().await;
-    assert_eq!(runs.load(Ordering::SeqCst), 1, "it is under way");
+    under_way(&runs, 1).await;
     let later = join_all((0..10).map(|_| shared.run(1, counted(&runs, &gate))));
     tokio::pin!(later);
     assert!(poll!(&mut later).is_pending());
@@ -53,13 +71,13 @@ async fn the_work_goes_on_without_whoever_asked() {
         let (shared, work) = (Arc::clone(&shared), counted(&runs, &gate));
         async move { shared.run(1, work).await }
     });
-    tokio::task::yield_now().await;
+    under_way(&runs, 1).await;
     asking.abort();
     let next = shared.run(1, counted(&runs, &gate));
     tokio::pin!(next);
     assert!(poll!(&mut next).is_pending());
+    under_way(&runs, 2).await;
     gate.notify_one();
-    tokio::task::yield_now().await;
     gate.notify_one();
     assert_eq!(next.await.unwrap(), 1);
 }

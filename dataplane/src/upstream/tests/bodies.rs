@@ -132,6 +132,7 @@ async fn every_refusal_of_a_resumption_leads_to_the_whole_blob() {
 async fn an_expired_address_is_replaced_by_a_new_one() {
     let given = AtomicUsize::new(0);
     let hub = Fake::start(move |seen| match &*seen.path {
+        "/v2/" => reply(200, &[], ""),
         "/cdn/0" => reply(403, &[], ""),
         path if path.starts_with("/cdn/") => part(seen, "\"v1\"", None),
         _ => reply(307, &[("location", &format!("/cdn/{}", given.fetch_add(1, Ordering::SeqCst)))], ""),
@@ -139,7 +140,8 @@ async fn an_expired_address_is_replaced_by_a_new_one() {
     .await;
     let (offset, bytes, _) = resumed(&hub, None).await.unwrap();
     assert_eq!((offset, &*bytes), (4, &BLOB[4..]));
-    assert_eq!((hub.count("/v2/"), hub.count("/cdn/")), (2, 2));
+    // The refusal comes from the upstream's own host, so its challenge is looked for once.
+    assert_eq!((hub.count("/v2/"), hub.count("/cdn/")), (3, 2));
 }
 
 #[tokio::test]
