@@ -1,4 +1,4 @@
-//! Whose trouble it is: one content's, one credential's, or the whole upstream's.
+//! Trouble of one content, of one credential, or of the whole upstream: each is kept apart from the others.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What real registries, balancers and boxes between send instead of what the specification says.
+//! Answers of real registries, balancers and boxes between that differ from the specification.
 
 use bytes::Bytes;
 use http::Method;
