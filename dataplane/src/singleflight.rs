@@ -1,5 +1,7 @@
 //! Work that several requests need at the same moment, done once.
 
+pub mod next_run;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     future::Future,

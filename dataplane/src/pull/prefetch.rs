@@ -203,7 +203,7 @@ fn checked(answer: &Answer) -> Result<Digest, PrefetchFailed> {
                 failed(JobFailure::NotFound, "upstream has the tag no more; what is cached stays")
             }
             held if held.contains("cooling") => return digest_of(headers),
-            _ => failed(JobFailure::Unavailable, "upstream cannot be asked; what is cached stays"),
+            _ => failed(JobFailure::Unavailable, "the upstream is unavailable; cached content stays"),
         });
     }
     digest_of(headers)

@@ -71,9 +71,11 @@ async fn begin(seaweed: &Seaweed, link: &Link, from: &str, staging: &std::path::
     command.args(["store", "copy", "--from", from, "--to", "s3://blobs/moved", "--staging"]).arg(staging);
     command.envs(Seaweed::environment(&format!("http://{}", link.address()))).kill_on_drop(true);
     let child = command.spawn().unwrap();
+    // The note is what the next run cleans up by.
     let is_noted = || {
-        let mut files = fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().path());
-        files.any(|path| path.extension().is_some_and(|extension| extension == "upload"))
+        let folders = ["from", "to"].map(|side| staging.join(side).join("staging"));
+        let mut files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        files.any(|file| file.path().extension().is_some_and(|extension| extension == "upload"))
     };
     eventually("an upload has begun", async || is_noted() && seaweed.uploads("blobs").await > 0).await;
     child

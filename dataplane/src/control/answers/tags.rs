@@ -4,35 +4,43 @@ use std::sync::Arc;
 
 use roadstead_proto::Tag;
 
-use crate::control::{
-    ControlError, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome, TagResolution, TagVerdict,
-    client::NodeClient,
-    memory::{
-        links::LinkMemory,
-        tags::{AskedAt, TagMemory},
+use crate::{
+    control::{
+        ControlError, RefusalReason, Refused, RepositoryRef, ServeManifest, TagOutcome, TagResolution, TagVerdict,
+        client::NodeClient,
+        memory::{
+            links::LinkMemory,
+            tags::{AskedAt, TagMemory},
+        },
+        tag::Brought,
     },
-    tag::Brought,
+    singleflight::next_run::NextRun,
 };
 
 /// Decisions about tags. The control plane makes them; they are remembered for as long as it says that they hold, and for the
 /// time when it is unavailable.
 pub struct Tags {
-    asked: Asked,
+    asked: Arc<Asked>,
+    resolving: NextRun<(RepositoryRef, Tag), Result<TagResolution, ControlError>>,
 }
 
 impl Tags {
     pub(crate) fn new(client: Arc<NodeClient>, memory: Arc<TagMemory>, links: Arc<LinkMemory>) -> Self {
-        Self { asked: Asked { client, memory, links } }
+        Self { asked: Arc::new(Asked { client, memory, links }), resolving: NextRun::default() }
     }
 
     /// Returns what to do about a pull by tag. While the control plane's last decision holds, that is repeated without a
-    /// call; otherwise the control plane is asked, by each pull for itself: a call may wait for another node's check of the
-    /// tag, which a later call could not share.
+    /// call; otherwise the control plane is asked. Those who ask at the same time share a call; none gets an answer to a call that
+    /// was sent before it asked, so that each hears of every change that came before its pull.
     pub async fn resolve(&self, repository: &RepositoryRef, tag: &Tag) -> Result<TagResolution, ControlError> {
         if let Some(serve) = self.asked.memory.fresh(repository, tag) {
             return Ok(TagResolution::Serve(serve));
         }
-        self.asked.resolve(repository, tag).await
+        let key = (repository.clone(), tag.clone());
+        let (asked, (repository, tag)) = (Arc::clone(&self.asked), key.clone());
+        let work = move || async move { asked.resolve(&repository, &tag).await };
+        let lost = |_| ControlError::Unavailable { call: "ResolveTag", message: "the call was lost".to_owned() };
+        self.resolving.run(key, work).await.map_err(lost)?
     }
 
     /// Tells what upstream said of a tag, and asks what to do now.

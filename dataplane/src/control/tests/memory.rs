@@ -147,6 +147,27 @@ async fn failures_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pulls_of_a_tag_at_the_same_time_share_a_call_that_is_sent_after_they_came() {
+    let (fake, client, _tell) = told().await;
+    let serve = pb::ServeManifest {
+        manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
+        link_epoch: 5,
+        ..Default::default()
+    };
+    fake.script(|script| script.serve = Some(serve));
+    let (repository, tag) = (repository("g1"), "latest".parse().unwrap());
+    let all = futures_util::future::join_all((0..64).map(|_| client.tags.resolve(&repository, &tag))).await;
+    assert!(all.into_iter().all(|resolved| matches!(resolved, Ok(TagResolution::Serve(_)))));
+    assert_eq!(
+        fake.script(|script| script.tags_asked),
+        2,
+        "the first, and one for all who came while it was under way"
+    );
+    client.tags.resolve(&repository, &tag).await.unwrap();
+    assert_eq!(fake.script(|script| script.tags_asked), 3, "nothing is remembered");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decision_that_holds_is_repeated_without_a_call_until_it_expires_or_the_group_changes() {
     let (fake, client, tell) = told().await;
     let serve = pb::ServeManifest {
