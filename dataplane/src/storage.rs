@@ -6,14 +6,21 @@
 
 #[cfg(test)]
 mod conformance;
+mod file_view;
 mod local;
-mod mapping;
 mod metrics;
 mod object;
 mod open_blobs;
 mod staged;
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +33,7 @@ pub use self::metrics::StorageMetrics;
 pub use self::object::{ObjectBlobStore, ObjectSettings, ObjectStoreUrl};
 pub use self::staged::StagedFile;
 
-use self::mapping::Mapping;
+use self::file_view::FileView;
 use self::object::RemoteBlob;
 
 /// The store failed; nothing is said about whether the content is there.
@@ -55,6 +62,14 @@ pub enum StorageError {
     /// What is stored is not what it is called.
     #[error("{0}")]
     Damaged(String),
+    /// Stored bytes are there and cannot be read: a bad block, a file that was cut short.
+    #[error("{action}: {source}")]
+    Unreadable {
+        /// What was tried, with its subject.
+        action: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Anything else the operating system said.
     #[error("{action}: {source}")]
     Io {
@@ -71,6 +86,20 @@ impl StorageError {
         matches!(self, Self::Damaged(_))
     }
 
+    /// Whether stored bytes cannot be read, so that they are as good as damaged.
+    pub const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable { .. })
+    }
+
+    /// Wraps an error of reading stored content, telling bytes that cannot be read from the rest.
+    pub fn from_read(action: impl Into<String>, source: io::Error) -> Self {
+        if is_unreadable(&source) {
+            Self::Unreadable { action: action.into(), source }
+        } else {
+            Self::from_io(action, source)
+        }
+    }
+
     /// Wraps an error of the operating system, telling a full disk (or quota) from the rest.
     pub fn from_io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
@@ -79,6 +108,13 @@ impl StorageError {
             _ => Self::Io { action: action.into(), source },
         }
     }
+}
+
+/// Whether the disk cannot read a file, or the file is not what the file system says: EIO, EBADMSG (a checksum), EUCLEAN (a
+/// corrupt structure), or an end before its end.
+fn is_unreadable(error: &io::Error) -> bool {
+    let by_number = matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN));
+    by_number || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Room in the store, in bytes.
@@ -190,14 +226,16 @@ pub struct StoredBlob {
     /// Its digest in quotes, made once.
     pub etag: HeaderValue,
     content: Content,
+    /// A read of it has failed as reads of bad blocks do: it is not to be handed out again.
+    is_unreadable: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Content {
     /// Small content, held in memory.
     Memory(Bytes),
-    /// A file seen through the page cache.
-    Mapped(Mapping),
+    /// An open file.
+    File(FileView),
     /// In an object store.
     Remote(RemoteBlob),
 }
@@ -210,14 +248,20 @@ impl StoredBlob {
             digest_header: header(digest.to_string())?,
             etag: header(format!("\"{digest}\""))?,
             content,
+            is_unreadable: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether a read of it has failed in a way that trying again does not mend.
+    pub fn is_unreadable(&self) -> bool {
+        self.is_unreadable.load(Ordering::Relaxed)
     }
 
     /// The whole content, if it is held in memory.
     pub fn in_memory(&self) -> Option<&Bytes> {
         match &self.content {
             Content::Memory(bytes) => Some(bytes),
-            Content::Mapped(_) | Content::Remote(_) => None,
+            Content::File(_) | Content::Remote(_) => None,
         }
     }
 
@@ -239,7 +283,7 @@ impl StoredBlob {
     pub fn ready(&self, offset: u64, end: u64) -> Option<Bytes> {
         match &self.content {
             Content::Memory(bytes) => Some(bytes.slice(offset as usize..end as usize)),
-            Content::Mapped(mapping) => mapping.ready(offset, end),
+            Content::File(file) => file.ready(offset, end),
             Content::Remote(remote) => remote.ready(offset, end),
         }
     }
@@ -248,18 +292,22 @@ impl StoredBlob {
     pub async fn load(self: &Arc<Self>, offset: u64, end: u64) -> io::Result<Bytes> {
         match &self.content {
             Content::Memory(bytes) => Ok(bytes.slice(offset as usize..end as usize)),
-            Content::Mapped(mapping) => mapping.load(offset, end).await,
+            Content::File(file) => file.load(offset, end).await.inspect_err(|error| {
+                if is_unreadable(error) {
+                    self.is_unreadable.store(true, Ordering::Relaxed);
+                }
+            }),
             Content::Remote(remote) => remote.load(offset, end).await,
         }
     }
 
     /// Roughly what holding it open costs in memory, for the bound on open blobs.
     fn held_bytes(&self) -> u64 {
-        /// A mapping's share of kernel structures and descriptors, made dear enough to bound their number too.
-        const MAPPING_BYTES: u64 = 32 * 1024;
+        /// An open file's share of kernel structures and descriptors, made dear enough to bound their number too.
+        const FILE_BYTES: u64 = 32 * 1024;
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64 + 512,
-            Content::Mapped(_) | Content::Remote(_) => MAPPING_BYTES,
+            Content::File(_) | Content::Remote(_) => FILE_BYTES,
         }
     }
 }

@@ -55,8 +55,15 @@ pub async fn damage_of(
     let mut hasher = DigestHasher::new(digest.algorithm());
     let mut offset = 0;
     loop {
-        let Some(piece) = store.read(digest, offset, pace.piece()).await? else {
-            return Ok(Some((DamageKind::Missing, 0)));
+        let piece = match store.read(digest, offset, pace.piece()).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(Some((DamageKind::Missing, 0))),
+            // What cannot be read is as good as damaged.
+            Err(error) if error.is_unreadable() => {
+                tracing::error!(blob.digest = %digest, %error, "stored content cannot be read");
+                return Ok(Some((DamageKind::Digest, offset)));
+            }
+            Err(error) => return Err(error),
         };
         if piece.is_empty() {
             break;

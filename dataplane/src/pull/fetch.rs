@@ -250,10 +250,12 @@ impl Fetch {
     }
 
     async fn keep(&self, digest: &Digest, body: &Bytes) -> Result<Arc<StoredBlob>, StorageError> {
-        if let Some(blob) = self.tools.store.open(digest).await?
-            && blob.size == body.len() as u64
-        {
-            return Ok(blob);
+        match self.tools.store.open(digest).await {
+            Ok(Some(blob)) if blob.size == body.len() as u64 => return Ok(blob),
+            // What is there and cannot be read, this takes the place of.
+            Ok(_) => {}
+            Err(error) if error.is_unreadable() => {}
+            Err(error) => return Err(error),
         }
         let staged = self.tools.store.stage(Some(body.len() as u64)).await?;
         let (writer, content) = (Arc::clone(&staged), body.clone());

@@ -34,10 +34,19 @@ impl Stored {
         Arc::new(Self { usage, store, corruption, metrics })
     }
 
-    /// Opens a stored blob; a store that fails is an error, not a miss.
+    /// Opens a stored blob. A store that fails is an error, not a miss; bytes that cannot be read are put aside, and a miss.
     pub async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, OciError> {
         let span = debug_span!("store", operation = "open", blob.digest = %digest);
-        self.store.open(digest).instrument(span).await.map_err(|error| storage_failed(&error))
+        match self.store.open(digest).instrument(span).await {
+            Ok(found) => Ok(found),
+            // As good as damaged: put aside, and fetched again.
+            Err(error) if error.is_unreadable() => {
+                tracing::error!(blob.digest = %digest, %error, "stored content cannot be read");
+                self.corruption.notice(digest, DamageKind::Digest, 0).await;
+                Ok(None)
+            }
+            Err(error) => Err(storage_failed(&error)),
+        }
     }
 
     /// Opens a blob without waiting for anything; `None` if that takes a wait, or clients are sent elsewhere for it.
@@ -45,7 +54,7 @@ impl Stored {
         if !is_manifest && self.store.redirects() {
             return None;
         }
-        self.store.opened(digest)
+        self.store.opened(digest).filter(|blob| !blob.is_unreadable())
     }
 
     /// Opens linked content. What is missing or has the wrong size is put out of the way, and `None` means to fetch it again.

@@ -17,7 +17,7 @@ use roadstead_proto::{Algorithm, Digest};
 use uuid::Uuid;
 
 use super::{
-    BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, StoredFile, mapping::Mapping,
+    BlobStore, Content, DiskSpace, StagedFile, StorageError, StoredBlob, StoredFile, file_view::FileView,
     open_blobs::OpenBlobs,
 };
 
@@ -112,7 +112,7 @@ pub(super) fn open_blob(path: &Path, digest: &Digest) -> io::Result<Option<Arc<S
         }
         Content::Memory(bytes.into())
     } else {
-        Content::Mapped(Mapping::new(Arc::new(file), size)?)
+        Content::File(FileView::new(Arc::new(file)))
     };
     StoredBlob::new(digest, size, content).map(Some)
 }
@@ -146,12 +146,19 @@ impl Disk {
 impl BlobStore for LocalStore {
     async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, StorageError> {
         if let Some(blob) = self.open.get(digest) {
-            return Ok(Some(blob));
+            if !blob.is_unreadable() {
+                return Ok(Some(blob));
+            }
+            self.open.forget(digest);
+            return Err(StorageError::from_read(
+                format!("read blob {digest}"),
+                io::Error::from_raw_os_error(libc::EIO),
+            ));
         }
         let digest = *digest;
         let blob = self
             .blocking(move |disk| {
-                disk.open(&digest).map_err(|source| StorageError::from_io(format!("open blob {digest}"), source))
+                disk.open(&digest).map_err(|source| StorageError::from_read(format!("open blob {digest}"), source))
             })
             .await?;
         if let Some(blob) = &blob {
@@ -161,7 +168,7 @@ impl BlobStore for LocalStore {
     }
 
     fn opened(&self, digest: &Digest) -> Option<Arc<StoredBlob>> {
-        self.open.get(digest)
+        self.open.get(digest).filter(|blob| !blob.is_unreadable())
     }
 
     async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
@@ -225,7 +232,7 @@ impl BlobStore for LocalStore {
     async fn read(&self, digest: &Digest, offset: u64, len: usize) -> Result<Option<Bytes>, StorageError> {
         let digest = *digest;
         self.blocking(move |disk| {
-            let failed = |source| StorageError::from_io(format!("read blob {digest}"), source);
+            let failed = |source| StorageError::from_read(format!("read blob {digest}"), source);
             let file = match File::open(disk.path(&digest)) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -251,7 +251,11 @@ async fn blocking<T: Send + 'static>(
 impl BlobStore for ObjectBlobStore {
     async fn open(&self, digest: &Digest) -> Result<Option<Arc<StoredBlob>>, StorageError> {
         if let Some(blob) = self.opened(digest) {
-            return Ok(Some(blob));
+            if !blob.is_unreadable() {
+                return Ok(Some(blob));
+            }
+            // This node's copy; the bucket has it too.
+            self.forget(digest).await?;
         }
         let found = match self.cached(digest).await {
             Some(blob) => Some(blob),

@@ -88,8 +88,13 @@ pub(crate) fn quarantine(root: &Path, file: &Path, digest: &Digest) -> io::Resul
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => {
             moved?;
-            // Its age counts from now on, not from when it was stored.
-            fs::File::options().append(true).open(&aside)?.set_modified(SystemTime::now())
+            // Its age counts from now on, not from when it was stored. Where the disk does not even do that, it goes sooner.
+            let dated =
+                fs::File::options().append(true).open(&aside).and_then(|file| file.set_modified(SystemTime::now()));
+            if let Err(error) = dated {
+                tracing::warn!(path = %aside.display(), %error, "a quarantined blob keeps its old time");
+            }
+            Ok(())
         }
     }
 }
