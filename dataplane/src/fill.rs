@@ -12,6 +12,7 @@ mod lease;
 mod manifest;
 mod owner;
 pub mod peer_client;
+mod places;
 mod progress;
 mod source;
 mod writer;
@@ -25,7 +26,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use quick_cache::sync::Cache;
 use roadstead_proto::{Digest, UpstreamHost};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::follower::Follower;
@@ -33,7 +34,10 @@ pub use self::lease::Cluster;
 pub use self::manifest::ManifestFill;
 pub use self::progress::Progress;
 
-use self::progress::Phase;
+use self::{
+    places::{Limits, Places},
+    progress::Phase,
+};
 use crate::{
     control::{GroupId, Links, RepositoryRef},
     links::recorder::LinkRecorder,
@@ -42,8 +46,6 @@ use crate::{
     upstream::{Target, UpstreamClient, UpstreamError},
 };
 
-/// Most downloads from upstream at a time on one node; more wait for their turn.
-const MAX_FILLS: usize = 256;
 /// How many contents are remembered as fetched here. A node is sent to this one for as long as a lease lives, some seconds.
 const MAX_FETCHED: usize = 4096;
 
@@ -84,8 +86,11 @@ pub enum FillError {
     #[error("the blob is cached already")]
     AlreadyCached,
     /// Too many downloads are under way.
-    #[error("this node downloads as many blobs as it can; try again")]
+    #[error("this node downloads as many blobs as it can, or as many for this group or from this upstream; try again")]
     Busy,
+    /// It held a place that others waited for, and brought next to nothing.
+    #[error("the download was ended: it was too slow, or nobody followed it, while others waited for its place")]
+    GivenUp,
     /// The node is shutting down, or the owner task was lost.
     #[error("the download was aborted")]
     Aborted,
@@ -102,6 +107,7 @@ impl FillError {
             Self::WrongLength { .. } => "wrong_length",
             Self::AlreadyCached => "already_cached",
             Self::Busy => "busy",
+            Self::GivenUp => "given_up",
             Self::Aborted => "aborted",
         }
     }
@@ -224,6 +230,11 @@ impl Fill {
         Follower::new(Arc::clone(self), start, end)
     }
 
+    /// Whether anybody follows it, or waits for it to begin.
+    fn is_followed(&self) -> bool {
+        self.progress.receiver_count() > 0
+    }
+
     /// Whether `target` has proven its right, and no link of its group was removed since: what was purged is not served on
     /// the strength of a proof from before.
     fn is_proven(&self, target: &Target) -> bool {
@@ -264,7 +275,7 @@ pub struct Fills {
     manifests: Mutex<ManifestFetches>,
     /// What was fetched here lately, and from which upstream: other nodes may have it from this one on that upstream's word.
     fetched: Cache<(Digest, UpstreamHost), ()>,
-    turns: Semaphore,
+    places: Arc<Places>,
     store: Arc<dyn BlobStore>,
     upstream: Arc<UpstreamClient>,
     links: Arc<Links>,
@@ -285,8 +296,8 @@ impl Fills {
         cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
         let (running, manifests, fetched) = (Mutex::default(), Mutex::default(), Cache::new(MAX_FETCHED));
-        let turns = Semaphore::new(MAX_FILLS);
-        Arc::new(Self { running, manifests, fetched, turns, store, upstream, links, recorder, metrics, cluster })
+        let places = Places::new(Limits::default());
+        Arc::new(Self { running, manifests, fetched, places, store, upstream, links, recorder, metrics, cluster })
     }
 
     /// The fill of `digest` from `upstream`, whoever it is for: for other nodes, which have a ticket.

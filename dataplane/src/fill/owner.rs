@@ -5,12 +5,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderValue;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{Instrument, debug_span, info, info_span, warn};
 
 use super::{
     Fill, FillError, Fills, Member, Phase,
     peer_client::Opened,
+    places::Place,
     source::{Source, Sources},
     writer::Writer,
 };
@@ -31,12 +32,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How long a download waits for one of the places there are: less than clients wait for headers.
 const TURN_TIME: Duration = Duration::from_secs(8);
+/// How often a download whose place is wanted is looked at: less than those wait that want it.
+const LOOK: Duration = Duration::from_secs(3);
+/// Slower than this, a download does not keep a place that others wait for, in bytes a second: 100 MiB would take two hours.
+const SLOWEST: u64 = 16 * 1024;
 
 /// The owner of one fill. If its task is lost at any point, followers see the fill fail and nothing is kept.
 pub(super) struct Owner {
     fills: Arc<Fills>,
     fill: Arc<Fill>,
     sources: Sources,
+    place: Option<Place>,
     /// Who has proven a right that no body from upstream proves, because the bytes come from another node.
     proven: Vec<Target>,
     /// What the fill came to, once that is known.
@@ -50,6 +56,9 @@ struct Arrival {
     /// Which version of the content it is, as upstream had it first.
     etag: Option<HeaderValue>,
     received: u64,
+    /// When its speed was looked at last, and what had come by then.
+    looked_at: Instant,
+    received_then: u64,
 }
 
 /// How one attempt ended, short of an error of its own.
@@ -69,7 +78,7 @@ impl Owner {
         // What is for one repository alone is not shared with other nodes either.
         let cluster = fills.cluster.clone().filter(|_| fill.key.only_for.is_none());
         let sources = Sources::new(cluster, Arc::clone(&fills.metrics), fill.digest);
-        Self { fills, fill, sources, proven: Vec::new(), outcome: Err(FillError::Aborted) }
+        Self { fills, fill, sources, place: None, proven: Vec::new(), outcome: Err(FillError::Aborted) }
     }
 
     /// Downloads, verifies, commits, records. Followers may have the last byte once the digest is right; that the
@@ -78,11 +87,11 @@ impl Owner {
         let span = info_span!("fill", blob.digest = %self.fill.digest, size_bytes = tracing::field::Empty);
         async {
             let fills = Arc::clone(&self.fills);
-            let result = match timeout(TURN_TIME, fills.turns.acquire()).await {
-                Ok(Ok(_turn)) => self.arrive().await,
-                Ok(Err(_)) => Err(FillError::Aborted),
-                Err(_) => Err(FillError::Busy),
-            };
+            let source = self.source();
+            self.place = fills.places.take(&source.group, source.host(), TURN_TIME).await;
+            let result = if self.place.is_some() { self.arrive().await } else { Err(FillError::Busy) };
+            // Whoever waits need not wait for the disk, and the control plane, too.
+            self.place = None;
             match result {
                 Ok(size) => {
                     tracing::Span::current().record("size_bytes", size);
@@ -230,7 +239,7 @@ impl Owner {
             progress.phase = Phase::Arriving;
             progress.total = total;
         });
-        Ok(Arrival { writer, total, etag, received: 0 })
+        Ok(Arrival { writer, total, etag, received: 0, looked_at: Instant::now(), received_then: 0 })
     }
 
     /// Takes one body, which may start before what is already here.
@@ -255,10 +264,21 @@ impl Owner {
         let before = arrival.received;
         let mut known = arrival.received.saturating_sub(body.offset);
         let mut taken_over = pin!(self.sources.taken_over());
+        // From the last look on, across connections: one that breaks off all the time is looked at like one that drips.
+        let mut looks = interval_at(arrival.looked_at + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let piece = tokio::select! {
                 piece = body.stream.next() => piece,
                 () = &mut taken_over => return Ok(Ended::TakenOver),
+                _ = looks.tick() => {
+                    let came = arrival.received - std::mem::replace(&mut arrival.received_then, arrival.received);
+                    arrival.looked_at = Instant::now();
+                    if self.is_to_end(came) {
+                        return Err(FillError::GivenUp);
+                    }
+                    continue;
+                }
             };
             let Some(piece) = piece else { break };
             let mut piece: Bytes = match piece {
@@ -292,6 +312,13 @@ impl Owner {
                 _ => Ok(Ended::Complete),
             },
         }
+    }
+
+    /// Whether others wait for the place of this download, and it is not worth it: nobody follows it, or only so many bytes came
+    /// since the last look.
+    fn is_to_end(&self, came: u64) -> bool {
+        let is_wanted = self.place.as_ref().is_some_and(Place::is_wanted);
+        is_wanted && (!self.fill.is_followed() || came < SLOWEST * LOOK.as_secs())
     }
 
     /// Wrong bytes fail the fill for everybody who follows it: they have had all but the last byte, and what was sent

@@ -210,7 +210,7 @@ impl OciError {
             FillError::Upstream(error) => Self::from_upstream(error, Code::BlobUnknown),
             FillError::Storage(error) => Self::from_storage(error),
             FillError::Aborted => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, error.to_string()),
-            FillError::AlreadyCached | FillError::Busy => {
+            FillError::AlreadyCached | FillError::Busy | FillError::GivenUp => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, error.to_string())
                     .with_retry_after(Some(5))
             }
