@@ -3,8 +3,8 @@
 //! A job is offered to every node that watches; the first to claim it does it and reports until it has ended. It lives
 //! only as long as somebody waits: dropping the [`JobHandle`] gives it up, and the node learns so from its next report.
 //!
-//! This is one replica's book of it. Where several share a database, the plane's `job_exchange` writes jobs down there,
-//! and keeps this book for those who wait here.
+//! This is one replica's book of it. With a shared database, the plane's `job_exchange` writes jobs there, and keeps this
+//! book for local waiters.
 
 pub mod stored;
 
@@ -23,16 +23,16 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a job waits for a node to claim it.
+/// Longest wait of a job for a node to claim it.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may be silent: it reports every five seconds, and two such reports may be lost.
+/// Longest silence of a node: it reports every five seconds, and two such reports may be lost.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Offers that a watcher may be behind.
 const OFFERS_AHEAD: usize = 64;
 /// Most jobs at a time.
 const MAX_WAITING: usize = 256;
 
-/// What to do.
+/// The task.
 #[derive(Clone, Debug)]
 pub enum Job {
     /// Try credentials at an upstream.
@@ -46,7 +46,7 @@ pub enum Job {
     },
     /// Fetch an image into the cache.
     Prefetch {
-        /// Where.
+        /// The group and repository.
         repository: RepositoryRef,
         /// Tag or digest.
         reference: String,
@@ -62,7 +62,7 @@ pub enum Job {
     },
 }
 
-/// How far a prefetch is.
+/// The progress of a prefetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Progress {
     /// Bytes of the image, so far as they are known.
@@ -73,11 +73,11 @@ pub struct Progress {
     pub fetched_bytes: i64,
     /// Manifests and blobs that are here now.
     pub objects: i64,
-    /// What the tag means; empty until that is known.
+    /// The digest of the tag; empty until it is known.
     pub digest: String,
 }
 
-/// How far a check is. What it found wrong is reported as damage before this counts it as checked.
+/// The progress of a check. Corruption that it found is reported before this counts it as checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CheckProgress {
     /// Contents to be checked.
@@ -88,7 +88,7 @@ pub struct CheckProgress {
     pub read_bytes: i64,
 }
 
-/// What a node tells.
+/// The report of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Report {
     /// It goes on.
@@ -106,13 +106,13 @@ pub enum Report {
 }
 
 impl Report {
-    /// Whether nothing comes after it.
+    /// True if it is the last one.
     pub fn is_last(&self) -> bool {
         !matches!(self, Self::Progress(_) | Self::Checking(_))
     }
 }
 
-/// Why a job was not done.
+/// The reason for which a job failed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, thiserror::Error)]
 pub enum JobError {
     /// Nobody was there to do it.
@@ -130,7 +130,7 @@ pub enum JobError {
     /// Upstream cannot be asked, or the node could not do it.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no such image.
+    /// The image does not exist.
     #[error("{0}")]
     NotFound(String),
     /// The pull limit does not allow it now.
@@ -138,7 +138,7 @@ pub enum JobError {
     Limit(String),
 }
 
-/// Where a job stands. Only the last matters: whoever waits is told that.
+/// The state of a job. Only the last matters: whoever waits is told that.
 #[derive(Clone, Debug)]
 enum State {
     Offered,
@@ -149,7 +149,7 @@ enum State {
 struct Posted {
     /// Taken by the node that claims it; `None` from the start where the database has it.
     job: Option<Job>,
-    /// How many reports the database had when the last was told.
+    /// The number of reports in the database when the last one was delivered.
     told: i64,
     state: watch::Sender<State>,
 }
@@ -164,7 +164,7 @@ pub struct Jobs {
     elsewhere: Arc<Mutex<Elsewhere>>,
 }
 
-/// What the database has to be told, and has told.
+/// The exchange of a job with the database.
 #[derive(Default)]
 struct Elsewhere {
     /// Nobody has claimed these.
@@ -218,7 +218,7 @@ impl Jobs {
         self.enter(None, Some(self.elsewhere.clone()))
     }
 
-    /// Whether somebody here waits for it.
+    /// True if somebody waits for it here.
     pub fn expects(&self, id: &str) -> bool {
         open(&self.book).contains_key(id)
     }
@@ -323,7 +323,7 @@ impl JobHandle {
         &self.id
     }
 
-    /// What the node tells next; where it told several things meanwhile, the last of them.
+    /// Returns the node's next report; of several, the last.
     pub async fn next(&mut self) -> Result<Report, JobError> {
         loop {
             let (patience, silent) =

@@ -34,7 +34,7 @@ pub enum Read {
 /// A refusal before any flow runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// There is no registry token.
+    /// The request has no registry token.
     #[error("authentication is required; run docker login")]
     TokenMissing,
     /// There is one that is not, or no longer, good.

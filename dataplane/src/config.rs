@@ -21,35 +21,35 @@ use crate::{
 /// A node's settings.
 #[derive(Clone, Debug)]
 pub struct DataplaneConfig {
-    /// Where registry traffic is served.
+    /// Address of registry traffic.
     pub listen: SocketAddr,
-    /// How this node meets the others of its cluster; `None` if it does not.
+    /// The port for other nodes of the cluster; `None` for a single node.
     pub peers: Option<PeerConfig>,
     /// Certificate and key for TLS; plain HTTP without.
     pub tls: Option<ServerTls>,
-    /// What clients see in the challenge; the request's own scheme and host if not set.
+    /// URL in the challenge; without one, the request's own scheme and host.
     pub external_url: Option<Url>,
-    /// How the registry port and the port for other nodes treat their clients.
+    /// The limits of the registry port and the port for other nodes.
     pub port: PortSettings,
     /// Groups that image names without a group mean.
     pub mirrors: Mirrors,
-    /// Where blobs are kept.
+    /// The URL of a blob store.
     pub storage: StorageUrl,
     /// Bound on what is kept on this node's disk of blobs in an object store, in bytes; 0 for none.
     pub node_cache_bytes: u64,
-    /// Whether clients are sent to the object store for blobs.
+    /// True if clients are redirected to the object store for blobs.
     pub redirect_blobs: bool,
-    /// Whether clients may pull without signing in, from groups that admit it.
+    /// True if clients may pull without sign-in, from groups that allow it.
     pub allow_anonymous_pulls: bool,
-    /// How long the last snapshot is good without word from the control plane.
+    /// Time for which the last snapshot is valid without word from the control plane.
     pub max_control_outage: Duration,
-    /// How long a cached tag waits for upstream's word before it is served unconfirmed.
+    /// Longest wait of a cached tag for upstream before it is served unconfirmed.
     pub revalidate_timeout: Duration,
     /// Bounds on talking to upstreams.
     pub upstream: UpstreamTimeouts,
-    /// Where the node keeps what is its own: its id, its last snapshot. Must be there.
+    /// Folder of the node's own files: its id, its last snapshot. Must be there.
     pub data_dir: PathBuf,
-    /// How fast stored content is read and hashed in the background, in bytes a second; 0 switches that off.
+    /// Rate at which stored content is read and hashed in the background, in bytes per second; 0 disables it.
     pub scrub_rate: u64,
     /// The node's name in logs of the control plane.
     pub node_name: String,
@@ -58,7 +58,7 @@ pub struct DataplaneConfig {
 }
 
 impl Default for DataplaneConfig {
-    /// What contract.md says, on loopback.
+    /// The documented defaults, on loopback.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
@@ -82,7 +82,7 @@ impl Default for DataplaneConfig {
     }
 }
 
-/// Where blobs are kept.
+/// The URL of a blob store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageUrl {
     /// A local folder.
@@ -104,13 +104,13 @@ impl StorageUrl {
 /// The text names no place for blobs that this version knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStorageUrl {
-    /// The scheme is none of ours.
+    /// The scheme is unknown.
     #[error("expected file:///ABSOLUTE/PATH, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX]")]
     Scheme,
     /// The path is not absolute, or there is a host.
     #[error("a file URL needs an absolute path and no host: file:///ABSOLUTE/PATH")]
     Path,
-    /// There is no bucket, or something that has no place in the URL of one.
+    /// The bucket is missing, or the URL has a part that is not allowed in that of a bucket.
     #[error("a bucket's URL is a name and at most a prefix, without credentials, port or query: s3://BUCKET[/PREFIX]")]
     Bucket,
 }

@@ -1,9 +1,9 @@
 //! The node's side of the contract with the control plane: what it was told, and what it asks.
 //!
-//! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are
-//! remembered only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of
-//! counts is counted once. What any node learns of pull limits and pauses is known to all ([`Conditions`]). Who may pull
-//! and what is served stay with the callers and the control plane.
+//! Guarantees: the [`PolicySnapshot`] is whole, immutable and read without waiting; links and credentials are remembered
+//! only while the group's epochs say that they hold; pulls are counted without waiting, and each batch of counts is counted
+//! once. All nodes know the pull limits and pauses that any node observes ([`Conditions`]). Access and freshness are decided
+//! by the callers and the control plane.
 //!
 //! From the ground up: [`policy`] and [`liveness`] are what was told and when, `client` makes the calls (gRPC and protobuf
 //! stay there), [`memory`] remembers answers, [`answers`] are remembered or asked for, `sync` keeps up, `reports` tells.

@@ -1,11 +1,10 @@
 //! One download per blob, shared by everybody who may have it; in a cluster one fetch per manifest, too.
 //!
-//! A fill belongs to no request: an owner task streams upstream → hash → staged file; every requester, the first one
-//! too, follows the staged file from whatever offset it likes at its own pace. The last byte is released only after
-//! the digest is right. A fill that fails leaves nothing behind, and its followers' bodies end in an error.
-//! A fill is one digest *from one upstream*: what another upstream answers to a HEAD says nothing of a right to these bytes, so
-//! whoever can only ask there downloads them there. Who may join is decided by [`crate::pull`]; the fill only remembers who
-//! proved a right.
+//! A fill belongs to no request: an owner task streams upstream → hash → staged file; every requester, the first one too,
+//! follows the staged file from whatever offset it likes at its own pace. The last byte is released only after the digest is
+//! right. A fill that fails leaves nothing behind, and its followers' bodies end in an error. A fill is one digest *from one
+//! upstream*: what another upstream answers to a HEAD says nothing of a right to these bytes, so whoever can only ask there
+//! downloads them there. [`crate::pull`] decides who may join; the fill only remembers the targets that proved a right.
 
 mod follower;
 mod lease;
@@ -49,7 +48,7 @@ use crate::{
 /// How many contents are remembered as fetched here. A node is sent to this one for as long as a lease lives, some seconds.
 const MAX_FETCHED: usize = 4096;
 
-/// Why a fill failed.
+/// The reason for which a fill failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// Upstream refused, or broke off more often than we resume.
@@ -61,25 +60,25 @@ pub enum FillError {
     /// The upstream body ended, but was not the blob we asked for.
     #[error("blob {want} from {upstream}: got {got} after {read_bytes} bytes")]
     DigestMismatch {
-        /// What was asked for.
+        /// The requested size.
         want: Digest,
-        /// What came.
+        /// The received digest.
         got: Digest,
         /// From where.
         upstream: UpstreamHost,
-        /// How much of it.
+        /// The received part.
         read_bytes: u64,
     },
     /// The upstream body is not as long as it was said to be.
     #[error("blob {want} from {upstream}: {total_bytes} bytes were announced, {read_bytes} came")]
     WrongLength {
-        /// What was asked for.
+        /// The requested size.
         want: Digest,
         /// From where.
         upstream: UpstreamHost,
         /// The length announced first.
         total_bytes: u64,
-        /// What came, or was announced later.
+        /// The received size, or a later announced one.
         read_bytes: u64,
     },
     /// It has been cached since the requester looked: to be looked for again.
@@ -126,7 +125,7 @@ struct FillKey {
 pub struct Fill {
     key: FillKey,
     digest: Digest,
-    /// Whose pull started it.
+    /// The group whose pull started it.
     started_by: GroupId,
     progress: watch::Sender<Progress>,
     staged: OnceLock<Arc<StagedFile>>,
@@ -135,13 +134,13 @@ pub struct Fill {
     ended: CancellationToken,
 }
 
-/// Who has, or may turn out to have, a right to the blob.
+/// The targets that have, or may have, a right to the blob.
 struct Proven {
     /// The one whose credentials are in use comes first; all others have proven their right. Never empty.
     members: Vec<Member>,
-    /// Whose credentials did not do, and why: what they wait for, others may still get.
+    /// The targets whose credentials failed, with the reason; others may still get the blob.
     refused: Vec<(Target, Arc<FillError>)>,
-    /// How many of them, from the first, have their link recorded.
+    /// The number of targets, from the first, whose link is recorded.
     recorded: usize,
     /// No more links will be recorded.
     closed: bool,
@@ -157,7 +156,7 @@ struct Member {
 }
 
 impl Member {
-    /// Whether its proof is of a blob of this size.
+    /// True if its proof is of a blob of this size.
     fn fits(&self, size: Option<u64>) -> bool {
         self.proven_size.is_none() || self.proven_size == size
     }
@@ -206,19 +205,20 @@ impl Fill {
         }
     }
 
-    /// Whether that repository's right has been proven, once this has [`Self::answered`], since it had that link epoch.
+    /// Checks whether that repository's right has been proven, after this has [`Self::answered`], at that link epoch or
+    /// later.
     pub fn is_proven_for(&self, repository: &RepositoryRef, link_epoch: i64) -> bool {
         let size = self.progress.borrow().total;
         let is_for = |target: &Target| target.repository_ref() == *repository && target.link_epoch >= link_epoch;
         self.proven().members.iter().any(|member| is_for(&member.target) && member.fits(size))
     }
 
-    /// Whether a pull of that group started it.
+    /// True if a pull of that group started it.
     pub fn was_started_by(&self, group: &GroupId) -> bool {
         self.started_by == *group
     }
 
-    /// Why `target`'s credentials did not do, if they did not.
+    /// Returns the reason for which `target`'s credentials failed, if they did.
     fn refusal(&self, target: &Target) -> Option<Arc<FillError>> {
         let proven = self.proven();
         let (_, error) = proven.refused.iter().find(|(refused, _)| refused.same_source(target))?;
@@ -258,7 +258,7 @@ impl Fill {
     }
 }
 
-/// What [`Fills::running`] found.
+/// The result of [`Fills::running`].
 pub enum Running {
     /// A fill that the target has a right to already.
     Proven(Arc<Fill>),
@@ -266,14 +266,15 @@ pub enum Running {
     Foreign(Arc<Fill>),
 }
 
-/// How many fetches there are of each manifest, by the upstream that it comes from.
+/// Returns the number of fetches of each manifest, by its upstream.
 type ManifestFetches = HashMap<(Digest, UpstreamHost), watch::Sender<usize>>;
 
 /// The downloads under way on this node.
 pub struct Fills {
     running: Mutex<HashMap<FillKey, Arc<Fill>>>,
     manifests: Mutex<ManifestFetches>,
-    /// What was fetched here lately, and from which upstream: other nodes may have it from this one on that upstream's word.
+    /// The content that was fetched here lately, with its upstream: other nodes may have it from this one with a proof of
+    /// that upstream.
     fetched: Cache<(Digest, UpstreamHost), ()>,
     places: Arc<Places>,
     store: Arc<dyn BlobStore>,
@@ -305,7 +306,7 @@ impl Fills {
         self.table().get(&FillKey { digest: *digest, upstream: upstream.clone(), only_for: None }).cloned()
     }
 
-    /// Whether this node fetched `digest` from `upstream` lately.
+    /// True if this node fetched `digest` from `upstream` lately.
     pub fn has_fetched(&self, digest: &Digest, upstream: &UpstreamHost) -> bool {
         self.fetched.get(&(*digest, upstream.clone())).is_some()
     }
@@ -375,7 +376,7 @@ impl Fills {
         }
     }
 
-    /// Whether the blob is just arriving, from wherever.
+    /// Checks whether the blob is just arriving, from wherever.
     pub fn is_running(&self, digest: &Digest) -> bool {
         self.table().keys().any(|key| key.digest == *digest)
     }

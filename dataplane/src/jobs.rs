@@ -29,7 +29,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Interval at which the last report of a job is repeated if it cannot be delivered.
 const LAST_WORDS: u32 = 5;
 
-/// Where jobs come from, and who is told of them.
+/// The source of jobs, and the receiver of their reports.
 pub struct JobBoard {
     /// Offers of jobs.
     pub offers: Arc<Offers>,

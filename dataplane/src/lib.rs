@@ -1,8 +1,8 @@
 //! A data-plane node of Roadstead: serves registry traffic, moves bytes between upstream, store and client, and asks
 //! the control plane who may do what and whether a tag is still fresh. It owns nothing irreplaceable.
 //!
-//! Where to look: `http::pipeline` shows the order in which a request is handled, `pull` the flows behind it, `fill` how
-//! a blob is fetched once for all clients, and `storage` where bytes are kept.
+//! Start reading here: `http::pipeline` shows the order in which a request is handled, `pull` the flows behind it, `fill`
+//! the single fetch of a blob for all clients, and `storage` the blob stores.
 
 mod access;
 mod backoff;

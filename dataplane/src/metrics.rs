@@ -1,4 +1,4 @@
-//! What a node counts. Labels are closed sets, never names of groups or repositories.
+//! The metrics of a node. Labels are closed sets, never names of groups or repositories.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ struct DamageLabel {
     kind: &'static str,
 }
 
-/// Where a fill's bytes come from.
+/// The source of a fill's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FillSource {
     /// Upstream; in a cluster, for all nodes.
@@ -85,7 +85,7 @@ impl EncodeLabelValue for FillSource {
     }
 }
 
-/// Who sent bytes of a fill.
+/// The sender of a fill's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FillBytes {
     /// The upstream.
@@ -155,7 +155,7 @@ pub struct Metrics {
     pub fills: Gauge,
     /// Room of the blob store's file system, in bytes.
     pub disk_total: Gauge,
-    /// What of that is left, in bytes.
+    /// The free part of it, in bytes.
     pub disk_available: Gauge,
 }
 

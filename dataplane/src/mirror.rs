@@ -1,7 +1,7 @@
 //! Which group is meant by clients that cannot name one: Docker Engine's `registry-mirrors` takes no path, and asks for
 //! `/v2/library/alpine/…`. A listener, or a host name that leads to it, stands for one group then.
 //!
-//! Names that do name a group mean that, here as everywhere. What the group admits is decided later, as for every pull.
+//! Names that do name a group mean that, here as everywhere. The group's rules are checked later, as for every pull.
 
 use std::collections::HashMap;
 

@@ -61,7 +61,7 @@ pub struct Puller {
     outage: Arc<Outage>,
 }
 
-/// What [`Puller`] is made of.
+/// The dependencies of [`Puller`].
 pub struct Parts {
     /// The control plane.
     pub control: Arc<Control>,
@@ -77,7 +77,7 @@ pub struct Parts {
     pub corruption: Arc<CorruptionLog>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// How long a cached tag waits for upstream's word.
+    /// Longest wait of a cached tag for upstream.
     pub revalidate_timeout: Duration,
 }
 
@@ -150,7 +150,7 @@ impl Puller {
         Ok(self.blobs.stored.serve(&wanted, &digest, &blob, media_type, freshness))
     }
 
-    /// Whether a pull is of something that is linked here already: it waits for the store and for nobody else.
+    /// True for a pull of content that is linked here already: it waits for the store and for nobody else.
     pub fn is_warm(&self, granted: &Granted) -> bool {
         let Granted::Pull(permitted) = granted else { return true };
         let digest = match &permitted.resource {

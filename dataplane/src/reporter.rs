@@ -16,24 +16,24 @@ use crate::{
     upstream::UpstreamMetrics,
 };
 
-/// How often there is a report, as the protocol says.
+/// Interval of reports, as in the protocol.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the last report may take at a stop.
+/// Longest time for the last report at a stop.
 const LAST_REPORT_TIME: Duration = Duration::from_secs(2);
 
-/// What the reports are made of.
+/// The sources of the reports.
 pub struct Reporter {
-    /// Where they go.
+    /// Their receiver.
     pub client: Arc<NodeClient>,
-    /// What the node serves by.
+    /// The policy that the node serves by.
     pub policy: Arc<Policy>,
-    /// What the node counts.
+    /// The node's metrics.
     pub metrics: Arc<Metrics>,
-    /// What it counts of upstreams.
+    /// Its metrics of upstreams.
     pub upstream_metrics: UpstreamMetrics,
     /// For how long it serves without word from the control plane.
     pub max_control_outage: Duration,
-    /// Where other nodes reach it; empty if they do not.
+    /// The URL by which other nodes reach it; empty if they do not.
     pub peer_url: String,
     /// Names its blob store.
     pub store_id: String,

@@ -109,7 +109,7 @@ pub enum RouteError {
     /// The digest is not one.
     #[error(transparent)]
     Digest(InvalidDigest),
-    /// The reference is no tag; there can be no such manifest.
+    /// The reference is not a tag, so such a manifest cannot exist.
     #[error(transparent)]
     Tag(roadstead_proto::InvalidTag),
     /// A query parameter is not what it should be.
@@ -272,7 +272,7 @@ pub fn named_image(name: &str) -> Option<(GroupPath, ImageName)> {
 }
 
 /// A scope as the token service takes it: `repository:NAME:pull`, NAME holding a group's path, or meaning that of the
-/// mirror. Other resource types and names that are none of ours yield nothing.
+/// mirror. Other resource types and invalid names yield nothing.
 pub fn group_of_scope(scope: &str, mirror: Option<&GroupPath>) -> Option<(Arc<str>, GroupPath)> {
     let rest = scope.strip_prefix("repository:")?;
     let (name, _actions) = rest.rsplit_once(':')?;

@@ -40,10 +40,10 @@ use crate::{
     upstream::{UpstreamClient, UpstreamMetrics, UpstreamSetupError},
 };
 
-/// How long other nodes may go on reading what has arrived here when a stop has waited for downloads already.
+/// Time for which other nodes may continue to read from here after a stop has waited for downloads.
 const PEER_DRAIN: Duration = Duration::from_secs(5);
 
-/// Why a node could not start.
+/// The reason for which a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
@@ -51,7 +51,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The message of the operating system.
         source: io::Error,
     },
     /// The address for other nodes cannot be listened on.
@@ -59,7 +59,7 @@ pub enum StartError {
     PeerListen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The message of the operating system.
         source: io::Error,
     },
     /// The client for other nodes could not be made.
@@ -74,13 +74,13 @@ pub enum StartError {
     /// The node's id can neither be read nor kept.
     #[error("--data-dir: the node's id cannot be kept: {0}")]
     NodeId(#[from] io::Error),
-    /// The node token is none.
+    /// The node token is invalid.
     #[error("--node-token: {0}")]
     NodeToken(#[from] InvalidNodeToken),
 }
 
 impl StartError {
-    /// Whether a setting is wrong, as opposed to the world.
+    /// True if a setting is wrong, and not the environment.
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::NodeToken(_) | Self::Peers(_) | Self::Storage(StorageError::Settings(_)))
     }
@@ -254,7 +254,7 @@ impl Dataplane {
         })
     }
 
-    /// Where registry traffic is served.
+    /// Address of registry traffic.
     pub const fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }

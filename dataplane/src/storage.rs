@@ -1,8 +1,8 @@
 //! The blob seam: where verified content is kept, and where content that is still arriving is staged.
 //!
-//! Guarantees of every [`BlobStore`]: a blob is visible whole or not at all, from `commit` on and across crashes at
-//! any point; what is visible was verified by whoever committed it; an error of the store is never a miss.
-//! Which group may see a blob is none of the store's business.
+//! Guarantees of every [`BlobStore`]: a blob is visible whole or not at all, from `commit` on and across crashes at any
+//! point; what is visible was verified by whoever committed it; an error of the store is never a miss. The store does not
+//! decide which group may see a blob.
 
 #[cfg(test)]
 mod conformance;
@@ -39,10 +39,10 @@ use self::object::RemoteBlob;
 /// The store failed; nothing is said about whether the content is there.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room for new content. What is stored can still be read.
+    /// No room for new content. Stored content can still be read.
     #[error("the blob store is full")]
     Full,
-    /// Nothing can be written. What is stored can still be read.
+    /// Nothing can be written. Stored content can still be read.
     #[error("the blob store is read-only")]
     ReadOnly,
     /// Another process uses the folder.
@@ -54,12 +54,12 @@ pub enum StorageError {
     /// The object store failed, or was silent.
     #[error("{action}: {source}")]
     Remote {
-        /// What was tried, with its subject.
+        /// The operation, with its subject.
         action: String,
-        /// What it said.
+        /// Its message.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What is stored is not what it is called.
+    /// Stored content does not match its digest.
     #[error("{0}")]
     Damaged(String),
     /// Stored bytes are there and cannot be read: a bad block, a file that was cut short.
@@ -73,15 +73,15 @@ pub enum StorageError {
     /// Anything else the operating system said.
     #[error("{action}: {source}")]
     Io {
-        /// What was tried, with its subject.
+        /// The operation, with its subject.
         action: String,
-        /// What the operating system said.
+        /// The message of the operating system.
         source: io::Error,
     },
 }
 
 impl StorageError {
-    /// Whether the content itself is wrong, so that trying again is no use.
+    /// True if the content itself is wrong, so that a retry does not help.
     pub const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))
     }
@@ -120,9 +120,9 @@ fn is_unreadable(error: &io::Error) -> bool {
 /// Room in the store, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// What the file system holds; 0 where there is no such bound.
+    /// Size of the file system; 0 for a store without a size.
     pub total_bytes: u64,
-    /// What is left for us.
+    /// The free part that this process can use.
     pub available_bytes: u64,
 }
 
@@ -137,7 +137,7 @@ pub struct StoredFile {
     pub stored_at: SystemTime,
 }
 
-/// Where blobs are kept.
+/// A blob store.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
     /// Opens a blob for reading; `None` if it is not stored.
@@ -181,12 +181,12 @@ pub trait BlobStore: Send + Sync + 'static {
     /// the end, none after it. `None` if the blob is not stored.
     async fn read(&self, digest: &Digest, offset: u64, len: usize) -> Result<Option<Bytes>, StorageError>;
 
-    /// The next blobs after `after`, at most `limit`, in the order of their digests; none if there are no more. What
-    /// comes or goes meanwhile may be among them or not.
+    /// Returns the next blobs after `after`, at most `limit`, in the order of their digests; an empty list is the end. Blobs
+    /// that come or go meanwhile may be among them or not.
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<StoredFile>, StorageError>;
 
-    /// Takes a damaged blob out of sight, so that it can be fetched again; readers that have it open finish. What is
-    /// wrong with it can be looked into for about a day. Doing so to what is not there is fine.
+    /// Takes a damaged blob out of sight, so that it can be fetched again; readers that have it open finish. The corrupt
+    /// content can be examined for about a day. Doing so to what is not there is fine.
     async fn quarantine(&self, digest: &Digest) -> Result<(), StorageError>;
 
     /// Gives up what this node holds of a blob in front of a store elsewhere; the store keeps it.
@@ -195,7 +195,7 @@ pub trait BlobStore: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether it is elsewhere: what all nodes share, and miss together.
+    /// True if all nodes share the store: content that it lacks is missing for all of them.
     fn is_elsewhere(&self) -> bool {
         false
     }
@@ -203,14 +203,14 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Shows that the store can be written to, and how much room it has.
     async fn probe(&self) -> Result<DiskSpace, StorageError>;
 
-    /// Where clients that may have the blob can get it for the next minutes, past this node; `None` if it has to come from
-    /// here.
+    /// Returns a URL by which clients that may have the blob can get it for the next minutes, past this node; `None` if this
+    /// node must serve it.
     async fn redirect(&self, digest: &Digest) -> Result<Option<Url>, StorageError> {
         let _ = digest;
         Ok(None)
     }
 
-    /// Whether clients are to be sent elsewhere for blobs, where that can be.
+    /// True if clients are to be redirected for blobs, where that is possible.
     fn redirects(&self) -> bool {
         false
     }

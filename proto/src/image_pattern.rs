@@ -32,9 +32,9 @@ pub enum InvalidImagePattern {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImagePattern {
     text: Box<str>,
-    /// What host and repository must fit, completed.
+    /// The pattern of host and repository, completed.
     image: Box<str>,
-    /// Where in the text the pattern of tags begins, if there is one.
+    /// The start of the tag pattern in the text, if it has one.
     tag_from: Option<usize>,
 }
 
@@ -44,17 +44,17 @@ impl ImagePattern {
         &self.text
     }
 
-    /// Whether it says something of tags.
+    /// True if it restricts tags.
     pub fn names_tags(&self) -> bool {
         self.tag_from.is_some()
     }
 
-    /// Whether the image fits, whatever its tag.
+    /// True if the image matches, whatever its tag.
     pub fn fits(&self, host: &UpstreamHost, repository: &RepositoryName) -> bool {
         glob(&self.image, &format!("{host}/{repository}"))
     }
 
-    /// Whether the image fits, and the tag too where the pattern names tags.
+    /// True if the image matches, and the tag too if the pattern has one for tags.
     pub fn fits_tag(&self, host: &UpstreamHost, repository: &RepositoryName, tag: &Tag) -> bool {
         let tag_fits = self.tag_from.is_none_or(|from| glob(&self.text[from..], tag.as_str()));
         tag_fits && self.fits(host, repository)
@@ -138,7 +138,7 @@ impl fmt::Display for ImagePattern {
     }
 }
 
-/// Why a group's rules keep an image from being pulled.
+/// The reason for which a group's rules refuse an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageRefused {
     /// A deny rule fits it.
@@ -162,8 +162,7 @@ pub enum ImageRefused {
 /// Rules that a message shows.
 const RULES_SHOWN: usize = 5;
 
-/// Whether a group's rules let an image be pulled: a deny rule that fits is stronger than any allow rule, and where there
-/// are allow rules, one must fit.
+/// Decides whether a group's rules allow an image: a matching deny rule wins, and if there are allow rules, one must match.
 pub fn may_pull_image(
     allowed: &[ImagePattern],
     denied: &[ImagePattern],
@@ -294,7 +293,7 @@ mod tests {
         }
     }
 
-    /// What a pattern means, said in another way.
+    /// An independent statement of a pattern's meaning.
     fn slow(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),

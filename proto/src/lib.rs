@@ -39,7 +39,7 @@ pub mod node {
 /// The encoded `FileDescriptorSet` of all our packages, for gRPC reflection and for printing messages as JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// What registry tokens name as their service and audience, and the challenge as its `service`.
+/// The service name and audience of registry tokens, and the `service` of the challenge.
 pub const REGISTRY_SERVICE: &str = "dependency_proxy";
 
 /// The audience of tickets that nodes show each other.

@@ -1,7 +1,7 @@
 //! The facts that the contract states about each RPC as options: read from the descriptors when the crate is built, so that
 //! nothing keeps a list of its own.
 
-/// How safe it is to repeat a call.
+/// The safety of repeating a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotency {
     /// A repeated call may do something twice, or answer differently.
@@ -17,9 +17,9 @@ pub enum Idempotency {
 pub struct Method {
     /// The path that it is called by: `/roadstead.v1.GroupService/GetGroup`.
     pub path: &'static str,
-    /// How safe it is to repeat.
+    /// The safety of repeating it.
     pub idempotency: Idempotency,
-    /// Whether one side sends a stream of messages.
+    /// True if one side sends a stream of messages.
     pub streams: bool,
     /// The action under which the audit log records it; `None` for RPCs that only read, and for those of nodes.
     pub audit_action: Option<&'static str>,
@@ -38,8 +38,8 @@ impl Method {
         METHODS.binary_search_by(|method| method.path.cmp(path)).ok().map(|index| &METHODS[index])
     }
 
-    /// Whether the call may be made again although it may have been carried out already. Streams never may: part of
-    /// their messages has been read.
+    /// True if the call may be repeated even if it may have been carried out already. Streams never may: part of their
+    /// messages has been read.
     pub const fn may_repeat(&self) -> bool {
         !self.streams && !matches!(self.idempotency, Idempotency::Unknown)
     }

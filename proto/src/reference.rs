@@ -42,7 +42,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What a manifest is asked for by. Whatever holds a colon is meant as a digest.
+/// The reference by which a manifest is requested. Whatever holds a colon is meant as a digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// By a tag, which may move.
@@ -54,10 +54,10 @@ pub enum Reference {
 /// The text is neither a tag nor a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// It is no tag.
+    /// The text is not a tag.
     #[error(transparent)]
     Tag(#[from] InvalidTag),
-    /// It is no digest.
+    /// The text is not a digest.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
 }

@@ -31,7 +31,7 @@ pub struct UnknownWord {
 pub struct InvalidField {
     /// The path of the field: `link.digest`.
     pub field: String,
-    /// What is wrong with it.
+    /// The fault.
     pub message: String,
 }
 

@@ -1,5 +1,5 @@
-//! Jobs and reports as they are written down for other replicas: JSON. What is to be done may hold a password and is
-//! sealed by whoever stores it.
+//! Jobs and reports as they are written down for other replicas: JSON. The task may contain a password, so whoever stores it
+//! seals it.
 
 use roadstead_proto::RepositoryRef;
 
@@ -15,7 +15,7 @@ enum Stored {
     Check { group_id: String, deep: bool },
 }
 
-/// What to do, with all its secrets.
+/// The task, with all its secrets.
 pub fn write(job: &Job) -> Option<SecretString> {
     let stored = match job.clone() {
         Job::VerifyCredential { upstream, username, password } => {
@@ -33,7 +33,7 @@ pub fn write(job: &Job) -> Option<SecretString> {
     serde_json::to_string(&stored).ok().map(Into::into)
 }
 
-/// What was written; `None` if another version wrote what this one does not know.
+/// Returns the stored job; `None` if another version wrote an unknown one.
 pub fn read(text: &[u8]) -> Option<Job> {
     Some(match serde_json::from_slice(text).ok()? {
         Stored::VerifyCredential { upstream, username, password } => {

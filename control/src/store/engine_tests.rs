@@ -14,7 +14,7 @@ const NOW: i64 = 1_000_000;
 mod postgres;
 mod sqlite;
 
-/// Where a database lives for as long as a test.
+/// A database that lives as long as a test.
 struct Home {
     settings: StoreSettings,
     _folder: TempDir,

@@ -21,7 +21,7 @@ const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "battery horse correct";
 const UPSTREAM_PASSWORD: &str = "dckr_pat_hunter2";
 
-/// What has been seen so far.
+/// The events so far.
 struct Seen {
     plane: Plane,
     admin: Client,

@@ -25,7 +25,7 @@ use crate::{
 struct Break {
     /// From the request to the field.
     path: Vec<String>,
-    /// What is put there; `None` clears it.
+    /// The value; `None` clears the field.
     value: Option<Value>,
 }
 
@@ -221,7 +221,7 @@ async fn call(plane: &Plane, method: &str, request: &DynamicMessage) -> Status {
     Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok(""))
 }
 
-/// Whether a refusal is for this field, or for the field or choice that it is a part of.
+/// Checks whether a refusal is for this field, or for the field or choice that contains it.
 fn names(status: &Status, input: &MessageDescriptor, path: &[String]) -> bool {
     let found = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     let choice = input.get_field_by_name(&path[0]).and_then(|field| field.containing_oneof());

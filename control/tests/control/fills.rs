@@ -1,4 +1,4 @@
-//! Who fetches a blob for the whole cluster, and who waits for whose check of a tag.
+//! The node that fetches a blob for the whole cluster, and the waiters for another node's check of a tag.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How fresh tags must be, as a group's settings say it: what nodes are answered as time goes by.
+//! Freshness of tags by a group's settings: the answers to nodes as time goes by.
 
 use prost_types::Duration;
 use roadstead_proto::{

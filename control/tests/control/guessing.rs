@@ -42,7 +42,7 @@ async fn with_alice() -> Plane {
     plane
 }
 
-/// What comes of signing in for acme.
+/// Returns the outcome of a sign-in for acme.
 async fn try_in(plane: &Plane, from: &str, username: &str, password: &str) -> Option<SignInRefusal> {
     let answer = sign_in_from(&mut plane.node(), from, (username, password), &["acme"]).await;
     answer.err().map(|(reason, _)| reason)

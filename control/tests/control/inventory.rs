@@ -25,7 +25,7 @@ trait List: Clone {
     fn page(self, size: i32, token: String) -> Self;
     fn sorted(self, sort: CacheSort) -> Self;
     async fn call(self, plane: &Plane) -> Result<(Vec<Self::Item>, String), tonic::Status>;
-    /// What it is sorted by, unless by name; and its name.
+    /// The sort key, unless the list is sorted by name, and its name.
     fn rank(item: &Self::Item, sort: CacheSort) -> i64;
     fn name(item: &Self::Item) -> String;
 }
@@ -334,7 +334,7 @@ async fn tags_say_what_they_meant_before_and_whether_they_are_pinned() {
     assert!(whole(&plane, ListTagsRequest { group_path: "acme".into(), ..Default::default() }).await.is_empty());
 }
 
-/// What the graph of the next test refers to.
+/// The content that the graph of the next test refers to.
 const GRAPH: [(&str, &[&str]); 6] = [
     ("m0", &["b0", "b1"]),
     ("m1", &["b1", "b2"]),

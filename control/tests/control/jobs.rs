@@ -1,4 +1,4 @@
-//! What only a node can do: trying credentials, and fetching images ahead of pulls. The node is played by the test.
+//! Jobs that only a node can do: trying credentials, and prefetching images. The node is played by the test.
 
 use std::time::Duration;
 

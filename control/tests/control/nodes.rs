@@ -1,4 +1,4 @@
-//! What nodes report of themselves, and how administrators see it.
+//! Reports of nodes about themselves, as administrators see them.
 
 use roadstead_proto::{
     node::v1::{ReportNodeRequest, WatchRequest},

@@ -8,7 +8,7 @@ use roadstead_proto::{
 
 use crate::harness::Plane;
 
-/// What a call needs.
+/// The right that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// A node token.
@@ -47,7 +47,7 @@ pub struct Call {
     pub method: &'static str,
     pub needs: Needs,
     pub request: Vec<u8>,
-    /// Whether the request names the group, and nothing else decides who may make it.
+    /// True if the request names the group, and nothing else decides on access.
     pub names_group: bool,
 }
 

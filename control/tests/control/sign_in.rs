@@ -54,7 +54,7 @@ pub async fn sign_in_from(
     }
 }
 
-/// What the watch tells first.
+/// The first events of the watch.
 pub async fn snapshot(node: &mut Client) -> PolicySnapshot {
     let mut watch = node.node.watch(WatchRequest::default()).await.unwrap().into_inner();
     let Some(Event::Snapshot(snapshot)) = watch.message().await.unwrap().unwrap().event else { panic!("no snapshot") };
@@ -66,7 +66,7 @@ pub async fn keys(node: &mut Client) -> Vec<PublicKey> {
     snapshot(node).await.keys
 }
 
-/// What a token says, verified as a node does.
+/// Returns the claims of a token, verified as a node does.
 pub fn claims(token: &str, keys: &[PublicKey]) -> Option<Claims> {
     let kid = jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
     let key = keys.iter().find(|key| key.id == kid)?;

@@ -1,4 +1,4 @@
-//! What nodes learn of upstreams: pull limits, pauses and health, as other nodes and people come to know them.
+//! Nodes' observations of upstreams: pull limits, pauses and health, as other nodes and people see them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What nodes are told, and when.
+//! The events that nodes get, and their time.
 
 use std::time::Duration;
 

@@ -117,7 +117,7 @@ impl Grant {
 
 /// Decides who may do what.
 pub struct Authorizer {
-    /// What callers are judged by.
+    /// The policy that decides on callers.
     pub policy: Arc<Policy>,
     /// Tells since when the control plane is silent.
     pub liveness: Arc<ControlLiveness>,

@@ -30,7 +30,7 @@ use self::translate::Problem;
 use super::{ControlError, liveness::ControlLiveness, staleness::Staleness};
 use crate::{node_id::NodeId, trace_context};
 
-/// How long a call may take. Uncached pulls are to fail within ten seconds, upstream's part included.
+/// Longest time for a call. Uncached pulls are to fail within ten seconds, upstream's part included.
 const CALL_TIME: Duration = Duration::from_secs(4);
 /// The same for calls that there is a way without, while calls fail.
 const TROUBLED_CALL_TIME: Duration = Duration::from_millis(500);
@@ -42,16 +42,16 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 #[error("the node token may hold visible ASCII characters only")]
 pub struct InvalidNodeToken;
 
-/// Who a node is to the control plane.
+/// The identity of a node at the control plane.
 #[derive(Clone, Debug)]
 pub struct NodeIdentity {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// What tells it from all others.
+    /// The unique id.
     pub id: NodeId,
 }
 
-/// One function a call; each fails with a [`ControlError`] when there is no usable answer in time.
+/// One function a call; each fails with a [`ControlError`] without a usable answer in time.
 pub struct NodeClient {
     service: NodeServiceClient<ControlReplicas>,
     authorization: MetadataValue<Ascii>,
@@ -76,7 +76,7 @@ impl NodeClient {
         Ok(Self { service, authorization, node, liveness, staleness })
     }
 
-    /// Who this node is.
+    /// The identity of this node.
     pub const fn node(&self) -> &NodeIdentity {
         &self.node
     }

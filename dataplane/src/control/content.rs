@@ -23,7 +23,7 @@ impl fmt::Display for RepositoryRef {
     }
 }
 
-/// What kind of content a link is for.
+/// The kind of content of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentKind {
     /// A manifest or index.
@@ -58,7 +58,7 @@ pub struct Reference {
     pub platform: String,
 }
 
-/// What the control plane says of a group's right to a digest.
+/// The control plane's answer about a group's right to a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkLookup {
     /// The group has a link.
@@ -80,7 +80,7 @@ impl LinkLookup {
     }
 }
 
-/// How a group's right to content was proven.
+/// The proof of a group's right to content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProofKind {
     /// All of it was fetched from the repository's upstream and hashed.
@@ -92,13 +92,13 @@ pub enum ProofKind {
 /// A proof of a group's right to content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// How it was made.
+    /// The kind of proof.
     pub kind: ProofKind,
     /// The group's link epoch when it began; it holds only if no link of the group was removed since.
     pub link_epoch: i64,
 }
 
-/// What came of recording a link.
+/// The outcome of recording a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// The link is recorded.

@@ -1,4 +1,4 @@
-//! What can go wrong between a node and the control plane.
+//! The errors between a node and the control plane.
 
 /// A failed call to the control plane.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -8,7 +8,7 @@ pub enum ControlError {
     Unavailable {
         /// The call.
         call: &'static str,
-        /// What the transport or the other side said.
+        /// The message of the transport or the other side.
         message: String,
     },
     /// The control plane did not answer in time.
@@ -22,7 +22,7 @@ pub enum ControlError {
     NodeRefused {
         /// The call.
         call: &'static str,
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// The subject of the call, a group or an upstream, does not exist or was deleted.
@@ -30,7 +30,7 @@ pub enum ControlError {
     NotFound {
         /// The call.
         call: &'static str,
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// The control plane refuses the call as it is; a bug on one of the two sides, or different versions.
@@ -38,7 +38,7 @@ pub enum ControlError {
     Refused {
         /// The call.
         call: &'static str,
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// The answer is invalid; a bug on one of the two sides, or different versions.
@@ -46,7 +46,7 @@ pub enum ControlError {
     BadAnswer {
         /// The call.
         call: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }
@@ -64,7 +64,7 @@ impl ControlError {
         }
     }
 
-    /// Whether the same call may succeed later.
+    /// True if the same call may succeed later.
     pub const fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
     }

@@ -26,7 +26,7 @@ use crate::node_id::NodeId;
 
 use super::{Control, NodeIdentity};
 
-/// What a watch tells.
+/// An event of a watch.
 pub(crate) enum FakeWatch {
     /// Events, and then nothing more.
     Events(Vec<pb::WatchResponse>),
@@ -38,7 +38,7 @@ pub(crate) enum FakeWatch {
     Refusal(Status),
 }
 
-/// What the fake was asked, and what it is to answer.
+/// The requests to the fake, and its answers.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) watches: VecDeque<FakeWatch>,
@@ -55,12 +55,12 @@ pub(crate) struct Script {
     pub(crate) sign_ins: Vec<pb::SignInRequest>,
     pub(crate) sign_in: pb::SignInResponse,
     pub(crate) usage: Vec<pb::RecordUsageRequest>,
-    /// How many usage reports are taken, but answered by an error.
+    /// The number of usage reports that are stored but answered by an error.
     pub(crate) usage_answers_lost: usize,
     pub(super) upstreams: Vec<pb::ReportUpstreamsRequest>,
     /// The same for reports on upstreams.
     pub(super) upstream_answers_lost: usize,
-    /// What can be claimed.
+    /// The content that can be claimed.
     pub(crate) jobs: HashMap<String, pb::claim_job_response::Job>,
     pub(crate) job_reports: Vec<pb::ReportJobRequest>,
     pub(crate) node_reports: Vec<pb::ReportNodeRequest>,

@@ -1,4 +1,4 @@
-//! What the control plane told last: the policy that every request is judged by.
+//! The control plane's last snapshot: the policy that decides on every request.
 
 mod snapshot;
 
@@ -36,7 +36,7 @@ impl Policy {
         self.snapshot.load()
     }
 
-    /// Whether there is a snapshot: the control plane's, or the one of an earlier process.
+    /// True with a snapshot: the control plane's, or the one of an earlier process.
     pub fn has_snapshot(&self) -> bool {
         *self.has_snapshot.borrow()
     }

@@ -1,4 +1,4 @@
-//! What to do about a pull by tag. The rules are the control plane's; these are its answers.
+//! The decisions on a pull by tag. The rules are the control plane's; these are its answers.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{GroupPolicy, Link};
 
-/// What to do about a pull by tag, before upstream was asked.
+/// The decision on a pull by tag, before upstream is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagResolution {
     /// Serve without asking upstream.
@@ -26,7 +26,7 @@ pub enum TagResolution {
     Refuse(Refused),
 }
 
-/// What to do now that upstream was asked.
+/// The decision after upstream was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagVerdict {
     /// Serve this.
@@ -48,20 +48,20 @@ pub struct ServeManifest {
     pub stale: Option<StaleReason>,
 }
 
-/// What came along with an answer about a tag, to be remembered.
+/// The additions to an answer about a tag, to be remembered.
 #[derive(Clone, Debug)]
 pub(crate) struct Brought {
     /// The group's links to what the manifest refers to.
     pub(crate) referenced: Vec<Arc<Link>>,
     /// The group's link epoch at which all of it was read.
     pub(crate) link_epoch: i64,
-    /// How long the tag may be served without the control plane's word.
+    /// Time for which the tag is served without the control plane's word.
     pub(crate) good_for: Duration,
-    /// How long this decision is to be made again without asking.
+    /// Time for which this decision is repeated without a call.
     pub(crate) fresh_for: Duration,
 }
 
-/// What a tag resolved to when the control plane last said so.
+/// The digest that the control plane last resolved a tag to.
 #[derive(Clone, Debug)]
 pub(crate) struct Remembered {
     pub(crate) manifest: Arc<Link>,
@@ -84,7 +84,7 @@ pub(crate) struct Fresh {
     pub(crate) until: Instant,
 }
 
-/// Why a tag is served that could not be checked.
+/// The reason for which a tag is served without a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleReason {
     /// Upstream could not be reached, or answered too late, or with an error.
@@ -104,7 +104,7 @@ pub enum StaleReason {
 }
 
 impl StaleReason {
-    /// Whether somebody was to be asked, and could not be.
+    /// True if a needed request could not be made.
     pub const fn is_trouble(self) -> bool {
         matches!(self, Self::UpstreamUnavailable | Self::RateLimited | Self::ControlUnavailable)
     }
@@ -126,23 +126,23 @@ impl StaleReason {
 /// A pull that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub reason: RefusalReason,
     /// For whoever reads the answer.
     pub message: String,
-    /// How long upstream asked to wait.
+    /// The wait that upstream asked for.
     pub retry_after: Option<Duration>,
 }
 
 impl Refused {
-    /// Whether this cache's rules refuse it, as opposed to what upstream said.
+    /// True if this cache's rules refuse it, and not upstream.
     pub const fn is_ours(&self) -> bool {
         use RefusalReason::{Denied, Frozen, GroupUnavailable, TooStale};
         matches!(self.reason, TooStale | Frozen | GroupUnavailable | Denied)
     }
 }
 
-/// Why a pull is refused.
+/// The reason for which a pull is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
     /// Upstream says that it has no such tag or repository.
@@ -165,7 +165,7 @@ pub enum RefusalReason {
     Denied,
 }
 
-/// What came of asking upstream for a tag.
+/// The outcome of asking upstream for a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagOutcome {
     /// Upstream has the tag, and this is what it means there now.
@@ -179,14 +179,14 @@ pub enum TagOutcome {
     },
     /// Upstream's pull limit is reached.
     RateLimited {
-        /// How long to wait, as it said.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
     /// Upstream could not be asked, or gave no usable answer.
     Unavailable {
         /// A stable word for logs.
         kind: &'static str,
-        /// How long to wait, as it said.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
 }

@@ -14,16 +14,16 @@ use crate::{
     upstream::Target,
 };
 
-/// How often leases are renewed: three times in the life of one.
+/// Interval of the renewal of leases: three times in the life of one.
 const RENEWAL: Duration = Duration::from_secs(2);
 /// Most leases of one renewal; the contract's bound.
 const MAX_RENEWED: usize = 1000;
-/// How long the control plane may take to answer before the download begins without it.
+/// Longest wait for the control plane before the download begins without it.
 const QUESTION_TIME: Duration = Duration::from_secs(2);
-/// How long a node that cannot be reached is not tried again.
+/// Time for which an unreachable node is not tried again.
 const UNREACHABLE_TIME: Duration = Duration::from_secs(30);
 
-/// What the downloads of a node that meets others share.
+/// The state that the downloads of a node in a cluster share.
 pub struct Cluster {
     client: Arc<NodeClient>,
     /// Asks other nodes.
@@ -40,7 +40,7 @@ impl Cluster {
         Arc::new(Self { client, peers, peer_url, held: Mutex::default(), unreachable: Mutex::default() })
     }
 
-    /// Where others reach this node.
+    /// The URL by which others reach this node.
     pub fn peer_url(&self) -> &str {
         &self.peer_url
     }
@@ -115,7 +115,7 @@ impl Cluster {
         unreachable.insert(node_id.to_owned(), Instant::now() + UNREACHABLE_TIME);
     }
 
-    /// Whether that was so a moment ago.
+    /// True if it was unreachable a moment ago.
     pub(super) fn is_unreachable(&self, node_id: &str) -> bool {
         self.unreachable.lock().get(node_id).is_some_and(|until| *until > Instant::now())
     }

@@ -1,8 +1,8 @@
 //! Manifests in a cluster: pull limits count them, so one node fetches each and the others take it from there.
 //!
-//! A manifest is leased like a blob ([`crate::fill::source`]), but it is small: who follows waits until the owner has all of it.
-//! Whether the follower's group may have it is for [`crate::pull`] to find out. Nobody waits longer than clients do: after that
-//! a node asks upstream itself, and that is counted.
+//! A manifest is leased like a blob ([`crate::fill::source`]), but it is small: who follows waits until the owner has all of
+//! it. [`crate::pull`] decides whether the follower's group may have it. Nobody waits longer than clients do: after that a
+//! node asks upstream itself, and that is counted.
 
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
@@ -88,7 +88,7 @@ impl ManifestFill {
         self.sources.by_itself();
     }
 
-    /// What is left for asking upstream.
+    /// Returns the time left for asking upstream.
     pub fn time_left(&self) -> Duration {
         self.fills.upstream.timeouts().manifest_in_all().saturating_sub(self.began.elapsed())
     }

@@ -23,14 +23,14 @@ use crate::{
     upstream::{BlobBody, Target, UpstreamError},
 };
 
-/// How often a download that brings no new byte is taken up again before it is given up.
+/// Maximum number of resumptions without a new byte before a download is given up.
 const MAX_FRUITLESS_ATTEMPTS: u32 = 5;
 /// The first pause between attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// How long a download waits for one of the places there are: less than clients wait for headers.
+/// Longest wait of a download for a free place: less than clients wait for headers.
 const TURN_TIME: Duration = Duration::from_secs(8);
 /// How often a download whose place is wanted is looked at: less than those wait that want it.
 const LOOK: Duration = Duration::from_secs(3);
@@ -45,7 +45,7 @@ pub(super) struct Owner {
     place: Option<Place>,
     /// Who has proven a right that no body from upstream proves, because the bytes come from another node.
     proven: Vec<Target>,
-    /// What the fill came to, once that is known.
+    /// The result of the fill, when it is known.
     outcome: Result<(), FillError>,
 }
 
@@ -61,7 +61,7 @@ struct Arrival {
     received_then: u64,
 }
 
-/// How one attempt ended, short of an error of its own.
+/// The end of one attempt, short of an error of its own.
 enum Ended {
     /// All bytes are here, as far as can be told.
     Complete,
@@ -217,7 +217,7 @@ impl Owner {
         Ok(Some(body))
     }
 
-    /// Whether another fill has ended between the requester's look and this one's start.
+    /// Checks whether another fill has ended between the requester's look and this one's start.
     async fn is_cached(&self) -> Result<bool, FillError> {
         let linked = self.fills.links.remembered(&self.source().repository_ref(), &self.fill.digest).is_some();
         Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
@@ -332,13 +332,13 @@ impl Owner {
         Err(FillError::DigestMismatch { want: self.fill.digest, got, upstream, read_bytes })
     }
 
-    /// Whose credentials are in use.
+    /// The target whose credentials are in use.
     fn source(&self) -> Target {
         self.fill.proven().members[0].target.clone()
     }
 
-    /// Stops using a source that fails; true if somebody else's can take over. Who waits with the failed one is told
-    /// why: that others get the blob says nothing of its right.
+    /// Stops using a source that fails; true if somebody else's can take over. Waiters with the failed credentials get the
+    /// reason: that others get the blob does not prove their right.
     fn next_source(&self, failed: &Target, error: &UpstreamError) -> bool {
         let mut proven = self.fill.proven();
         if proven.members.len() < 2 {
@@ -363,7 +363,7 @@ impl Owner {
         next
     }
 
-    /// Commits and records links. What fails here costs later pulls another fetch, and nobody anything else.
+    /// Commits and records links. A failure here costs later pulls another fetch, and has no other effect.
     async fn keep(&self, size: u64) {
         let digest = self.fill.digest;
         let Some(staged) = self.fill.staged.get() else { return };

@@ -1,4 +1,4 @@
-//! Where a download's next bytes come from: upstream, or another node that fetches the same blob.
+//! The source of a download's next bytes: upstream, or another node that fetches the same blob.
 //!
 //! A node follows another as long as that brings bytes or shows that it lives. One that is lost is asked for again at the control
 //! plane, which lets somebody take over once it misses its heartbeats. One that lives but is out of reach is not waited for: then
@@ -18,13 +18,14 @@ use crate::{
     upstream::Target,
 };
 
-/// How often the control plane is asked who takes over from a lost node.
+/// Interval of the calls for the successor of a lost node.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// How long that is waited for: a lease's life, and a little.
+/// Longest wait for it: a lease's life, and a little.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long a node that gave its lease back waits for another to take it: longer than followers bear silence.
+/// Longest wait of a node that gave its lease back for another to take it: longer than followers bear silence.
 const HAND_OVER: Duration = Duration::from_secs(4);
-/// How often in a row another node may be opened without a byte of it: a minute or two of an upstream that is slow to it.
+/// Maximum number of consecutive attempts at another node without a byte of it: a minute or two of an upstream that is slow
+/// to it.
 const MAX_FRUITLESS: u32 = 60;
 
 /// The next source.
@@ -156,8 +157,8 @@ impl Sources {
         (self.now, self.lost, self.held) = (None, None, None);
     }
 
-    /// Upstream fails this node: gives the lease back and gives others time to take it. False if there is none, or that was tried
-    /// before.
+    /// Upstream fails this node: gives the lease back and gives others time to take it. False if the owner has none, or it
+    /// was tried before.
     pub(super) async fn hand_over(&mut self) -> bool {
         if self.was_handed_over || self.held.is_none() {
             return false;

@@ -34,8 +34,8 @@ pub fn of_request(external: Option<&Url>, trusted: &[IpNet], head: &Parts) -> Op
     })
 }
 
-/// Returns the address that a node at `listen` reports: `external`, or else `listen`; empty if that is no address that
-/// a client could use (0.0.0.0), because the host's name may lead anywhere.
+/// Returns the address that a node at `listen` reports: `external`, or else `listen`; empty for an address that clients
+/// cannot use (0.0.0.0), because the host's name may lead anywhere.
 pub fn of_node(external: Option<&Url>, listen: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     match external {

@@ -1,7 +1,7 @@
 //! Damage noticed by this node: put aside, reported, and forgotten once it is fetched again.
 //!
-//! Reports go out soon, in order, and are repeated until the control plane has taken them. What is still to be told at a stop is
-//! told then, if the control plane answers; what is lost so is noticed again by the next pull or scrub.
+//! Reports go out soon, in order, and are repeated until the control plane has taken them. A stop reports the rest, if the
+//! control plane answers; the next pull or scrub notices what is lost.
 
 use std::{
     collections::HashSet,
@@ -30,7 +30,7 @@ const MAX_REPORT: usize = 1000;
 const MAX_WAITING: usize = 10_000;
 /// Pause before a report that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How long the last report may take at a stop.
+/// Longest time for the last report at a stop.
 const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ struct Book {
     open: HashSet<Digest>,
 }
 
-/// What was noticed.
+/// The observations.
 pub struct CorruptionLog {
     client: Arc<NodeClient>,
     store: Arc<dyn BlobStore>,
@@ -67,8 +67,9 @@ impl CorruptionLog {
         Arc::new(Self { client, store, store_id, metrics, book, news, reporting })
     }
 
-    /// Takes damaged content out of the way and notes what is wrong. What is missing is forgotten where it is still open, so
-    /// that the next pull fetches it. Where only this node's copy of what is elsewhere is damaged, only that goes.
+    /// Takes damaged content out of the way and notes what is wrong. Missing content is forgotten if it is still open, so
+    /// that the next pull fetches it. If only this node's copy of content that is elsewhere is corrupt, only the copy is
+    /// removed.
     pub async fn notice(&self, digest: &Digest, kind: DamageKind, found_bytes: u64) {
         let kind_name = kind.as_str();
         let stored = match kind {

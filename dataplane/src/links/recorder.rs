@@ -25,9 +25,9 @@ use crate::{
     storage::{BlobStore, StorageError, StoredBlob},
 };
 
-/// How long content that could not be recorded is told of: longer than any claim lasts. Then the next walk finds it.
+/// Time for which content that could not be recorded is reported: longer than any claim lasts. Then the next walk finds it.
 const LEFTOVER_TIME: Duration = Duration::from_secs(12 * 60);
-/// How long the link of a blob that has just arrived is tried to be recorded.
+/// Time for which recording the link of a new blob is repeated.
 const LINK_TIME: Duration = Duration::from_secs(60);
 /// The first pause between those tries; each further one is twice as long.
 const FIRST_LINK_PAUSE: Duration = Duration::from_millis(500);
@@ -59,8 +59,8 @@ impl LinkRecorder {
         Arc::new(Self { client, links, store, store_id, corruption, leftovers: Mutex::default() })
     }
 
-    /// Records a right to stored content with its proof; `blob` is that content, open. What is not recorded may stay in the store, and is told of
-    /// as garbage.
+    /// Records a right to stored content with its proof; `blob` is that content, open. Content whose link could not be
+    /// recorded stays in the store and is reported as garbage.
     pub async fn link(
         &self,
         at: &RepositoryRef,
@@ -130,7 +130,7 @@ impl LinkRecorder {
         self.corruption.is_whole(digest);
     }
 
-    /// What is open outlives its deletion.
+    /// Open content outlives its deletion.
     async fn store_again(&self, digest: &Digest, blob: &Arc<StoredBlob>) -> Result<(), StorageError> {
         let failed = |source| StorageError::from_io(format!("store blob {digest} again"), source);
         let staged = self.store.stage(Some(blob.size)).await?;

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Fewer bytes than this within the limit are no answer that is being taken: pings and acknowledgements are bytes too.
+/// An answer that moves fewer bytes than this within the limit counts as stalled: pings and acknowledgements are bytes too.
 const LEAST_BYTES: u64 = 4096;
 /// Checks of a limit within its time: a connection ends at most an eighth late.
 const LOOKS: u32 = 8;

@@ -17,7 +17,7 @@ use crate::{
 /// Contents that are looked up at a time.
 const LOOKS: usize = 16;
 
-/// Why a check was not done.
+/// The reason for which a check was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The store fails.
@@ -28,17 +28,17 @@ pub enum CheckError {
     Control(#[from] ControlError),
 }
 
-/// What checks are done with.
+/// The dependencies of checks.
 pub struct Checker {
     /// The control plane.
     pub client: Arc<NodeClient>,
     /// The store.
     pub store: Arc<dyn BlobStore>,
-    /// Where damage goes.
+    /// The log of corruption.
     pub corruption: Arc<CorruptionLog>,
 }
 
-/// How far a check is; shared with whoever tells of it.
+/// The progress of a check, shared with whoever reports it.
 #[derive(Default)]
 pub struct Checked {
     total: AtomicU64,
@@ -58,7 +58,7 @@ impl Checked {
 }
 
 impl Checker {
-    /// Looks at all contents of the group. What is wrong is reported before this returns.
+    /// Looks at all contents of the group. The corruption is reported before this returns.
     pub async fn check(&self, check: &Check, checked: &Checked) -> Result<(), CheckError> {
         let mut after = None;
         loop {

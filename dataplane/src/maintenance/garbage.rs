@@ -29,7 +29,7 @@ const BATCH: u16 = 100;
 pub struct Collector {
     /// The control plane.
     pub client: Arc<NodeClient>,
-    /// What the control plane told; nothing is done before there is a snapshot.
+    /// The control plane's policy; nothing is done before the first snapshot.
     pub policy: Arc<Policy>,
     /// The store with the garbage.
     pub store: Arc<dyn BlobStore>,

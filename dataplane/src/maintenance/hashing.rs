@@ -18,7 +18,7 @@ const MAX_PIECE_BYTES: usize = 4 * 1024 * 1024;
 /// Fewest bytes of a piece, however slow the pace.
 const MIN_PIECE_BYTES: usize = 64 * 1024;
 
-/// How fast bytes may be read, on average.
+/// Average rate at which bytes may be read.
 pub struct Pace {
     bytes_per_second: Option<u64>,
     next: Instant,
@@ -44,7 +44,7 @@ impl Pace {
     }
 }
 
-/// What is wrong with the content, and the size found; `None` if it is whole. `read` is told of each piece.
+/// The kind of the content's corruption, and the found size; `None` if it is whole. `read` is told of each piece.
 pub async fn damage_of(
     store: &dyn BlobStore,
     content: &StoredContent,

@@ -24,7 +24,7 @@ const IDLE_PAUSE: Duration = Duration::from_secs(10);
 pub struct Scrubber {
     /// The control plane.
     pub client: Arc<NodeClient>,
-    /// What the control plane told; nothing is done before there is a snapshot.
+    /// The control plane's policy; nothing is done before the first snapshot.
     pub policy: Arc<Policy>,
     /// The store.
     pub store: Arc<dyn BlobStore>,

@@ -19,22 +19,22 @@ const FIRST_WALK: Duration = Duration::from_secs(5);
 const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
 /// Files in one page.
 const PAGE: usize = 500;
-/// Pause between pages: a walk is no race. A million files take about four minutes.
+/// Pause between pages: a walk has time. A million files take about four minutes.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
 /// Pause before a page that could not be told is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a walk is done with.
+/// The dependencies of a walk.
 pub struct Walker {
     /// The control plane.
     pub client: Arc<NodeClient>,
-    /// What the control plane told; nothing is done before there is a snapshot.
+    /// The control plane's policy; nothing is done before the first snapshot.
     pub policy: Arc<Policy>,
     /// The store.
     pub store: Arc<dyn BlobStore>,
     /// The store's name.
     pub store_id: String,
-    /// Where damage goes.
+    /// The log of corruption.
     pub corruption: Arc<CorruptionLog>,
 }
 

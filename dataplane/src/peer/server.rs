@@ -17,21 +17,21 @@ use crate::{
     storage::BlobStore,
 };
 
-/// How long a request waits for upstream's answer to this node before it is told to ask again: the sign of life that tells a slow
-/// upstream from a lost node.
+/// Longest wait of a request for upstream's answer to this node before it is told to ask again: the sign of life that tells
+/// a slow upstream from a lost node.
 const HEADERS_WAIT: Duration = Duration::from_secs(1);
 
 const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// What the port serves from.
+/// The state that the port serves from.
 pub struct PeerPort {
     /// Has the keys that tickets are signed with.
     pub policy: Arc<Policy>,
     /// Rights to content.
     pub links: Arc<Links>,
-    /// What is arriving.
+    /// The arriving blobs.
     pub fills: Arc<Fills>,
-    /// What has arrived.
+    /// The stored blobs.
     pub store: Arc<dyn BlobStore>,
 }
 

@@ -9,7 +9,7 @@ use crate::control::{GroupId, PolicySnapshot, RepositoryRef};
 
 /// Longest ticket that is looked at, in bytes.
 const MAX_TICKET_BYTES: usize = 4 * 1024;
-/// How far this node's clock may be from the control plane's, in seconds.
+/// Largest difference between this node's clock and the control plane's, in seconds.
 const LEEWAY_SECONDS: u64 = 60;
 
 #[derive(Deserialize)]
@@ -22,18 +22,18 @@ struct Claims {
     link_epoch: i64,
 }
 
-/// Who shows a good ticket.
+/// The target of a valid ticket.
 #[derive(Debug)]
 pub(super) struct Asker {
     /// The node's id.
     pub node_id: String,
     /// On whose behalf it asks.
     pub repository: RepositoryRef,
-    /// What was proven before this epoch does not count.
+    /// Proofs from before this epoch do not count.
     pub link_epoch: i64,
 }
 
-/// Who asks, if the request carries a ticket for `digest`.
+/// Returns the target, if the request carries a ticket for `digest`.
 pub(super) fn verify(headers: &HeaderMap, digest: &Digest, policy: &PolicySnapshot) -> Option<Asker> {
     let (scheme, ticket) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") || ticket.len() > MAX_TICKET_BYTES {

@@ -89,8 +89,9 @@ impl Blobs {
         }
     }
 
-    /// Joins a fill from the same upstream that another group or repository started, after proving a right of its own: upstream
-    /// names the size of just that blob. Where it names none, or another, only a download of its own proves anything.
+    /// Joins a fill from the same upstream that another group or repository started, after proving a right of its own:
+    /// upstream names the size of just that blob. Without a size, or with another, only a download of its own proves the
+    /// right.
     async fn join_foreign(&self, pull: &Pull, digest: Digest, fill: Arc<Fill>) -> Result<Answer, OciError> {
         let Some(size) = self.proven_size(pull, digest).await? else { return self.fill_alone(pull, digest).await };
         if !fill.add_proven(pull.target.clone(), size)

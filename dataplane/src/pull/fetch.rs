@@ -18,7 +18,7 @@ use crate::{
     upstream::{Accept, Manifest, Target, UpstreamClient, UpstreamError},
 };
 
-/// What a fetch came to, for everybody who waited for it.
+/// The result of a fetch, for everybody who waited for it.
 pub type FetchResult = Result<Fetched, Arc<FetchError>>;
 
 /// A manifest that was fetched, verified and kept.
@@ -29,10 +29,10 @@ pub struct Fetched {
     pub blob: Arc<StoredBlob>,
 }
 
-/// Why a manifest could not be fetched.
+/// The reason for which a manifest could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Upstream refused, failed, or sent what is no manifest.
+    /// Upstream refused, failed, or sent something other than a manifest.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// It could not be kept.
@@ -41,13 +41,13 @@ pub enum FetchError {
     /// Upstream sent something else than was asked for.
     #[error("manifest {want} from {upstream}: got {got}")]
     DigestMismatch { want: Digest, got: Digest, upstream: UpstreamHost },
-    /// Upstream sent something that is no manifest.
+    /// Upstream sent something other than a manifest.
     #[error("{reference} from {upstream} is {reason}")]
     NotAManifest { reference: String, upstream: UpstreamHost, reason: String },
 }
 
 impl FetchError {
-    /// What this tells the control plane of a tag: upstream's word, or that there is none that can be used.
+    /// Returns the report of a tag to the control plane: upstream's answer, or the lack of a usable one.
     pub fn tag_outcome(&self) -> TagOutcome {
         let unavailable = |kind| TagOutcome::Unavailable { kind, retry_after: None };
         match self {
@@ -74,7 +74,7 @@ impl FetchError {
     }
 }
 
-/// What fetches work with.
+/// The dependencies of fetches.
 #[derive(Clone)]
 pub struct FetchTools {
     pub upstream: Arc<UpstreamClient>,
@@ -197,7 +197,7 @@ impl Fetch {
         Ok(self.tools.upstream.get_manifest(&self.target, reference, accept).await?)
     }
 
-    /// What another fetch brought between the requester's look and this one's start.
+    /// The manifest that another fetch brought between the requester's look and this one's start.
     async fn fetched_meanwhile(&self, digest: &Digest) -> Result<Option<Fetched>, FetchError> {
         let link = self.tools.links.remembered(&self.target.repository_ref(), digest);
         let Some(link) = link.filter(|link| !link.media_type.is_empty()) else { return Ok(None) };

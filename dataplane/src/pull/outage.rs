@@ -1,7 +1,7 @@
 //! Pulls while the control plane cannot be asked: what it told before decides, for as long as that holds.
 //!
-//! Served is what this node remembers a link to and has stored; by tag, what the control plane last said that it means, marked as
-//! stale. Nothing is fetched: no right to it could be recorded. Who may pull was decided before, by the snapshot.
+//! Served is what this node remembers a link to and has stored; by tag, what the control plane last said that it means,
+//! marked as stale. Nothing is fetched: no right to it could be recorded. The snapshot has decided on access before.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Outage {
         self.linked(wanted, &serve.manifest, true, Some(freshness)).await
     }
 
-    /// What an index lists for linux/amd64, for clients that take no index.
+    /// The entry of an index for linux/amd64, for clients that accept no index.
     async fn usual_of(&self, wanted: &Wanted, index: &Link) -> Result<Option<Arc<Link>>, OciError> {
         let Some(blob) = self.stored.open(&index.digest).await? else { return Ok(None) };
         let Ok(content) = blob.read_all().await else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! Prefetching an image: what a pull of it would bring, by the same flows, with nobody waiting for the bytes. A prefetch is
-//! no pull: it is not counted as one, and nothing looks more recently used for it.
+//! Prefetching an image: what a pull of it would bring, by the same flows, with nobody waiting for the bytes. A prefetch
+//! does not count as a pull, and nothing looks more recently used for it.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -25,10 +25,10 @@ use crate::{
 
 /// Blobs of one image that are fetched at a time, as Docker does it.
 const BLOBS_AT_ONCE: usize = 3;
-/// How deep indexes may list indexes.
+/// Maximum depth of indexes in indexes.
 const MAX_DEPTH: usize = 4;
 
-/// Why a prefetch failed.
+/// The reason for which a prefetch failed.
 #[derive(Debug)]
 pub struct PrefetchFailed {
     /// The kind of failure.
@@ -49,7 +49,7 @@ impl From<OciError> for PrefetchFailed {
     }
 }
 
-/// How far a prefetch is, for whoever wants to tell.
+/// The progress of a prefetch, for whoever reports it.
 #[derive(Debug, Default)]
 pub struct Reached(Mutex<PrefetchProgress>);
 
@@ -123,8 +123,8 @@ impl Prefetcher {
             .await
     }
 
-    /// What is kept of the pull limit is for people who pull: an image of many platforms must not take it. Whether the
-    /// prefetch may begin at all was the control plane's to say.
+    /// The reserve of the pull limit is for people who pull: an image of many platforms must not use it. The control plane
+    /// has decided that the prefetch may begin at all.
     async fn may_spend(&self, pull: &Pull, manifest: &Digest) -> Result<(), PrefetchFailed> {
         let (upstream, credential) = (&pull.target.upstream, &pull.target.credential);
         let username = credential.as_ref().map_or("", |credential| credential.username());

@@ -1,4 +1,4 @@
-//! What a manifest refers to. Schemas: OCI image-spec 1.1 (manifest, index), Docker image manifest v2 schema 2.
+//! The references of a manifest. Schemas: OCI image-spec 1.1 (manifest, index), Docker image manifest v2 schema 2.
 
 use bytes::Bytes;
 use roadstead_proto::Digest;
@@ -14,7 +14,7 @@ const MAX_REFERENCES: usize = 10_000;
 pub struct Parsed {
     /// The media type it states itself, or that its parts are those of.
     pub media_type: Option<String>,
-    /// What it refers to; not its subject, which it can do without.
+    /// The references, without its subject, which it can do without.
     pub references: Vec<Reference>,
 }
 

@@ -19,10 +19,10 @@ use crate::{
     upstream::{Accept, Target, UpstreamClient, UpstreamError},
 };
 
-/// What asking upstream for a proof came to; `None` where upstream has no answer to a HEAD, or one about something else.
+/// The result of asking upstream for a proof; `None` if upstream does not answer a HEAD, or answers about something else.
 type HeadResult = Result<Option<Head>, UpstreamError>;
 
-/// What asking the control plane for a link came to.
+/// The result of asking the control plane for a link.
 type LinkResult = Result<LinkLookup, Arc<ControlError>>;
 
 /// Upstream's answer to a HEAD with the group's own credentials. It proves a right to content of just that size (and, for a
@@ -35,7 +35,7 @@ pub struct Head {
     pub media_type: Option<String>,
 }
 
-/// What asking the control plane for a group's credentials came to.
+/// The result of asking the control plane for a group's credentials.
 type CredentialResult = Result<Option<Arc<Credential>>, Arc<ControlError>>;
 
 /// Finds out what a group may have, and records it.
@@ -148,7 +148,7 @@ impl Rights {
     }
 }
 
-/// A media type as a header's value; what is none becomes the type of unknown bytes.
+/// Returns a media type as a header's value; an invalid one becomes the type of unknown bytes.
 pub fn media_type_header(media_type: &str) -> HeaderValue {
     HeaderValue::try_from(media_type).unwrap_or(OCTET_STREAM)
 }

@@ -57,7 +57,8 @@ impl Stored {
         self.store.opened(digest).filter(|blob| !blob.is_unreadable())
     }
 
-    /// Opens linked content. What is missing or has the wrong size is put out of the way, and `None` means to fetch it again.
+    /// Opens linked content. Missing content, and content of the wrong size, is put out of the way, and `None` means to
+    /// fetch it again.
     pub async fn open_linked(&self, digest: &Digest, size: u64) -> Result<Option<Arc<StoredBlob>>, OciError> {
         let found = self.open(digest).await?.map(|blob| (blob.size, blob));
         let (kind, found_bytes) = match found {

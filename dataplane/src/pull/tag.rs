@@ -17,12 +17,12 @@ use crate::{
     upstream::{Accept, ManifestHead, Target, UpstreamClient, UpstreamError},
 };
 
-/// What asking upstream about a tag came to.
+/// The result of asking upstream about a tag.
 #[derive(Clone, Debug)]
 struct Checked {
-    /// What upstream said; `None` where a HEAD is of no use there.
+    /// Upstream's answer; `None` if a HEAD does not work there.
     head: Result<Option<ManifestHead>, UpstreamError>,
-    /// What the control plane makes of that.
+    /// The control plane's decision.
     verdict: Result<TagVerdict, Arc<ControlError>>,
 }
 
@@ -32,7 +32,7 @@ pub struct TagFlow {
     upstream: Arc<UpstreamClient>,
     manifests: Arc<Manifests>,
     outage: Arc<Outage>,
-    /// How long a cached tag waits for upstream's word.
+    /// Longest wait of a cached tag for upstream.
     revalidate_timeout: Duration,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
     checks: Singleflight<(RepositoryRef, Tag, i64), Checked>,
@@ -115,9 +115,9 @@ impl TagFlow {
         Ok(self.checks.run(key, work).await?.0)
     }
 
-    /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none. What is not
-    /// cached at all is described to a client that only wants to know. Where there is something to fall back on, it is fetched
-    /// first: who hears of the new digest will ask for it, and then there is no way back.
+    /// Fetches what the tag means now: by the digest that the HEAD told, or by the tag where it told none. Content that is
+    /// not cached at all is described to a client that sent a HEAD. If an older digest is cached, the new one is fetched
+    /// first: the client will ask for the digest that it hears of, and cannot go back then.
     async fn fetch_tag(
         &self,
         pull: &Pull,

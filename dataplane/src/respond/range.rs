@@ -38,7 +38,7 @@ pub enum Selection {
 }
 
 impl Conditions {
-    /// Reads the headers. What we do not understand (other units, several ranges) is as good as not said.
+    /// Reads the headers. Unknown forms (other units, several ranges) are ignored.
     pub fn of(headers: &HeaderMap) -> Self {
         Self {
             range: headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(parse_range),

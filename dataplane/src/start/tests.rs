@@ -110,7 +110,7 @@ impl Node {
         }
     }
 
-    /// How the token service answers `query` as the control plane decides.
+    /// Returns the token service's answer to `query`, by the control plane's decision.
     async fn sign_in(
         &self,
         result: sign_in_response::Result,
@@ -126,7 +126,7 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
-/// What a good token says.
+/// The claims of a valid token.
 fn claims() -> Value {
     json!({
         "iss": "roadstead", "aud": "dependency_proxy", "sub": "alice", "jti": "j1",

@@ -89,13 +89,13 @@ pub(super) fn lock(folder: &Path) -> Result<File, StorageError> {
     Ok(file)
 }
 
-/// Where a blob is, in a folder of blobs.
+/// Returns the path of a blob, in a folder of blobs.
 pub(super) fn path_below(root: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.hex();
     root.join(digest.algorithm().name()).join(&hex[..2]).join(&hex)
 }
 
-/// Opens the file of a blob; `None` if there is none. Blocks.
+/// Opens the file of a blob; `None` if it does not exist. Blocks.
 pub(super) fn open_blob(path: &Path, digest: &Digest) -> io::Result<Option<Arc<StoredBlob>>> {
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -1,8 +1,8 @@
 //! Blobs in an object store (S3 and what speaks like it, Google Cloud Storage, Azure), which many nodes may share.
 //!
-//! What arrives is staged on this node's disk, for its readers, and goes up to the bucket along the way; it becomes
-//! visible there only with `commit`. What is read comes from the node cache, from a download on its way into that,
-//! or by ranged requests. The store's own 404 is a miss; everything else that goes wrong is an error.
+//! Arriving content is staged on this node's disk, for its readers, and uploaded to the bucket meanwhile; it becomes visible
+//! there only with `commit`. Reads come from the node cache, from a download into it, or by ranged requests. The store's own
+//! 404 is a miss; everything else that goes wrong is an error.
 
 mod bucket;
 mod connect;
@@ -45,20 +45,20 @@ use super::{
     open_blobs::OpenBlobs,
 };
 
-/// How long a URL that clients are sent to is good: long enough to begin, and S3 asks only then.
+/// Lifetime of a URL for clients: long enough to begin, and S3 checks only then.
 const REDIRECT_GOOD_FOR: Duration = Duration::from_secs(5 * 60);
-/// How often stale uploads and quarantined blobs are cleaned up.
+/// Interval at which stale uploads and quarantined blobs are cleaned up.
 const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// How long a successful probe is good: each costs two requests.
+/// Time for which a successful probe counts: each costs two requests.
 const PROBE_GOOD_FOR: Duration = Duration::from_secs(15);
 
-/// What an object store needs on this node.
+/// The settings of an object store on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectSettings {
-    /// Where the store is.
+    /// The store's URL.
     pub url: ObjectStoreUrl,
-    /// Where content that arrives, and the node cache, are kept.
+    /// The folder of arriving content, and of the node cache.
     pub data_dir: PathBuf,
     /// Bound on the node cache, in bytes; 0 for none.
     pub node_cache_bytes: u64,
@@ -138,7 +138,7 @@ impl ObjectBlobStore {
         })
     }
 
-    /// Whether a store of this data directory has uploads that are neither completed nor aborted yet.
+    /// Checks whether a store of this data directory has uploads that are neither completed nor aborted yet.
     pub fn has_left_over(data_dir: &Path) -> bool {
         let notes = fs::read_dir(data_dir.join("staging"));
         notes.is_ok_and(|mut notes| notes.any(|entry| entry.is_ok_and(|entry| upload::is_note(&entry.path()))))

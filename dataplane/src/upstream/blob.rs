@@ -18,7 +18,7 @@ use super::{
 };
 use crate::upstream::transport::encoding::Encoding;
 
-/// What a HEAD tells of a blob.
+/// The answer to a HEAD of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobHead {
     /// Its size in bytes.
@@ -29,7 +29,7 @@ pub struct BlobHead {
 pub struct BlobBody {
     /// Its whole size in bytes, wherever the body starts.
     pub total: Option<u64>,
-    /// Where the body starts; 0 if upstream ignored the range.
+    /// Start of the body; 0 if upstream ignored the range.
     pub offset: u64,
     /// Which version of the content it is, to be told when the rest is asked for.
     pub etag: Option<HeaderValue>,

@@ -1,4 +1,4 @@
-//! What can go wrong with an upstream, told apart by what callers do about it.
+//! The errors of an upstream, distinguished by their handling.
 
 use std::{error::Error, time::Duration};
 
@@ -22,7 +22,7 @@ pub enum UpstreamError {
     Connect {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What failed.
+        /// The failed operation.
         reason: String,
     },
     /// The answer took longer than the time limit.
@@ -30,7 +30,7 @@ pub enum UpstreamError {
     Timeout {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What took too long.
+        /// The operation that took too long.
         phase: &'static str,
     },
     /// Its certificate is not trusted, or the two sides cannot agree.
@@ -38,7 +38,7 @@ pub enum UpstreamError {
     Tls {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What failed.
+        /// The failed operation.
         reason: String,
     },
     /// The connection broke before the answer was complete.
@@ -46,7 +46,7 @@ pub enum UpstreamError {
     Cut {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What failed.
+        /// The failed operation.
         reason: String,
     },
     /// It answered that it does not have the content.
@@ -86,7 +86,7 @@ pub enum UpstreamError {
     RateLimited {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// How long it asked to wait.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
     /// Requests failed repeatedly, so that further ones are not sent for a while.
@@ -118,11 +118,11 @@ pub enum UpstreamError {
     TokenService {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What is wrong.
+        /// The fault.
         problem: String,
         /// The status, where it answered with an error status.
         status: Option<u16>,
-        /// How long it asked to wait.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
     /// A redirect, or the token service's address, leads to a private address that is not listed for the upstream.
@@ -148,7 +148,7 @@ pub enum UpstreamError {
     BadAnswer {
         /// Which upstream.
         upstream: UpstreamHost,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }
@@ -265,7 +265,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether the same request may succeed soon.
+    /// True if the same request may succeed soon.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } | Self::CircuitOpen { .. } => true,
@@ -326,7 +326,7 @@ impl UpstreamError {
         }
     }
 
-    /// How long upstream asked to wait.
+    /// Returns the wait that upstream asked for.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. }
@@ -337,7 +337,7 @@ impl UpstreamError {
         }
     }
 
-    /// What to report of a tag whose check ended so.
+    /// Returns the report of a tag whose check ended with this error.
     pub const fn tag_outcome(&self) -> TagOutcome {
         match self {
             Self::NotFound { .. } => TagOutcome::NotFound,
@@ -360,7 +360,7 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
     error
 }
 
-/// Whether TLS failed: looked for also inside of I/O errors, which tell of the cause of what they wrap, and not of that.
+/// Checks whether TLS failed, also inside of I/O errors, whose source is that of the error that they wrap.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)

@@ -1,4 +1,4 @@
-//! What is asked for, where, and with whose credentials.
+//! The repository, the upstream and the credentials of requests.
 
 use std::sync::Arc;
 
@@ -43,12 +43,12 @@ impl Target {
         }
     }
 
-    /// Whether both are the same group's view of the same repository.
+    /// True if both are the same group's view of the same repository.
     pub fn same_source(&self, other: &Self) -> bool {
         self.group == other.group && self.host() == other.host() && self.repository == other.repository
     }
 
-    /// Whether what was proven for this one holds for the other: it is the same source, and no link was removed in between.
+    /// Checks whether a proof for this one holds for the other: it has the same source, and no link was removed in between.
     pub fn covers(&self, other: &Self) -> bool {
         self.same_source(other) && self.link_epoch >= other.link_epoch
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Error};
 
-/// How long a connection may take to be made.
+/// Timeout for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns a channel to `url` that is connected with its first call, and again whenever it has to be. An `https` URL needs

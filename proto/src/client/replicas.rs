@@ -27,9 +27,9 @@ use tower::Service;
 
 use crate::Method;
 
-/// How long a replica may be silent before another is asked the same.
+/// Time after which a call to a silent replica goes to another one too.
 const PATIENCE: Duration = Duration::from_millis(1200);
-/// How long a replica that failed is asked last.
+/// Time for which a replica that failed comes last.
 const SUSPICION: Duration = Duration::from_secs(5);
 
 /// The replicas of the control plane as one. Cheap to clone.

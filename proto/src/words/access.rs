@@ -4,7 +4,7 @@ use super::words;
 use crate::v1;
 
 words! {
-    /// Who may pull from a group, besides its own tokens.
+    /// The clients that may pull from a group, besides its own tokens.
     Visibility, v1::Visibility, "visibility" {
         /// Members and the group's own tokens.
         Private = "private",
@@ -16,7 +16,7 @@ words! {
 }
 
 words! {
-    /// What a member may do in a group and in its subgroups; each role may do what those before it may.
+    /// The rights of a member in a group and in its subgroups; each role includes those before it.
     Role, v1::Role, "role" {
         /// Pulls, and reads the group.
         Guest = "guest",
@@ -28,7 +28,7 @@ words! {
 }
 
 words! {
-    /// What a token is for.
+    /// The purpose of a token.
     TokenKind, v1::TokenKind, "kind of token" {
         /// The administrator's.
         Admin = "admin",
@@ -48,7 +48,7 @@ words! {
 }
 
 words! {
-    /// What happens to a cached tag that upstream no longer has.
+    /// The treatment of a cached tag that upstream has deleted.
     MissingTag, v1::MissingTag, "word for a missing tag" {
         /// The tag is gone here too.
         Gone = "gone",
@@ -58,7 +58,7 @@ words! {
 }
 
 words! {
-    /// How something that the audit log records ended.
+    /// The outcome of an audited event.
     AuditOutcome, v1::AuditOutcome, "outcome" {
         /// It was done.
         Done = "done",

@@ -6,7 +6,7 @@ use super::{InvalidField, parse_field, size_field, size_to_wire, words};
 use crate::{Digest, RepositoryName, UpstreamHost, node::v1};
 
 words! {
-    /// What content is served as.
+    /// The kind of content that clients request.
     ContentKind, v1::ContentKind, "kind of content" {
         /// A manifest or index, served under `/manifests/`.
         Manifest = "manifest",
@@ -16,7 +16,7 @@ words! {
 }
 
 words! {
-    /// What is wrong with stored content.
+    /// The kind of corruption of stored content.
     CorruptionKind, v1::StoredDamage, "kind of corruption" {
         /// It is linked, but not in the store.
         Missing = "missing",
@@ -107,7 +107,7 @@ impl From<&RepositoryRef> for v1::RepositoryRef {
 pub struct Link {
     /// Digest of the content.
     pub digest: Digest,
-    /// What it is served as.
+    /// The kind of content.
     pub kind: ContentKind,
     /// Its size, in bytes.
     pub size_bytes: u64,
@@ -139,12 +139,12 @@ impl From<&Link> for v1::Link {
     }
 }
 
-/// What a manifest says about content that it refers to. A fact, not a right.
+/// The description of referenced content in a manifest. A fact, not a right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Digest of the content.
     pub digest: Digest,
-    /// What it is served as; follows from its media type.
+    /// The kind of content, which follows from its media type.
     pub kind: ContentKind,
     /// Its size as the manifest states it, in bytes.
     pub size_bytes: u64,

@@ -4,7 +4,7 @@ use super::words;
 use crate::node::v1;
 
 words! {
-    /// Why a tag is served although upstream has not confirmed it now.
+    /// The reason for which a tag is served although upstream has not confirmed it now.
     StaleReason, v1::StaleReason, "reason for serving a stale tag" {
         /// Upstream was unreachable, answered too late, or answered with an error.
         UpstreamUnavailable = "upstream_unavailable",
@@ -24,14 +24,14 @@ words! {
 }
 
 impl StaleReason {
-    /// Whether somebody was to be asked and could not be.
+    /// True if a needed request could not be made.
     pub const fn is_trouble(self) -> bool {
         matches!(self, Self::UpstreamUnavailable | Self::RateLimited | Self::ControlUnavailable)
     }
 }
 
 words! {
-    /// Why a pull is refused.
+    /// The reason for which a pull is refused.
     RefusalReason, v1::RefusalReason, "reason for a refusal" {
         /// Upstream says that it has no such tag or repository.
         NotFound = "not_found",

@@ -4,7 +4,7 @@ use super::words;
 use crate::v1;
 
 words! {
-    /// Whether an upstream answers. Nothing is known where the wire says nothing.
+    /// The health of an upstream. Nothing is known where the wire says nothing.
     UpstreamHealth, v1::UpstreamHealth, "health" {
         /// It answers.
         Good = "good",

@@ -1,4 +1,4 @@
-//! What is fetched ahead of pulls, again and again.
+//! The schedules of prefetches.
 
 use roadstead_proto::{GroupPath, RepositoryRef, Tag};
 
@@ -28,6 +28,6 @@ pub struct Schedule {
     pub due_at_ms: i64,
     /// When it last ran.
     pub last_run_at_ms: Option<i64>,
-    /// How that ended; empty means well.
+    /// The error of the last run; empty if it succeeded.
     pub last_error: String,
 }

@@ -37,7 +37,7 @@ pub async fn put_source(db: &mut AnyConnection, digest: &Digest, upstream: &Upst
     Ok(())
 }
 
-/// Whether recorded content was fetched whole from an upstream before.
+/// Checks whether recorded content was fetched whole from an upstream before.
 pub async fn is_from(db: &mut AnyConnection, digest: &Digest, upstream: &UpstreamHost) -> StoreResult<bool> {
     let row = sqlx::query(
         "SELECT content_sources.digest FROM content_sources JOIN contents ON contents.digest = content_sources.digest

@@ -4,7 +4,7 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::store::StoreResult;
 
-/// Where clients reach the node that was heard last.
+/// Returns the URL by which clients reach the node that was heard last.
 pub const REGISTRY_URL: &str = "registry-url";
 
 /// The fact with this name.

@@ -7,20 +7,20 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::store::StoreResult;
 
-/// What is wanted.
+/// The request.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
-    /// What only one may do: "retention", "fill/sha256:…".
+    /// The exclusive task: "retention", "fill/sha256:…".
     pub name: &'a str,
-    /// Who wants to.
+    /// The asking holder.
     pub holder: &'a str,
-    /// How long it is good without a renewal, in milliseconds.
+    /// Time for which it is valid without a renewal, in milliseconds.
     pub lifetime_ms: i64,
     /// Whatever others should know of it.
     pub detail: &'a str,
 }
 
-/// What came of asking.
+/// The outcome of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lease {
     /// Granted: with a higher epoch than ever before.
@@ -30,11 +30,11 @@ pub enum Lease {
     },
     /// Somebody else has it.
     HeldBy {
-        /// Who.
+        /// The holder.
         holder: String,
         /// Its epoch.
         epoch: i64,
-        /// What the holder told.
+        /// The holder's note.
         detail: String,
         /// When it expires, unless it is renewed.
         expires_at_ms: i64,
@@ -127,7 +127,7 @@ pub async fn finished(db: &mut AnyConnection, name: &str, epoch: i64) -> StoreRe
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Who holds a lease that has not expired, and under which epoch.
+/// Returns the holder and the epoch of a lease that has not expired.
 pub async fn holder(db: &mut AnyConnection, name: &str, now_ms: i64) -> StoreResult<Option<(String, i64)>> {
     let row = sqlx::query("SELECT holder, epoch FROM leases WHERE name = $1 AND expires_at > $2")
         .bind(name.to_owned())

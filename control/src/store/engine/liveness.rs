@@ -1,4 +1,4 @@
-//! Whether the database is there, and what others changed in it: both are asked at once, on a connection of their own.
+//! The liveness of the database, and the changes of other processes: both are read at once, on a connection of their own.
 //!
 //! A server that is cut off says nothing, not even no. So that no call waits for it beyond the time that was set,
 //! whoever looks decides for all: while the last look failed, calls under way are given up and new ones refused at
@@ -35,12 +35,12 @@ impl Store {
         }
     }
 
-    /// Whether the last look found the database.
+    /// True if the last look found the database.
     pub(crate) fn must_be_there(&self) -> StoreResult<()> {
         if *self.lost.borrow() { Err(StoreError::Silent) } else { Ok(()) }
     }
 
-    /// What the work comes to, unless the database is lost meanwhile: then it is given up.
+    /// Returns the result of the work, unless the database is lost meanwhile: then it gives the work up.
     pub async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> StoreResult<T> {
         if !self.is_shared() {
             return Ok(work.await);

@@ -14,25 +14,25 @@ use crate::store::{StoreError, StoreResult};
 
 /// Oldest server that is supported, as `server_version_num` counts.
 const OLDEST_SERVER: i64 = 150_000;
-/// How long a start waits for a server that cannot be reached yet.
+/// Longest wait of a start for an unreachable server.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between tries to reach it.
 const START_PAUSE: Duration = Duration::from_millis(500);
-/// How long a connection that is not in use may take to say that it is alive.
+/// Timeout for the liveness check of an idle connection.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// From how long idle on a connection is asked whether it is alive before it is used.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 /// Longest that one statement may take, as a multiple of the time that is waited for a turn.
 const STATEMENT_TIMES: u128 = 12;
-/// How long a connection is used at most: a server that moved is found again.
+/// Longest use of a connection, so that a server that moved is found again.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// How long a connection that nobody needs is kept.
+/// Time for which an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Key of the lock that makes writing transactions take turns: "roadstea" in ASCII. Locks are a database's own.
 pub(crate) const WRITERS_LOCK: i64 = 0x726f_6164_7374_6561;
 
-/// What every connection is set to. A replica that falls silent while it holds locks loses them, and statements of one
-/// that is gone end; where the server's system cannot watch its clients, it does without.
+/// The settings of every connection. A replica that falls silent while it holds locks loses them, and statements of one that
+/// is gone end; where the server's system cannot watch its clients, it does without.
 fn session(settings: &StoreSettings) -> String {
     let turn_ms = settings.timeout.as_millis().max(1);
     format!(
@@ -133,7 +133,7 @@ async fn connect(url: &str) -> StoreResult<AnyConnection> {
     }
 }
 
-/// What the server or the system said, without the driver's words around it.
+/// Returns the message of the server or the system, without the driver's words around it.
 fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -170,7 +170,7 @@ fn line_with_collation(line: &str) -> String {
     told + rest + comment
 }
 
-/// Whether an error says that the connection is gone, and with it the transaction.
+/// True if the error means that the connection is lost, and with it the transaction.
 pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,

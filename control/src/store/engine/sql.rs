@@ -106,8 +106,7 @@ impl Sql {
 
 #[cfg(test)]
 impl Sql {
-    /// How SQLite goes about it, a line for each step; with `each_row`, also what it does for each row that it has
-    /// found.
+    /// Returns SQLite's query plan, a line for each step; with `each_row`, also the steps for each row that it finds.
     pub async fn plan(mut self, db: &mut AnyConnection, each_row: bool) -> Vec<String> {
         use sqlx::Row as _;
         self.text.insert_str(0, "EXPLAIN QUERY PLAN ");

@@ -12,18 +12,18 @@ const CLAIMED: &str = "claimed";
 /// The last report is there.
 const ENDED: &str = "ended";
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Its id.
     pub id: String,
     /// Nobody has claimed it.
     pub is_offered: bool,
-    /// How many reports there were.
+    /// The number of its reports.
     pub told: i64,
-    /// The last of them; empty if there is none.
+    /// The last report; empty before the first.
     pub report: String,
-    /// How long it is kept.
+    /// Time for which it is kept.
     pub kept_until_ms: i64,
 }
 
@@ -64,7 +64,7 @@ pub async fn report(db: &mut AnyConnection, id: &str, report: &str, is_last: boo
     row.map(|row| Ok(row.try_get(0)?)).transpose()
 }
 
-/// How all jobs stand.
+/// Returns the state of all jobs.
 pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Standing>> {
     let rows = sqlx::query("SELECT id, state, told, report, kept_until FROM jobs ORDER BY id").fetch_all(db).await?;
     rows.iter()

@@ -82,7 +82,7 @@ pub async fn page(db: &mut AnyConnection, group_id: &str, after: &str, limit: i6
     rows.iter().map(read).collect()
 }
 
-/// How many schedules a group has.
+/// Returns the number of a group's schedules.
 pub async fn count(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
     let row = sqlx::query("SELECT COUNT(*) FROM prefetch_schedules WHERE group_id = $1").bind(group_id.to_owned());
     Ok(row.fetch_one(db).await?.try_get(0)?)

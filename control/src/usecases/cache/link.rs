@@ -75,8 +75,8 @@ pub async fn find(store: &Store, repository: &RepositoryRef, digest: &Digest) ->
     Ok(LinksFound { link, referenced, link_epoch: group.link_epoch, from_upstream, unconfirmed_seconds: 0 })
 }
 
-/// Records content that is stored and a group's right to it, with its proof. A HEAD is no proof for content that was never fetched
-/// from the same upstream, whoever asks.
+/// Records content that is stored and a group's right to it, with its proof. A HEAD does not prove a right to content that
+/// was never fetched from the same upstream, whoever asks.
 pub async fn record(
     store: &Store,
     repository: &RepositoryRef,

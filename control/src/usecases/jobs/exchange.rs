@@ -1,9 +1,9 @@
 //! Jobs between replicas: asked of one, done by a node that watches or calls another.
 //!
-//! Where the database is shared, it alone says who has a job and what was told of it: it is written down, sealed,
-//! before it is offered, whichever replica a node claims it at or reports to. The replica where somebody waits looks
-//! for reports a few times a second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one
-//! process, which needs to write nothing down.
+//! A shared database alone records the holder of a job and its reports: the job is stored, sealed, before it is offered,
+//! whichever replica a node claims it at or reports to. The replica where somebody waits looks for reports a few times a
+//! second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process, which needs to write
+//! nothing down.
 
 use secrecy::ExposeSecret as _;
 
@@ -13,7 +13,7 @@ use crate::{
     usecases::{UseCaseError, UseCaseResult, jobs::JobRequests},
 };
 
-/// How long a job outlives the replica where somebody waits for it, in milliseconds. More than clocks differ.
+/// Time for which a job outlives the replica at which somebody waits for it, in milliseconds. More than clocks differ.
 const KEEP_MS: i64 = 150 * 1000;
 
 impl JobRequests {

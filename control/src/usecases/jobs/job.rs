@@ -101,7 +101,7 @@ impl JobRequests {
     }
 }
 
-/// Whether the group's settings let an image be fetched at all.
+/// Checks whether the group's settings allow an image to be fetched at all.
 pub(crate) fn may_prefetch(group: &Group, repository: &RepositoryRef) -> UseCaseResult<()> {
     let (path, host) = (&group.path, &repository.upstream);
     let problem = if !group.settings.upstreams.contains(host) {

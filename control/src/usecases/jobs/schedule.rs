@@ -25,9 +25,9 @@ use crate::{
     },
 };
 
-/// How often schedules that are due are looked for.
+/// Interval of the search for due schedules.
 const LOOK: Duration = Duration::from_secs(5);
-/// How many run at once: enough that one that takes long holds up no other group, few enough to leave pulls their
+/// Maximum number of concurrent runs: enough that a long one does not delay other groups, few enough to leave pulls their
 /// share.
 const AT_ONCE: usize = 4;
 /// Most characters of an error that are kept.
@@ -187,7 +187,7 @@ impl JobRequests {
     }
 }
 
-/// The refusal that says there is no such schedule.
+/// The refusal for a missing schedule.
 pub fn no_schedule(id: &str) -> UseCaseError {
     UseCaseError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
 }

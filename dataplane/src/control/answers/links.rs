@@ -28,7 +28,7 @@ impl Links {
     }
 
     /// Returns the group's link to a digest, remembered or asked for. For a manifest, the links to what it refers to are
-    /// remembered along with it. That there is no link is not remembered: any node may record it at any time.
+    /// remembered along with it. A missing link is not remembered: any node may record it at any time.
     pub async fn get(&self, repository: &RepositoryRef, digest: &Digest) -> Result<LinkLookup, ControlError> {
         if let Some(link) = self.remembered(repository, digest) {
             return Ok(LinkLookup::Linked(link));

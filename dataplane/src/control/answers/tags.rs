@@ -1,4 +1,4 @@
-//! What is to be done about pulls by tag.
+//! The decisions on pulls by tag.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use crate::control::{
     TagVerdict, tag::Brought,
 };
 
-/// How long opening the watch may take.
+/// Timeout for opening the watch.
 const OPEN_TIME: Duration = Duration::from_secs(5);
 
 impl NodeClient {

@@ -1,4 +1,4 @@
-//! What is told of upstreams, by account: pull limits, pauses, and how they answer.
+//! The reports of upstreams, by account: pull limits, pauses, and health.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use roadstead_proto::{UpstreamHost, node::v1 as pb};
 use super::translate::{Problem, host, milliseconds, seconds, time, unsigned, wait};
 use crate::control::policy::GroupId;
 
-/// How long a limit that names no window is believed. Docker Hub's window.
+/// Time for which a limit without a window is believed. Docker Hub's window.
 const USUAL_WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Whose requests an upstream counts together.
+/// The account whose requests an upstream counts together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
     /// The upstream.
@@ -33,7 +33,7 @@ pub struct PullLimit {
 }
 
 impl PullLimit {
-    /// Whether fewer than `percent` of the pulls are left, as far as that is known now.
+    /// Checks whether fewer than `percent` of the pulls are left, as far as that is known now.
     pub(crate) fn is_below(&self, percent: u8, now: SystemTime) -> bool {
         let age = now.duration_since(self.seen_at).unwrap_or_default();
         age < self.window.unwrap_or(USUAL_WINDOW)
@@ -41,12 +41,12 @@ impl PullLimit {
     }
 }
 
-/// What is known of an account, for one source that upstream counts for.
+/// The known state of an account, for one source that upstream counts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamCondition {
-    /// Whose it is.
+    /// The account.
     pub account: Account,
-    /// Whom upstream counts for: an address, or an account of its own; empty where it does not say.
+    /// The client that upstream counts for: an address, or an account of its own; empty if it does not say.
     pub source: String,
     /// Nothing is to be fetched until then.
     pub paused_until: Option<SystemTime>,
@@ -54,7 +54,7 @@ pub struct UpstreamCondition {
     pub limit: Option<PullLimit>,
 }
 
-/// Whether an upstream answers this node.
+/// The health of an upstream, as this node sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamState {
     /// Nothing is known.
@@ -68,12 +68,12 @@ pub enum UpstreamState {
     Open,
 }
 
-/// What this node has learnt since it last told.
+/// The observations of this node since its last report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamReport {
     pub(crate) condition: UpstreamCondition,
     pub(crate) state: UpstreamState,
-    /// Kind of the last failure; empty if there was none.
+    /// Kind of the last failure; empty before the first.
     pub(crate) last_error: &'static str,
     pub(crate) last_failed_at: Option<SystemTime>,
     pub(crate) last_answered_at: Option<SystemTime>,

@@ -7,7 +7,7 @@ use roadstead_proto::{Digest, node::v1 as pb};
 use super::translate::{self, Problem};
 use crate::control::{Link, Recorded, tag::Brought};
 
-/// What the control plane says of a group's right to a digest.
+/// The control plane's answer about a group's right to a digest.
 #[derive(Debug)]
 pub(crate) struct LinksAnswer {
     /// The link, if the group has one.

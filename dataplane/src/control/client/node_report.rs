@@ -1,4 +1,4 @@
-//! How this node is, and which settings it serves by.
+//! The state of this node, and the revision of the settings that it serves by.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use roadstead_proto::node::v1 as pb;
 
 use super::{NodeIdentity, translate::milliseconds};
 
-/// How a node is.
+/// The state of a node.
 #[derive(Clone, Debug)]
 pub struct NodeReport {
     /// The revision that it serves by.
@@ -23,9 +23,9 @@ pub struct NodeReport {
     pub fetched_bytes: u64,
     /// Bytes fetched from other nodes.
     pub peer_bytes: u64,
-    /// Where other nodes reach it; empty if they do not.
+    /// The URL by which other nodes reach it; empty if they do not.
     pub peer_url: String,
-    /// Bytes of the store's file system; 0 where there are no bounds.
+    /// Bytes of the store's file system; 0 for a store without a size.
     pub store_total_bytes: u64,
     /// Of those, free.
     pub store_available_bytes: u64,

@@ -1,4 +1,4 @@
-//! What a node saves on its disk, as bytes.
+//! The saved state of a node, as bytes.
 
 use std::{sync::Arc, time::SystemTime};
 

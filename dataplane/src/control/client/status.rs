@@ -1,4 +1,4 @@
-//! What a status of gRPC means to a node.
+//! The meaning of a gRPC status for a node.
 
 use std::error::Error;
 

@@ -1,5 +1,4 @@
-//! What the control plane and this node tell each other about the blob store: garbage, files that nobody knows, damage, and
-//! whose bytes are to be hashed.
+//! The calls about the blob store: garbage, unknown files, corruption, and the content to hash next.
 
 use std::time::SystemTime;
 
@@ -12,7 +11,7 @@ use super::translate::{self, Problem, milliseconds};
 pub struct ClaimedGarbage {
     /// Names the claim, for its confirmation.
     pub claim_id: String,
-    /// What to delete.
+    /// The content to delete.
     pub digests: Vec<Digest>,
 }
 
@@ -25,7 +24,7 @@ pub struct StoredContent {
     pub size_bytes: u64,
 }
 
-/// What is wrong with stored content.
+/// The kind of corruption of stored content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DamageKind {
     /// It is not there.
@@ -52,7 +51,7 @@ impl DamageKind {
 pub struct Damage {
     /// The content.
     pub digest: Digest,
-    /// What is wrong.
+    /// The kind of corruption.
     pub kind: DamageKind,
     /// The size found; 0 if it is missing.
     pub found_bytes: u64,

@@ -1,4 +1,4 @@
-//! What the watch tells, one event after the other.
+//! The events of the watch, one after the other.
 
 use std::time::Duration;
 
@@ -34,11 +34,11 @@ pub(crate) enum WatchChange {
     JobOffer(String),
 }
 
-/// What an event tells.
+/// The content of an event.
 pub(crate) enum EventKind {
     /// Everything.
     Snapshot(Snapshot),
-    /// What changed since the revision before.
+    /// The change since the revision before.
     Changes(Vec<WatchChange>),
     /// Nothing that nodes must know changed.
     Heartbeat,

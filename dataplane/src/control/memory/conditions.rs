@@ -1,8 +1,8 @@
-//! What is known of upstreams by credentials: pull limits and pauses, learnt here and told by other nodes; and what this
-//! node has to tell of them.
+//! The known state of upstreams by credentials: pull limits and pauses, observed here and by other nodes; and this node's
+//! observations that are still to be reported.
 //!
-//! Memory is bounded, and nothing here waits. Whether a request may go out is decided by [`crate::upstream`], whether a
-//! cached tag is served instead by the control plane.
+//! Memory is bounded, and nothing here waits. [`crate::upstream`] decides whether a request may go out, and the control
+//! plane whether a cached tag is served instead.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +21,7 @@ use crate::control::{
 const MAX_ACCOUNTS: usize = 10_000;
 /// Most sources remembered for an account: an upstream names them as it likes.
 const MAX_SOURCES: usize = 16;
-/// What is known of one account.
+/// The known state of one account.
 #[derive(Default)]
 struct Known {
     paused_until: Option<SystemTime>,
@@ -31,7 +31,7 @@ struct Known {
     news: Option<News>,
 }
 
-/// What is yet to be told of one account.
+/// The observations of one account that are still to be reported.
 #[derive(Default)]
 struct News {
     last_error: &'static str,
@@ -45,7 +45,7 @@ impl Known {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
-    /// Takes a limit unless a newer one is known for its source. Whether it is the newest.
+    /// Takes a limit unless a newer one is known for its source. True if it is the newest.
     fn limit(&mut self, source: &str, limit: PullLimit, is_news: bool) -> bool {
         if self.limits.get(source).is_some_and(|(known, _)| known.seen_at > limit.seen_at) {
             return false;
@@ -58,7 +58,7 @@ impl Known {
         true
     }
 
-    /// Whether the limit that was told last leaves less than the reserve.
+    /// True if the last observed limit leaves less than the reserve.
     fn is_below_reserve(&self, percent: u8, now: SystemTime) -> bool {
         let newest = self.limits.values().map(|(limit, _)| limit).max_by_key(|limit| limit.seen_at);
         newest.is_some_and(|limit| limit.is_below(percent, now))
@@ -95,7 +95,7 @@ impl Conditions {
         self.accounts().get(account)?.paused_until.filter(|until| *until > now)
     }
 
-    /// Whether pulls that can wait should: the account is paused, or has less left than the upstream's reserve.
+    /// Checks whether pulls that can wait should: the account is paused, or has less left than the upstream's reserve.
     pub fn is_short(&self, upstream: &UpstreamPolicy, username: &str) -> bool {
         let (account, now) =
             (Account { upstream: upstream.host.clone(), username: username.to_owned() }, SystemTime::now());

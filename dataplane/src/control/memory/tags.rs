@@ -1,4 +1,4 @@
-//! What tags resolved to when the control plane last said so: for pulls by tag while it is unavailable.
+//! The digests that the control plane last resolved tags to, for pulls by tag while it is unavailable.
 
 use std::{
     sync::Arc,
@@ -31,7 +31,7 @@ impl AskedAt {
     }
 }
 
-/// What tags resolved to, each with the group's link epoch at which it was told.
+/// The digests of tags, each with the group's link epoch at which it was received.
 pub struct TagMemory {
     known: Cache<(RepositoryRef, Tag), Remembered>,
     policy: Arc<Policy>,

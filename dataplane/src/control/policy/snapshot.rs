@@ -1,4 +1,4 @@
-//! What a node must know to authenticate and authorize requests by itself.
+//! The facts by which a node authenticates and authorizes requests by itself.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
@@ -36,7 +36,7 @@ impl fmt::Display for GroupId {
     }
 }
 
-/// What a node knows of a group.
+/// The facts about a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupPolicy {
     /// The group's id; links and usage are kept under it.
@@ -65,17 +65,17 @@ pub struct GroupPolicy {
     pub denied_images: Vec<ImagePattern>,
 }
 
-/// What a node knows of an upstream.
+/// The facts about an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamPolicy {
-    /// How image names refer to it.
+    /// The host in image names.
     pub host: UpstreamHost,
-    /// Where it is: http or https, without credentials, query and fragment.
+    /// The URL: http or https, without credentials, query and fragment.
     pub url: Url,
     /// Hosts (with their port where it is not the scheme's own), besides the URL's, whose token services may be
     /// given credentials.
     pub token_hosts: Vec<String>,
-    /// Certificates, PEM, that are trusted besides the public ones; empty if there are none.
+    /// PEM certificates that are trusted besides the public ones; may be empty.
     pub ca_pem: String,
     /// Hosts at addresses that are not public that it may redirect to.
     pub redirect_hosts: Vec<String>,
@@ -130,7 +130,7 @@ pub enum PolicyChange {
     Revoked(Revocation),
 }
 
-/// What is void of an id, and how long that matters.
+/// The revocation of an id, and the time for which it matters.
 #[derive(Clone, Copy, Debug)]
 struct Revoked {
     before_epoch: Option<i64>,
@@ -166,7 +166,7 @@ impl PolicySnapshot {
         self.revision
     }
 
-    /// The group at a path; if there is none, the one that was there before it was renamed.
+    /// Returns the group at a path, or the one that had the path before it was renamed.
     pub fn group(&self, path: &GroupPath) -> Option<&Arc<GroupPolicy>> {
         self.groups_by_path.get(path).or_else(|| self.groups_by_old_path.get(path))
     }
@@ -193,7 +193,7 @@ impl PolicySnapshot {
         (!is_void).then_some(&key.key)
     }
 
-    /// Whether registry tokens that carry this token's or user's id with this epoch (tokens have none: 0) are void.
+    /// Checks whether registry tokens that carry this token's or user's id with this epoch (tokens have none: 0) are void.
     pub fn is_revoked(&self, id: &str, epoch: i64) -> bool {
         self.revocations.get(id).is_some_and(|revoked| revoked.before_epoch.is_none_or(|least| epoch < least))
     }
@@ -236,7 +236,7 @@ impl PolicySnapshot {
         })
     }
 
-    /// What is known after `change`.
+    /// Returns the snapshot after `change`.
     #[must_use]
     pub fn with(mut self, change: PolicyChange) -> Self {
         match change {

@@ -13,11 +13,11 @@ use crate::control::{
     memory::conditions::Conditions,
 };
 
-/// How often there is a report, if there is anything to tell. Pauses and dwindling limits are told at once.
+/// Interval of reports with news. Pauses and dwindling limits are told at once.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Most entries in one batch, as the protocol says.
 const MAX_BATCH: usize = 1000;
-/// How long the last report may take at a stop.
+/// Longest time for the last report at a stop.
 const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
 
 /// Reports under one id, which stays the same however often they are sent.
@@ -54,8 +54,8 @@ impl UpstreamReports {
         }
     }
 
-    /// Sends what is pending, and then all there is to tell. What cannot be sent now stays pending under its id, and
-    /// nothing new is taken before it is sent.
+    /// Sends what is pending, and then all there is to tell. A report that cannot be sent stays pending under its id, and no
+    /// other is started before it is sent.
     async fn deliver(&self, pending: &mut Option<Batch>) {
         loop {
             let batch = match pending.take() {

@@ -15,9 +15,9 @@ use tracing::{debug, info};
 
 use crate::control::{client::NodeClient, policy::Policy, staleness::Staleness};
 
-/// How long a request waits for the first snapshot of a node that has just started.
+/// Longest wait of a request for the first snapshot of a node that has just started.
 const START_TIME: Duration = Duration::from_secs(5);
-/// How long a request waits for this node to catch up.
+/// Longest wait of a request for this node to catch up.
 const CATCH_UP_TIME: Duration = Duration::from_secs(2);
 /// Longest wait for missing changes before the watch is opened again.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -47,7 +47,8 @@ impl SyncGuard {
         Self { client, policy, staleness, turn: Mutex::default() }
     }
 
-    /// Whether there is nothing yet to judge by, or what is remembered may be stale, so that [`Self::ensure_synced`] would have to ask.
+    /// True before the first snapshot, and while the remembered state may be stale, so that [`Self::ensure_synced`] would
+    /// have to ask.
     pub fn may_be_stale(&self) -> bool {
         !self.policy.has_snapshot() || self.staleness.is_suspected()
     }

@@ -1,8 +1,9 @@
-//! What outlives the node's process: the last snapshot, links and what tags resolved to, so that a node which starts while the control
-//! plane is away serves what it served before.
+//! The state that outlives the node's process: the last snapshot, links and digests of tags, so that a node which starts
+//! while the control plane is unavailable serves as before.
 //!
-//! Guarantees: a file is replaced whole or not at all, is read by its owner only, and is ignored if it is damaged, of another version
-//! or another node's. There are no secrets in it: no token, no password, no credential of an upstream; keys are public ones.
+//! Guarantees: a file is replaced whole or not at all, is read by its owner only, and is ignored if it is damaged, of
+//! another version or another node's. It contains no secrets: tokens, passwords and upstream credentials are left out, and
+//! keys are public ones.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -34,14 +35,14 @@ const SNAPSHOT: &str = "snapshot";
 const REMEMBERED: &str = "remembered";
 /// First word of both files, and their version.
 const MAGIC: &str = "roadstead-saved-1";
-/// How often it is looked whether there is something new to keep.
+/// Interval of the looks for changes to save.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the time of the last word is kept where nothing else is new.
+/// Interval at which the time of the last word is saved without other changes.
 const LAST_WORD_EVERY: Duration = Duration::from_secs(20);
-/// How often links and tags are kept.
+/// Interval at which links and tags are saved.
 const MEMORY_EVERY: Duration = Duration::from_secs(60);
 
-/// What was kept last.
+/// The last saved state.
 #[derive(Default)]
 struct Kept {
     revision: i64,
@@ -157,7 +158,7 @@ fn seal(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Replaces a file. What cannot be kept is only logged: it matters to a node that starts while the control plane is unavailable.
+/// Replaces a file. A failed save is only logged: it matters to a node that starts while the control plane is unavailable.
 async fn write(path: PathBuf, body: Vec<u8>) {
     let shown = path.display().to_string();
     let written = tokio::task::spawn_blocking(move || replace(&path, &seal(&body))).await;

@@ -1,4 +1,4 @@
-//! What is known of upstreams: learnt, told, and told on.
+//! The known state of upstreams: observed, received and passed on.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ fn milliseconds(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
-/// What was told, one line a report.
+/// The reports, one per line.
 fn told(fake: &Fake) -> Vec<String> {
     let line = |report: &pb::UpstreamReport| {
         let condition = report.condition.as_ref().unwrap();

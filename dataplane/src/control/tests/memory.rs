@@ -1,4 +1,4 @@
-//! What is remembered, and until when.
+//! The remembered state, and its end.
 
 use std::sync::Arc;
 

@@ -30,7 +30,7 @@ const REMEMBERED: usize = 10_000;
 /// How long an answer of `/v2/` without a challenge is remembered.
 const NO_CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
-/// Whose challenge it is: what an upstream wants may depend on all three.
+/// The subject of a challenge: an upstream's demands may depend on all three.
 type ChallengeKey = (Url, RepositoryName, Option<Digest>);
 /// The same for a whole registry.
 type RegistryKey = (Url, Option<Digest>);
@@ -44,7 +44,7 @@ pub(crate) struct Authorizer {
     tokens: Tokens,
 }
 
-/// What is sent to the upstream.
+/// The credentials for a request to the upstream.
 pub(crate) struct Authorization {
     pub(crate) header: HeaderValue,
     /// The challenge that it meets.

@@ -26,7 +26,7 @@ use crate::upstream::{
 
 /// Longest answer of a token service that we read, in bytes; real ones have 2 to 5 thousand.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
-/// How long a token is good if the answer does not say. The specification's default.
+/// Lifetime of a token if the answer does not say. The specification's default.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,7 +42,7 @@ struct TokenAnswer {
     expires_in: Value,
 }
 
-/// What a token service may be told.
+/// The data that a token service may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// The group's credentials.
@@ -53,8 +53,8 @@ pub(crate) enum Trust {
     Nothing,
 }
 
-/// What the token service at `realm` may be told for `upstream`: an upstream must not collect credentials for others
-/// to use, nor send them in the clear.
+/// Decides which credentials the token service at `realm` may receive for `upstream`: an upstream must not collect
+/// credentials for others to use, nor send them in the clear.
 pub(crate) fn trust(upstream: &UpstreamPolicy, realm: &Url) -> Trust {
     let Some(host) = realm.host_str() else { return Trust::Nothing };
     match (upstream.url.scheme(), realm.scheme()) {
@@ -70,7 +70,7 @@ pub(crate) fn trust(upstream: &UpstreamPolicy, realm: &Url) -> Trust {
     }
 }
 
-/// Where a challenge sends us for a token, and what that place may be told.
+/// The token service that a challenge names, and the data that it may receive.
 pub(crate) fn realm(upstream: &UpstreamPolicy, bearer: &Bearer) -> Result<(Url, Trust), UpstreamError> {
     let unusable = |problem: &str| UpstreamError::TokenService {
         upstream: upstream.host.clone(),

@@ -118,7 +118,7 @@ impl AccountHealth {
         })
     }
 
-    /// How long requests of a kind are held back.
+    /// Returns the time for which requests of a kind are held back.
     pub(crate) fn pause(&self, kind: RequestKind, now: SystemTime) -> Option<Duration> {
         let until = match kind {
             RequestKind::BlobHead | RequestKind::BlobGet => {

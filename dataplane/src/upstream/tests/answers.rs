@@ -1,4 +1,4 @@
-//! What is made of upstream's answers, and of none.
+//! The translation of upstream's answers, and of missing ones.
 
 use std::{
     sync::{

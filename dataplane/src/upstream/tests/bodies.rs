@@ -35,7 +35,7 @@ fn part(seen: &Seen, etag: &str, range_header: Option<&str>) -> Option<axum::res
     }
 }
 
-/// Where a resumption begins, and how it was asked for.
+/// The start of a resumption, and its kind of request.
 async fn resumed(hub: &Fake, etag: Option<&'static str>) -> Result<(u64, Vec<u8>, Vec<String>), UpstreamError> {
     let etag = etag.map(HeaderValue::from_static);
     let body = client().resume_blob(&target(&hub.url(), None), &DIGEST.parse().unwrap(), 4, etag.as_ref()).await?;

@@ -1,4 +1,4 @@
-//! Where credentials go, and where they never go.
+//! The hosts that get credentials, and those that never do.
 
 use super::{
     super::{

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 
 use crate::upstream::UpstreamError;
 
-/// How much is put into the decoder at a time, in bytes. gzip grows no more than a thousandfold, so that no more than
-/// about a megabyte comes out before it is handed on.
+/// Bytes that go into the decoder at a time. gzip grows no more than a thousandfold, so at most about a megabyte comes out
+/// before it is handed on.
 const STEP_BYTES: usize = 1024;
 /// Longest labelled body that is kept in memory until its digest is known, in bytes: configurations, and small layers.
 const MAX_KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -48,8 +48,8 @@ impl Ask {
 }
 
 impl Exchange {
-    /// Sends a request, and once more where that is safe and may help: there was no connection, or it broke before an
-    /// answer, or something between here and there is not up. Nothing that is asked here changes anything.
+    /// Sends a request, and once more if that is safe and may help: the connection failed, or broke before an answer, or an
+    /// intermediary is down. Nothing that is asked here changes anything.
     pub(crate) async fn send_patiently(
         &self,
         upstream: &Arc<UpstreamPolicy>,
@@ -115,7 +115,7 @@ impl Exchange {
     }
 }
 
-/// Whether another try may end better. Who was told when to come back does not come earlier.
+/// True if another attempt may succeed. A client that was told when to come back does not come earlier.
 fn may_help(first: &Result<Response, UpstreamError>) -> bool {
     match first {
         Ok(response) => {
