@@ -74,7 +74,7 @@ struct Runs<K: Eq + Hash, V> {
     ended: bool,
 }
 
-impl<K: Eq + Hash, V> Runs<K, V> {
+impl<K: Eq + Hash, V: Send + Sync + 'static> Runs<K, V> {
     async fn drive(mut self, first: Run<V>) {
         let mut run = first;
         loop {
