@@ -66,7 +66,7 @@ impl Stage {
         reader.blob_hit("app", &wanted).await;
         cluster.terminate();
         cluster.exit_codes(Duration::from_secs(60)).await;
-        let _ = std::fs::remove_dir_all(cluster.data_dir().join("node-cache"));
+        let _ = fs::remove_dir_all(cluster.data_dir().join("node-cache"));
         cluster.run_processes().await;
         (wanted, blob)
     }
