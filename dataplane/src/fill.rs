@@ -45,7 +45,8 @@ use crate::{
     upstream::{Target, UpstreamClient, UpstreamError},
 };
 
-/// How many contents are remembered as fetched here. A node is sent to this one for as long as a lease lives, some seconds.
+/// Number of contents that are remembered as fetched here. A node is sent to this one for as long as a lease lives, some
+/// seconds.
 const MAX_FETCHED: usize = 4096;
 
 /// The reason for which a fill failed.
@@ -230,13 +231,13 @@ impl Fill {
         Follower::new(Arc::clone(self), start, end)
     }
 
-    /// Whether anybody follows it, or waits for it to begin.
+    /// Returns whether anybody follows it, or waits for it to begin.
     fn is_followed(&self) -> bool {
         self.progress.receiver_count() > 0
     }
 
-    /// Whether `target` has proven its right, and no link of its group was removed since: what was purged is not served on
-    /// the strength of a proof from before.
+    /// Checks whether `target` has proven its right, and its group has lost no link since: a proof from before a purge does
+    /// not serve purged content.
     fn is_proven(&self, target: &Target) -> bool {
         let size = self.progress.borrow().total;
         self.proven().members.iter().any(|member| member.target.covers(target) && member.fits(size))

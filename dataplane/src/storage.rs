@@ -65,9 +65,9 @@ pub enum StorageError {
     /// Stored bytes are there and cannot be read: a bad block, a file that was cut short.
     #[error("{action}: {source}")]
     Unreadable {
-        /// What was tried, with its subject.
+        /// The operation, with its subject.
         action: String,
-        /// What the operating system said.
+        /// The message of the operating system.
         source: io::Error,
     },
     /// Anything else the operating system said.
@@ -86,7 +86,7 @@ impl StorageError {
         matches!(self, Self::Damaged(_))
     }
 
-    /// Whether stored bytes cannot be read, so that they are as good as damaged.
+    /// Returns whether stored bytes cannot be read, so that they are as good as damaged.
     pub const fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable { .. })
     }
@@ -110,7 +110,7 @@ impl StorageError {
     }
 }
 
-/// Whether the disk cannot read a file, or the file is not what the file system says: EIO, EBADMSG (a checksum), EUCLEAN (a
+/// Returns whether the disk cannot read a file, or the file is not what the file system says: EIO, EBADMSG (a checksum), EUCLEAN (a
 /// corrupt structure), or an end before its end.
 fn is_unreadable(error: &io::Error) -> bool {
     let by_number = matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN));
@@ -252,7 +252,7 @@ impl StoredBlob {
         }))
     }
 
-    /// Whether a read of it has failed in a way that trying again does not mend.
+    /// Returns whether a read of it has failed in a way that trying again does not mend.
     pub fn is_unreadable(&self) -> bool {
         self.is_unreadable.load(Ordering::Relaxed)
     }

@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Longest wait of a download for a free place: less than clients wait for headers.
 const TURN_TIME: Duration = Duration::from_secs(8);
-/// How often a download whose place is wanted is looked at: less than those wait that want it.
+/// Pause between two looks at a download whose place is wanted: less than those wait that want it.
 const LOOK: Duration = Duration::from_secs(3);
 /// Slower than this, a download does not keep a place that others wait for, in bytes a second: 100 MiB would take two hours.
 const SLOWEST: u64 = 16 * 1024;
@@ -43,7 +43,7 @@ pub(super) struct Owner {
     fill: Arc<Fill>,
     sources: Sources,
     place: Option<Place>,
-    /// Who has proven a right that no body from upstream proves, because the bytes come from another node.
+    /// The targets that have proven a right which no body from upstream proves, because the bytes come from another node.
     proven: Vec<Target>,
     /// The result of the fill, when it is known.
     outcome: Result<(), FillError>,
@@ -314,7 +314,7 @@ impl Owner {
         }
     }
 
-    /// Whether others wait for the place of this download, and it is not worth it: nobody follows it, or only so many bytes came
+    /// Returns whether others wait for the place of this download, and it is not worth it: nobody follows it, or only so many bytes came
     /// since the last look.
     fn is_to_end(&self, came: u64) -> bool {
         let is_wanted = self.place.as_ref().is_some_and(Place::is_wanted);

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::control::GroupId;
 
-/// How many downloads there may be at a time.
+/// Bounds on the downloads that run at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// On the node.
@@ -29,7 +29,7 @@ impl Default for Limits {
     }
 }
 
-/// How many downloads run, and how many wait, under one bound.
+/// The downloads that run, and those that wait, under one bound.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     running: usize,
@@ -150,7 +150,7 @@ impl Counts {
 }
 
 impl Place {
-    /// Whether somebody waits who would get this place, or one that it keeps from being free.
+    /// Returns whether somebody waits who would get this place, or one that it keeps from being free.
     pub fn is_wanted(&self) -> bool {
         let counts = self.places.counts();
         let waits = |count: Option<&Count>| count.is_some_and(|count| count.waiting > 0);

@@ -18,7 +18,7 @@ const QUEUED_PIECES: usize = 2;
 /// Followers are told of new bytes at least this often, in bytes.
 const ANNOUNCE_BYTES: u64 = 1024 * 1024;
 
-/// What the writing task is handed.
+/// A piece of work for the writing task.
 enum Handed {
     Piece(Bytes),
     /// The digest of everything so far is wanted.

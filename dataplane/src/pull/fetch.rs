@@ -58,7 +58,7 @@ impl FetchError {
         }
     }
 
-    /// Whether the content was missing or wrong, so that asking for it in another way may bring the right one.
+    /// Returns whether the content was missing or wrong, so that asking for it in another way may bring the right one.
     pub const fn is_about_content(&self) -> bool {
         matches!(self, Self::Upstream(UpstreamError::NotFound { .. }) | Self::DigestMismatch { .. })
     }

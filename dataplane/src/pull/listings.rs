@@ -20,13 +20,13 @@ use crate::{
     upstream::UpstreamError,
 };
 
-/// How long a list is served after upstream told it.
+/// The time that a list is served after upstream told it.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most bytes kept.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest list that is kept, in bytes.
 const MAX_LIST_BYTES: usize = 2 * 1024 * 1024;
-/// What a list costs beside its bytes.
+/// The cost of a list beside its bytes.
 const OVERHEAD_BYTES: u64 = 500;
 /// Lists that are expected to be kept.
 const EXPECTED: usize = 4000;
@@ -82,7 +82,7 @@ impl Listings {
     }
 }
 
-/// Why a list may be served stale; `None` for upstream's word on it.
+/// The reason for which a list may be served stale; `None` for upstream's word on it.
 pub fn trouble(error: &UpstreamError) -> Option<StaleReason> {
     match error.tag_outcome() {
         TagOutcome::Unavailable { .. } if error.is_outage() => Some(StaleReason::UpstreamUnavailable),

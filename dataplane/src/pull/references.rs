@@ -18,7 +18,7 @@ pub struct Parsed {
     pub references: Vec<Reference>,
 }
 
-/// The content is no manifest.
+/// The content does not look like a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAManifest {
     /// It is not a JSON object.
@@ -54,7 +54,7 @@ pub fn parse(content: &Bytes) -> Result<Parsed, NotAManifest> {
     Ok(Parsed { media_type: stated.or_else(|| implied(&document)), references })
 }
 
-/// Whether content is an image in Docker's signed schema 1, whose digest leaves the signatures out.
+/// Returns whether content is an image in Docker's signed schema 1, whose digest leaves the signatures out.
 pub fn is_signed_schema1(content: &[u8]) -> bool {
     let document: Option<Map<String, Value>> = serde_json::from_slice(content).ok();
     document.is_some_and(|document| {

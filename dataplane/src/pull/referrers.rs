@@ -1,5 +1,5 @@
-//! What refers to a manifest: upstream's pages as one index, filtered here where upstream does not, and from the tag that the
-//! distribution spec 1.1 falls back on where upstream knows no referrers.
+//! The referrers of a manifest: upstream's pages as one index, filtered here if upstream does not, and from the fallback tag
+//! of the distribution spec 1.1 if upstream does not support referrers.
 //!
 //! Registries without the API answer in many ways: 404, other errors, web pages, other documents. All of them lead to the
 //! tag, and from there to an empty index; only an upstream in trouble, or one that refuses the group, leads to an error.
@@ -93,7 +93,7 @@ fn index_of(manifests: Vec<Value>) -> Map<String, Value> {
     index.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The first page with the manifests of all. `None` if one of them is no index, or is the subject itself, which a registry
+/// The first page with the manifests of all. `None` if one of them has another form than an index, or is the subject itself, which a registry
 /// may have under the tag or the path.
 fn merged(pages: &[Bytes], subject: &Digest) -> Option<Map<String, Value>> {
     let mut all: Option<(Map<String, Value>, Vec<Value>)> = None;

@@ -216,8 +216,8 @@ impl TagFlow {
         self.manifests.linked(pull, &serve.manifest, Some(freshness)).await
     }
 
-    /// What upstream has for a client that does not take what is cached: registries pick by `Accept`, say one
-    /// platform's manifest instead of the index. `None` if upstream would send the same.
+    /// Fetches upstream's manifest for a client that does not accept the cached one: registries choose by `Accept`, for
+    /// example one platform's manifest instead of the index. `None` if upstream would send the same.
     async fn negotiated(&self, pull: &Pull, tag: &Tag, cached: &Digest) -> Result<Option<Answer>, OciError> {
         match self.offered(pull, tag).await {
             Ok((digest, offered)) if digest != *cached && pull.wanted.accept().takes(&offered) => {

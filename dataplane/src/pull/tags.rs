@@ -62,7 +62,7 @@ impl TagLists {
         Ok(self.listings.told(pull, &key, headers, body))
     }
 
-    /// What there is while upstream cannot be asked: the page as it was last told, or the tags that are cached.
+    /// Answers while the upstream is unavailable: the page as it was last told, or the tags that are cached.
     fn instead(&self, pull: &Pull, page: &TagsPage, key: &str, error: &UpstreamError) -> Result<Answer, OciError> {
         if let Some(answer) = self.listings.instead(pull, key, error) {
             return Ok(answer);

@@ -35,7 +35,7 @@ struct Trail {
     pages: u32,
 }
 
-/// What one of our cursors holds.
+/// The content of one of our cursors.
 #[derive(Serialize, Deserialize)]
 struct Sealed {
     path: String,
@@ -44,7 +44,7 @@ struct Sealed {
 }
 
 impl Place {
-    /// Where a request is; `None` if its cursor is none of ours.
+    /// The place of a request; `None` if its cursor does not come from us.
     pub fn of(page: &TagsPage) -> Option<Self> {
         let Some(cursor) = &page.cursor else {
             let cursor = Cursor::of_tags(page.n, page.last.as_deref());

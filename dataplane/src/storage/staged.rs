@@ -21,7 +21,7 @@ use super::{StorageError, file_view::FileView, object::Upload};
 
 /// Room is reserved in steps of so many bytes.
 const STEP_BYTES: u64 = 16 * 1024 * 1024;
-/// What stays free on a disk, in bytes: a fiftieth of it, within these bounds, and never more than a twentieth.
+/// The room that stays free on a disk, in bytes: a fiftieth of it, within these bounds, and never more than a twentieth.
 const MIN_FLOOR_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 
@@ -145,7 +145,7 @@ impl StagedFile {
     }
 }
 
-/// What blobs may take of what is left on the disk, in bytes: a floor stays free, for the database that may be beside them.
+/// The room that blobs may take of what is left on the disk, in bytes: a floor stays free, for the database that may be beside them.
 fn available(file: &File) -> Result<u64, Errno> {
     let disk = fstatvfs(file)?;
     let total = disk.f_blocks.saturating_mul(disk.f_frsize);
@@ -153,8 +153,8 @@ fn available(file: &File) -> Result<u64, Errno> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(floor))
 }
 
-/// Reserves room for `len` bytes. Where there clearly is none, nothing is tried: ext4 takes all that is left before
-/// it gives up, and for that moment every other write on the disk would fail.
+/// Reserves room for `len` bytes. If the space is clearly too small, nothing is tried: ext4 takes all that is left before it
+/// gives up, and for that moment every other write on the disk would fail.
 fn reserve(file: &File, offset: u64, len: u64) -> Result<(), Errno> {
     if len > available(file)? {
         return Err(Errno::NOSPC);

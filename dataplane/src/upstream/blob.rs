@@ -157,7 +157,7 @@ fn end_of(response: &Response, from: u64) -> Option<BlobBody> {
     is_end.then(|| BlobBody { total: Some(size), offset: from, etag: None, stream: empty().boxed() })
 }
 
-/// Where a blob's body starts, and how large the whole blob is, if that is known and what was asked for.
+/// Returns the start of a blob's body, and the size of the whole blob, if it is known and the requested one.
 fn extent(
     response: &Response,
     from: u64,

@@ -110,7 +110,7 @@ pub enum UpstreamError {
         status: u16,
         /// Its own words.
         said: Said,
-        /// How long it asked to wait.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
     },
     /// The service that issues tokens for it did not issue one.
@@ -275,7 +275,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it tells of the upstream's trouble, and nothing of the content asked for.
+    /// Returns whether it tells of the upstream's trouble, and nothing of the content asked for.
     pub const fn is_outage(&self) -> bool {
         match self {
             Self::Tls { .. } | Self::RateLimited { .. } | Self::TokenService { .. } => true,
@@ -283,12 +283,12 @@ impl UpstreamError {
         }
     }
 
-    /// Whether upstream refuses these credentials; others may be good.
+    /// True if upstream refuses these credentials; others may work.
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::Forbidden { .. })
     }
 
-    /// Whether it refuses the request as it was sent: another form of it may be taken.
+    /// Returns whether it refuses the request as it was sent: another form of it may be taken.
     pub(super) const fn refuses_request(&self) -> bool {
         match self {
             Self::NotFound { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. } => true,
@@ -297,7 +297,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether the address that the upstream redirected to may have expired.
+    /// Returns whether the address that the upstream redirected to may have expired.
     pub(super) const fn may_be_an_expired_address(&self) -> bool {
         matches!(
             self,

@@ -18,7 +18,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// How long to wait, by `Retry-After` or Docker Hub's `X-Retry-After`: a delay in seconds or a date (RFC 9110, section
+/// The time that to wait, by `Retry-After` or Docker Hub's `X-Retry-After`: a delay in seconds or a date (RFC 9110, section
 /// 10.2.3), or the time in seconds or milliseconds since 1970, as some send it. A time that has passed, or is more than a
 /// day away, is not believed.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

@@ -65,13 +65,13 @@ impl Cursor {
         (next != *self).then_some(next)
     }
 
-    /// Whether it may be asked for: it stays within the list of one repository.
+    /// Returns whether it may be asked for: it stays within the list of one repository.
     pub fn is_safe(&self) -> bool {
         self.path.starts_with("tags/") && is_within(&self.path) && !self.query.contains(['#', ' ', '\r', '\n'])
     }
 }
 
-/// Whether a path has only plain segments, none of which leads upwards.
+/// Returns whether a path has only plain segments, none of which leads upwards.
 fn is_within(path: &str) -> bool {
     path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~=:/".contains(&byte))
         && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
@@ -84,7 +84,7 @@ impl UpstreamClient {
     }
 
     /// Fetches what refers to a manifest, page by page, within one operation's time and one listing's size; at least one
-    /// page. What fails after the first page is told as an answer that ended early: there are referrers.
+    /// page. A failure after the first page is told as an answer that ended early: there are referrers.
     pub async fn get_referrers(
         &self,
         target: &Target,

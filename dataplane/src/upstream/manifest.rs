@@ -13,7 +13,7 @@ use crate::upstream::transport::exchange::within;
 
 /// Largest manifest we buffer, in bytes. OCI distribution-spec 1.1 asks registries to accept at least 4 MiB.
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-/// What a HEAD tells of a manifest.
+/// The answer to a HEAD of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestHead {
     /// Its digest.
@@ -110,7 +110,7 @@ impl UpstreamClient {
     }
 }
 
-/// Whether an answer to a HEAD leaves the decision to a GET: servers exist that refuse HEAD, or do not find what GET serves.
+/// Returns whether an answer to a HEAD leaves the decision to a GET: servers exist that refuse HEAD, or do not find what GET serves.
 pub(super) const fn leaves_it_to_get(status: StatusCode) -> bool {
     matches!(
         status,
@@ -124,7 +124,7 @@ pub(super) const fn leaves_it_to_get(status: StatusCode) -> bool {
     )
 }
 
-/// Whether a manifest has Docker's signed schema 1, whose digest is not that of its bytes.
+/// Returns whether a manifest has Docker's signed schema 1, whose digest is not that of its bytes.
 fn is_signed_schema1(media_type: &str) -> bool {
     media_type
         .trim_start()

@@ -58,7 +58,7 @@ fn plain(text: &str) -> String {
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a character is invisible or turns the direction of text (Unicode categories Cf and Zl/Zp as far as they occur).
+/// Returns whether a character is invisible or turns the direction of text (Unicode categories Cf and Zl/Zp as far as they occur).
 const fn is_format(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }

@@ -53,7 +53,7 @@ impl Target {
         self.same_source(other) && self.link_epoch >= other.link_epoch
     }
 
-    /// How people name something of the repository: `library/alpine:9`.
+    /// Returns the name that people give something of the repository: `library/alpine:9`.
     pub fn name_of(&self, reference: &Reference) -> String {
         let separator = if matches!(reference, Reference::Digest(_)) { '@' } else { ':' };
         format!("{}{separator}{reference}", self.repository)

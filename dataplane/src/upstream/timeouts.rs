@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long upstreams may take.
+/// The time limits of upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     /// For a connection, TLS included.
@@ -44,12 +44,12 @@ impl UpstreamTimeouts {
         Self { connect, first_byte, body_idle, whole }
     }
 
-    /// How long a node waits for another node's manifest before it asks upstream itself.
+    /// The time that a node waits for another node's manifest before it asks upstream itself.
     pub(crate) fn manifest_from_peer(&self) -> Duration {
         self.whole.mul_f64(0.75)
     }
 
-    /// How long a manifest may take in all, by whatever ways.
+    /// The time that a manifest may take in all, by whatever ways.
     pub(crate) fn manifest_in_all(&self) -> Duration {
         self.whole + Duration::from_secs(1)
     }

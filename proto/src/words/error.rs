@@ -7,7 +7,7 @@ use crate::v1;
 pub const ERROR_DOMAIN: &str = "roadstead";
 
 words! {
-    /// Why a call was refused or failed; the text is the reason in `google.rpc.ErrorInfo`.
+    /// The reason for which a call was refused or failed; the text is the reason in `google.rpc.ErrorInfo`.
     ErrorReason, v1::ErrorReason, "reason for an error" {
         /// The call needs credentials, or those given are wrong, expired or revoked.
         Unauthenticated = "UNAUTHENTICATED",

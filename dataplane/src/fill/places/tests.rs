@@ -1,4 +1,4 @@
-//! Who gets a place, and which are wanted back.
+//! Tests of the places: who gets one, and which are wanted back.
 
 use std::{sync::Arc, time::Duration};
 

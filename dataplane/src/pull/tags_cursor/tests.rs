@@ -10,7 +10,7 @@ fn next(query: &str) -> Cursor {
     Cursor { path: "tags/list".to_owned(), query: query.to_owned() }
 }
 
-/// What the client asks for next, from the `Link` it got.
+/// The next request of the client, from the `Link` it got.
 fn followed(link: &HeaderValue) -> Place {
     let text = link.to_str().unwrap();
     let query = text.split_once('?').unwrap().1.split_once('>').unwrap().0;

@@ -27,7 +27,7 @@ use crate::upstream::{
 
 /// Challenges remembered; one for each repository and credential.
 const REMEMBERED: usize = 10_000;
-/// How long an answer of `/v2/` without a challenge is remembered.
+/// The time that an answer of `/v2/` without a challenge is remembered.
 const NO_CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 /// The subject of a challenge: an upstream's demands may depend on all three.
@@ -63,7 +63,7 @@ impl Authorization {
         }
     }
 
-    /// Whether a refusal may mean no more than that the token has become stale.
+    /// Returns whether a refusal may mean no more than that the token has become stale.
     fn may_be_stale(&self) -> bool {
         self.is_remembered && self.token.as_ref().is_some_and(|token| !token.was_just_refused())
     }
@@ -75,7 +75,7 @@ impl Authorizer {
         Self { exchange, challenges, registries, tokens: Tokens::new() }
     }
 
-    /// What to send before the upstream has asked: what it asked for last time. `None` if it never asked.
+    /// Returns the credentials to send before the upstream has asked: what it asked for last time. `None` if it never asked.
     pub(crate) async fn expected(
         &self,
         target: &Target,
@@ -93,10 +93,10 @@ impl Authorizer {
         met.map(Some)
     }
 
-    /// What to send instead, after `sent` was refused; `None` if the refusal is to be believed.
+    /// Returns the credentials to send instead, after `sent` was refused; `None` if the refusal is to be believed.
     ///
     /// No form of refusal is believed of a remembered token: it may have become stale, which upstreams tell in many ways.
-    /// Where nothing was sent and no challenge came, `/v2/` tells what the registry takes.
+    /// If nothing was sent and no challenge came, `/v2/` tells what the registry takes.
     pub(crate) async fn after_refusal(
         &self,
         target: &Target,
@@ -214,7 +214,7 @@ fn registry_key(target: &Target) -> RegistryKey {
     (target.upstream.url.clone(), credential)
 }
 
-/// Whether a status refuses the credentials.
+/// Returns whether a status refuses the credentials.
 pub(crate) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }

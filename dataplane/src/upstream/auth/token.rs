@@ -15,10 +15,10 @@ use crate::upstream::UpstreamError;
 /// Tokens remembered; one for each image that is being pulled.
 const REMEMBERED: usize = 10_000;
 
-/// How long the refusal of a new token is believed of it: for the further requests of one pull.
+/// The time that the refusal of a new token is believed of it: for the further requests of one pull.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
-/// What a token is for. The upstream is part of it so that none can ask for another one's tokens.
+/// The access of a token. The upstream is part of it so that none can ask for another one's tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TokenKey {
     pub(crate) upstream: UpstreamHost,

@@ -87,7 +87,7 @@ pub(crate) fn realm(upstream: &UpstreamPolicy, bearer: &Bearer) -> Result<(Url, 
     }
 }
 
-/// Whose health the outcome tells of: an account's, and the content's that the token is for.
+/// The subject of the outcome: an account's, and the content's that the token is for.
 pub(crate) type Asker = (Arc<AccountHealth>, String);
 
 /// Fetches a token. `credential` is sent as it is: whether it may be is for the caller to know, by [`trust`].

@@ -1,4 +1,4 @@
-//! How each upstream is doing for each set of credentials, as far as that decides whether a request is sent: pauses that
+//! Health of each upstream for each set of credentials, as far as that decides whether a request is sent: pauses that
 //! the upstream asked for by 429, and circuits.
 //!
 //! Docker Hub counts manifests, not blobs: a pause does not hold blobs back unless a blob itself was answered with 429. A
@@ -106,7 +106,7 @@ impl AccountHealth {
         Ok(Admitted { health: Arc::clone(self), content, is_probe })
     }
 
-    /// Whether a request that passed is a probe.
+    /// Returns whether a request that passed is a probe.
     fn passed(&self, passage: Passage, content: Option<&str>) -> Result<bool, UpstreamError> {
         let Passage::Shut(last_error, wait) = passage else { return Ok(passage == Passage::Probe) };
         self.metrics.held_back(HeldBack::CircuitOpen);
@@ -256,7 +256,7 @@ impl Drop for HostCheck {
     }
 }
 
-/// Whether a status tells of trouble. 501 is an answer: the request is not supported.
+/// Returns whether a status tells of trouble. 501 is an answer: the request is not supported.
 fn is_trouble(status: StatusCode) -> bool {
     status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many requests in a row must fail before a circuit opens.
+/// Failed requests in a row after which a circuit opens.
 pub(crate) const FAILURES: u32 = 5;
-/// How long requests are suspended at first; each failed probe doubles it.
+/// The time that requests are suspended at first; each failed probe doubles it.
 const FIRST_REST: Duration = Duration::from_secs(2);
 /// Longest suspension.
 const MAX_REST: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ struct Open {
     last_error: &'static str,
 }
 
-/// Whether a request may be sent.
+/// Tells whether a request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passage {
     /// The circuit is closed: it may.

@@ -10,7 +10,7 @@ use crate::upstream::error::{CONNECT_PHASE, UpstreamError};
 /// Most failing contents that are remembered for an account.
 const MAX_CONTENTS: usize = 1000;
 
-/// Whose trouble a failure is.
+/// The subject of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// The host's: no request can succeed.
@@ -54,12 +54,12 @@ pub(super) struct Suspension {
 }
 
 impl Suspension {
-    /// Whether requests may be sent to the host at all. A probe must not ask for content: it may be what fails.
+    /// Returns whether requests may be sent to the host at all. A probe must not ask for content: it may be what fails.
     pub(super) fn pass_host(&mut self, now: Instant) -> Passage {
         self.host.pass(now)
     }
 
-    /// Whether requests for a content may be sent.
+    /// Returns whether requests for a content may be sent.
     pub(super) fn pass(&mut self, content: &str, now: Instant) -> Passage {
         self.contents.get_mut(content).map_or(Passage::Free, |circuit| circuit.pass(now))
     }
@@ -117,7 +117,7 @@ impl Suspension {
         self.host.is_open()
     }
 
-    /// How many circuits are open.
+    /// Returns the number of open circuits.
     pub(super) fn open(&self) -> i64 {
         let contents = self.contents.values().filter(|circuit| circuit.is_open()).count();
         i64::try_from(contents).unwrap_or(i64::MAX) + i64::from(self.host.is_open())

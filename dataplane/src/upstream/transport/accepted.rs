@@ -14,7 +14,7 @@ use crate::upstream::{
     said::{MAX_BODY_BYTES, Said},
 };
 
-/// How long the body of an error is waited for: the status alone will do.
+/// The time that the body of an error is waited for: the status alone will do.
 const SAID_TIME: Duration = Duration::from_secs(1);
 
 impl Exchange {

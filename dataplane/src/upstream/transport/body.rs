@@ -12,7 +12,7 @@ use super::{
 };
 use crate::upstream::UpstreamError;
 
-/// How much of an unwanted body is read so that its connection can be used again, in bytes.
+/// Most of an unwanted body that is read so that its connection can be used again, in bytes.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024;
 
 impl Exchange {
@@ -69,7 +69,7 @@ impl Exchange {
         .boxed()
     }
 
-    /// Reads the rest of a small body, so that the connection can be used again. Whether that works does not matter.
+    /// Reads the rest of a small body, so that the connection can be used again. Returns whether that works does not matter.
     pub(crate) async fn discard(&self, upstream: &UpstreamHost, response: Response) {
         self.beginning(upstream, response, MAX_DISCARDED_BYTES).await;
     }

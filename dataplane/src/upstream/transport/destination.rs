@@ -1,4 +1,4 @@
-//! Where requests on behalf of an upstream may go: to its own host and port, to public addresses, and to hosts and ports
+//! The destinations that requests on behalf of an upstream may have: to its own host and port, to public addresses, and to hosts and ports
 //! that its administrator listed. Whoever answers for an upstream must not make this node reach into the network behind it,
 //! by a redirect or as a token service: not even into the upstream's own network, nor to another port of its host.
 //!
@@ -72,13 +72,13 @@ impl Destinations {
         if found.is_empty() { Err(UnsafeAddress { host: name.to_owned() }.into()) } else { Ok(found) }
     }
 
-    /// Whether a URL is at the upstream's own host and port, or at the same host's usual port for https instead of http.
+    /// Returns whether a URL is at the upstream's own host and port, or at the same host's usual port for https instead of http.
     fn is_own(&self, url: &Url) -> bool {
         let ports = (self.own.port_or_known_default(), url.port_or_known_default());
         self.own.host() == url.host() && (ports.0 == ports.1 || ports == (Some(80), Some(443)))
     }
 
-    /// Whether a name is connected to wherever it is: it is the upstream's own, listed for whatever port, or a proxy's.
+    /// Returns whether a name is connected to wherever it is: it is the upstream's own, listed for whatever port, or a proxy's.
     fn trusts(&self, name: &str) -> bool {
         let without_port = |listed: &str| listed.rsplit_once(':').map(|(host, _)| host == name);
         let is_listed = self.listed.iter().any(|listed| listed == name || without_port(listed) == Some(true));
@@ -92,7 +92,7 @@ pub(crate) fn place(url: &Url) -> String {
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Whether a list of hosts names a URL's host: with its port, or without one where the port is the scheme's usual one.
+/// Returns whether a list of hosts names a URL's host: with its port, or without one where the port is the scheme's usual one.
 pub(crate) fn lists(hosts: &[String], url: &Url) -> bool {
     let (Some(host), with_port) = (url.host_str(), place(url)) else { return false };
     let is_usual_port = url.port().is_none();

@@ -29,7 +29,7 @@ const MAX_KEPT: usize = 8;
 /// Blobs remembered to be encoded as labelled.
 const REMEMBERED: usize = 1000;
 
-/// How a body is labelled.
+/// The label of a body's encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Not at all.
@@ -145,7 +145,7 @@ impl Write for Hashing {
     }
 }
 
-/// What a body that is labelled as gzip means: itself if that has the digest `want`, or if it is not gzip at all;
+/// Returns the content of a body that is labelled as gzip: itself if that has the digest `want`, or if it is not gzip at all;
 /// otherwise what it decodes to, if that is no larger than `limit` bytes.
 pub(crate) fn meant(
     body: Bytes,
@@ -165,7 +165,7 @@ pub(crate) fn meant(
 /// The first bytes of everything in gzip.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What a gzip-encoded body means, if it is no larger than `limit` bytes.
+/// Decodes a gzip-encoded body, if the result is no larger than `limit` bytes.
 pub(crate) fn gunzip(body: &[u8], limit: u64, upstream: &UpstreamHost) -> Result<Bytes, UpstreamError> {
     let mut decoder = MultiGzDecoder::new(Vec::new());
     for step in body.chunks(STEP_BYTES) {

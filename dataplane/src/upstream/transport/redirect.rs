@@ -81,7 +81,7 @@ impl Exchange {
         }
     }
 
-    /// Asks `/v2/`, which is no content: fails if the host does.
+    /// Asks `/v2/`, which names no content: fails if the host does.
     pub(crate) async fn check_host(
         &self,
         policy: &Arc<UpstreamPolicy>,
@@ -101,7 +101,7 @@ impl Exchange {
     }
 }
 
-/// Whether a URL is a place of the upstream itself, which may be sent its credentials: its own origin, the same host by
+/// Returns whether a URL is a place of the upstream itself, which may be sent its credentials: its own origin, the same host by
 /// https instead of http at the usual ports, or a host and port listed as its token service.
 pub(crate) fn is_own(policy: &UpstreamPolicy, url: &Url) -> bool {
     let own = &policy.url;
@@ -122,7 +122,7 @@ pub(crate) const fn is_redirect(status: StatusCode) -> bool {
     )
 }
 
-/// Where a redirect leads to.
+/// Returns the target of a redirect.
 pub(crate) fn next(from: &Url, headers: &HeaderMap) -> Result<Url, String> {
     let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
     let location = location.ok_or("a redirect without a location")?;

@@ -30,7 +30,7 @@ fn of(url: &str) -> Destinations {
     Destinations { proxies: vec!["proxy".to_owned()], ..Destinations::new(&upstream, lookup()) }
 }
 
-/// Whether a request would get through, by its URL and by what is connected to.
+/// Checks whether a request would get through, by its URL and by the address of its connection.
 async fn allows(destinations: &Destinations, url: &str) -> bool {
     let url: Url = url.parse().unwrap();
     let reachable = match url.host().unwrap() {

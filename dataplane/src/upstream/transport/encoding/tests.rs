@@ -65,7 +65,7 @@ async fn a_stream_is_decoded_however_it_is_cut() {
     assert!(matches!(end, Err(UpstreamError::BadAnswer { .. })));
 }
 
-/// What the blob `want` comes out as, from a labelled body.
+/// Returns the blob `want` as it comes out, from a labelled body.
 async fn undone(encoded: &Encoded, want: &[u8], body: &[u8]) -> Result<Vec<u8>, UpstreamError> {
     let pieces: Vec<_> = body.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let digest = Digest::of(Algorithm::Sha256, want);
