@@ -28,7 +28,7 @@ const MAX_FRUITLESS_ATTEMPTS: u32 = 5;
 /// The first pause between attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Longest wait of a download for a free place: less than clients wait for headers.
 const TURN_TIME: Duration = Duration::from_secs(8);

@@ -71,14 +71,16 @@ async fn begin(seaweed: &Seaweed, link: &Link, from: &str, staging: &std::path::
     command.args(["store", "copy", "--from", from, "--to", "s3://blobs/moved", "--staging"]).arg(staging);
     command.envs(Seaweed::environment(&format!("http://{}", link.address()))).kill_on_drop(true);
     let child = command.spawn().unwrap();
-    // The note is what the next run cleans up by.
-    let is_noted = || {
-        let folders = ["from", "to"].map(|side| staging.join(side).join("staging"));
-        let mut files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-        files.any(|file| file.path().extension().is_some_and(|extension| extension == "upload"))
-    };
-    eventually("an upload has begun", async || is_noted() && seaweed.uploads("blobs").await > 0).await;
+    eventually("an upload has begun", async || seaweed.uploads("blobs").await > 0).await;
     child
+}
+
+/// Tells whether a folder holds the note of an upload, at any depth.
+fn has_note(folder: &std::path::Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        path.extension().is_some_and(|extension| extension == "upload") || (path.is_dir() && has_note(&path))
+    })
 }
 
 #[tokio::test]
@@ -103,6 +105,8 @@ async fn a_copy_that_is_broken_off_or_killed_leaves_nothing_behind_for_good() {
     assert_eq!((seaweed.uploads("blobs").await, left()), (0, 0), "broken off: all is cleaned up");
 
     let mut child = begin(&seaweed, &link, &from, staging.path()).await;
+    // The note is what the next run cleans up by.
+    eventually("the upload is noted", async || has_note(staging.path())).await;
     child.kill().await.unwrap();
     assert!(seaweed.uploads("blobs").await > 0 && left() > 0, "killed: nobody could clean up");
     link.set(Mode::Pass).await;
