@@ -75,11 +75,13 @@ async fn begin(seaweed: &Seaweed, link: &Link, from: &str, staging: &std::path::
     child
 }
 
-/// Tells whether a folder holds the note of an upload, at any depth.
+/// Tells whether a folder holds the note of an upload, at any depth, and the note is written.
 fn has_note(folder: &std::path::Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| {
-        path.extension().is_some_and(|extension| extension == "upload") || (path.is_dir() && has_note(&path))
+        let is_note = path.extension().is_some_and(|extension| extension == "upload");
+        let is_written = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+        (is_note && is_written) || (path.is_dir() && has_note(&path))
     })
 }
 
