@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use roadstead_tests::{
     balancer::{Backend, Balancer},
     link::{Link, Mode},
+    ports::free_address,
     postgres::Postgres,
     seaweed::Seaweed,
 };
@@ -18,8 +19,9 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 /// A server that answers every connection with `name` and then with whatever it is sent.
 async fn echo(name: u8) -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    // A port that no other test gets when this server has ended.
+    let address = free_address();
+    let listener = TcpListener::bind(address).await.unwrap();
     let task = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
