@@ -9,6 +9,7 @@ mod confirm;
 pub mod control;
 pub mod dataplane;
 pub mod group;
+pub mod login;
 pub mod member;
 pub mod mirror_config;
 pub mod node;

@@ -4,6 +4,7 @@ mod control_at;
 mod credential;
 mod pages;
 mod refusal;
+mod saved_login;
 mod tls_at_connect;
 mod token;
 
@@ -25,6 +26,8 @@ use crate::{
 
 pub use control_at::ControlAt;
 use credential::Credential;
+pub use saved_login::SavedLogin;
+pub use token::Found;
 
 /// Timeout of a call; the longest ones, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,7 +40,7 @@ pub struct AdminFlags {
     #[command(flatten)]
     control: ControlAt,
 
-    /// API token [default: ROADSTEAD_ADMIN_TOKEN, or the file DIR/admin-token]
+    /// API token [default: that of `roadstead login`, ROADSTEAD_ADMIN_TOKEN, or the file DIR/admin-token]
     #[arg(long, global = true, env = "ROADSTEAD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(help_heading = "Connection and output")]
     token: Option<SecretString>,
@@ -73,7 +76,30 @@ impl AdminFlags {
 
     /// Runs the calls of a command with the API token, and explains a failed call.
     pub async fn call(&self, command: impl AsyncFnOnce(&Session) -> Result<(), CallError>) -> Result<(), Failure> {
-        self.call_with(Credential::Token(token::find(self.token.as_ref(), &self.data_dir)?), command).await
+        let mut control = self.control.clone();
+        let saved = SavedLogin::load()?.filter(|saved| control.complete(saved));
+        let found = token::find(self.token.as_ref(), saved.as_ref(), &self.data_dir)?;
+        self.call_with(control, Credential::Token(found), command).await
+    }
+
+    /// Runs the calls of a command at this control plane with this token, whatever was saved before.
+    pub async fn call_at(
+        &self,
+        control: ControlAt,
+        found: Found,
+        command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
+    ) -> Result<(), Failure> {
+        self.call_with(control, Credential::Token(found), command).await
+    }
+
+    /// Returns the control plane that the flags name.
+    pub fn control(&self) -> &ControlAt {
+        &self.control
+    }
+
+    /// Returns the token of `--token` or its variable.
+    pub fn token(&self) -> Option<&SecretString> {
+        self.token.as_ref()
     }
 
     /// Runs the calls of a command as a user who signs in with a password.
@@ -83,18 +109,23 @@ impl AdminFlags {
         password: SecretString,
         command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
     ) -> Result<(), Failure> {
-        self.call_with(Credential::Password { user: user.to_owned(), password }, command).await
+        let mut control = self.control.clone();
+        SavedLogin::load()?.inspect(|saved| {
+            control.complete(saved);
+        });
+        self.call_with(control, Credential::Password { user: user.to_owned(), password }, command).await
     }
 
     /// Runs the calls of a command. The first call connects.
     async fn call_with(
         &self,
+        control: ControlAt,
         credential: Credential,
         command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
     ) -> Result<(), Failure> {
-        let channels = self.control.channels(|endpoint| endpoint.timeout(CALL_TIMEOUT))?;
+        let channels = control.channels(|endpoint| endpoint.timeout(CALL_TIMEOUT))?;
         let session = Session {
-            control: self.control.first()?.clone(),
+            control: control.first()?,
             output: self.output(),
             channel: ControlReplicas::new(channels).with_patience(PATIENCE),
             header: Authorization(credential.header()?),
@@ -102,7 +133,7 @@ impl AdminFlags {
         };
         command(&session).await.map_err(|error| match error {
             CallError::Refused(status) => {
-                Failure::failed(refusal::explain(&status, &self.control.shown(), &session.credential))
+                Failure::failed(refusal::explain(&status, &control.shown(), &session.credential))
             }
             CallError::Failed(failure) => failure,
         })

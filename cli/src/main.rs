@@ -43,6 +43,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(flags) => commands::serve::run(flags),
         Command::Control(flags) => commands::control::run(flags),
         Command::Dataplane(flags) => commands::dataplane::run(flags),
+        Command::Login(login) => block_on(login.run()),
+        Command::Logout(logout) => logout.run(),
         Command::Group(group) => block_on(group.run()),
         Command::User(user) => block_on(user.run()),
         Command::Member(member) => block_on(member.run()),

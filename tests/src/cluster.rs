@@ -169,6 +169,8 @@ impl Cluster {
         let mut command = Command::new(executable());
         command.args(arguments).current_dir(self.folder.path());
         forget_environment(&mut command);
+        // The login of the person who runs the tests is kept elsewhere.
+        command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -12,7 +12,11 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// Reads an existing password from stdin if `--password-stdin` was given, otherwise asks for it.
 pub fn existing(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
-    if from_stdin { read(std::io::stdin().lock()) } else { ask(&format!("Password of {of}: ")) }
+    if from_stdin {
+        read("--password-stdin", "password", std::io::stdin().lock())
+    } else {
+        ask(&format!("Password of {of}: "))
+    }
 }
 
 /// Reads a new password; on a terminal asks twice, so that a typing error locks nobody out.
@@ -22,6 +26,17 @@ pub fn new(from_stdin: bool, of: &str) -> Result<SecretString, Failure> {
         return Err(Failure::failed("the two passwords differ; nothing was changed"));
     }
     Ok(first)
+}
+
+/// Reads an API token from stdin, or asks for it.
+pub fn token(from_stdin: bool, control: &str) -> Result<SecretString, Failure> {
+    if from_stdin {
+        return read("--token-stdin", "token", std::io::stdin().lock());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("the token is missing: give --token-stdin when stdin is not a terminal"));
+    }
+    ask(&format!("Token for {control}: "))
 }
 
 fn ask(question: &str) -> Result<SecretString, Failure> {
@@ -34,17 +49,17 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
 }
 
 /// Reads a secret to the end of the input, without the final line break.
-fn read(input: impl Read) -> Result<SecretString, Failure> {
+fn read(flag: &str, what: &str, input: impl Read) -> Result<SecretString, Failure> {
     let mut text = String::new();
-    let unreadable = |error| Failure::failed(format_args!("cannot read the password from stdin: {error}"));
+    let unreadable = |error| Failure::failed(format_args!("cannot read the {what} from stdin: {error}"));
     input.take(MAX_PASSWORD_BYTES + 2).read_to_string(&mut text).map_err(unreadable)?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
-        return Err(Failure::usage("--password-stdin: stdin holds no password"));
+        return Err(Failure::usage(format_args!("{flag}: stdin holds no {what}")));
     }
     if password.len() as u64 > MAX_PASSWORD_BYTES {
-        return Err(Failure::usage(format_args!("--password-stdin: longer than {MAX_PASSWORD_BYTES} bytes")));
+        return Err(Failure::usage(format_args!("{flag}: longer than {MAX_PASSWORD_BYTES} bytes")));
     }
     Ok(password.into())
 }

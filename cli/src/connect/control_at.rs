@@ -7,14 +7,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 use url::Url;
 
-use super::tls_at_connect::TlsAtConnect;
+use super::{saved_login::SavedLogin, tls_at_connect::TlsAtConnect};
 use crate::{failure::Failure, value_parsers::base_url};
 
 /// Flags of every client of the control plane.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControlAt {
-    /// URL of the control plane; several replicas are separated by commas, and calls go to any of them
-    #[arg(long, global = true, env = "ROADSTEAD_CONTROL", default_value = "http://127.0.0.1:7071", value_name = "URL")]
+    /// URL of the control plane; several replicas are separated by commas, and calls go to any of them [default: for admin
+    /// commands the URL of `roadstead login`, otherwise http://127.0.0.1:7071]
+    #[arg(long, global = true, env = "ROADSTEAD_CONTROL", value_name = "URL")]
     #[arg(value_parser = base_url, value_delimiter = ',', help_heading = "Connection and output")]
     control: Vec<Url>,
 
@@ -34,15 +35,51 @@ pub struct ControlAt {
     control_client_key: Option<PathBuf>,
 }
 
+/// URL of the control plane that `serve` runs by default.
+const DEFAULT_CONTROL: &str = "http://127.0.0.1:7071";
+
 impl ControlAt {
+    /// Completes what is not given by the saved login, unless another control plane is given. Returns whether the saved login
+    /// is for this control plane: its token must go to no other.
+    pub fn complete(&mut self, saved: &SavedLogin) -> bool {
+        if !self.control.is_empty() && self.control != saved.control {
+            return false;
+        }
+        self.control.clone_from(&saved.control);
+        self.control_ca_file = self.control_ca_file.take().or_else(|| saved.ca_file.clone());
+        true
+    }
+
+    /// Returns the URLs and the CA file for a saved login.
+    pub fn to_save(&self) -> Result<(Vec<Url>, Option<PathBuf>), Failure> {
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        let ca_file = self.control_ca_file.as_ref().map(absolute).transpose();
+        let ca_file = ca_file.map_err(|error| Failure::usage(format_args!("--control-ca-file: {error}")))?;
+        Ok((self.urls()?, ca_file))
+    }
+
+    /// Points to another control plane.
+    pub fn set_control(&mut self, control: Vec<Url>) {
+        self.control = control;
+    }
+
+    /// Returns the URLs that are given, or the default.
+    fn urls(&self) -> Result<Vec<Url>, Failure> {
+        if !self.control.is_empty() {
+            return Ok(self.control.clone());
+        }
+        base_url(DEFAULT_CONTROL).map(|url| vec![url]).map_err(Failure::usage)
+    }
+
     /// Returns the first replica's URL, for hints.
-    pub fn first(&self) -> Result<&Url, Failure> {
-        self.control.first().ok_or_else(|| Failure::usage("--control: at least one URL is needed"))
+    pub fn first(&self) -> Result<Url, Failure> {
+        self.urls()?.into_iter().next().ok_or_else(|| Failure::usage("--control: at least one URL is needed"))
     }
 
     /// Returns all URLs, for messages.
     pub fn shown(&self) -> String {
-        let shown: Vec<_> = self.control.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
+        let urls = self.urls().unwrap_or_default();
+        let shown: Vec<_> = urls.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
         shown.join(", ")
     }
 
@@ -69,12 +106,11 @@ impl ControlAt {
     }
 
     fn channels_by(&self, channel: impl Fn(&Url) -> Result<Channel, Error>) -> Result<Vec<Channel>, Failure> {
-        self.first()?;
         let unusable = |url: &Url, error: Error| {
             let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             Failure::usage(format_args!("--control {url}: {cause}"))
         };
-        self.control.iter().map(|url| channel(url).map_err(|error| unusable(url, error))).collect()
+        self.urls()?.iter().map(|url| channel(url).map_err(|error| unusable(url, error))).collect()
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, Failure> {
@@ -86,7 +122,7 @@ impl ControlAt {
                 tls.ca_certificate(Certificate::from_pem(pem))
             }
         };
-        if let Some(plain) = self.control.iter().find(|url| url.scheme() != "https")
+        if let Some(plain) = self.urls()?.iter().find(|url| url.scheme() != "https")
             && (self.control_ca_file.is_some() || self.control_client_cert.is_some())
         {
             return Err(Failure::usage(format_args!(

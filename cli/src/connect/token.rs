@@ -2,8 +2,9 @@
 
 use std::{fs, io, path::Path};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::saved_login::SavedLogin;
 use crate::failure::Failure;
 
 /// Variable with the administrator's token, for servers and for clients on the same machine.
@@ -18,15 +19,22 @@ pub struct Found {
     pub source: String,
 }
 
-/// Returns the token from `--token` (or its variable), else from `ROADSTEAD_ADMIN_TOKEN`, else from the file in the server's folder.
-pub fn find(given: Option<&SecretString>, data_dir: &Path) -> Result<Found, Failure> {
+/// Returns the token from `--token` (or its variable), else that of the saved login, else from `ROADSTEAD_ADMIN_TOKEN`, else from
+/// the file in the server's folder.
+pub fn find(given: Option<&SecretString>, saved: Option<&SavedLogin>, data_dir: &Path) -> Result<Found, Failure> {
+    if let Some(saved) = saved.filter(|_| given.is_none_or(is_blank)) {
+        return Ok(Found { secret: saved.token.clone(), source: "`roadstead login`".to_owned() });
+    }
     let variable = std::env::var(ADMIN_TOKEN_VARIABLE).ok();
     choose(given, variable, data_dir)
 }
 
+fn is_blank(secret: &SecretString) -> bool {
+    secret.expose_secret().trim().is_empty()
+}
+
 fn choose(given: Option<&SecretString>, variable: Option<String>, data_dir: &Path) -> Result<Found, Failure> {
-    use secrecy::ExposeSecret;
-    if let Some(secret) = given.filter(|secret| !secret.expose_secret().trim().is_empty()) {
+    if let Some(secret) = given.filter(|secret| !is_blank(secret)) {
         let secret = secret.expose_secret().trim().into();
         return Ok(Found { secret, source: "--token or ROADSTEAD_TOKEN".to_owned() });
     }
@@ -40,7 +48,7 @@ fn choose(given: Option<&SecretString>, variable: Option<String>, data_dir: &Pat
         }
         Ok(_) => Err(Failure::failed(format_args!("{} is empty; give a token with --token", file.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::failed(format_args!(
-            "no API token: give --token, set ROADSTEAD_TOKEN or {ADMIN_TOKEN_VARIABLE}, or give the server's folder as --data-dir ({} does \
+            "no API token: run `roadstead login`, give --token, set ROADSTEAD_TOKEN or {ADMIN_TOKEN_VARIABLE}, or give the server's folder as --data-dir ({} does \
              not exist)",
             file.display()
         ))),

@@ -46,6 +46,7 @@ mod purge;
 mod real_clients;
 mod retention;
 mod s3;
+mod saved_login;
 mod secrets;
 mod secure_upstream;
 mod sign_in;
