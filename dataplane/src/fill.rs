@@ -18,7 +18,7 @@ mod writer;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -129,7 +129,8 @@ pub struct Fill {
     /// The group whose pull started it.
     started_by: GroupId,
     progress: watch::Sender<Progress>,
-    staged: OnceLock<Arc<StagedFile>>,
+    /// None before upstream has answered.
+    staged: Mutex<Option<Arc<StagedFile>>>,
     proven: Mutex<Proven>,
     /// Its owner task is done with everything.
     ended: CancellationToken,
@@ -172,7 +173,7 @@ impl Fill {
             digest,
             started_by,
             progress: watch::Sender::new(Progress::default()),
-            staged: OnceLock::new(),
+            staged: Mutex::default(),
             proven: Mutex::new(Proven { members, refused: Vec::new(), recorded: 0, closed: false }),
             ended: CancellationToken::new(),
         })
@@ -229,6 +230,10 @@ impl Fill {
     /// Follows `start..end` from here on; `end` is `u64::MAX` for the end of the blob, wherever that will be.
     pub fn follow(self: &Arc<Self>, start: u64, end: u64) -> Follower {
         Follower::new(Arc::clone(self), start, end)
+    }
+
+    fn staged(&self) -> Option<Arc<StagedFile>> {
+        self.staged.lock().clone()
     }
 
     /// Returns whether anybody follows it, or waits for it to begin.

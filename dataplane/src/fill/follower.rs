@@ -58,13 +58,13 @@ impl Follower {
             }
             let limit = self.latest.released().min(self.end);
             if limit > self.at
-                && let Some(staged) = self.fill.staged.get()
+                && let Some(staged) = self.fill.staged()
             {
                 if let Some(piece) = staged.ready(self.at, limit) {
                     self.at += piece.len() as u64;
                     return Poll::Ready(Some(Ok(piece)));
                 }
-                let (staged, at) = (Arc::clone(staged), self.at);
+                let at = self.at;
                 self.loading = Some(Box::pin(async move { staged.load(at, limit).await }));
                 continue;
             }

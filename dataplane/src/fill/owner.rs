@@ -71,6 +71,8 @@ enum Ended {
     Cut(UpstreamError),
     /// Another node has taken over.
     TakenOver,
+    /// All bytes are here, and have to be decoded: they are asked for again.
+    Encoded(UpstreamError),
 }
 
 impl Owner {
@@ -116,7 +118,7 @@ impl Owner {
         if self.is_cached().await? {
             return Err(FillError::AlreadyCached);
         }
-        let mut arrival: Option<Arrival> = None;
+        let (mut arrival, mut was_encoded) = (None::<Arrival>, false);
         let (mut fruitless, mut pauses) = (0, Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         loop {
             let before = arrival.as_ref().map_or(0, |arrival| arrival.received);
@@ -135,7 +137,10 @@ impl Owner {
                 Ok(Some(body)) => {
                     let current = match arrival.take() {
                         Some(current) => arrival.insert(current),
-                        None => arrival.insert(self.begin(body.total, body.etag.clone(), is_peer).await?),
+                        None => {
+                            let (etag, is_undecided) = (body.etag.clone(), body.is_undecided);
+                            arrival.insert(self.begin(body.total, etag, is_undecided, is_peer).await?)
+                        }
                     };
                     let from = if is_peer { FillBytes::Peer } else { FillBytes::Upstream };
                     match self.receive(&source, from, current, body).await? {
@@ -148,7 +153,14 @@ impl Owner {
                             self.sources.follow_successor();
                             continue;
                         }
-                        Ended::Cut(error) => error,
+                        // Nobody has had anything of it. It is known now, and decoded the next time.
+                        Ended::Encoded(error) if !was_encoded => {
+                            info!(blob.digest = %self.fill.digest, %error, "fetching it once more, to decode it");
+                            was_encoded = true;
+                            self.discard(arrival.take()).await;
+                            continue;
+                        }
+                        Ended::Cut(error) | Ended::Encoded(error) => error,
                         Ended::Complete | Ended::WriterFailed => break,
                     }
                 }
@@ -223,23 +235,42 @@ impl Owner {
         Ok(linked && self.fills.store.open(&self.fill.digest).await?.is_some())
     }
 
-    async fn begin(&self, total: Option<u64>, etag: Option<HeaderValue>, is_peer: bool) -> Result<Arrival, FillError> {
+    async fn begin(
+        &self,
+        total: Option<u64>,
+        etag: Option<HeaderValue>,
+        is_undecided: bool,
+        is_peer: bool,
+    ) -> Result<Arrival, FillError> {
         let (store, digest) = (&self.fills.store, &self.fill.digest);
         let staged = if is_peer {
             // What another node downloads is taken to a shared store by that node.
             store.stage_copy(total).await?
-        } else if store.look(digest).await?.is_some_and(|there| Some(there.size) == total) {
-            // Downloaded for its proof: the bytes from another upstream are there, and stay.
+        } else if is_undecided || store.look(digest).await?.is_some_and(|there| Some(there.size) == total) {
+            // Not to be uploaded before it is known to be right; or downloaded for its proof: the bytes from another upstream
+            // are there, and stay.
             store.stage(total).await?
         } else {
             store.stage_upload(digest, total).await?
         };
-        let writer = Writer::start(Arc::clone(&self.fill), Arc::clone(self.fill.staged.get_or_init(|| staged)));
+        *self.fill.staged.lock() = Some(Arc::clone(&staged));
+        let writer = Writer::start(Arc::clone(&self.fill), staged);
         self.fill.progress.send_modify(|progress| {
             progress.phase = Phase::Arriving;
             progress.total = total;
+            progress.is_held = is_undecided;
         });
         Ok(Arrival { writer, total, etag, received: 0, looked_at: Instant::now(), received_then: 0 })
+    }
+
+    /// Drops bytes that nobody has had.
+    async fn discard(&self, arrival: Option<Arrival>) {
+        if let Some(arrival) = arrival {
+            // The writer announces what it has written until it has ended.
+            drop(arrival.writer.finish().await);
+        }
+        *self.fill.staged.lock() = None;
+        self.fill.progress.send_modify(|progress| progress.written = 0);
     }
 
     /// Takes one body, which may start before what is already here.
@@ -283,6 +314,7 @@ impl Owner {
             let Some(piece) = piece else { break };
             let mut piece: Bytes = match piece {
                 Ok(piece) => piece,
+                Err(error @ UpstreamError::Encoded { .. }) => return Ok(Ended::Encoded(error)),
                 Err(error) => return Ok(Ended::Cut(error)),
             };
             self.fills.metrics.fill_bytes(from, piece.len() as u64);
@@ -366,10 +398,10 @@ impl Owner {
     /// Commits and records links. A failure here costs later pulls another fetch, and has no other effect.
     async fn keep(&self, size: u64) {
         let digest = self.fill.digest;
-        let Some(staged) = self.fill.staged.get() else { return };
+        let Some(staged) = self.fill.staged() else { return };
         let span = debug_span!("store", operation = "commit", blob.digest = %digest);
         failpoint::reached("fill_staged");
-        let blob = match self.fills.store.commit(staged, &digest, size).instrument(span).await {
+        let blob = match self.fills.store.commit(&staged, &digest, size).instrument(span).await {
             Ok(blob) => blob,
             Err(error) => return warn!(blob.digest = %digest, %error, "a verified blob could not be kept"),
         };

@@ -122,7 +122,7 @@ impl PeerClient {
         let is_proven = says_proven(response.headers());
         let upstream = upstream.clone();
         let stream = stream::try_unfold(response, move |response| next_piece(response, upstream.clone())).boxed();
-        Ok(Opened::Body(BlobBody { total, offset, etag: None, stream }, is_proven))
+        Ok(Opened::Body(BlobBody { total, offset, etag: None, is_undecided: false, stream }, is_proven))
     }
 
     /// Asks for a manifest.

@@ -16,6 +16,8 @@ pub struct Progress {
     pub(super) total: Option<u64>,
     /// Bytes in the staged file.
     pub(super) written: u64,
+    /// Nothing of it may be used before the digest is right: it may be something that has to be decoded.
+    pub(super) is_held: bool,
 }
 
 /// The steps of a fill.
@@ -47,6 +49,7 @@ impl Progress {
     pub(super) fn released(&self) -> u64 {
         match (&self.phase, self.total) {
             (Phase::Verified, _) => self.written,
+            _ if self.is_held => 0,
             (_, Some(total)) => self.written.min(total.saturating_sub(1)),
             (_, None) => self.written.saturating_sub(1),
         }
@@ -59,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_short_answer_waits_for_the_digest() {
-        let at = |phase: Phase, total| Progress { phase, total, written: 0 }.has_headers();
+        let at = |phase: Phase, total| Progress { phase, total, ..Progress::default() }.has_headers();
         assert!(!at(Phase::Connecting, None));
         assert!(!at(Phase::Arriving, Some(0)) && !at(Phase::Arriving, Some(SHORT_BYTES)));
         assert!(
@@ -69,13 +72,15 @@ mod tests {
 
     #[test]
     fn the_last_byte_waits_for_the_digest() {
-        let at = |phase: Phase, total, written| Progress { phase, total, written }.released();
+        let at = |phase, total, written| Progress { phase, total, written, is_held: false }.released();
         assert_eq!(at(Phase::Arriving, Some(10), 4), 4);
         assert_eq!(at(Phase::Arriving, Some(10), 10), 9);
         assert_eq!(at(Phase::Arriving, None, 4), 3);
         assert_eq!(at(Phase::Arriving, None, 0), 0);
         assert_eq!(at(Phase::Verified, Some(10), 10), 10);
         assert_eq!(at(Phase::Verified, None, 4), 4);
+        let held = |phase| Progress { phase, total: None, written: 4, is_held: true }.released();
+        assert_eq!((held(Phase::Arriving), held(Phase::Verified)), (0, 4));
         assert_eq!(at(Phase::Failed(Arc::new(FillError::Aborted)), Some(10), 10), 9);
     }
 }

@@ -13,7 +13,6 @@ use tracing::debug;
 use super::{
     Target, UpstreamClient, UpstreamError,
     header::{content_length, content_range, unsatisfied_range},
-    manifest::leaves_it_to_get,
     metrics::RequestKind,
 };
 use crate::upstream::transport::encoding::Encoding;
@@ -33,6 +32,8 @@ pub struct BlobBody {
     pub offset: u64,
     /// Which version of the content it is, to be told when the rest is asked for.
     pub etag: Option<HeaderValue>,
+    /// It may be encoded or not: what has come of it is of no use before its end, which may be [`UpstreamError::Encoded`].
+    pub is_undecided: bool,
     /// The body. It ends in an error if it is cut off or idle.
     pub stream: BoxStream<'static, Result<Bytes, UpstreamError>>,
 }
@@ -42,16 +43,15 @@ impl UpstreamClient {
     pub async fn head_blob(&self, target: &Target, digest: &Digest) -> Result<Option<BlobHead>, UpstreamError> {
         let resource = format!("blobs/{digest}");
         self.bounded(target, async {
-            let answer =
-                self.ask(target, RequestKind::BlobHead, Method::HEAD, (&resource, None), HeaderMap::new()).await?;
-            let status = answer.response.status();
-            // Where upstream redirects to may take signed GETs only.
-            let refused_there = !answer.from_upstream && matches!(status.as_u16(), 400 | 401 | 403);
-            if leaves_it_to_get(status) || refused_there {
+            let headers = HeaderMap::new();
+            let Some(answer) = self.ask_by_head(target, RequestKind::BlobHead, &resource, headers).await? else {
                 return Ok(None);
-            }
+            };
             let response = self.exchange.accepted(target.host(), answer, &content(target, digest)).await?;
-            Ok(Some(BlobHead { size_bytes: content_length(response.headers()) }))
+            // Some servers call everything empty that a HEAD asks for; only one blob is.
+            let is_empty = || Digest::of(digest.algorithm(), b"") == *digest;
+            let size_bytes = content_length(response.headers()).filter(|size| *size > 0 || is_empty());
+            Ok(Some(BlobHead { size_bytes }))
         })
         .await
     }
@@ -136,13 +136,14 @@ impl UpstreamClient {
             Err(problem) => return Ok(Err(problem)),
         };
         let etag = response.headers().get(header::ETAG).cloned();
+        let is_undecided = encoding == Encoding::Gzip && !self.exchange.encoded.is_known(digest);
         let stream = self.exchange.stream(target.host().clone(), response);
         let stream = match encoding {
             Encoding::Gzip => self.exchange.encoded.undo(target.host().clone(), *digest, stream),
             // Whatever it is called, its digest tells whether it is right.
             Encoding::Identity | Encoding::Other => stream,
         };
-        Ok(Ok(BlobBody { total, offset, etag, stream }))
+        Ok(Ok(BlobBody { total, offset, etag, is_undecided, stream }))
     }
 }
 
@@ -154,7 +155,13 @@ fn content(target: &Target, digest: &Digest) -> String {
 fn end_of(response: &Response, from: u64) -> Option<BlobBody> {
     let size = unsatisfied_range(response.headers())?;
     let is_end = from > 0 && size == from && response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
-    is_end.then(|| BlobBody { total: Some(size), offset: from, etag: None, stream: empty().boxed() })
+    is_end.then(|| BlobBody {
+        total: Some(size),
+        offset: from,
+        etag: None,
+        is_undecided: false,
+        stream: empty().boxed(),
+    })
 }
 
 /// Returns the start of a blob's body, and the size of the whole blob, if it is known and the requested one.

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
+use tracing::debug;
 
-use super::{Target, UpstreamError, UpstreamMetrics, UpstreamTimeouts, metrics::RequestKind};
+use super::{Target, UpstreamError, UpstreamMetrics, UpstreamTimeouts, header::media_type, metrics::RequestKind};
 use crate::control::Conditions;
 use crate::upstream::{
     auth::authorization::{Authorizer, is_refusal},
-    health::account::{Accounts, Admitted},
+    health::{
+        account::{Accounts, Admitted},
+        suspension::BY_HEAD,
+    },
     transport::{
         connections::Connections,
         destination::{Lookup, system_lookup},
@@ -66,12 +70,14 @@ impl UpstreamClient {
     ) -> Result<Answer, UpstreamError> {
         let mut url = target.url(resource);
         url.set_query(query);
+        let prefix = if method == Method::HEAD { BY_HEAD } else { "" };
+        let content = format!("{prefix}{}/{resource}", target.repository);
         let ask = Ask { kind, method, url, headers };
         let health = self.accounts.of(target);
         if let Some(check) = health.admit_to_host(kind)? {
             self.exchange.check_host(&target.upstream, &check).await?;
         }
-        let admitted = health.admit(format!("{}/{resource}", target.repository))?;
+        let admitted = health.admit(content)?;
         let answered = self.authorized(target, ask, &admitted).await;
         // A refusal that stands is the upstream's word, and so an answer like any other.
         let is_refused = match &answered {
@@ -82,6 +88,29 @@ impl UpstreamClient {
             health.succeeded(Some(&admitted.content));
         }
         answered
+    }
+
+    /// Sends a HEAD. `None` where its outcome leaves the decision to a GET: servers exist that refuse HEAD, fail at it, or do not
+    /// find what GET serves. An upstream that says when to come back is believed, and so is one that cannot be reached.
+    pub(super) async fn ask_by_head(
+        &self,
+        target: &Target,
+        kind: RequestKind,
+        resource: &str,
+        headers: HeaderMap,
+    ) -> Result<Option<Answer>, UpstreamError> {
+        match self.ask(target, kind, Method::HEAD, (resource, None), headers).await {
+            Ok(answer) if leaves_it_to_get(&answer) => {
+                debug!(status = answer.response.status().as_u16(), resource, "a HEAD did not work; a GET decides");
+                Ok(None)
+            }
+            Ok(answer) => Ok(Some(answer)),
+            Err(error @ (UpstreamError::Cut { .. } | UpstreamError::CircuitOpen { content: Some(_), .. })) => {
+                debug!(%error, resource, "a HEAD did not work; a GET decides");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn authorized(&self, target: &Target, ask: Ask, admitted: &Admitted) -> Result<Answer, UpstreamError> {
@@ -115,4 +144,11 @@ impl UpstreamClient {
     ) -> Result<T, UpstreamError> {
         within(self.exchange.timeouts.whole, target.host(), operation).await
     }
+}
+
+fn leaves_it_to_get(answer: &Answer) -> bool {
+    let (status, headers) = (answer.response.status(), answer.response.headers());
+    let says_when = status.is_server_error() && headers.contains_key(header::RETRY_AFTER);
+    let is_page = media_type(headers).is_some_and(|it| it.to_ascii_lowercase().starts_with("text/html"));
+    status != StatusCode::TOO_MANY_REQUESTS && !says_when && (status != StatusCode::OK || is_page)
 }

@@ -74,7 +74,7 @@ pub enum UpstreamError {
         content: String,
     },
     /// It denied access to the content.
-    #[error("{upstream} {DENIED}{said}")]
+    #[error("{upstream} denied access: the group's credentials give no right to the image; see `upstream login`{said}")]
     Forbidden {
         /// Which upstream.
         upstream: UpstreamHost,
@@ -143,6 +143,12 @@ pub enum UpstreamError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The blob is what a body decodes to that has been taken as it is; it is decoded when it is asked for again.
+    #[error("{upstream} sends the blob gzip-encoded as a whole")]
+    Encoded {
+        /// Which upstream.
+        upstream: UpstreamHost,
+    },
     /// The answer breaks the protocol.
     #[error("the answer of {upstream} is invalid: {problem}")]
     BadAnswer {
@@ -156,7 +162,10 @@ pub enum UpstreamError {
 /// The phase of a time-out that shows that the host itself cannot be reached.
 pub(super) const CONNECT_PHASE: &str = "connect";
 
-/// The words for both kinds of refusal.
+/// The kind of a time-out.
+pub(super) const TIMEOUT: &str = "timeout";
+
+/// The words for an upstream that asks for credentials, or for others.
 const DENIED: &str =
     "denied access: the image is private, or the group's credentials are missing or wrong; see `upstream login`";
 
@@ -213,6 +222,7 @@ impl UpstreamError {
                 format!("{host} is not public and not listed; see `upstream update --token-host`")
             }
             Self::BadAnswer { problem, .. } => problem.clone(),
+            Self::Encoded { .. } => "its answer is encoded".to_owned(),
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
             | Self::Schema1 { .. }
@@ -239,6 +249,7 @@ impl UpstreamError {
             | Self::CircuitOpen { upstream, .. }
             | Self::UnsafeAddress { upstream, .. }
             | Self::TooLarge { upstream, .. }
+            | Self::Encoded { upstream }
             | Self::BadAnswer { upstream, .. } => upstream,
         }
     }
@@ -247,7 +258,7 @@ impl UpstreamError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "connect",
-            Self::Timeout { .. } => "timeout",
+            Self::Timeout { .. } => TIMEOUT,
             Self::Tls { .. } => "tls",
             Self::Cut { .. } => "cut",
             Self::NotFound { .. } => "not_found",
@@ -261,6 +272,7 @@ impl UpstreamError {
             Self::CircuitOpen { .. } => "circuit_open",
             Self::UnsafeAddress { .. } => "unsafe_address",
             Self::TooLarge { .. } => "too_large",
+            Self::Encoded { .. } => "encoded",
             Self::BadAnswer { .. } => "bad_answer",
         }
     }

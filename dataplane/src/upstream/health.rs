@@ -6,4 +6,4 @@
 pub mod account;
 pub mod circuit;
 pub mod pause;
-mod suspension;
+pub(crate) mod suspension;

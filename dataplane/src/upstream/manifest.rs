@@ -1,7 +1,7 @@
 //! Manifests, by tag and by digest. Protocol: OCI distribution-spec 1.1.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use roadstead_proto::{Digest, Reference};
 
 use super::{
@@ -47,17 +47,17 @@ impl UpstreamClient {
         accept.write(&mut headers);
         let resource = format!("manifests/{reference}");
         self.bounded(target, async {
-            let answer = self.ask(target, RequestKind::ManifestHead, Method::HEAD, (&resource, None), headers).await?;
-            if leaves_it_to_get(answer.response.status()) {
+            let Some(answer) = self.ask_by_head(target, RequestKind::ManifestHead, &resource, headers).await? else {
                 return Ok(None);
-            }
+            };
             let response = self.exchange.accepted(target.host(), answer, &target.name_of(reference)).await?;
             let headers = response.headers();
             let media_type = media_type(headers);
             if media_type.as_deref().is_some_and(is_signed_schema1) {
                 return Err(schema1(target, reference));
             }
-            let size_bytes = content_length(headers);
+            // No manifest is empty: some servers say so to a HEAD, since it has no body.
+            let size_bytes = content_length(headers).filter(|size| *size > 0);
             Ok(content_digest(headers).map(|digest| ManifestHead { digest, media_type, size_bytes }))
         })
         .await
@@ -108,20 +108,6 @@ impl UpstreamClient {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Returns whether an answer to a HEAD leaves the decision to a GET: servers exist that refuse HEAD, or do not find what GET serves.
-pub(super) const fn leaves_it_to_get(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_REQUEST
-            | StatusCode::FORBIDDEN
-            | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_ACCEPTABLE
-            | StatusCode::GONE
-            | StatusCode::NOT_IMPLEMENTED
-    )
 }
 
 /// Returns whether a manifest has Docker's signed schema 1, whose digest is not that of its bytes.

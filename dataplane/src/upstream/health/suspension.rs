@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::circuit::{Circuit, FAILURES, Passage};
-use crate::upstream::error::{CONNECT_PHASE, UpstreamError};
+use crate::upstream::error::{CONNECT_PHASE, TIMEOUT, UpstreamError};
 
 /// Most failing contents that are remembered for an account.
 const MAX_CONTENTS: usize = 1000;
+/// The beginning of the names of contents that are asked for by HEAD. A HEAD may fail where a GET works: their failures are
+/// counted apart, and neither suspends the other.
+pub(crate) const BY_HEAD: &str = "HEAD ";
 
 /// The subject of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,10 @@ impl Suspension {
         if self.contents.len() < MAX_CONTENTS || self.contents.contains_key(content) {
             self.contents.entry(content.to_owned()).or_default().failed(kind, now);
         }
-        self.unexplained += 1;
+        // A GET follows at once, unless the HEAD took too long: of the two, the GET counts.
+        if !content.starts_with(BY_HEAD) || kind == TIMEOUT {
+            self.unexplained += 1;
+        }
         let is_due = self.unexplained >= FAILURES && !self.is_checking && !self.host.is_open();
         self.is_checking |= is_due;
         is_due

@@ -68,8 +68,14 @@ impl Encoded {
         Self { known: Arc::new(Cache::new(REMEMBERED)), turns: Arc::new(Semaphore::new(MAX_KEPT)) }
     }
 
+    /// True if a blob is known to be encoded as labelled.
+    pub(crate) fn is_known(&self, want: &Digest) -> bool {
+        self.known.get(want).is_some()
+    }
+
     /// The blob `want`, from a body that is labelled as gzip. A short body is looked at as a whole. A long one is a layer,
-    /// which is compressed by itself as a rule: it is taken as it is, and hashed both ways, so that the next try knows.
+    /// which is compressed by itself as a rule: it is taken as it is, and hashed both ways. If it turns out to be encoded, it
+    /// ends in [`UpstreamError::Encoded`], and the next try decodes: until its end nobody may use it.
     pub(crate) fn undo(
         &self,
         upstream: UpstreamHost,
@@ -85,8 +91,7 @@ impl Encoded {
                 if kept.len() > MAX_KEPT_BYTES {
                     drop(turn);
                     let all = once(async move { Ok(kept.freeze()) }).chain(body).boxed();
-                    let is_encoded = this.known.get(&want).is_some();
-                    return Ok(if is_encoded {
+                    return Ok(if this.is_known(&want) {
                         gunzip_stream(upstream, all)
                     } else {
                         this.watched(upstream, want, all)
@@ -100,7 +105,7 @@ impl Encoded {
         .boxed()
     }
 
-    /// Passes a body on as it is. If its digest is that of what it decodes to, it ends in an error, and the next try decodes.
+    /// Passes a body on as it is, and finds out at its end whether it was what was wanted.
     fn watched(
         self,
         upstream: UpstreamHost,
@@ -116,8 +121,7 @@ impl Encoded {
                     let decoded = decoder.and_then(|decoder| Some(decoder.finish().ok()?.0.finish()));
                     if raw.finish() != want && decoded == Some(want) {
                         known.insert(want, ());
-                        let problem = "a large blob is gzip-encoded as a whole; the next request decodes it".to_owned();
-                        return Err(UpstreamError::BadAnswer { upstream, problem });
+                        return Err(UpstreamError::Encoded { upstream });
                     }
                     return Ok(None);
                 };

@@ -66,6 +66,11 @@ impl Trouble {
         Self::new(name, Start::Faults(vec![(when, fault)]), uncached)
     }
 
+    /// Only a GET works.
+    fn of_heads(name: &'static str, fault: Fault) -> Self {
+        Self::new(name, Start::Faults(vec![(When::head(Kind::Manifest), fault)]), GOOD).tag_is_confirmed()
+    }
+
     fn of_tokens(name: &'static str, fault: Fault, uncached: [&'static str; 3]) -> Self {
         Self { forget_tokens: true, ..Self::at(name, Some(Kind::Token), fault, uncached) }
     }
@@ -105,7 +110,7 @@ const GOOD: [&str; 3] = ["200 `fill`"; 3];
 pub fn troubles() -> Vec<Trouble> {
     let new = Trouble::new;
     let at = Trouble::at;
-    let tokens = Trouble::of_tokens;
+    let (tokens, of_heads) = (Trouble::of_tokens, Trouble::of_heads);
     let junk = || Fault::Answer("application/json", Bytes::from_static(b"{\"not\": \"a token\""));
     vec![
         new("DNS: no such name", Start::NameServer(Says::NoSuchName), UNREACHABLE).named(),
@@ -122,14 +127,15 @@ pub fn troubles() -> Vec<Trouble> {
         tokens("token service: junk", junk(), SENSELESS),
         tokens("token service: a web page", Fault::WebPage, SENSELESS),
         tokens("token service: hangs", Fault::Hang, SENSELESS),
-        new("HEAD: 405", Start::Faults(vec![(When::head(Kind::Manifest), Fault::Status(405))]), GOOD)
-            .tag_is_confirmed(),
-        new("HEAD: without a digest", Start::Faults(vec![(When::head(Kind::Manifest), Fault::NoDigestHeader)]), GOOD)
-            .tag_is_confirmed(),
-        new("HEAD: 403", Start::Faults(vec![(When::head(Kind::Manifest), Fault::Status(403))]), GOOD)
-            .tag_is_confirmed(),
-        new("HEAD: 404", Start::Faults(vec![(When::head(Kind::Manifest), Fault::Status(404))]), GOOD)
-            .tag_is_confirmed(),
+        of_heads("HEAD: 405", Fault::Status(405)),
+        of_heads("HEAD: without a digest", Fault::NoDigestHeader),
+        of_heads("HEAD: 401", Fault::Status(401)),
+        of_heads("HEAD: 403", Fault::Status(403)),
+        of_heads("HEAD: 404", Fault::Status(404)),
+        of_heads("HEAD: 500", Fault::Status(500)),
+        of_heads("HEAD: 503", Fault::Status(503)),
+        of_heads("HEAD: the connection is reset", Fault::Reset),
+        of_heads("HEAD: a web page with 200", Fault::WebPage),
         at("hangs before the headers", None, Fault::Hang, LATE),
         new("hangs in the body, once", Start::BeforeEach(|hub| once_in_body(hub, Fault::Gated(Gate::closed()))), GOOD)
             .tag_is_confirmed(),

@@ -69,3 +69,18 @@ fn memory_of_failing_contents_is_bounded() {
     }
     assert!(suspension.contents.len() <= MAX_CONTENTS);
 }
+
+#[test]
+fn a_head_that_fails_suspends_no_get_and_no_host() {
+    let (mut suspension, now) = (Suspension::default(), Instant::now());
+    let by_head = format!("{BY_HEAD}app/manifests/latest");
+    for _ in 0..FAILURES * 2 {
+        assert!(!suspension.failed(Trouble::Content("status_5xx"), Some(&by_head), now), "no check of the host");
+    }
+    assert!(matches!(suspension.pass(&by_head, now), Passage::Shut(..)));
+    assert_eq!(suspension.pass("app/manifests/latest", now), Passage::Free);
+    assert_eq!(suspension.pass_host(now), Passage::Free);
+    // Nobody has asked by GET after a time-out.
+    let checks = (0..FAILURES).filter(|_| suspension.failed(Trouble::Content(TIMEOUT), Some(&by_head), now)).count();
+    assert_eq!(checks, 1);
+}
