@@ -152,6 +152,10 @@ fn every_kind_of_token_is_made_and_listed() {
     for kind in ["TOKEN_KIND_GROUP", "TOKEN_KIND_GROUP_ACCESS", "TOKEN_KIND_SERVICE", "TOKEN_KIND_JOB"] {
         assert!(kinds.contains(&json!(kind)), "{kind}: {kinds:?}");
     }
+    let listed = admin.json("token list --group default")[0].clone();
+    let id = listed["id"].as_str().unwrap();
+    assert_eq!(admin.json(&format!("token get {id}"))["token"], listed);
+    assert!(admin.run(&format!("token get {id}")).stdout.contains("deploy"));
     let table = admin.run("token list").stdout;
     assert!(table.contains("access (guest)") && table.contains("purger"), "{table}");
 }
@@ -163,15 +167,21 @@ fn issuers_and_trusts_come_and_go_and_the_audit_knows() {
     let admin = Admin { server: &server, dir: dir.path() };
     let issuer = "https://gitlab.example.com";
     let add = format!(
-        "oidc trust add default --issuer {issuer} --audience proxy --claim project_path=acme/* --claim ref=main"
+        "oidc trust create default --issuer {issuer} --audience proxy --claim project_path=acme/* --claim ref=main"
     );
     assert_eq!(admin.run(&add).code, Some(1), "an issuer that nobody allowed is trusted");
-    assert_eq!(admin.json(&format!("oidc issuer add {issuer}"))["issuer"]["url"], issuer);
+    assert_eq!(admin.json(&format!("oidc issuer create {issuer}"))["issuer"]["url"], issuer);
     let trust = admin.json(&add)["trust"].clone();
     assert_eq!(trust["claims"][1], json!({"claim": "ref", "pattern": "main"}));
     assert_eq!(admin.json("oidc trust list default"), json!([trust]));
+    let id = trust["id"].as_str().unwrap();
+    assert_eq!(admin.json(&format!("oidc trust get {id}"))["trust"], trust);
+    assert_eq!(admin.json(&format!("oidc issuer get {issuer}"))["issuer"]["url"], issuer);
+    // Earlier spellings go on.
+    assert_eq!(admin.json(&format!("oidc issuer add {issuer}"))["issuer"]["url"], issuer);
+    assert!(!admin.run("oidc issuer --help").stdout.contains("add"));
     assert_eq!(admin.json(&format!("oidc trust delete {}", trust["id"].as_str().unwrap())), json!({}));
-    assert_eq!(admin.json(&format!("oidc issuer remove {issuer}")), json!({}));
+    assert_eq!(admin.json(&format!("oidc issuer delete {issuer}")), json!({}));
     assert_eq!(admin.json("oidc issuer list"), json!([]));
 
     let events = admin.json("audit list --since 1h --group default");

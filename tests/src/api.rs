@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use roadstead_proto::node::v1::node_service_client::NodeServiceClient;
 use roadstead_proto::v1::{
-    AddIssuerRequest, ClaimRule, CreateGroupRequest, CreateJobTokenRequest, CreateTokenRequest, CreateTrustRequest,
-    CreateUserRequest, Role, SetMemberRequest, TokenKind, UpdateGroupRequest, UpdateUserRequest, Visibility,
+    ClaimRule, CreateGroupRequest, CreateIssuerRequest, CreateJobTokenRequest, CreateTokenRequest, CreateTrustRequest,
+    CreateUserRequest, Role, TokenKind, UpdateGroupRequest, UpdateMemberRequest, UpdateUserRequest, Visibility,
     audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient, create_token_request::Owner,
     group_service_client::GroupServiceClient, member_service_client::MemberServiceClient,
     oidc_service_client::OidcServiceClient, token_service_client::TokenServiceClient,
@@ -125,8 +125,9 @@ impl Api {
 
     /// A membership.
     pub async fn member(&self, group: &str, user: &str, role: Role) {
-        let request = SetMemberRequest { group_path: group.into(), user: user.into(), role: role.into() };
-        self.members.clone().set_member(request).await.unwrap();
+        let request =
+            UpdateMemberRequest { group_path: group.into(), user: user.into(), role: role.into(), allow_missing: true };
+        self.members.clone().update_member(request).await.unwrap();
     }
 
     /// A token of anybody's.
@@ -178,7 +179,7 @@ impl Api {
 
     /// Allows an issuer.
     pub async fn allow_issuer(&self, issuer: &Issuer) {
-        self.oidc.clone().add_issuer(AddIssuerRequest { url: issuer.url().into() }).await.unwrap();
+        self.oidc.clone().create_issuer(CreateIssuerRequest { url: issuer.url().into() }).await.unwrap();
     }
 
     /// Lets a group trust an issuer's tokens for the audience `roadstead` and projects that fit; answers the trust's id.

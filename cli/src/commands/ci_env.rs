@@ -27,7 +27,7 @@ use crate::{
 /// subgroups; to pull by the prefix of the top-level group, give its path.
 ///
 /// The command needs an API token with the scope `api` that may change the group (--token, ROADSTEAD_TOKEN). To keep CI free of
-/// secrets, let the group trust the CI system's ID tokens instead: `roadstead oidc trust add`.
+/// secrets, let the group trust the CI system's ID tokens instead: `roadstead oidc trust create`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(roadstead ci-env acme)\"

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    ListMembersRequest, Member, RemoveMemberRequest, Role as ProtoRole, SetMemberRequest,
+    DeleteMemberRequest, GetMemberRequest, ListMembersRequest, Member, Role as ProtoRole, UpdateMemberRequest,
     member_service_client::MemberServiceClient,
 };
 
@@ -44,6 +44,14 @@ enum Action {
         #[arg(long, value_enum)]
         role: Role,
     },
+    /// Show the role that a group itself gives a user
+    #[command(after_help = "Example:\n  roadstead member get acme alice")]
+    Get {
+        /// Path of the group
+        path: String,
+        /// Name of the user
+        user: String,
+    },
     /// List a group's members, including those it inherits
     #[command(after_help = "Example:\n  roadstead member list acme")]
     List {
@@ -73,8 +81,17 @@ impl Action {
         let output = session.output;
         match self {
             Self::Add { path, user, role } => {
-                let request = SetMemberRequest { group_path: path, user, role: ProtoRole::from(role).into() };
-                let answer = members.set_member(request).await?.into_inner();
+                let request = UpdateMemberRequest {
+                    group_path: path,
+                    user,
+                    role: ProtoRole::from(role).into(),
+                    allow_missing: true,
+                };
+                let answer = members.update_member(request).await?.into_inner();
+                output.answer(&answer, || details(answer.member.as_ref()))?;
+            }
+            Self::Get { path, user } => {
+                let answer = members.get_member(GetMemberRequest { group_path: path, user }).await?.into_inner();
                 output.answer(&answer, || details(answer.member.as_ref()))?;
             }
             Self::List { path } => {
@@ -82,8 +99,8 @@ impl Action {
                 session.print_list(request, "No members.", table).await?;
             }
             Self::Remove { path, user } => {
-                let request = RemoveMemberRequest { group_path: path.clone(), user: user.clone() };
-                let answer = members.remove_member(request).await?.into_inner();
+                let request = DeleteMemberRequest { group_path: path.clone(), user: user.clone() };
+                let answer = members.delete_member(request).await?.into_inner();
                 output.done(&answer, format_args!("Removed {user} from group {path}."))?;
             }
         }

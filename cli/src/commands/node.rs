@@ -3,15 +3,17 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use roadstead_proto::v1::{ListNodesRequest, Node, NodeState};
+use roadstead_proto::v1::{
+    GetNodeRequest, ListNodesRequest, Node, NodeState, cluster_service_client::ClusterServiceClient,
+};
 
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
-    output::{Table, human},
+    output::{Details, Table, human},
 };
 
-/// List the data-plane nodes
+/// Show the data-plane nodes
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead node list
@@ -28,6 +30,12 @@ enum Action {
     /// List the nodes that reported in the last day, with their state
     #[command(after_help = "Example:\n  roadstead node list")]
     List,
+    /// Show a node
+    #[command(after_help = "Example:\n  roadstead node get 01920c3e-0000-7000-8000-000000000000")]
+    Get {
+        /// Id of the node (see `node list`)
+        id: String,
+    },
 }
 
 impl NodeCommand {
@@ -44,9 +52,36 @@ impl Action {
                 let request = ListNodesRequest::default();
                 session.print_list(request, "No node reported in the last day.", table).await?;
             }
+            Self::Get { id } => {
+                let mut cluster = ClusterServiceClient::new(session.channel());
+                let answer = cluster.get_node(GetNodeRequest { id }).await?.into_inner();
+                session.output.answer(&answer, || details(answer.node.as_ref()))?;
+            }
         }
         Ok(())
     }
+}
+
+fn details(node: Option<&Node>) -> Details {
+    let Some(node) = node else { return Details::default() };
+    Details::default()
+        .with("ID", &node.id)
+        .with("Name", &node.name)
+        .with("State", state(node))
+        .with("Version", &node.version)
+        .with("Since", human::absolute(node.started_at.as_ref(), "-"))
+        .with("Last report", human::absolute(node.last_heard_at.as_ref(), "-"))
+        .with("Revision", revision(node))
+        .with("Fills", node.fills.to_string())
+        .with("Served", human::size(node.served_bytes))
+        .with("Fetched", human::size(node.fetched_bytes))
+        .with("From peers", human::size(node.peer_bytes))
+        .with("Free", free(node))
+}
+
+/// Returns the free space of the node's blob store.
+fn free(node: &Node) -> String {
+    if node.store_total_bytes > 0 { human::size(node.store_available_bytes) } else { "-".to_owned() }
 }
 
 /// Returns a table with a row for each node.
@@ -77,7 +112,7 @@ fn table(nodes: &[Node], now: SystemTime) -> Table {
             human::size(node.served_bytes),
             human::size(node.fetched_bytes),
             human::size(node.peer_bytes),
-            if node.store_total_bytes > 0 { human::size(node.store_available_bytes) } else { "-".to_owned() },
+            free(node),
             node.id.clone(),
         ]
     })

@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    AddIssuerRequest, ClaimRule, CreateTrustRequest, DeleteTrustRequest, ListIssuersRequest, ListTrustsRequest,
-    OidcIssuer, OidcTrust, RemoveIssuerRequest, oidc_service_client::OidcServiceClient,
+    ClaimRule, CreateIssuerRequest, CreateTrustRequest, DeleteIssuerRequest, DeleteTrustRequest, GetIssuerRequest,
+    GetTrustRequest, ListIssuersRequest, ListTrustsRequest, OidcIssuer, OidcTrust,
+    oidc_service_client::OidcServiceClient,
 };
 
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
 /// `oidc` with the ID token as the password.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  roadstead oidc issuer add https://gitlab.example.com
-  roadstead oidc trust add acme --issuer https://gitlab.example.com \\
+  roadstead oidc issuer create https://gitlab.example.com
+  roadstead oidc trust create acme --issuer https://gitlab.example.com \\
       --audience https://proxy.example.com \\
       --claim 'project_path=acme/*' --claim ref_protected=true
   roadstead oidc trust list acme")]
@@ -47,18 +48,26 @@ enum Action {
 enum Issuer {
     /// Allow an issuer
     #[command(after_help = "Examples:
-  roadstead oidc issuer add https://gitlab.example.com
-  roadstead oidc issuer add https://token.actions.githubusercontent.com")]
-    Add {
+  roadstead oidc issuer create https://gitlab.example.com
+  roadstead oidc issuer create https://token.actions.githubusercontent.com")]
+    #[command(alias = "add")]
+    Create {
         /// URL of the issuer, exactly as in the claim `iss` of its tokens
+        url: String,
+    },
+    /// Show an allowed issuer
+    #[command(after_help = "Example:\n  roadstead oidc issuer get https://gitlab.example.com")]
+    Get {
+        /// URL of the issuer
         url: String,
     },
     /// List the allowed issuers
     #[command(after_help = "Example:\n  roadstead oidc issuer list")]
     List,
-    /// Remove an issuer, and every group's trust in it
-    #[command(after_help = "Example:\n  roadstead oidc issuer remove https://gitlab.example.com")]
-    Remove {
+    /// Delete an issuer, and every group's trust in it
+    #[command(after_help = "Example:\n  roadstead oidc issuer delete https://gitlab.example.com")]
+    #[command(alias = "remove")]
+    Delete {
         /// URL of the issuer
         url: String,
     },
@@ -68,12 +77,13 @@ enum Issuer {
 enum Trust {
     /// Let a group trust an issuer's tokens
     #[command(after_help = "Examples:
-  roadstead oidc trust add acme --issuer https://gitlab.example.com \\
+  roadstead oidc trust create acme --issuer https://gitlab.example.com \\
       --audience https://proxy.example.com --claim 'project_path=acme/*'
-  roadstead oidc trust add acme \\
+  roadstead oidc trust create acme \\
       --issuer https://token.actions.githubusercontent.com \\
       --audience https://proxy.example.com --claim 'repository=acme/*'")]
-    Add {
+    #[command(alias = "add")]
+    Create {
         /// Path of the group
         path: String,
         /// URL of an allowed issuer
@@ -85,6 +95,12 @@ enum Trust {
         /// Required claim, with a pattern for its value (`*` stands for any characters); may be repeated, and all must match
         #[arg(long = "claim", value_name = "CLAIM=PATTERN", value_parser = claim, required = true)]
         claims: Vec<ClaimRule>,
+    },
+    /// Show a trust
+    #[command(after_help = "Example:\n  roadstead oidc trust get 01920c3e-0000-7000-8000-000000000000")]
+    Get {
+        /// Id of the trust (see `oidc trust list`)
+        id: String,
     },
     /// List a group's trusts
     #[command(after_help = "Example:\n  roadstead oidc trust list acme")]
@@ -121,21 +137,20 @@ impl Issuer {
         let mut oidc = OidcServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::Add { url } => {
-                let answer = oidc.add_issuer(AddIssuerRequest { url }).await?.into_inner();
-                output.answer(&answer, || {
-                    let issuer = answer.issuer.clone().unwrap_or_default();
-                    Details::default()
-                        .with("Issuer", issuer.url)
-                        .with("Added", human::absolute(issuer.created_at.as_ref(), "-"))
-                })?;
+            Self::Create { url } => {
+                let answer = oidc.create_issuer(CreateIssuerRequest { url }).await?.into_inner();
+                output.answer(&answer, || issuer_details(answer.issuer.as_ref()))?;
+            }
+            Self::Get { url } => {
+                let answer = oidc.get_issuer(GetIssuerRequest { url }).await?.into_inner();
+                output.answer(&answer, || issuer_details(answer.issuer.as_ref()))?;
             }
             Self::List => {
                 session.print_list(ListIssuersRequest::default(), "No issuers.", issuer_table).await?;
             }
-            Self::Remove { url } => {
-                let answer = oidc.remove_issuer(RemoveIssuerRequest { url: url.clone() }).await?.into_inner();
-                output.done(&answer, format_args!("Removed issuer {url} and every group's trust in it."))?;
+            Self::Delete { url } => {
+                let answer = oidc.delete_issuer(DeleteIssuerRequest { url: url.clone() }).await?.into_inner();
+                output.done(&answer, format_args!("Deleted issuer {url} and every group's trust in it."))?;
             }
         }
         Ok(())
@@ -147,9 +162,13 @@ impl Trust {
         let mut oidc = OidcServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::Add { path, issuer, audience, claims } => {
+            Self::Create { path, issuer, audience, claims } => {
                 let request = CreateTrustRequest { group_path: path, issuer, audience, claims };
                 let answer = oidc.create_trust(request).await?.into_inner();
+                output.answer(&answer, || trust_details(answer.trust.as_ref()))?;
+            }
+            Self::Get { id } => {
+                let answer = oidc.get_trust(GetTrustRequest { id }).await?.into_inner();
                 output.answer(&answer, || trust_details(answer.trust.as_ref()))?;
             }
             Self::List { path } => {
@@ -168,6 +187,11 @@ impl Trust {
 fn claims(trust: &OidcTrust, separator: &str) -> String {
     let rules: Vec<String> = trust.claims.iter().map(|rule| format!("{}={}", rule.claim, rule.pattern)).collect();
     rules.join(separator)
+}
+
+fn issuer_details(issuer: Option<&OidcIssuer>) -> Details {
+    let Some(issuer) = issuer else { return Details::default() };
+    Details::default().with("Issuer", &issuer.url).with("Added", human::absolute(issuer.created_at.as_ref(), "-"))
 }
 
 fn issuer_table(issuers: &[OidcIssuer], now: SystemTime) -> Table {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    CreateJobTokenRequest, CreateJobTokenResponse, ListTokensRequest, RevokeTokenRequest, Role, Token, TokenKind,
-    token_service_client::TokenServiceClient,
+    CreateJobTokenRequest, CreateJobTokenResponse, DeleteTokenRequest, GetTokenRequest, ListTokensRequest, Role, Token,
+    TokenKind, token_service_client::TokenServiceClient,
 };
 
 use self::create::Create;
@@ -52,6 +52,12 @@ enum Action {
         #[arg(long, default_value = "")]
         name: String,
     },
+    /// Show a token, without its secret
+    #[command(after_help = "Example:\n  roadstead token get 01920c3e-0000-7000-8000-000000000000")]
+    Get {
+        /// Id of the token (see `token list`)
+        id: String,
+    },
     /// List tokens, without their secrets
     #[command(after_help = "Example:\n  roadstead token list --group acme")]
     List {
@@ -94,13 +100,17 @@ impl Action {
                 let answer = tokens.create_job_token(request).await?.into_inner();
                 output.answer(&answer, || job_details(&answer))?;
             }
+            Self::Get { id } => {
+                let answer = tokens.get_token(GetTokenRequest { id }).await?.into_inner();
+                output.answer(&answer, || details(answer.token.as_ref()))?;
+            }
             Self::List { group, user } => {
                 let (group_path, user) = (group.unwrap_or_default(), user.unwrap_or_default());
                 let request = ListTokensRequest { group_path, user, ..Default::default() };
                 session.print_list(request, "No tokens.", table).await?;
             }
             Self::Revoke { id } => {
-                let answer = tokens.revoke_token(RevokeTokenRequest { id: id.clone() }).await?.into_inner();
+                let answer = tokens.delete_token(DeleteTokenRequest { id: id.clone() }).await?.into_inner();
                 output.done(&answer, format_args!("Revoked token {id}."))?;
             }
         }
@@ -134,15 +144,33 @@ fn kind(token: &Token) -> String {
     }
 }
 
+/// Returns the owner of a token: the user or the group.
+fn owner(token: &Token) -> &str {
+    if token.user.is_empty() { &token.group_path } else { &token.user }
+}
+
+fn details(token: Option<&Token>) -> Details {
+    let Some(token) = token else { return Details::default() };
+    Details::default()
+        .with("ID", &token.id)
+        .with("Kind", kind(token))
+        .with("Name", human::or_dash(&token.name))
+        .with("Username", human::or_dash(&token.username))
+        .with("Owner", human::or_dash(owner(token)))
+        .with("Scopes", human::or_dash(&token.scopes.join(",")))
+        .with("Created", human::absolute(token.created_at.as_ref(), "-"))
+        .with("Expires", human::absolute(token.expires_at.as_ref(), "never"))
+        .with("Last used", human::absolute(token.last_used_at.as_ref(), "never"))
+}
+
 fn table(tokens: &[Token], now: SystemTime) -> Table {
     Table::new(["ID", "KIND", "NAME", "+USERNAME", "+OWNER", "+SCOPES", "EXPIRES", "+LAST USED"], tokens, |token| {
-        let owner = if token.user.is_empty() { &token.group_path } else { &token.user };
         [
             token.id.clone(),
             kind(token),
             human::or_dash(&token.name),
             human::or_dash(&token.username),
-            human::or_dash(owner),
+            human::or_dash(owner(token)),
             human::or_dash(&token.scopes.join(",")),
             human::relative(token.expires_at.as_ref(), now, "never"),
             human::relative(token.last_used_at.as_ref(), now, "never"),

@@ -8,8 +8,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    DeleteCredentialRequest, DeleteUpstreamRequest, GetUpstreamRequest, ListUpstreamStatusesRequest,
-    ListUpstreamsRequest, SetCredentialRequest, UpstreamCredential, upstream_service_client::UpstreamServiceClient,
+    DeleteCredentialRequest, DeleteUpstreamRequest, GetUpstreamRequest, ListCredentialsRequest,
+    ListUpstreamStatusesRequest, ListUpstreamsRequest, UpdateCredentialRequest, UpstreamCredential,
+    upstream_service_client::UpstreamServiceClient,
 };
 use secrecy::ExposeSecret;
 
@@ -21,6 +22,7 @@ use super::{confirm, password};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
+    output::{Table, human},
 };
 
 /// The upstream that every installation has; deleting it resets its settings.
@@ -36,6 +38,7 @@ const BUILT_IN: &str = "docker.io";
   roadstead upstream login acme docker.io --username bot \\
       --password-stdin < password.txt
   roadstead upstream logout acme docker.io
+  roadstead upstream credentials acme
   roadstead upstream status")]
 pub struct UpstreamCommand {
     #[command(subcommand)]
@@ -92,6 +95,12 @@ enum Action {
         path: String,
         /// Host of the upstream
         host: String,
+    },
+    /// List a group's credentials for upstreams: user names, never passwords
+    #[command(after_help = "Example:\n  roadstead upstream credentials acme")]
+    Credentials {
+        /// Path of the group
+        path: String,
     },
     /// Show health and pull limits of upstreams for each set of credentials, and the pulls of each group
     #[command(after_help = "Examples:
@@ -150,14 +159,15 @@ impl Action {
             }
             Self::Login { path, host, username, password_stdin, no_verify } => {
                 let password = password::existing(password_stdin, &format!("{username} at {host}"))?;
-                let request = SetCredentialRequest {
+                let request = UpdateCredentialRequest {
                     group_path: path,
                     host,
                     username,
                     password: password.expose_secret().to_owned(),
                     skip_verification: no_verify,
+                    allow_missing: true,
                 };
-                let answer = upstreams.set_credential(request).await?.into_inner();
+                let answer = upstreams.update_credential(request).await?.into_inner();
                 output.done(&answer, stored(answer.credential.as_ref(), no_verify))?;
             }
             Self::Logout { path, host } => {
@@ -165,16 +175,28 @@ impl Action {
                 let answer = upstreams.delete_credential(request).await?.into_inner();
                 output.done(&answer, format_args!("Deleted the credentials of group {path} for {host}."))?;
             }
+            Self::Credentials { path } => {
+                let request = ListCredentialsRequest { group_path: path, ..Default::default() };
+                session.print_list(request, "No credentials.", credentials).await?;
+            }
             Self::Status { group } => {
-                let request = ListUpstreamStatusesRequest { group_path: group.unwrap_or_default() };
-                let answer = upstreams.list_upstream_statuses(request).await?.into_inner();
-                output.list(&answer.statuses, "No upstream has been contacted yet.", |statuses| {
-                    status::table(statuses, SystemTime::now())
-                })?;
+                let request =
+                    ListUpstreamStatusesRequest { group_path: group.unwrap_or_default(), ..Default::default() };
+                session.print_list(request, "No upstream has been contacted yet.", status::table).await?;
             }
         }
         Ok(())
     }
+}
+
+fn credentials(credentials: &[UpstreamCredential], now: SystemTime) -> Table {
+    Table::new(["HOST", "USER", "STORED"], credentials, |credential| {
+        [
+            credential.host.clone(),
+            credential.username.clone(),
+            human::relative(credential.updated_at.as_ref(), now, "-"),
+        ]
+    })
 }
 
 fn stored(credential: Option<&UpstreamCredential>, untried: bool) -> String {

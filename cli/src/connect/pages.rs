@@ -4,14 +4,15 @@ use std::time::SystemTime;
 
 use prost::Name;
 use roadstead_proto::v1::{
-    AuditEvent, Blob, CachedImage, CachedTag, Group, ListBlobsRequest, ListBlobsResponse, ListEventsRequest,
-    ListEventsResponse, ListGroupsRequest, ListGroupsResponse, ListImagesRequest, ListImagesResponse,
-    ListIssuersRequest, ListIssuersResponse, ListManifestsRequest, ListManifestsResponse, ListMembersRequest,
-    ListMembersResponse, ListNodesRequest, ListNodesResponse, ListPrefetchSchedulesRequest,
-    ListPrefetchSchedulesResponse, ListTagsRequest, ListTagsResponse, ListTokensRequest, ListTokensResponse,
-    ListTrustsRequest, ListTrustsResponse, ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest,
-    ListUsersResponse, Manifest, Member, Node, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, User,
-    audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
+    AuditEvent, Blob, CachedImage, CachedTag, Group, ListBlobsRequest, ListBlobsResponse, ListCredentialsRequest,
+    ListCredentialsResponse, ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse,
+    ListImagesRequest, ListImagesResponse, ListIssuersRequest, ListIssuersResponse, ListManifestsRequest,
+    ListManifestsResponse, ListMembersRequest, ListMembersResponse, ListNodesRequest, ListNodesResponse,
+    ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagsRequest, ListTagsResponse, ListTokensRequest,
+    ListTokensResponse, ListTrustsRequest, ListTrustsResponse, ListUpstreamStatusesRequest,
+    ListUpstreamStatusesResponse, ListUpstreamsRequest, ListUpstreamsResponse, ListUsersRequest, ListUsersResponse,
+    Manifest, Member, Node, OidcIssuer, OidcTrust, PrefetchSchedule, Token, Upstream, UpstreamCredential,
+    UpstreamStatus, User, audit_service_client::AuditServiceClient, cache_service_client::CacheServiceClient,
     cluster_service_client::ClusterServiceClient, group_service_client::GroupServiceClient,
     member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
     token_service_client::TokenServiceClient, upstream_service_client::UpstreamServiceClient,
@@ -75,6 +76,8 @@ listings! {
     ListTagsRequest => CacheServiceClient::list_tags => ListTagsResponse { tags: CachedTag },
     ListTokensRequest => TokenServiceClient::list_tokens => ListTokensResponse { tokens: Token },
     ListTrustsRequest => OidcServiceClient::list_trusts => ListTrustsResponse { trusts: OidcTrust },
+    ListCredentialsRequest => UpstreamServiceClient::list_credentials => ListCredentialsResponse { credentials: UpstreamCredential },
+    ListUpstreamStatusesRequest => UpstreamServiceClient::list_upstream_statuses => ListUpstreamStatusesResponse { statuses: UpstreamStatus },
     ListUpstreamsRequest => UpstreamServiceClient::list_upstreams => ListUpstreamsResponse { upstreams: Upstream },
     ListUsersRequest => UserServiceClient::list_users => ListUsersResponse { users: User },
 }

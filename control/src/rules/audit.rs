@@ -13,7 +13,7 @@ pub struct Entry {
     pub actor: String,
     /// From where; empty for what happens within the process.
     pub client_address: String,
-    /// The action: "group.create", "token.revoke", …
+    /// The action: "group.create", "token.delete", …
     pub action: &'static str,
     /// To what: a path, name, id or host.
     pub subject: String,

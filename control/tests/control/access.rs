@@ -174,7 +174,7 @@ async fn without_good_credentials_every_rpc_is_unauthenticated() {
     plane.group("acme").await;
     plane.user("alice", false).await;
     let revoked = plane.token("acme", &["api"]).await;
-    plane.admin().tokens.revoke_token(v1::RevokeTokenRequest { id: revoked.id }).await.unwrap();
+    plane.admin().tokens.delete_token(v1::DeleteTokenRequest { id: revoked.id }).await.unwrap();
     let bearer = |token: &str| Some(format!("Bearer {token}"));
     let calls = calls(&plane, "acme", "alice").await;
     for authorization in [

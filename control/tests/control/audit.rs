@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp;
 use roadstead_proto::v1::{
-    AddIssuerRequest, AuditEvent, AuditOutcome, CreateTokenRequest, DeleteGroupRequest, DeleteUpstreamRequest,
+    AuditEvent, AuditOutcome, CreateIssuerRequest, CreateTokenRequest, DeleteGroupRequest, DeleteUpstreamRequest,
     ListEventsRequest, PurgeCacheRequest, Role, TokenKind, UpdateGroupRequest, UpdateUpstreamRequest,
     create_token_request::Owner,
 };
@@ -197,10 +197,10 @@ async fn what_changes_nothing_is_not_recorded() {
     let plane = Plane::start().await;
     plane.group("acme").await;
     let mut admin = plane.admin();
-    let add = || AddIssuerRequest { url: "https://gitlab.com".into() };
-    admin.oidc.add_issuer(add()).await.unwrap();
+    let add = || CreateIssuerRequest { url: "https://gitlab.com".into() };
+    admin.oidc.create_issuer(add()).await.unwrap();
     let before = all(&plane).await;
-    admin.oidc.add_issuer(add()).await.unwrap();
+    admin.oidc.create_issuer(add()).await.unwrap();
     admin.groups.update_group(UpdateGroupRequest { path: "acme".into(), ..Default::default() }).await.unwrap();
     let purge = PurgeCacheRequest::whole_group("acme").dry_run(true);
     admin.cache.purge_cache(purge).await.unwrap();

@@ -122,12 +122,20 @@ async fn groups_and_people(seen: &mut Seen) {
         v1::UpdateUserRequest { name: "alice".into(), password: Some(NEW_PASSWORD.into()), ..Default::default() };
     let answer = seen.admin.users.update_user(update).await;
     seen.one("UpdateUser", answer, ("user.update", "alice", "")).await;
-    let set = v1::SetMemberRequest { group_path: group_path(), user: "alice".into(), role: v1::Role::Guest.into() };
-    let answer = seen.admin.members.set_member(set).await;
-    seen.one("SetMember", answer, ("member.set", "alice", "acme")).await;
-    let remove = v1::RemoveMemberRequest { group_path: group_path(), user: "alice".into() };
-    let answer = seen.admin.members.remove_member(remove).await;
-    seen.one("RemoveMember", answer, ("member.remove", "alice", "acme")).await;
+    let set = v1::UpdateMemberRequest {
+        group_path: group_path(),
+        user: "alice".into(),
+        role: v1::Role::Guest.into(),
+        allow_missing: true,
+    };
+    let answer = seen.admin.members.update_member(set.clone()).await;
+    seen.one("UpdateMember", answer, ("member.create", "alice", "acme")).await;
+    let maintainer = v1::UpdateMemberRequest { role: v1::Role::Maintainer.into(), ..set };
+    let answer = seen.admin.members.update_member(maintainer).await;
+    seen.one("UpdateMember", answer, ("member.update", "alice", "acme")).await;
+    let remove = v1::DeleteMemberRequest { group_path: group_path(), user: "alice".into() };
+    let answer = seen.admin.members.delete_member(remove).await;
+    seen.one("DeleteMember", answer, ("member.delete", "alice", "acme")).await;
     let answer = seen.admin.users.delete_user(v1::DeleteUserRequest { name: "alice".into() }).await;
     seen.one("DeleteUser", answer, ("user.delete", "alice", "")).await;
 }
@@ -141,8 +149,8 @@ async fn tokens(seen: &mut Seen) {
         assert_eq!(what, ("token.create", made.id.as_str(), group));
         assert!(event.detail.contains("ci"), "{event:?}");
         seen.secrets.push(made.token);
-        let answer = seen.admin.tokens.revoke_token(v1::RevokeTokenRequest { id: made.id.clone() }).await;
-        seen.one("RevokeToken", answer, ("token.revoke", &made.id, group)).await;
+        let answer = seen.admin.tokens.delete_token(v1::DeleteTokenRequest { id: made.id.clone() }).await;
+        seen.one("DeleteToken", answer, ("token.delete", &made.id, group)).await;
     }
     let create = v1::CreateJobTokenRequest { group_path: group_path(), name: "job 42".into(), expires_in: None };
     let made = seen.admin.tokens.create_job_token(create).await.unwrap().into_inner();
@@ -155,26 +163,32 @@ async fn tokens(seen: &mut Seen) {
 async fn upstreams_and_trust(seen: &mut Seen) {
     let set = v1::UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
     let answer = seen.admin.upstreams.update_upstream(set).await;
-    seen.one("UpdateUpstream", answer, ("upstream.set", "quay.io", "")).await;
+    seen.one("UpdateUpstream", answer, ("upstream.create", "quay.io", "")).await;
+    let update = v1::UpdateUpstreamRequest { host: "quay.io".into(), reserve_percent: Some(20), ..Default::default() };
+    let answer = seen.admin.upstreams.update_upstream(update).await;
+    seen.one("UpdateUpstream", answer, ("upstream.update", "quay.io", "")).await;
     let answer = seen.admin.upstreams.delete_upstream(v1::DeleteUpstreamRequest { host: "quay.io".into() }).await;
     seen.one("DeleteUpstream", answer, ("upstream.delete", "quay.io", "")).await;
     let host = || "docker.io".to_owned();
-    let set = v1::SetCredentialRequest {
+    let set = v1::UpdateCredentialRequest {
         group_path: group_path(),
         host: host(),
         username: "robot".into(),
         password: UPSTREAM_PASSWORD.into(),
         skip_verification: true,
+        allow_missing: true,
     };
-    let answer = seen.admin.upstreams.set_credential(set).await;
-    seen.one("SetCredential", answer, ("upstream.login", "docker.io", "acme")).await;
+    let answer = seen.admin.upstreams.update_credential(set.clone()).await;
+    seen.one("UpdateCredential", answer, ("credential.create", "docker.io", "acme")).await;
+    let answer = seen.admin.upstreams.update_credential(set).await;
+    seen.one("UpdateCredential", answer, ("credential.update", "docker.io", "acme")).await;
     let delete = v1::DeleteCredentialRequest { group_path: group_path(), host: host() };
     let answer = seen.admin.upstreams.delete_credential(delete).await;
-    seen.one("DeleteCredential", answer, ("upstream.logout", "docker.io", "acme")).await;
+    seen.one("DeleteCredential", answer, ("credential.delete", "docker.io", "acme")).await;
 
     let url = || "https://gitlab.example.com".to_owned();
-    let answer = seen.admin.oidc.add_issuer(v1::AddIssuerRequest { url: url() }).await;
-    seen.one("AddIssuer", answer, ("oidc.issuer.add", &url(), "")).await;
+    let answer = seen.admin.oidc.create_issuer(v1::CreateIssuerRequest { url: url() }).await;
+    seen.one("CreateIssuer", answer, ("oidc.issuer.create", &url(), "")).await;
     let create = v1::CreateTrustRequest {
         group_path: group_path(),
         issuer: url(),
@@ -187,8 +201,8 @@ async fn upstreams_and_trust(seen: &mut Seen) {
     assert!(event.detail.contains("project_path = acme/*"), "{event:?}");
     let answer = seen.admin.oidc.delete_trust(v1::DeleteTrustRequest { id: trust.id.clone() }).await;
     seen.one("DeleteTrust", answer, ("oidc.trust.delete", &trust.id, "acme")).await;
-    let answer = seen.admin.oidc.remove_issuer(v1::RemoveIssuerRequest { url: url() }).await;
-    seen.one("RemoveIssuer", answer, ("oidc.issuer.remove", &url(), "")).await;
+    let answer = seen.admin.oidc.delete_issuer(v1::DeleteIssuerRequest { url: url() }).await;
+    seen.one("DeleteIssuer", answer, ("oidc.issuer.delete", &url(), "")).await;
 }
 
 async fn cache(seen: &mut Seen) {
@@ -216,11 +230,11 @@ async fn cache(seen: &mut Seen) {
     };
     let schedule = seen.admin.cache.create_prefetch_schedule(create).await.unwrap().into_inner().schedule.unwrap();
     let event = seen.next("CreatePrefetchSchedule").await;
-    assert_eq!((event.action.as_str(), event.group_path.as_str()), ("prefetch.schedule", "acme"));
+    assert_eq!((event.action.as_str(), event.group_path.as_str()), ("prefetch_schedule.create", "acme"));
     let delete = v1::DeletePrefetchScheduleRequest { id: schedule.id };
     seen.admin.cache.delete_prefetch_schedule(delete).await.unwrap();
     let event = seen.next("DeletePrefetchSchedule").await;
-    assert_eq!((event.action.as_str(), event.group_path.as_str()), ("prefetch.unschedule", "acme"));
+    assert_eq!((event.action.as_str(), event.group_path.as_str()), ("prefetch_schedule.delete", "acme"));
     let prefetch = v1::PrefetchImageRequest { group_path: group_path(), image: "alpine:3".into(), platforms: vec![] };
     let mut node = seen.plane.node();
     let _watch = node.node.watch(WatchRequest::default()).await.unwrap();

@@ -4,7 +4,7 @@ use roadstead_proto::{
     node::v1::GetLinksRequest,
     v1::{
         CreateGroupRequest, DeleteGroupRequest, GetGroupRequest, Group, ListGroupsRequest, ListTokensRequest,
-        SetCredentialRequest, UpdateGroupRequest, UpstreamList, Visibility,
+        UpdateCredentialRequest, UpdateGroupRequest, UpstreamList, Visibility,
     },
 };
 use tonic::{Code, Status};
@@ -196,14 +196,15 @@ async fn a_deleted_group_takes_everything_of_its_own_with_it_and_nothing_of_othe
         node.link_manifest(group, "a", "m1", "latest", &["layer"]).await;
     }
     let token = plane.token("acme", &["api"]).await;
-    let login = SetCredentialRequest {
+    let login = UpdateCredentialRequest {
         group_path: "acme".into(),
         host: "docker.io".into(),
         username: "u".into(),
         password: "p".into(),
         skip_verification: true,
+        allow_missing: true,
     };
-    plane.admin().upstreams.set_credential(login).await.unwrap();
+    plane.admin().upstreams.update_credential(login).await.unwrap();
     let delete = || DeleteGroupRequest { path: "acme".into() };
     assert_eq!(plane.admin().groups.delete_group(delete()).await.unwrap().into_inner().links, 2);
     assert_eq!(plane.admin().groups.delete_group(delete()).await.unwrap_err().code(), Code::NotFound);

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{Request, header::AUTHORIZATION};
 use roadstead_proto::{
     node::v1::{SignInRefusal, SignInRequest, sign_in_response::Result::Refused},
-    v1::{AuditOutcome, CreateUserRequest, SetMemberRequest},
+    v1::{AuditOutcome, CreateUserRequest, UpdateMemberRequest},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -37,8 +37,8 @@ async fn with_alice() -> Plane {
     let mut admin = plane.admin();
     let alice = CreateUserRequest { name: "alice".into(), password: PASSWORD.into(), admin: false };
     admin.users.create_user(alice).await.unwrap();
-    let guest = SetMemberRequest { group_path: "acme".into(), user: "alice".into(), role: 1 };
-    admin.members.set_member(guest).await.unwrap();
+    let guest = UpdateMemberRequest { group_path: "acme".into(), user: "alice".into(), role: 1, allow_missing: true };
+    admin.members.update_member(guest).await.unwrap();
     plane
 }
 

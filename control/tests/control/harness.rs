@@ -13,8 +13,8 @@ use roadstead_proto::{
         node_service_client::NodeServiceClient,
     },
     v1::{
-        CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, CreateUserRequest, Group, Role, SetMemberRequest,
-        TokenKind, User, Visibility, audit_service_client::AuditServiceClient,
+        CreateGroupRequest, CreateTokenRequest, CreateTokenResponse, CreateUserRequest, Group, Role, TokenKind,
+        UpdateMemberRequest, User, Visibility, audit_service_client::AuditServiceClient,
         cache_service_client::CacheServiceClient, cluster_service_client::ClusterServiceClient,
         create_token_request::Owner, group_service_client::GroupServiceClient,
         member_service_client::MemberServiceClient, oidc_service_client::OidcServiceClient,
@@ -216,8 +216,9 @@ impl Plane {
     }
 
     pub async fn member(&self, group: &str, user: &str, role: Role) {
-        let request = SetMemberRequest { group_path: group.into(), user: user.into(), role: role.into() };
-        self.admin().members.set_member(request).await.unwrap();
+        let request =
+            UpdateMemberRequest { group_path: group.into(), user: user.into(), role: role.into(), allow_missing: true };
+        self.admin().members.update_member(request).await.unwrap();
     }
 
     pub async fn personal_token(&self, user: &str, scopes: &[&str]) -> CreateTokenResponse {

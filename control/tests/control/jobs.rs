@@ -10,7 +10,7 @@ use roadstead_proto::{
     },
     v1::{
         CreatePrefetchScheduleRequest, DeletePrefetchScheduleRequest, ListPrefetchSchedulesRequest,
-        PrefetchImageRequest, PrefetchSchedule, SetCredentialRequest, UpdateGroupRequest,
+        PrefetchImageRequest, PrefetchSchedule, UpdateCredentialRequest, UpdateGroupRequest,
     },
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -76,19 +76,20 @@ pub fn progress(fetched_bytes: i64) -> PrefetchProgress {
     PrefetchProgress { total_bytes: 100, cached_bytes: fetched_bytes, fetched_bytes, objects: 2, digest: digest("m") }
 }
 
-pub fn login() -> SetCredentialRequest {
-    SetCredentialRequest {
+pub fn login() -> UpdateCredentialRequest {
+    UpdateCredentialRequest {
         group_path: "acme".into(),
         host: "docker.io".into(),
         username: "me".into(),
         password: "hunter2".into(),
         skip_verification: false,
+        allow_missing: true,
     }
 }
 
 pub fn set(plane: &Plane) -> JoinHandle<Result<(), Status>> {
     let mut admin = plane.admin();
-    tokio::spawn(async move { admin.upstreams.set_credential(login()).await.map(|_| ()) })
+    tokio::spawn(async move { admin.upstreams.update_credential(login()).await.map(|_| ()) })
 }
 
 pub async fn stored_username(plane: &Plane, group_id: &str) -> String {
@@ -128,8 +129,8 @@ async fn without_a_node_credentials_cannot_be_tried_and_the_answer_says_what_to_
     let status = set(&plane).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("no node is connected") && status.message().contains("--no-verify"));
-    let untried = SetCredentialRequest { skip_verification: true, ..login() };
-    plane.admin().upstreams.set_credential(untried).await.unwrap();
+    let untried = UpdateCredentialRequest { skip_verification: true, ..login() };
+    plane.admin().upstreams.update_credential(untried).await.unwrap();
 }
 
 #[tokio::test]
@@ -137,8 +138,8 @@ async fn what_cannot_be_stored_is_not_tried() {
     let plane = Plane::start().await;
     plane.group("acme").await;
     let mut node = FakeNode::connect(&plane).await;
-    let elsewhere = SetCredentialRequest { host: "quay.io".into(), ..login() };
-    let status = plane.admin().upstreams.set_credential(elsewhere).await.unwrap_err();
+    let elsewhere = UpdateCredentialRequest { host: "quay.io".into(), ..login() };
+    let status = plane.admin().upstreams.update_credential(elsewhere).await.unwrap_err();
     assert!(status.code() == Code::FailedPrecondition && status.message().contains("group update"));
     // The next offer is of the next call: that one made none.
     let call = set(&plane);

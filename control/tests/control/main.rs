@@ -29,6 +29,7 @@ mod observe;
 mod oidc;
 mod outage;
 mod pulls;
+mod reading;
 mod rename;
 mod replicas;
 mod rest;

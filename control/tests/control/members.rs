@@ -3,9 +3,9 @@
 use roadstead_proto::{
     node::v1::SignInRefusal::{Denied, NotFound, Unauthenticated},
     v1::{
-        CreateGroupRequest, CreateJobTokenRequest, CreateTokenRequest, DeleteGroupRequest, ListGroupsRequest,
-        ListMembersRequest, ListTokensRequest, PurgeCacheRequest, RemoveMemberRequest, RevokeTokenRequest, Role,
-        SetMemberRequest, TokenKind, UpdateGroupRequest, create_token_request::Owner,
+        CreateGroupRequest, CreateJobTokenRequest, CreateTokenRequest, DeleteGroupRequest, DeleteMemberRequest,
+        DeleteTokenRequest, ListGroupsRequest, ListMembersRequest, ListTokensRequest, PurgeCacheRequest, Role,
+        TokenKind, UpdateGroupRequest, UpdateMemberRequest, create_token_request::Owner,
     },
 };
 use tonic::Code;
@@ -45,11 +45,11 @@ async fn the_highest_role_of_a_group_and_those_above_it_counts() {
     }
     let of = |role, path: &str| (role, "alice".to_owned(), path.to_owned());
     assert_eq!(seen, [of(Role::Maintainer, "acme"), of(Role::Guest, "acme/ci")]);
-    let remove = |path: &str| RemoveMemberRequest { group_path: path.into(), user: "alice".into() };
-    plane.admin().members.remove_member(remove("acme")).await.unwrap();
+    let remove = |path: &str| DeleteMemberRequest { group_path: path.into(), user: "alice".into() };
+    plane.admin().members.delete_member(remove("acme")).await.unwrap();
     assert_eq!(alice.groups.update_group(update("acme/ci")).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(alice.groups.update_group(update("acme")).await.unwrap_err().code(), Code::NotFound);
-    let inherited = plane.admin().members.remove_member(remove("acme/ci/deep")).await.unwrap_err();
+    let inherited = plane.admin().members.delete_member(remove("acme/ci/deep")).await.unwrap_err();
     assert_eq!(inherited.code(), Code::NotFound);
     assert!(inherited.message().contains("member list"));
 }
@@ -95,17 +95,22 @@ async fn an_owner_makes_members_and_subgroups_and_deletes_them_and_no_top_level_
     assert_eq!(olga.groups.create_group(create("mine")).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(olga.groups.create_group(create("default/x")).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(olga.groups.create_group(create("nowhere/x")).await.unwrap_err().code(), Code::NotFound);
-    let member = |role: Role| SetMemberRequest { group_path: "acme/ci".into(), user: "gus".into(), role: role.into() };
-    let set = olga.members.set_member(member(Role::Guest)).await.unwrap().into_inner().member.unwrap();
+    let member = |role: Role| UpdateMemberRequest {
+        group_path: "acme/ci".into(),
+        user: "gus".into(),
+        role: role.into(),
+        allow_missing: true,
+    };
+    let set = olga.members.update_member(member(Role::Guest)).await.unwrap().into_inner().member.unwrap();
     assert_eq!((set.role(), set.group_path.as_str(), set.user.as_str()), (Role::Guest, "acme/ci", "gus"));
-    let changed = olga.members.set_member(member(Role::Maintainer)).await.unwrap().into_inner().member.unwrap();
+    let changed = olga.members.update_member(member(Role::Maintainer)).await.unwrap().into_inner().member.unwrap();
     assert_eq!((changed.role(), changed.added_at), (Role::Maintainer, set.added_at));
     for (request, code) in [
-        (SetMemberRequest { role: 0, ..member(Role::Guest) }, Code::InvalidArgument),
-        (SetMemberRequest { role: 9, ..member(Role::Guest) }, Code::InvalidArgument),
-        (SetMemberRequest { user: "nobody".into(), ..member(Role::Guest) }, Code::NotFound),
+        (UpdateMemberRequest { role: 0, ..member(Role::Guest) }, Code::InvalidArgument),
+        (UpdateMemberRequest { role: 9, ..member(Role::Guest) }, Code::InvalidArgument),
+        (UpdateMemberRequest { user: "nobody".into(), ..member(Role::Guest) }, Code::NotFound),
     ] {
-        assert_eq!(olga.members.set_member(request).await.unwrap_err().code(), code);
+        assert_eq!(olga.members.update_member(request).await.unwrap_err().code(), code);
     }
     olga.groups.delete_group(DeleteGroupRequest { path: "acme/ci".into() }).await.unwrap();
 }
@@ -229,18 +234,18 @@ async fn tokens_are_revoked_by_whoever_may_make_them() {
     }
     plane.member("acme", "mia", Role::Maintainer).await;
     plane.member("acme", "gus", Role::Guest).await;
-    let revoke = |id: &str| RevokeTokenRequest { id: id.into() };
+    let revoke = |id: &str| DeleteTokenRequest { id: id.into() };
     let token = plane.token("acme", &[]).await.id;
     let personal = plane.personal_token("mia", &[]).await.id;
     let node = plane.token_of(Owner::Node(true)).await.id;
     let (mut mia, mut gus, mut sam) = (api(&plane, "mia").await, api(&plane, "gus").await, api(&plane, "sam").await);
-    assert_eq!(gus.tokens.revoke_token(revoke(&token)).await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(sam.tokens.revoke_token(revoke(&token)).await.unwrap_err().code(), Code::NotFound);
-    mia.tokens.revoke_token(revoke(&token)).await.unwrap();
-    assert_eq!(sam.tokens.revoke_token(revoke(&personal)).await.unwrap_err().code(), Code::NotFound);
-    mia.tokens.revoke_token(revoke(&personal)).await.unwrap();
-    assert_eq!(mia.tokens.revoke_token(revoke(&node)).await.unwrap_err().code(), Code::NotFound);
-    plane.admin().tokens.revoke_token(revoke(&node)).await.unwrap();
+    assert_eq!(gus.tokens.delete_token(revoke(&token)).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(sam.tokens.delete_token(revoke(&token)).await.unwrap_err().code(), Code::NotFound);
+    mia.tokens.delete_token(revoke(&token)).await.unwrap();
+    assert_eq!(sam.tokens.delete_token(revoke(&personal)).await.unwrap_err().code(), Code::NotFound);
+    mia.tokens.delete_token(revoke(&personal)).await.unwrap();
+    assert_eq!(mia.tokens.delete_token(revoke(&node)).await.unwrap_err().code(), Code::NotFound);
+    plane.admin().tokens.delete_token(revoke(&node)).await.unwrap();
     let others = ListTokensRequest { user: "mia".into(), ..Default::default() };
     assert_eq!(sam.tokens.list_tokens(others).await.unwrap_err().code(), Code::PermissionDenied);
 }

@@ -4,8 +4,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use roadstead_proto::{
     node::v1::SignInRefusal,
     v1::{
-        AddIssuerRequest, ClaimRule, CreateTrustRequest, DeleteGroupRequest, DeleteTrustRequest, ListIssuersRequest,
-        ListTrustsRequest, OidcTrust, RemoveIssuerRequest, UpdateGroupRequest, Visibility,
+        ClaimRule, CreateIssuerRequest, CreateTrustRequest, DeleteGroupRequest, DeleteIssuerRequest,
+        DeleteTrustRequest, ListIssuersRequest, ListTrustsRequest, OidcTrust, UpdateGroupRequest, Visibility,
     },
 };
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub async fn allow(plane: &Plane, issuer: &Issuer) {
-    plane.admin().oidc.add_issuer(AddIssuerRequest { url: issuer.url().into() }).await.unwrap();
+    plane.admin().oidc.create_issuer(CreateIssuerRequest { url: issuer.url().into() }).await.unwrap();
 }
 
 fn trust_of(group: &str, issuer: &str, rules: &[(&str, &str)]) -> CreateTrustRequest {
@@ -264,8 +264,8 @@ async fn what_ends_a_trust_voids_what_was_issued_for_it_wherever_it_is_good() {
                 plane.admin().oidc.delete_trust(DeleteTrustRequest { id: trust.id.clone() }).await.map(|_| ())
             }
             "remove issuer" => {
-                let request = RemoveIssuerRequest { url: issuer.url().into() };
-                plane.admin().oidc.remove_issuer(request).await.map(|_| ())
+                let request = DeleteIssuerRequest { url: issuer.url().into() };
+                plane.admin().oidc.delete_issuer(request).await.map(|_| ())
             }
             _ => {
                 let request = DeleteGroupRequest { path: "acme".into() };
@@ -308,7 +308,7 @@ async fn issuers_and_trusts_are_listed_and_refused_as_the_contract_says() {
         assert_eq!(admin.oidc.create_trust(request).await.unwrap_err().code(), expected, "{what}");
     }
     for url in ["", "gitlab.com", "ftp://gitlab.com", "https://u:p@gitlab.com", "https://gitlab.com?x"] {
-        let refused = admin.oidc.add_issuer(AddIssuerRequest { url: url.into() }).await.unwrap_err();
+        let refused = admin.oidc.create_issuer(CreateIssuerRequest { url: url.into() }).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{url}");
     }
     plane.group("other").await;
@@ -320,10 +320,10 @@ async fn issuers_and_trusts_are_listed_and_refused_as_the_contract_says() {
     let missing = stranger.oidc.delete_trust(end("0190")).await.unwrap_err();
     assert_eq!((hidden.code(), missing.code()), (Code::NotFound, Code::NotFound));
     assert_eq!(hidden.message().replace(&trusts[0].id, "0190"), missing.message());
-    let add = stranger.oidc.add_issuer(AddIssuerRequest { url: "https://gitlab.com".into() }).await.unwrap_err();
+    let add = stranger.oidc.create_issuer(CreateIssuerRequest { url: "https://gitlab.com".into() }).await.unwrap_err();
     assert_eq!(add.code(), Code::PermissionDenied);
-    let remove = RemoveIssuerRequest { url: "https://gitlab.com".into() };
-    assert_eq!(admin.oidc.remove_issuer(remove).await.unwrap_err().code(), Code::NotFound);
+    let remove = DeleteIssuerRequest { url: "https://gitlab.com".into() };
+    assert_eq!(admin.oidc.delete_issuer(remove).await.unwrap_err().code(), Code::NotFound);
 }
 
 #[tokio::test]

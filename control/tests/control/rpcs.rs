@@ -70,7 +70,7 @@ pub async fn calls(plane: &Plane, path: &str, own_name: &str) -> Vec<Call> {
     calls.extend(people_calls(path, own_name));
     calls.extend(node_calls());
     if plane.admin().groups.get_group(v1::GetGroupRequest { path: path.into() }).await.is_ok() {
-        calls.extend(taking_away(plane, path).await);
+        calls.extend(calls_by_id(plane, path).await);
     }
     calls
 }
@@ -82,12 +82,13 @@ fn group_calls(path: &str) -> Vec<Call> {
     let update = || v1::UpdateGroupRequest { path: group_path(), ..Default::default() };
     let issuer = || "https://issuer.example".to_owned();
     let upstream = v1::UpdateUpstreamRequest::replacing("quay.io", "https://quay.io");
-    let credential = v1::SetCredentialRequest {
+    let credential = v1::UpdateCredentialRequest {
         group_path: group_path(),
         host: "docker.io".into(),
         username: "u".into(),
         password: "p".into(),
         skip_verification: true,
+        allow_missing: true,
     };
     let no_credential = v1::DeleteCredentialRequest { group_path: group_path(), host: "docker.io".into() };
     let top = v1::CreateGroupRequest { path: "top-level".into(), ..Default::default() };
@@ -123,11 +124,30 @@ fn group_calls(path: &str) -> Vec<Call> {
         of(
             "roadstead.v1.UpstreamService/ListUpstreamStatuses",
             Needs::Guest,
-            &v1::ListUpstreamStatusesRequest { group_path: group_path() },
+            &v1::ListUpstreamStatusesRequest { group_path: group_path(), ..Default::default() },
         ),
-        of("roadstead.v1.UpstreamService/SetCredential", Needs::Change, &credential),
+        of("roadstead.v1.UpstreamService/UpdateCredential", Needs::Change, &credential),
+        of(
+            "roadstead.v1.UpstreamService/GetCredential",
+            Needs::Review,
+            &v1::GetCredentialRequest { group_path: group_path(), host: "docker.io".into() },
+        ),
+        of(
+            "roadstead.v1.UpstreamService/ListCredentials",
+            Needs::Review,
+            &v1::ListCredentialsRequest { group_path: group_path(), ..Default::default() },
+        ),
         of("roadstead.v1.UpstreamService/DeleteCredential", Needs::Change, &no_credential),
-        without_group("roadstead.v1.OidcService/AddIssuer", Needs::Admin, &v1::AddIssuerRequest { url: issuer() }),
+        without_group(
+            "roadstead.v1.OidcService/CreateIssuer",
+            Needs::Admin,
+            &v1::CreateIssuerRequest { url: issuer() },
+        ),
+        without_group(
+            "roadstead.v1.OidcService/GetIssuer",
+            Needs::SignedIn,
+            &v1::GetIssuerRequest { url: "https://unknown.example".into() },
+        ),
         without_group("roadstead.v1.OidcService/ListIssuers", Needs::SignedIn, &v1::ListIssuersRequest::default()),
         of(
             "roadstead.v1.OidcService/CreateTrust",
@@ -140,9 +160,9 @@ fn group_calls(path: &str) -> Vec<Call> {
             &v1::ListTrustsRequest { group_path: group_path(), ..Default::default() },
         ),
         without_group(
-            "roadstead.v1.OidcService/RemoveIssuer",
+            "roadstead.v1.OidcService/DeleteIssuer",
             Needs::Admin,
-            &v1::RemoveIssuerRequest { url: "https://none.example".into() },
+            &v1::DeleteIssuerRequest { url: "https://none.example".into() },
         ),
         of(
             "roadstead.v1.AuditService/ListEvents",
@@ -239,8 +259,13 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
     let password = v1::UpdateUserRequest { password: Some("short".into()), ..update(own()) };
     // An administrator's API token may change it too: that is `Admin`, asked with another's name.
     let others_password = v1::UpdateUserRequest { password: Some("short".into()), ..update("another".into()) };
-    let set = v1::SetMemberRequest { group_path: group_path(), user: "another".into(), role: v1::Role::Guest.into() };
-    let remove = v1::RemoveMemberRequest { group_path: group_path(), user: "another".into() };
+    let set = v1::UpdateMemberRequest {
+        group_path: group_path(),
+        user: "another".into(),
+        role: v1::Role::Guest.into(),
+        allow_missing: true,
+    };
+    let remove = v1::DeleteMemberRequest { group_path: group_path(), user: "another".into() };
     let mut calls = vec![
         without_group(
             "roadstead.v1.UserService/CreateUser",
@@ -253,6 +278,11 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
             &v1::GetUserRequest { name: "another".into() },
         ),
         without_group("roadstead.v1.UserService/GetUser", Needs::Self_, &v1::GetUserRequest { name: own() }),
+        without_group(
+            "roadstead.v1.ClusterService/GetNode",
+            Needs::Everything,
+            &v1::GetNodeRequest { id: "unknown".into() },
+        ),
         without_group("roadstead.v1.ClusterService/ListNodes", Needs::Everything, &v1::ListNodesRequest::default()),
         without_group("roadstead.v1.UserService/ListUsers", Needs::Everything, &v1::ListUsersRequest::default()),
         without_group(
@@ -266,13 +296,18 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
             Needs::Admin,
             &v1::DeleteUserRequest { name: "another".into() },
         ),
-        of("roadstead.v1.MemberService/SetMember", Needs::Own, &set),
+        of(
+            "roadstead.v1.MemberService/GetMember",
+            Needs::Guest,
+            &v1::GetMemberRequest { group_path: group_path(), user: "another".into() },
+        ),
+        of("roadstead.v1.MemberService/UpdateMember", Needs::Own, &set),
         of(
             "roadstead.v1.MemberService/ListMembers",
             Needs::Guest,
             &v1::ListMembersRequest { group_path: group_path(), ..Default::default() },
         ),
-        of("roadstead.v1.MemberService/RemoveMember", Needs::Own, &remove),
+        of("roadstead.v1.MemberService/DeleteMember", Needs::Own, &remove),
         of("roadstead.v1.TokenService/CreateToken (deploy)", Needs::Change, &token(Owner::GroupPath(group_path()))),
         without_group("roadstead.v1.TokenService/CreateToken (node)", Needs::Admin, &token(Owner::Node(true))),
         without_group("roadstead.v1.TokenService/CreateToken (service)", Needs::Admin, &token(Owner::Service(true))),
@@ -310,12 +345,12 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
     calls
 }
 
-/// Calls that take a thing of the group away, by its id, each with a thing of its own.
-async fn taking_away(plane: &Plane, path: &str) -> Vec<Call> {
+/// Calls on a thing of the group by its id, each with a thing of its own.
+async fn calls_by_id(plane: &Plane, path: &str) -> Vec<Call> {
     let mut admin = plane.admin();
     let token = plane.token(path, &[]).await;
     let issuer = || "https://issuer.example".to_owned();
-    admin.oidc.add_issuer(v1::AddIssuerRequest { url: issuer() }).await.unwrap();
+    admin.oidc.create_issuer(v1::CreateIssuerRequest { url: issuer() }).await.unwrap();
     let claims = vec![v1::ClaimRule { claim: "sub".into(), pattern: "acme".into() }];
     let trust =
         v1::CreateTrustRequest { group_path: path.into(), issuer: issuer(), audience: "roadstead".into(), claims };
@@ -328,7 +363,22 @@ async fn taking_away(plane: &Plane, path: &str) -> Vec<Call> {
     };
     let schedule = admin.cache.create_prefetch_schedule(schedule).await.unwrap().into_inner().schedule.unwrap();
     vec![
-        without_group("roadstead.v1.TokenService/RevokeToken", Needs::Change, &v1::RevokeTokenRequest { id: token.id }),
+        without_group(
+            "roadstead.v1.TokenService/GetToken",
+            Needs::Review,
+            &v1::GetTokenRequest { id: token.id.clone() },
+        ),
+        without_group(
+            "roadstead.v1.OidcService/GetTrust",
+            Needs::Review,
+            &v1::GetTrustRequest { id: trust.id.clone() },
+        ),
+        without_group(
+            "roadstead.v1.CacheService/GetPrefetchSchedule",
+            Needs::Guest,
+            &v1::GetPrefetchScheduleRequest { id: schedule.id.clone() },
+        ),
+        without_group("roadstead.v1.TokenService/DeleteToken", Needs::Change, &v1::DeleteTokenRequest { id: token.id }),
         without_group("roadstead.v1.OidcService/DeleteTrust", Needs::Change, &v1::DeleteTrustRequest { id: trust.id }),
         without_group(
             "roadstead.v1.CacheService/DeletePrefetchSchedule",

@@ -12,7 +12,7 @@ use roadstead_proto::{
         PolicySnapshot, PublicKey, PullScope, RegistryToken, SignInRefusal, SignInRequest, WatchRequest,
         sign_in_response::Result::*, watch_response::Event,
     },
-    v1::{CreateTokenRequest, RevokeTokenRequest, UpdateGroupRequest, Visibility, create_token_request::Owner},
+    v1::{CreateTokenRequest, DeleteTokenRequest, UpdateGroupRequest, Visibility, create_token_request::Owner},
 };
 
 use crate::harness::{ADMIN_TOKEN, Client, Plane, START_MS};
@@ -145,8 +145,8 @@ async fn each_kind_of_credential_gets_what_the_table_says() {
     plane.admin().groups.update_group(off).await.unwrap();
     let (full, half) = (plane.token("acme", &[]).await, plane.token("acme", &["read_registry", "api"]).await);
     let (revoked, expiring) = (plane.token("acme", &[]).await, expiring(&plane, 60).await);
-    let revoke = RevokeTokenRequest { id: revoked.id.clone() };
-    plane.admin().tokens.revoke_token(revoke).await.unwrap();
+    let revoke = DeleteTokenRequest { id: revoked.id.clone() };
+    plane.admin().tokens.delete_token(revoke).await.unwrap();
     let node_token = CreateTokenRequest { owner: Some(Owner::Node(true)), name: "n".into(), ..Default::default() };
     let node_token = plane.admin().tokens.create_token(node_token).await.unwrap().into_inner();
     let mut node = plane.node();

@@ -1,7 +1,7 @@
 //! Tokens: made once, listed without secrets, revoked, and when they were last used.
 
 use roadstead_proto::v1::{
-    CreateTokenRequest, ListGroupsRequest, ListTokensRequest, RevokeTokenRequest, TokenKind,
+    CreateTokenRequest, DeleteTokenRequest, ListGroupsRequest, ListTokensRequest, TokenKind,
     create_token_request::Owner,
 };
 use tonic::Code;
@@ -49,15 +49,15 @@ async fn a_groups_api_token_makes_and_revokes_tokens_of_its_groups_only() {
     assert_eq!(client.tokens.create_token(create("other")).await.unwrap_err().code(), Code::NotFound);
     let others = plane.token("other", &[]).await;
     let (denied, missing) = (
-        client.tokens.revoke_token(RevokeTokenRequest { id: others.id.clone() }).await.unwrap_err(),
-        client.tokens.revoke_token(RevokeTokenRequest { id: "missing".into() }).await.unwrap_err(),
+        client.tokens.delete_token(DeleteTokenRequest { id: others.id.clone() }).await.unwrap_err(),
+        client.tokens.delete_token(DeleteTokenRequest { id: "missing".into() }).await.unwrap_err(),
     );
     let expected = missing.message().replace("missing", &others.id);
     assert_eq!((denied.code(), denied.message()), (Code::NotFound, expected.as_str()));
-    client.tokens.revoke_token(RevokeTokenRequest { id: own.id.clone() }).await.unwrap();
-    let again = plane.admin().tokens.revoke_token(RevokeTokenRequest { id: own.id }).await.unwrap_err();
+    client.tokens.delete_token(DeleteTokenRequest { id: own.id.clone() }).await.unwrap();
+    let again = plane.admin().tokens.delete_token(DeleteTokenRequest { id: own.id }).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
-    client.tokens.revoke_token(RevokeTokenRequest { id: api.id }).await.unwrap();
+    client.tokens.delete_token(DeleteTokenRequest { id: api.id }).await.unwrap();
     assert_eq!(client.tokens.list_tokens(of("acme")).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
@@ -66,8 +66,8 @@ async fn the_administrators_only_token_is_not_revoked() {
     let plane = Plane::start().await;
     let all = plane.admin().tokens.list_tokens(ListTokensRequest::default()).await.unwrap().into_inner().tokens;
     let admin = all.iter().find(|token| token.kind() == TokenKind::Admin).unwrap();
-    let revoke = RevokeTokenRequest { id: admin.id.clone() };
-    assert_eq!(plane.admin().tokens.revoke_token(revoke).await.unwrap_err().code(), Code::FailedPrecondition);
+    let revoke = DeleteTokenRequest { id: admin.id.clone() };
+    assert_eq!(plane.admin().tokens.delete_token(revoke).await.unwrap_err().code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use roadstead_proto::{
         upstream_outcome::Outcome, watch_response::Event,
     },
     v1::{
-        Group, ListUpstreamStatusesRequest, SetCredentialRequest, UpdateUpstreamRequest, UpstreamHealth, UpstreamStatus,
+        Group, ListUpstreamStatusesRequest, UpdateCredentialRequest, UpdateUpstreamRequest, UpstreamHealth,
+        UpstreamStatus,
     },
 };
 use tokio::time::timeout;
@@ -46,7 +47,7 @@ async fn send(plane: &Plane, batch_id: &str, reports: Vec<UpstreamReport>) {
 }
 
 async fn statuses(plane: &Plane, group_path: &str) -> Vec<UpstreamStatus> {
-    let request = ListUpstreamStatusesRequest { group_path: group_path.into() };
+    let request = ListUpstreamStatusesRequest { group_path: group_path.into(), ..Default::default() };
     plane.admin().upstreams.list_upstream_statuses(request).await.unwrap().into_inner().statuses
 }
 
@@ -119,14 +120,15 @@ async fn a_pause_reaches_every_node_at_once_and_stops_all_asking_until_it_is_ove
 async fn a_pause_is_for_the_credentials_that_met_it() {
     let plane = Plane::start().await;
     let (acme, other) = (plane.group("acme").await, plane.group("other").await);
-    let login = SetCredentialRequest {
+    let login = UpdateCredentialRequest {
         group_path: "acme".into(),
         host: "docker.io".into(),
         username: "me".into(),
         password: "p".into(),
         skip_verification: true,
+        allow_missing: true,
     };
-    plane.admin().upstreams.set_credential(login).await.unwrap();
+    plane.admin().upstreams.update_credential(login).await.unwrap();
     let paused = UpstreamCondition { username: "me".into(), paused_until_ms: START_MS + 60_000, ..condition(0, 0, 0) };
     send(&plane, "1", vec![report(paused)]).await;
     assert!(matches!(resolve(&plane, &acme, "latest").await, Resolved::Refuse(_)));
@@ -224,7 +226,7 @@ async fn statuses_of_everything_are_for_administrators() {
     plane.group("acme").await;
     let token = plane.token("acme", &["read_api"]).await.token;
     let mut client = plane.client(Some(&token)).upstreams;
-    let of = |group_path: &str| ListUpstreamStatusesRequest { group_path: group_path.into() };
+    let of = |group_path: &str| ListUpstreamStatusesRequest { group_path: group_path.into(), ..Default::default() };
     assert!(client.list_upstream_statuses(of("acme")).await.is_ok());
     assert_eq!(client.list_upstream_statuses(of("")).await.unwrap_err().code(), Code::PermissionDenied);
 }

@@ -4,7 +4,7 @@ use roadstead_proto::{
     node::v1::GetCredentialRequest,
     v1::{
         CreateGroupRequest, DeleteCredentialRequest, DeleteUpstreamRequest, GetUpstreamRequest, Group, HostList,
-        ListUpstreamsRequest, SetCredentialRequest, UpdateUpstreamRequest, Upstream,
+        ListUpstreamsRequest, UpdateCredentialRequest, UpdateUpstreamRequest, Upstream,
     },
 };
 use tonic::Code;
@@ -19,13 +19,14 @@ async fn list(plane: &Plane) -> Vec<Upstream> {
     plane.admin().upstreams.list_upstreams(ListUpstreamsRequest::default()).await.unwrap().into_inner().upstreams
 }
 
-fn login(password: &str) -> SetCredentialRequest {
-    SetCredentialRequest {
+fn login(password: &str) -> UpdateCredentialRequest {
+    UpdateCredentialRequest {
         group_path: "acme".into(),
         host: "docker.io".into(),
         username: "me".into(),
         password: password.into(),
         skip_verification: true,
+        allow_missing: true,
     }
 }
 
@@ -78,7 +79,7 @@ async fn credentials_are_sealed_given_to_nodes_and_moved_by_epochs() {
     let group = plane.group("acme").await;
     let (username, password, first) = credential(&plane, &group).await;
     assert!(username.is_empty() && password.is_empty());
-    let stored = plane.admin().upstreams.set_credential(login("correct horse")).await.unwrap().into_inner();
+    let stored = plane.admin().upstreams.update_credential(login("correct horse")).await.unwrap().into_inner();
     assert_eq!(stored.credential.unwrap().username, "me");
     let (username, password, second) = credential(&plane, &group).await;
     assert_eq!((&*username, &*password), ("me", "correct horse"));
@@ -96,7 +97,7 @@ async fn credentials_are_sealed_given_to_nodes_and_moved_by_epochs() {
     let again = plane.admin().upstreams.delete_credential(logout()).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
     // Deleting the built-in upstream takes credentials for it too.
-    plane.admin().upstreams.set_credential(login("x")).await.unwrap();
+    plane.admin().upstreams.update_credential(login("x")).await.unwrap();
     plane.admin().upstreams.delete_upstream(DeleteUpstreamRequest { host: "docker.io".into() }).await.unwrap();
     let (username, _, last) = credential(&plane, &group).await;
     assert!(username.is_empty() && last > third);
@@ -108,14 +109,14 @@ async fn what_cannot_be_is_refused_without_repeating_a_secret() {
     plane.group("acme").await;
     let base = || login("p");
     for (request, code) in [
-        (SetCredentialRequest { username: String::new(), ..base() }, Code::InvalidArgument),
-        (SetCredentialRequest { username: "a:b".into(), ..base() }, Code::InvalidArgument),
-        (SetCredentialRequest { password: String::new(), ..base() }, Code::InvalidArgument),
-        (SetCredentialRequest { password: "x".repeat(4097), ..base() }, Code::InvalidArgument),
-        (SetCredentialRequest { host: "quay.io".into(), ..base() }, Code::FailedPrecondition),
-        (SetCredentialRequest { group_path: "gone".into(), ..base() }, Code::NotFound),
+        (UpdateCredentialRequest { username: String::new(), ..base() }, Code::InvalidArgument),
+        (UpdateCredentialRequest { username: "a:b".into(), ..base() }, Code::InvalidArgument),
+        (UpdateCredentialRequest { password: String::new(), ..base() }, Code::InvalidArgument),
+        (UpdateCredentialRequest { password: "x".repeat(4097), ..base() }, Code::InvalidArgument),
+        (UpdateCredentialRequest { host: "quay.io".into(), ..base() }, Code::FailedPrecondition),
+        (UpdateCredentialRequest { group_path: "gone".into(), ..base() }, Code::NotFound),
     ] {
-        assert_eq!(plane.admin().upstreams.set_credential(request).await.unwrap_err().code(), code);
+        assert_eq!(plane.admin().upstreams.update_credential(request).await.unwrap_err().code(), code);
     }
     let refused = plane.admin().upstreams.update_upstream(set("a.io", "https://me:hunter2@a.io")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -3,8 +3,8 @@
 use roadstead_proto::{
     node::v1::SignInRefusal::{Denied, NotFound, Unauthenticated},
     v1::{
-        CreateTokenRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListTokensRequest, ListUsersRequest,
-        RemoveMemberRequest, Role, TokenKind, UpdateUserRequest, User, create_token_request::Owner,
+        CreateTokenRequest, CreateUserRequest, DeleteMemberRequest, DeleteUserRequest, GetUserRequest,
+        ListTokensRequest, ListUsersRequest, Role, TokenKind, UpdateUserRequest, User, create_token_request::Owner,
     },
 };
 use tonic::{Code, Status};
@@ -176,8 +176,8 @@ async fn what_takes_a_users_right_away_voids_the_registry_tokens_that_the_user_h
                 update(&plane, UpdateUserRequest { admin: Some(false), ..of("alice") }).await.map(|_| ()).unwrap()
             }
             "removed" => {
-                let remove = RemoveMemberRequest { group_path: "acme".into(), user: "alice".into() };
-                plane.admin().members.remove_member(remove).await.unwrap();
+                let remove = DeleteMemberRequest { group_path: "acme".into(), user: "alice".into() };
+                plane.admin().members.delete_member(remove).await.unwrap();
                 assert_eq!(sign_in(&mut node, ("alice", &password), &["acme"]).await.unwrap_err().0, NotFound);
                 plane.member("acme", "alice", Role::Guest).await;
             }

@@ -6,7 +6,7 @@ use roadstead_proto::{
     node::v1::{
         PolicyChange, PolicySnapshot, WatchRequest, WatchResponse, policy_change::Change, watch_response::Event,
     },
-    v1::{DeleteGroupRequest, PurgeCacheRequest, RevokeTokenRequest, UpdateGroupRequest, UpdateUpstreamRequest},
+    v1::{DeleteGroupRequest, DeleteTokenRequest, PurgeCacheRequest, UpdateGroupRequest, UpdateUpstreamRequest},
 };
 use tokio::time::timeout;
 use tonic::Streaming;
@@ -68,7 +68,7 @@ async fn a_new_node_gets_everything_and_then_every_change_at_once() {
     assert!(matches!(&told[..], [Change::Group(g)] if g.id == group.id && g.frozen && g.enabled));
 
     let token = plane.token("acme", &[]).await;
-    plane.admin().tokens.revoke_token(RevokeTokenRequest { id: token.id.clone() }).await.unwrap();
+    plane.admin().tokens.delete_token(DeleteTokenRequest { id: token.id.clone() }).await.unwrap();
     let (_, told) = changes(&mut events).await;
     assert!(matches!(&told[..], [Change::Revocation(r)] if r.token_id == token.id));
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use roadstead_proto::v1::{
-    DeleteGroupRequest, DeleteTrustRequest, DeleteUserRequest, RemoveMemberRequest, RevokeTokenRequest, Role,
+    DeleteGroupRequest, DeleteMemberRequest, DeleteTokenRequest, DeleteTrustRequest, DeleteUserRequest, Role,
     UpdateGroupRequest, UpdateUserRequest, Visibility,
 };
 use roadstead_tests::{
@@ -76,7 +76,7 @@ async fn tokens_that_are_revoked_or_expire_stop_pulling_within_two_seconds() {
         ("personal", admin.personal("alice", &PULL).await),
     ] {
         let holder = Holder::new(&cluster, "acme", &token.username, &token.token).await;
-        admin.tokens.clone().revoke_token(RevokeTokenRequest { id: token.id }).await.unwrap();
+        admin.tokens.clone().delete_token(DeleteTokenRequest { id: token.id }).await.unwrap();
         holder.is_stopped(what, 401).await;
     }
     // No registry token outlives what it was issued for; nodes forgive two seconds for requests under way.
@@ -101,8 +101,8 @@ async fn users_who_may_do_less_stop_pulling_within_two_seconds() {
     let bystander = new_member("bystander").await;
 
     let removed = new_member("removed").await;
-    let request = RemoveMemberRequest { group_path: "acme".into(), user: "removed".into() };
-    admin.members.clone().remove_member(request).await.unwrap();
+    let request = DeleteMemberRequest { group_path: "acme".into(), user: "removed".into() };
+    admin.members.clone().delete_member(request).await.unwrap();
     removed.is_stopped("membership", 404).await;
 
     let disabled = new_member("disabled").await;

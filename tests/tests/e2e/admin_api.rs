@@ -115,7 +115,7 @@ async fn what_is_not_there_and_what_is_taken_is_said() {
         ("GroupService/UpdateGroup", json!({"path": "nowhere", "frozen": true})),
         ("GroupService/DeleteGroup", json!({"path": "nowhere"})),
         ("TokenService/CreateToken", json!({"group_path": "nowhere", "name": "x"})),
-        ("TokenService/RevokeToken", json!({"id": "01920c3e-0000-7000-8000-000000000000"})),
+        ("TokenService/DeleteToken", json!({"id": "01920c3e-0000-7000-8000-000000000000"})),
         ("CacheService/GetStats", json!({"group_path": "nowhere"})),
         ("CacheService/PurgeCache", json!({"whole_group": "nowhere"})),
         ("UpstreamService/DeleteUpstream", json!({"host": "nowhere.example"})),

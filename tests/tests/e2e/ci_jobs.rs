@@ -183,7 +183,7 @@ async fn grpcurl_and_the_command_line_do_what_a_token_may() {
         ("UserService/GetUser", json!({"name": "alice"}), true, false, false),
         ("UserService/ListUsers", json!({}), false, false, false),
         (
-            "MemberService/SetMember",
+            "MemberService/UpdateMember",
             json!({"group_path": "acme", "user": "alice", "role": "ROLE_OWNER"}),
             false,
             false,
@@ -198,7 +198,7 @@ async fn grpcurl_and_the_command_line_do_what_a_token_may() {
             false,
             false,
         ),
-        ("OidcService/AddIssuer", json!({"url": "https://gitlab.example"}), false, false, false),
+        ("OidcService/CreateIssuer", json!({"url": "https://gitlab.example"}), false, false, false),
         ("AuditService/ListEvents", json!({}), false, false, false),
     ] {
         let method = format!("roadstead.v1.{method}");
@@ -243,7 +243,7 @@ async fn the_audit_tells_what_was_done_by_whom_from_where_and_what_was_refused()
         ("user.create", "alice", "admin", "DONE"),
         ("member.", "alice", "admin", "DONE"),
         ("token.create", "", "admin", "DONE"),
-        ("token.revoke", "", "admin", "DONE"),
+        ("token.delete", "", "admin", "DONE"),
         ("sign_in", "", &token.username, "REFUSED"),
         ("sign_in", "", "alice", "REFUSED"),
         ("group.delete", "acme", "token", "REFUSED"),

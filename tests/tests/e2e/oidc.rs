@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use roadstead_proto::v1::{AddIssuerRequest, Visibility};
+use roadstead_proto::v1::{CreateIssuerRequest, Visibility};
 use roadstead_tests::{
     api::{Api, PULL},
     client::{Answer, Client},
@@ -140,8 +140,8 @@ async fn only_administrators_allow_issuers_and_only_allowed_ones_are_trusted() {
     let maintainer = admin.access("acme", roadstead_proto::v1::Role::Owner, &[&PULL[..], &["api"]].concat()).await;
     let owner = cluster.api(&maintainer.token);
     let stranger = Issuer::start(&[]).await;
-    let add = AddIssuerRequest { url: stranger.url().into() };
-    let refused = owner.oidc.clone().add_issuer(add).await.unwrap_err();
+    let add = CreateIssuerRequest { url: stranger.url().into() };
+    let refused = owner.oidc.clone().create_issuer(add).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
     let trust = |url: &str| roadstead_proto::v1::CreateTrustRequest {
         group_path: "acme".into(),

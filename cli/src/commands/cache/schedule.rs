@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use roadstead_proto::v1::{
-    DeletePrefetchScheduleRequest, ListPrefetchSchedulesRequest, PrefetchSchedule,
+    DeletePrefetchScheduleRequest, GetPrefetchScheduleRequest, ListPrefetchSchedulesRequest, PrefetchSchedule,
     cache_service_client::CacheServiceClient,
 };
 
@@ -13,7 +13,7 @@ use crate::{
     output::{Details, Table, human},
 };
 
-/// List and delete schedules of prefetches; `cache prefetch --every` creates them
+/// Show and delete schedules of prefetches; `cache prefetch --every` creates them
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead cache schedule list acme
@@ -31,6 +31,12 @@ enum Action {
         /// Path of the group
         path: String,
     },
+    /// Show a schedule
+    #[command(after_help = "Example:\n  roadstead cache schedule get 01920c3e-0000-7000-8000-000000000000")]
+    Get {
+        /// Id of the schedule (see `cache schedule list`)
+        id: String,
+    },
     /// Delete a schedule; cached content stays
     #[command(after_help = "Example:\n  roadstead cache schedule delete 01920c3e-0000-7000-8000-000000000000")]
     Delete {
@@ -46,6 +52,11 @@ impl ScheduleCommand {
             Action::List { path } => {
                 let request = ListPrefetchSchedulesRequest { group_path: path, ..Default::default() };
                 session.print_list(request, "No schedules.", table).await?;
+            }
+            Action::Get { id } => {
+                let mut cache = CacheServiceClient::new(session.channel());
+                let answer = cache.get_prefetch_schedule(GetPrefetchScheduleRequest { id }).await?.into_inner();
+                session.output.answer(&answer, || details(answer.schedule.as_ref()))?;
             }
             Action::Delete { id } => {
                 let request = DeletePrefetchScheduleRequest { id: id.clone() };
@@ -70,7 +81,7 @@ fn last_result(schedule: &PrefetchSchedule) -> String {
     }
 }
 
-/// Describes a new schedule.
+/// Describes a schedule.
 pub fn details(schedule: Option<&PrefetchSchedule>) -> Details {
     let Some(schedule) = schedule else { return Details::default() };
     Details::default()

@@ -7,12 +7,12 @@ use roadstead_proto::{
     v1::{
         ApplyRetentionRequest, ApplyRetentionResponse, CheckCacheRequest, CreatePrefetchScheduleRequest,
         CreatePrefetchScheduleResponse, DeletePrefetchScheduleRequest, DeletePrefetchScheduleResponse, EvictionReason,
-        GetStatsRequest, GetStatsResponse, ListBlobsRequest, ListBlobsResponse, ListDailyUsageRequest,
-        ListDailyUsageResponse, ListImagesRequest, ListImagesResponse, ListManifestsRequest, ListManifestsResponse,
-        ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse, ListTagHistoryRequest, ListTagHistoryResponse,
-        ListTagsRequest, ListTagsResponse, PinTagRequest, PinTagResponse, PrefetchImageRequest, PurgeCacheRequest,
-        PurgeCacheResponse, PurgeFilter, UnpinTagRequest, UnpinTagResponse, UnreachedNode,
-        cache_service_server::CacheService, purge_cache_request,
+        GetPrefetchScheduleRequest, GetPrefetchScheduleResponse, GetStatsRequest, GetStatsResponse, ListBlobsRequest,
+        ListBlobsResponse, ListDailyUsageRequest, ListDailyUsageResponse, ListImagesRequest, ListImagesResponse,
+        ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse,
+        ListTagHistoryRequest, ListTagHistoryResponse, ListTagsRequest, ListTagsResponse, PinTagRequest,
+        PinTagResponse, PrefetchImageRequest, PurgeCacheRequest, PurgeCacheResponse, PurgeFilter, UnpinTagRequest,
+        UnpinTagResponse, UnreachedNode, cache_service_server::CacheService, purge_cache_request,
     },
 };
 use tonic::{Request, Response, Status};
@@ -38,13 +38,12 @@ use crate::{
     },
     store::Store,
     usecases::{
-        access,
         cache::{
             self,
             purge::{PurgeOutcome, PurgeRequest, Scope},
             retention::Retention,
         },
-        jobs::{JobRequests, schedule::no_schedule},
+        jobs::JobRequests,
         tags,
     },
 };
@@ -336,6 +335,17 @@ impl CacheService for Cache {
         Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
     }
 
+    async fn get_prefetch_schedule(
+        &self,
+        request: Request<GetPrefetchScheduleRequest>,
+    ) -> Result<Response<GetPrefetchScheduleResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ReadGroup)?;
+        let id = schedule_id(&request.get_ref().id)?;
+        let schedule = self.jobs.schedule(&caller, Action::ReadGroup, id).await.map_err(from_use_case)?;
+        Ok(Response::new(GetPrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
+    }
+
     async fn list_prefetch_schedules(
         &self,
         request: Request<ListPrefetchSchedulesRequest>,
@@ -355,19 +365,16 @@ impl CacheService for Cache {
     ) -> Result<Response<DeletePrefetchScheduleResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::ChangeGroup)?;
-        let id = request.into_inner().id;
-        if id.is_empty() {
-            return Err(invalid_field("id", "required: the id of a schedule"));
-        }
-        // One of another group looks like one that is not there.
-        let missing = || from_use_case(no_schedule(&id));
-        let schedule = self.jobs.schedule(&id).await.map_err(from_use_case)?.ok_or_else(missing)?;
-        if access::authorize(&self.store, &caller, Action::ChangeGroup, &schedule.group).await.is_err() {
-            return Err(missing());
-        }
-        self.jobs.delete_schedule(&caller, &id).await.map_err(from_use_case)?;
+        let id = schedule_id(&request.get_ref().id)?;
+        self.jobs.delete_schedule(&caller, id).await.map_err(from_use_case)?;
         Ok(Response::new(DeletePrefetchScheduleResponse {}))
     }
+}
+
+/// A required id of a schedule.
+fn schedule_id(id: &str) -> Result<&str, Status> {
+    let missing = || invalid_field("id", "required: the id of a schedule, as `cache schedule list` shows it");
+    Some(id).filter(|id| !id.is_empty()).ok_or_else(missing)
 }
 
 /// A required image, without tag or digest.

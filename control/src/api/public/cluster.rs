@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use roadstead_proto::v1::{
-    ListNodesRequest, ListNodesResponse, Node, NodeState, cluster_service_server::ClusterService,
+    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeState,
+    cluster_service_server::ClusterService,
 };
 use tonic::{Request, Response, Status};
 
@@ -11,7 +12,7 @@ use super::{page, time};
 use crate::{
     api::{
         authenticate::caller,
-        errors::{allow, from_use_case},
+        errors::{allow, from_use_case, invalid_field},
     },
     rules::{access::Action, cluster::node},
     usecases::cluster::node::{ListedNode, NodeRegistry},
@@ -31,6 +32,16 @@ impl Cluster {
 
 #[tonic::async_trait]
 impl ClusterService for Cluster {
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadEverything)?;
+        let id = request.into_inner().id;
+        if id.is_empty() {
+            return Err(invalid_field("id", "required: the id of a node, as `node list` shows it"));
+        }
+        let found = self.nodes.get(&id).await.map_err(from_use_case)?;
+        Ok(Response::new(GetNodeResponse { node: Some(shown(found)) }))
+    }
+
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         allow(&caller(&request)?, Action::ReadEverything)?;
         let request = request.into_inner();

@@ -22,7 +22,7 @@ use crate::{
         },
     },
     store::identity::oidc::StoredIssuer,
-    usecases::tags::history::TagObservation,
+    usecases::{tags::history::TagObservation, upstreams::credential::Credential},
 };
 
 /// A visibility of a request; `None` if nothing is said.
@@ -124,6 +124,15 @@ pub fn upstream(upstream: Upstream) -> v1::Upstream {
         ca_pem: upstream.ca_pem,
         redirect_hosts: upstream.redirect_hosts,
         reserve_percent: i32::try_from(upstream.reserve_percent).unwrap_or_default(),
+    }
+}
+
+pub fn credential(group: &GroupPath, credential: Credential) -> v1::UpstreamCredential {
+    v1::UpstreamCredential {
+        group_path: group.to_string(),
+        host: credential.host,
+        username: credential.username,
+        updated_at: Some(timestamp(credential.updated_at_ms)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! `roadstead.v1.MemberService`.
 
 use roadstead_proto::v1::{
-    ListMembersRequest, ListMembersResponse, RemoveMemberRequest, RemoveMemberResponse, SetMemberRequest,
-    SetMemberResponse, member_service_server::MemberService,
+    DeleteMemberRequest, DeleteMemberResponse, GetMemberRequest, GetMemberResponse, ListMembersRequest,
+    ListMembersResponse, UpdateMemberRequest, UpdateMemberResponse, member_service_server::MemberService,
 };
 use tonic::{Request, Response, Status};
 
@@ -33,17 +33,36 @@ impl Members {
 
 #[tonic::async_trait]
 impl MemberService for Members {
-    async fn set_member(&self, request: Request<SetMemberRequest>) -> Result<Response<SetMemberResponse>, Status> {
+    async fn get_member(&self, request: Request<GetMemberRequest>) -> Result<Response<GetMemberResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?;
+        let name: UserName = parse("user", &request.user)?;
+        let member = groups::member::get(&self.store, &path, &name).await.map_err(from_use_case)?;
+        Ok(Response::new(GetMemberResponse { member: Some(convert::member(member)) }))
+    }
+
+    async fn update_member(
+        &self,
+        request: Request<UpdateMemberRequest>,
+    ) -> Result<Response<UpdateMemberResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
         let name: UserName = parse("user", &request.user)?;
         let role = convert::role_in(request.role)?
             .ok_or_else(|| invalid_field("role", "required: guest, maintainer or owner"))?;
-        let member = groups::member::set(&self.store, &caller, &path, &name, role, self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
-        Ok(Response::new(SetMemberResponse { member: Some(convert::member(member)) }))
+        let member = groups::member::update(
+            &self.store,
+            &caller,
+            &path,
+            &name,
+            (role, request.allow_missing),
+            self.clock.now_ms(),
+        )
+        .await
+        .map_err(from_use_case)?;
+        Ok(Response::new(UpdateMemberResponse { member: Some(convert::member(member)) }))
     }
 
     async fn list_members(
@@ -62,15 +81,15 @@ impl MemberService for Members {
         Ok(Response::new(ListMembersResponse { members, next_page_token }))
     }
 
-    async fn remove_member(
+    async fn delete_member(
         &self,
-        request: Request<RemoveMemberRequest>,
-    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        request: Request<DeleteMemberRequest>,
+    ) -> Result<Response<DeleteMemberResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::OwnGroup, "group_path", &request.group_path).await?;
         let name: UserName = parse("user", &request.user)?;
-        groups::member::remove(&self.store, &caller, &path, &name, self.clock.now_ms()).await.map_err(from_use_case)?;
-        Ok(Response::new(RemoveMemberResponse {}))
+        groups::member::delete(&self.store, &caller, &path, &name, self.clock.now_ms()).await.map_err(from_use_case)?;
+        Ok(Response::new(DeleteMemberResponse {}))
     }
 }

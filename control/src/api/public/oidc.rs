@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use roadstead_proto::v1::{
-    AddIssuerRequest, AddIssuerResponse, CreateTrustRequest, CreateTrustResponse, DeleteTrustRequest,
-    DeleteTrustResponse, ListIssuersRequest, ListIssuersResponse, ListTrustsRequest, ListTrustsResponse,
-    RemoveIssuerRequest, RemoveIssuerResponse, oidc_service_server::OidcService,
+    CreateIssuerRequest, CreateIssuerResponse, CreateTrustRequest, CreateTrustResponse, DeleteIssuerRequest,
+    DeleteIssuerResponse, DeleteTrustRequest, DeleteTrustResponse, GetIssuerRequest, GetIssuerResponse,
+    GetTrustRequest, GetTrustResponse, ListIssuersRequest, ListIssuersResponse, ListTrustsRequest, ListTrustsResponse,
+    oidc_service_server::OidcService,
 };
 use tonic::{Request, Response, Status};
 
@@ -16,7 +17,7 @@ use crate::{
         errors::{allow, allow_on, from_use_case, invalid_field, parse},
     },
     clock::Clock,
-    oidc::{ClaimRule, KeyCache, NewTrust},
+    oidc::{ClaimRule, IssuerUrl, KeyCache, NewTrust},
     rules::access::Action,
     store::Store,
     usecases::identity,
@@ -36,15 +37,32 @@ impl Oidc {
     }
 }
 
+/// A required id of a trust.
+fn trust_id(id: &str) -> Result<&str, Status> {
+    let missing = || invalid_field("id", "required: the id of a trust, as `oidc trust list` shows it");
+    Some(id).filter(|id| !id.is_empty()).ok_or_else(missing)
+}
+
 #[tonic::async_trait]
 impl OidcService for Oidc {
-    async fn add_issuer(&self, request: Request<AddIssuerRequest>) -> Result<Response<AddIssuerResponse>, Status> {
+    async fn create_issuer(
+        &self,
+        request: Request<CreateIssuerRequest>,
+    ) -> Result<Response<CreateIssuerResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let url = parse("url", &request.get_ref().url)?;
-        let issuer =
-            identity::oidc::add_issuer(&self.store, &caller, &url, self.clock.now_ms()).await.map_err(from_use_case)?;
-        Ok(Response::new(AddIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
+        let issuer = identity::oidc::create_issuer(&self.store, &caller, &url, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
+        Ok(Response::new(CreateIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
+    }
+
+    async fn get_issuer(&self, request: Request<GetIssuerRequest>) -> Result<Response<GetIssuerResponse>, Status> {
+        allow(&caller(&request)?, Action::ReadUpstreams)?;
+        let url: IssuerUrl = parse("url", &request.get_ref().url)?;
+        let issuer = identity::oidc::get_issuer(&self.store, url.as_str()).await.map_err(from_use_case)?;
+        Ok(Response::new(GetIssuerResponse { issuer: Some(convert::issuer(issuer)) }))
     }
 
     async fn list_issuers(
@@ -59,22 +77,17 @@ impl OidcService for Oidc {
         Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
     }
 
-    async fn remove_issuer(
+    async fn delete_issuer(
         &self,
-        request: Request<RemoveIssuerRequest>,
-    ) -> Result<Response<RemoveIssuerResponse>, Status> {
+        request: Request<DeleteIssuerRequest>,
+    ) -> Result<Response<DeleteIssuerResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
-        identity::oidc::remove_issuer(
-            &self.store,
-            &self.issuer_keys,
-            &caller,
-            &request.get_ref().url,
-            self.clock.now_ms(),
-        )
-        .await
-        .map_err(from_use_case)?;
-        Ok(Response::new(RemoveIssuerResponse {}))
+        let url: IssuerUrl = parse("url", &request.get_ref().url)?;
+        identity::oidc::delete_issuer(&self.store, &self.issuer_keys, &caller, url.as_str(), self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
+        Ok(Response::new(DeleteIssuerResponse {}))
     }
 
     async fn create_trust(
@@ -94,6 +107,14 @@ impl OidcService for Oidc {
         Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))
     }
 
+    async fn get_trust(&self, request: Request<GetTrustRequest>) -> Result<Response<GetTrustResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ReviewGroup)?;
+        let id = trust_id(&request.get_ref().id)?;
+        let trust = identity::oidc::get_trust(&self.store, &caller, id).await.map_err(from_use_case)?;
+        Ok(Response::new(GetTrustResponse { trust: Some(convert::trust(trust)) }))
+    }
+
     async fn list_trusts(&self, request: Request<ListTrustsRequest>) -> Result<Response<ListTrustsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
@@ -110,10 +131,7 @@ impl OidcService for Oidc {
     ) -> Result<Response<DeleteTrustResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::ChangeGroup)?;
-        let id = &request.get_ref().id;
-        if id.is_empty() {
-            return Err(invalid_field("id", "required: the id of a trust, as `oidc trust list` shows it"));
-        }
+        let id = trust_id(&request.get_ref().id)?;
         identity::oidc::delete_trust(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteTrustResponse {}))
     }

@@ -1,9 +1,9 @@
 //! `roadstead.v1.TokenService`.
 
 use roadstead_proto::v1::{
-    self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, ListTokensRequest,
-    ListTokensResponse, RevokeTokenRequest, RevokeTokenResponse, create_token_request::Owner,
-    token_service_server::TokenService,
+    self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, DeleteTokenRequest,
+    DeleteTokenResponse, GetTokenRequest, GetTokenResponse, ListTokensRequest, ListTokensResponse,
+    create_token_request::Owner, token_service_server::TokenService,
 };
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
@@ -89,6 +89,12 @@ impl Tokens {
     }
 }
 
+/// A required id of a token.
+fn token_id(id: &str) -> Result<&str, Status> {
+    let missing = || invalid_field("id", "required: the id of a token, as `token list` shows it");
+    Some(id).filter(|id| !id.is_empty()).ok_or_else(missing)
+}
+
 #[tonic::async_trait]
 impl TokenService for Tokens {
     async fn create_token(
@@ -134,6 +140,14 @@ impl TokenService for Tokens {
         }))
     }
 
+    async fn get_token(&self, request: Request<GetTokenRequest>) -> Result<Response<GetTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::ReviewGroup)?;
+        let id = token_id(&request.get_ref().id)?;
+        let token = identity::token::get(&self.store, &caller, id).await.map_err(from_use_case)?;
+        Ok(Response::new(GetTokenResponse { token: Some(convert::token(token)) }))
+    }
+
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
@@ -158,17 +172,14 @@ impl TokenService for Tokens {
         Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
     }
 
-    async fn revoke_token(
+    async fn delete_token(
         &self,
-        request: Request<RevokeTokenRequest>,
-    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        request: Request<DeleteTokenRequest>,
+    ) -> Result<Response<DeleteTokenResponse>, Status> {
         let caller = caller(&request)?;
         allow(&caller, Action::ChangeGroup)?;
-        let id = request.into_inner().id;
-        if id.is_empty() {
-            return Err(invalid_field("id", "required: the id of a token, as `token list` shows it"));
-        }
-        identity::token::revoke(&self.store, &caller, &id, self.clock.now_ms()).await.map_err(from_use_case)?;
-        Ok(Response::new(RevokeTokenResponse {}))
+        let id = token_id(&request.get_ref().id)?;
+        identity::token::delete(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_use_case)?;
+        Ok(Response::new(DeleteTokenResponse {}))
     }
 }

@@ -6,14 +6,15 @@ use roadstead_proto::{
     UpstreamHost,
     v1::{
         DeleteCredentialRequest, DeleteCredentialResponse, DeleteUpstreamRequest, DeleteUpstreamResponse,
-        GetUpstreamRequest, GetUpstreamResponse, ListUpstreamStatusesRequest, ListUpstreamStatusesResponse,
-        ListUpstreamsRequest, ListUpstreamsResponse, SetCredentialRequest, SetCredentialResponse,
-        UpdateUpstreamRequest, UpdateUpstreamResponse, UpstreamCredential, upstream_service_server::UpstreamService,
+        GetCredentialRequest, GetCredentialResponse, GetUpstreamRequest, GetUpstreamResponse, ListCredentialsRequest,
+        ListCredentialsResponse, ListUpstreamStatusesRequest, ListUpstreamStatusesResponse, ListUpstreamsRequest,
+        ListUpstreamsResponse, UpdateCredentialRequest, UpdateCredentialResponse, UpdateUpstreamRequest,
+        UpdateUpstreamResponse, upstream_service_server::UpstreamService,
     },
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page, time};
+use super::{convert, page};
 use crate::{
     api::{
         authenticate::caller,
@@ -21,7 +22,10 @@ use crate::{
     },
     auth::seal::Sealer,
     clock::Clock,
-    rules::{access::Action, upstreams::upstream::UpstreamChange},
+    rules::{
+        access::Action,
+        upstreams::{status::Status as UpstreamState, upstream::UpstreamChange},
+    },
     store::Store,
     usecases::{
         jobs::JobRequests,
@@ -104,31 +108,50 @@ impl UpstreamService for Upstreams {
         Ok(Response::new(DeleteUpstreamResponse {}))
     }
 
-    async fn set_credential(
+    async fn get_credential(
         &self,
-        request: Request<SetCredentialRequest>,
-    ) -> Result<Response<SetCredentialResponse>, Status> {
+        request: Request<GetCredentialRequest>,
+    ) -> Result<Response<GetCredentialResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.store, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
+        let host: UpstreamHost = parse("host", &request.host)?;
+        let credential = credential::show(&self.store, &path, &host).await.map_err(from_use_case)?;
+        Ok(Response::new(GetCredentialResponse { credential: Some(convert::credential(&path, credential)) }))
+    }
+
+    async fn list_credentials(
+        &self,
+        request: Request<ListCredentialsRequest>,
+    ) -> Result<Response<ListCredentialsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let path = allow_on(&self.store, &caller, Action::ReviewGroup, "group_path", &request.group_path).await?;
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
+        let found = credential::list(&self.store, &path, &after, size).await.map_err(from_use_case)?;
+        let show = |credential| convert::credential(&path, credential);
+        let (credentials, next_page_token) = page::answer(found, |credential| credential.host.clone(), show);
+        Ok(Response::new(ListCredentialsResponse { credentials, next_page_token }))
+    }
+
+    async fn update_credential(
+        &self,
+        request: Request<UpdateCredentialRequest>,
+    ) -> Result<Response<UpdateCredentialResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
-        let host: UpstreamHost = parse("host", &request.host)?;
         let given = NewCredential {
-            host: host.clone(),
-            username: request.username.clone(),
+            host: parse("host", &request.host)?,
+            username: request.username,
             password: request.password.into(),
             verify: !request.skip_verification,
+            allow_missing: request.allow_missing,
         };
         let now_ms = self.clock.now_ms();
-        let set = credential::set(&self.store, &self.sealer, &self.jobs, &caller, &path, given, now_ms);
-        let updated_at_ms = set.await.map_err(from_use_case)?;
-        Ok(Response::new(SetCredentialResponse {
-            credential: Some(UpstreamCredential {
-                group_path: path.to_string(),
-                host: host.to_string(),
-                username: request.username,
-                updated_at: Some(time::timestamp(updated_at_ms)),
-            }),
-        }))
+        let updating = credential::update(&self.store, &self.sealer, &self.jobs, &caller, &path, given, now_ms);
+        let credential = updating.await.map_err(from_use_case)?;
+        Ok(Response::new(UpdateCredentialResponse { credential: Some(convert::credential(&path, credential)) }))
     }
 
     async fn delete_credential(
@@ -148,17 +171,21 @@ impl UpstreamService for Upstreams {
         request: Request<ListUpstreamStatusesRequest>,
     ) -> Result<Response<ListUpstreamStatusesResponse>, Status> {
         let caller = caller(&request)?;
-        let group_path = request.into_inner().group_path;
-        let group = if group_path.is_empty() {
+        let request = request.into_inner();
+        let group = if request.group_path.is_empty() {
             allow(&caller, Action::Administer)?;
             None
         } else {
-            Some(allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &group_path).await?)
+            Some(allow_on(&self.store, &caller, Action::ReadGroup, "group_path", &request.group_path).await?)
         };
-        let found = upstreams::report::list_statuses(&self.store, group.as_ref(), self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
-        let statuses = found.into_iter().map(|((host, username), found)| convert::status(host, username, found));
-        Ok(Response::new(ListUpstreamStatusesResponse { statuses: statuses.collect() }))
+        let (after, size) = page::request(&request.page_token, request.page_size)?;
+        // Neither a host nor a user name holds a line break.
+        let after = after.split_once('\n').unwrap_or_default();
+        let listing = upstreams::report::list_statuses(&self.store, group.as_ref(), after, size, self.clock.now_ms());
+        let found = listing.await.map_err(from_use_case)?;
+        let key = |((host, username), _): &((String, String), UpstreamState)| format!("{host}\n{username}");
+        let show = |((host, username), status)| convert::status(host, username, status);
+        let (statuses, next_page_token) = page::answer(found, key, show);
+        Ok(Response::new(ListUpstreamStatusesResponse { statuses, next_page_token }))
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 use http::header::CONTENT_TYPE;
 use prost_types::Duration;
 use roadstead_proto::v1::{
-    DeleteCredentialRequest, SetCredentialRequest, UpdateGroupRequest, group_service_server::GroupService as _,
+    DeleteCredentialRequest, UpdateCredentialRequest, UpdateGroupRequest, group_service_server::GroupService as _,
     upstream_service_server::UpstreamService as _,
 };
 use serde::{Deserialize, Serialize};
@@ -126,20 +126,21 @@ pub async fn change(
     match credential {
         Credential::Stays => {}
         Credential::Is { username, password } => {
-            let request = SetCredentialRequest {
+            let request = UpdateCredentialRequest {
                 group_path: path.clone(),
                 host: DOCKER_HUB.to_owned(),
                 username,
                 password,
                 skip_verification: change.verify == Some(false),
+                allow_missing: true,
             };
-            let call = shim.0.upstreams.set_credential(Shim::request(&actor, request));
-            shim.changing(&actor, "upstream.login", call).await?;
+            let call = shim.0.upstreams.update_credential(Shim::request(&actor, request));
+            shim.changing(&actor, "credential.update", call).await?;
         }
         Credential::Goes if before.identity.is_some() => {
             let request = DeleteCredentialRequest { group_path: path.clone(), host: DOCKER_HUB.to_owned() };
             let call = shim.0.upstreams.delete_credential(Shim::request(&actor, request));
-            shim.changing(&actor, "upstream.logout", call).await?;
+            shim.changing(&actor, "credential.delete", call).await?;
         }
         Credential::Goes => {}
     }

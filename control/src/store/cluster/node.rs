@@ -106,6 +106,16 @@ pub async fn prune(db: &mut AnyConnection, before_ms: i64) -> StoreResult<Vec<St
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// The node with this id, if it was heard since that time and has not stopped.
+pub async fn by_id(db: &mut AnyConnection, id: &str, heard_since_ms: i64) -> StoreResult<Option<Node>> {
+    let row = select!("WHERE id = $1 AND heard_at >= $2 AND stopped_at = 0")
+        .bind(id.to_owned())
+        .bind(heard_since_ms)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Nodes after an id, in the order of their ids, that were heard since that time and have not stopped.
 pub async fn page(db: &mut AnyConnection, after: &str, heard_since_ms: i64, limit: i64) -> StoreResult<Vec<Node>> {
     let rows = select!("WHERE id > $1 AND heard_at >= $2 AND stopped_at = 0 ORDER BY id LIMIT $3")

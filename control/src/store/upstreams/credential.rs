@@ -1,6 +1,6 @@
 //! Groups' credentials for upstreams, sealed.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use crate::store::StoreResult;
 
@@ -11,16 +11,12 @@ pub struct StoredCredential {
     pub username: String,
     /// Sealed, so that this can be shown and logged.
     pub sealed_password: String,
+    /// When they were stored.
+    pub updated_at_ms: i64,
 }
 
 /// Stores a group's credentials, replacing earlier ones.
-pub async fn put(
-    db: &mut AnyConnection,
-    group_id: &str,
-    host: &str,
-    credential: &StoredCredential,
-    now_ms: i64,
-) -> StoreResult<()> {
+pub async fn put(db: &mut AnyConnection, group_id: &str, host: &str, credential: &StoredCredential) -> StoreResult<()> {
     sqlx::query(
         "INSERT INTO credentials (group_id, host, username, sealed_password, updated_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (group_id, host) DO UPDATE SET username = $3, sealed_password = $4, updated_at = $5",
@@ -29,7 +25,7 @@ pub async fn put(
     .bind(host.to_owned())
     .bind(credential.username.clone())
     .bind(credential.sealed_password.clone())
-    .bind(now_ms)
+    .bind(credential.updated_at_ms)
     .execute(db)
     .await?;
     Ok(())
@@ -37,12 +33,38 @@ pub async fn put(
 
 /// A group's credentials for an upstream.
 pub async fn get(db: &mut AnyConnection, group_id: &str, host: &str) -> StoreResult<Option<StoredCredential>> {
-    let row = sqlx::query("SELECT username, sealed_password FROM credentials WHERE group_id = $1 AND host = $2")
-        .bind(group_id.to_owned())
-        .bind(host.to_owned())
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| Ok(StoredCredential { username: row.try_get(0)?, sealed_password: row.try_get(1)? })).transpose()
+    let row =
+        sqlx::query("SELECT username, sealed_password, updated_at FROM credentials WHERE group_id = $1 AND host = $2")
+            .bind(group_id.to_owned())
+            .bind(host.to_owned())
+            .fetch_optional(db)
+            .await?;
+    let read = |row: AnyRow| {
+        Ok(StoredCredential {
+            username: row.try_get(0)?,
+            sealed_password: row.try_get(1)?,
+            updated_at_ms: row.try_get(2)?,
+        })
+    };
+    row.map(read).transpose()
+}
+
+/// Returns host, user name and time of a group's credentials for the upstreams after the host `after`, in the order of the hosts.
+pub async fn page(
+    db: &mut AnyConnection,
+    group_id: &str,
+    after: &str,
+    limit: i64,
+) -> StoreResult<Vec<(String, String, i64)>> {
+    let rows = sqlx::query(
+        "SELECT host, username, updated_at FROM credentials WHERE group_id = $1 AND host > $2 ORDER BY host LIMIT $3",
+    )
+    .bind(group_id.to_owned())
+    .bind(after.to_owned())
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
 /// Forgets a group's credentials for an upstream. Answers whether there were any.

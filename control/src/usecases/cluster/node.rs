@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     rules::cluster::node::{FORGOTTEN_AFTER_MS, Node, NodeState},
     store::{Store, changes, cluster::node},
-    usecases::{Page, UseCaseResult},
+    usecases::{Page, UseCaseError, UseCaseResult},
 };
 
 /// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
@@ -150,6 +150,20 @@ impl NodeRegistry {
             };
         }
         Ok(())
+    }
+
+    /// Reads the node with this id, if [`NodeRegistry::list`] would show it.
+    pub async fn get(&self, id: &str) -> UseCaseResult<ListedNode> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.read().await?;
+        let found = node::by_id(&mut tx, id, now_ms - FORGOTTEN_AFTER_MS).await?;
+        let node = found.ok_or_else(|| UseCaseError::NotFound {
+            what: "node",
+            name: id.to_owned(),
+            hint: "`node list` shows those there are",
+        })?;
+        let (revisions_behind, since_ms) = changes::behind(&mut tx, node.applied_revision).await?;
+        Ok(ListedNode { state: node.state(since_ms, now_ms), node, revisions_behind })
     }
 
     /// Reads nodes that follow an id.

@@ -32,15 +32,20 @@ pub struct TrustedToken {
 }
 
 /// Allows an issuer; nothing changes if it is allowed already.
-pub async fn add_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i64) -> UseCaseResult<StoredIssuer> {
+pub async fn create_issuer(store: &Store, actor: &Actor, url: &IssuerUrl, now_ms: i64) -> UseCaseResult<StoredIssuer> {
     let mut tx = store.write().await?;
     let issuer = StoredIssuer { url: url.to_string(), created_at_ms: now_ms };
     if !oidc::insert_issuer(&mut tx, &issuer).await? {
         return Ok(oidc::issuer(&mut tx, url.as_str()).await?.unwrap_or(issuer));
     }
-    audit::record(&mut tx, &actor.did("oidc.issuer.add", url.as_str()), now_ms).await?;
+    audit::record(&mut tx, &actor.did("oidc.issuer.create", url.as_str()), now_ms).await?;
     tx.commit().await?;
     Ok(issuer)
+}
+
+/// Reads the issuer with this URL.
+pub async fn get_issuer(store: &Store, url: &str) -> UseCaseResult<StoredIssuer> {
+    oidc::issuer(&mut *store.read().await?, url).await?.ok_or_else(|| no_issuer(url))
 }
 
 /// Reads the issuers that follow the URL `after`.
@@ -49,8 +54,8 @@ pub async fn list_issuers(store: &Store, after: &str, limit: i64) -> UseCaseResu
     Ok(Page::cut(found, limit))
 }
 
-/// Forgets an issuer and all trust in it.
-pub async fn remove_issuer(
+/// Deletes an issuer and all trust in it.
+pub async fn delete_issuer(
     store: &Store,
     issuer_keys: &KeyCache,
     actor: &Actor,
@@ -59,16 +64,12 @@ pub async fn remove_issuer(
 ) -> UseCaseResult<()> {
     let mut tx = store.write().await?;
     if oidc::issuer(&mut tx, url).await?.is_none() {
-        return Err(UseCaseError::NotFound {
-            what: "issuer",
-            name: url.to_owned(),
-            hint: "`oidc issuer list` shows those there are",
-        });
+        return Err(no_issuer(url));
     }
     let trusts = oidc::of_issuer(&mut tx, url).await?;
     end(&mut tx, &trusts, now_ms).await?;
     oidc::delete_issuer(&mut tx, url).await?;
-    let done = actor.did("oidc.issuer.remove", url).detail(format!("{} trusts", trusts.len()));
+    let done = actor.did("oidc.issuer.delete", url).detail(format!("{} trusts", trusts.len()));
     audit::record(&mut tx, &done, now_ms).await?;
     tx.commit().await?;
     issuer_keys.forget(url);
@@ -85,7 +86,7 @@ pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i
     let group = group_at(&mut tx, &new.group).await?;
     if oidc::issuer(&mut tx, new.issuer.as_str()).await?.is_none() {
         return Err(UseCaseError::Precondition(format!(
-            "issuer {} is not allowed here; an administrator can allow it with `oidc issuer add`",
+            "issuer {} is not allowed here; an administrator can allow it with `oidc issuer create`",
             new.issuer
         )));
     }
@@ -117,25 +118,43 @@ pub async fn list_trusts(store: &Store, path: &GroupPath, after: &str, limit: i6
     Ok(Page::cut(oidc::page(&mut tx, &group.id, after, limit + 1).await?, limit))
 }
 
-/// Ends a trust. One that is not there looks like one of a group that the caller may not know.
-pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
-    let no_trust = || UseCaseError::NotFound {
-        what: "trust",
-        name: id.to_owned(),
-        hint: "it may be ended already; `oidc trust list` shows those there are",
-    };
-    let found = oidc::trust(&mut *store.read().await?, id).await?.ok_or_else(no_trust)?;
-    match crate::usecases::access::authorize(store, actor, Action::ChangeGroup, &found.group).await {
-        Err(UseCaseError::Denied(Denied::NoSuchGroup { .. })) => return Err(no_trust()),
-        other => other?,
+/// Reads a trust, if the caller may do this to its group. One that does not exist looks like one of a group that the caller may
+/// not know.
+async fn trust_for(store: &Store, actor: &Actor, action: Action, id: &str) -> UseCaseResult<Trust> {
+    let found = oidc::trust(&mut *store.read().await?, id).await?.ok_or_else(|| no_trust(id))?;
+    match crate::usecases::access::authorize(store, actor, action, &found.group).await {
+        Err(UseCaseError::Denied(Denied::NoSuchGroup { .. })) => Err(no_trust(id)),
+        other => other.map(|()| found),
     }
+}
+
+/// Reads a trust.
+pub async fn get_trust(store: &Store, actor: &Actor, id: &str) -> UseCaseResult<Trust> {
+    trust_for(store, actor, Action::ReviewGroup, id).await
+}
+
+/// Deletes a trust.
+pub async fn delete_trust(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
+    trust_for(store, actor, Action::ChangeGroup, id).await?;
     let mut tx = store.write().await?;
-    // Asked again: somebody else may have been faster.
-    let trust = oidc::trust(&mut tx, id).await?.ok_or_else(no_trust)?;
+    // Read again: another call may have deleted it in between.
+    let trust = oidc::trust(&mut tx, id).await?.ok_or_else(|| no_trust(id))?;
     let done = actor.did("oidc.trust.delete", id).of_group(&trust.group).detail(trust.to_string());
     end(&mut tx, &[trust], now_ms).await?;
     audit::record(&mut tx, &done, now_ms).await?;
     Ok(tx.commit().await?)
+}
+
+fn no_issuer(url: &str) -> UseCaseError {
+    UseCaseError::NotFound { what: "issuer", name: url.to_owned(), hint: "`oidc issuer list` shows those there are" }
+}
+
+fn no_trust(id: &str) -> UseCaseError {
+    UseCaseError::NotFound {
+        what: "trust",
+        name: id.to_owned(),
+        hint: "it may be deleted already; `oidc trust list` shows those there are",
+    }
 }
 
 /// Checks an ID token, and finds the groups that trust it. Asks nobody for keys but an issuer that is allowed and

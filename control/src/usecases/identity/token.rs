@@ -1,4 +1,4 @@
-//! Tokens: make, list, revoke.
+//! Tokens: create, get, list, delete.
 
 use roadstead_proto::{GroupPath, TokenKind};
 use secrecy::SecretString;
@@ -110,11 +110,22 @@ pub async fn list(store: &Store, actor: &Actor, of: &TokensOf, after: &str, limi
     Ok(Page::cut(found, limit))
 }
 
-/// Revokes a token that is within the caller's reach. One that is not there looks like one that is out of reach.
-pub async fn revoke(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
+/// Reads a token that is within the caller's reach. One that does not exist looks like one that is out of reach.
+pub async fn get(store: &Store, actor: &Actor, id: &str) -> UseCaseResult<Token> {
     let found = token::by_id(&mut *store.read().await?, id).await?;
     let token = found.ok_or_else(|| UseCaseError::no_token(id))?;
-    may_revoke(store, actor, &token).await?;
+    let (of_group, own, other) = (Action::ReviewGroup, Action::ReadSelf, Action::ReadEverything);
+    within_reach(store, actor, &token, (of_group, own, other)).await?;
+    Ok(token)
+}
+
+/// Deletes a token that is within the caller's reach, which revokes it. One that does not exist looks like one that is out of
+/// reach.
+pub async fn delete(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseCaseResult<()> {
+    let found = token::by_id(&mut *store.read().await?, id).await?;
+    let token = found.ok_or_else(|| UseCaseError::no_token(id))?;
+    let (of_group, own, other) = (Action::ChangeGroup, Action::ChangeSelf, Action::Administer);
+    within_reach(store, actor, &token, (of_group, own, other)).await?;
     if token.kind == TokenKind::Admin {
         return Err(UseCaseError::Precondition(format!(
             "token {id} is the administrator's token; without it nobody could administer this installation"
@@ -125,22 +136,28 @@ pub async fn revoke(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseC
         return Err(UseCaseError::no_token(id));
     }
     tx.changed(&Subject::Revocation(id.to_owned()), now_ms).await?;
-    audit::record(&mut tx, &about(actor, "token.revoke", &token), now_ms).await?;
+    audit::record(&mut tx, &about(actor, "token.delete", &token), now_ms).await?;
     Ok(tx.commit().await?)
 }
 
-async fn may_revoke(store: &Store, actor: &Actor, token: &Token) -> UseCaseResult<()> {
+/// Checks whether the caller may do this: to a group's token, to its own, to any other.
+async fn within_reach(
+    store: &Store,
+    actor: &Actor,
+    token: &Token,
+    (of_group, own, other): (Action, Action, Action),
+) -> UseCaseResult<()> {
     let allowed = match (&token.group, &token.user) {
         (Some(path), _) => {
             let target = crate::usecases::access::target(store, actor, path).await?;
-            match actor.principal.may_on(Action::ChangeGroup, &target) {
+            match actor.principal.may_on(of_group, &target) {
                 // Somebody with a role there may know of it.
                 Err(denied @ Denied::NeedsRole { have: Some(_), .. }) => return Err(denied.into()),
                 allowed => allowed,
             }
         }
-        (None, Some(user)) if actor.principal.user_id() == Some(&user.id) => actor.principal.may(Action::ChangeSelf),
-        (None, _) => actor.principal.may(Action::Administer),
+        (None, Some(user)) if actor.principal.user_id() == Some(&user.id) => actor.principal.may(own),
+        (None, _) => actor.principal.may(other),
     };
     allowed.map_err(|_| UseCaseError::no_token(&token.id))
 }

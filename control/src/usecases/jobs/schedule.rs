@@ -10,12 +10,12 @@ use tracing::{info, warn};
 
 use crate::{
     rules::{
-        access::Actor,
+        access::{Action, Actor},
         jobs::schedule::{MAX_EVERY_MS, MAX_SCHEDULES, MIN_EVERY_MS, Schedule},
     },
     store::{audit, jobs::schedule},
     usecases::{
-        Page, UseCaseError, UseCaseResult, group_at, group_with,
+        Page, UseCaseError, UseCaseResult, access, group_at, group_with,
         groups::image::repository_of,
         jobs::{
             JobRequests,
@@ -70,7 +70,7 @@ impl JobRequests {
             last_error: String::new(),
         };
         schedule::insert(&mut tx, &schedule, now_ms).await?;
-        audit::record(&mut tx, &record(actor, "prefetch.schedule", &schedule), now_ms).await?;
+        audit::record(&mut tx, &record(actor, "prefetch_schedule.create", &schedule), now_ms).await?;
         tx.commit().await?;
         self.schedules_changed.notify_one();
         Ok(schedule)
@@ -83,17 +83,23 @@ impl JobRequests {
         Ok(Page::cut(schedule::page(&mut tx, &group.id, after, limit + 1).await?, limit))
     }
 
-    /// The schedule with this id.
-    pub async fn schedule(&self, id: &str) -> UseCaseResult<Option<Schedule>> {
-        Ok(schedule::by_id(&mut *self.store.read().await?, id).await?)
+    /// Reads the schedule with this id, if the caller may do this to its group. One of another group looks like one that does not
+    /// exist.
+    pub async fn schedule(&self, actor: &Actor, action: Action, id: &str) -> UseCaseResult<Schedule> {
+        let found = schedule::by_id(&mut *self.store.read().await?, id).await?.ok_or_else(|| no_schedule(id))?;
+        match access::authorize(&self.store, actor, action, &found.group).await {
+            Err(UseCaseError::Denied(_)) => Err(no_schedule(id)),
+            other => other.map(|()| found),
+        }
     }
 
-    /// Ends a schedule.
+    /// Deletes a schedule.
     pub async fn delete_schedule(&self, actor: &Actor, id: &str) -> UseCaseResult<()> {
+        self.schedule(actor, Action::ChangeGroup, id).await?;
         let mut tx = self.store.write().await?;
         let schedule = schedule::by_id(&mut tx, id).await?.ok_or_else(|| no_schedule(id))?;
         schedule::delete(&mut tx, id).await?;
-        audit::record(&mut tx, &record(actor, "prefetch.unschedule", &schedule), self.clock.now_ms()).await?;
+        audit::record(&mut tx, &record(actor, "prefetch_schedule.delete", &schedule), self.clock.now_ms()).await?;
         Ok(tx.commit().await?)
     }
 
@@ -188,7 +194,7 @@ impl JobRequests {
 }
 
 /// The refusal for a missing schedule.
-pub fn no_schedule(id: &str) -> UseCaseError {
+fn no_schedule(id: &str) -> UseCaseError {
     UseCaseError::NotFound { what: "prefetch schedule", name: id.to_owned(), hint: "it may be deleted already" }
 }
 

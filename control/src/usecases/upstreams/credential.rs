@@ -12,7 +12,7 @@ use crate::{
         groups::group,
         upstreams::credential::{self, StoredCredential},
     },
-    usecases::{UseCaseError, UseCaseResult, group_at, group_with, jobs::JobRequests},
+    usecases::{Page, UseCaseError, UseCaseResult, group_at, group_with, jobs::JobRequests},
 };
 
 /// Most characters in a user name for an upstream.
@@ -35,11 +35,23 @@ pub struct NewCredential {
     pub password: SecretString,
     /// True if a node tries them first.
     pub verify: bool,
+    /// True if the group need not have credentials for the upstream yet.
+    pub allow_missing: bool,
 }
 
-/// Stores a group's credentials for an upstream, sealed, after a node has tried them where that is asked for. Answers
-/// when.
-pub async fn set(
+/// A group's credentials for an upstream, without the password.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The upstream's host.
+    pub host: String,
+    /// The user name.
+    pub username: String,
+    /// When they were stored.
+    pub updated_at_ms: i64,
+}
+
+/// Replaces a group's credentials for an upstream, sealed, after a node has tried them where that is asked for.
+pub async fn update(
     store: &Store,
     sealer: &Sealer,
     jobs: &JobRequests,
@@ -47,29 +59,53 @@ pub async fn set(
     path: &GroupPath,
     given: NewCredential,
     now_ms: i64,
-) -> UseCaseResult<i64> {
-    let NewCredential { host, username, password, verify } = &given;
+) -> UseCaseResult<Credential> {
+    let NewCredential { host, username, password, verify, allow_missing } = &given;
     check(username, password)?;
     if *verify {
-        may_use(&group_at(&mut *store.read().await?, path).await?, host)?;
+        let mut tx = store.read().await?;
+        let group = group_at(&mut tx, path).await?;
+        may_use(&group, host)?;
+        may_be_missing(*allow_missing, credential::get(&mut tx, &group.id, host.as_str()).await?.as_ref(), host)?;
+        drop(tx);
         // No transaction is held meanwhile: upstream may take its time.
         jobs.verify_credential(host, username, password).await?;
     }
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     may_use(&group, host)?;
+    let before = credential::get(&mut tx, &group.id, host.as_str()).await?;
+    may_be_missing(*allow_missing, before.as_ref(), host)?;
+    let action = if before.is_some() { "credential.update" } else { "credential.create" };
     let sealed_password = sealer.seal(&purpose(&group.id, host), password.expose_secret().as_bytes())?;
-    let credential = StoredCredential { username: username.clone(), sealed_password };
-    credential::put(&mut tx, &group.id, host.as_str(), &credential, now_ms).await?;
+    let stored = StoredCredential { username: username.clone(), sealed_password, updated_at_ms: now_ms };
+    credential::put(&mut tx, &group.id, host.as_str(), &stored).await?;
     let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
     group::set_credential_epoch(&mut tx, &group.id, epoch).await?;
-    let done = actor.did("upstream.login", host.as_str()).of_group(path).detail(format!("user name {username}"));
+    let done = actor.did(action, host.as_str()).of_group(path).detail(format!("user name {username}"));
     audit::record(&mut tx, &done, now_ms).await?;
     tx.commit().await?;
-    Ok(now_ms)
+    Ok(Credential { host: host.to_string(), username: username.clone(), updated_at_ms: now_ms })
 }
 
-/// Forgets a group's credentials for an upstream.
+/// Reads a group's credentials for an upstream, without the password.
+pub async fn show(store: &Store, path: &GroupPath, host: &UpstreamHost) -> UseCaseResult<Credential> {
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    let stored = credential::get(&mut tx, &group.id, host.as_str()).await?.ok_or_else(|| no_credential(host))?;
+    Ok(Credential { host: host.to_string(), username: stored.username, updated_at_ms: stored.updated_at_ms })
+}
+
+/// Reads a group's credentials for the upstreams that follow the host `after`, without the passwords.
+pub async fn list(store: &Store, path: &GroupPath, after: &str, limit: i64) -> UseCaseResult<Page<Credential>> {
+    let mut tx = store.read().await?;
+    let group = group_at(&mut tx, path).await?;
+    let found = credential::page(&mut tx, &group.id, after, limit + 1).await?.into_iter();
+    let shown = found.map(|(host, username, updated_at_ms)| Credential { host, username, updated_at_ms });
+    Ok(Page::cut(shown.collect(), limit))
+}
+
+/// Deletes a group's credentials for an upstream.
 pub async fn delete(
     store: &Store,
     actor: &Actor,
@@ -80,15 +116,11 @@ pub async fn delete(
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
     if !credential::delete(&mut tx, &group.id, host.as_str()).await? {
-        return Err(UseCaseError::NotFound {
-            what: "credential of this group for upstream",
-            name: host.to_string(),
-            hint: "store one with `upstream login`",
-        });
+        return Err(no_credential(host));
     }
     let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
     group::set_credential_epoch(&mut tx, &group.id, epoch).await?;
-    audit::record(&mut tx, &actor.did("upstream.logout", host.as_str()).of_group(path), now_ms).await?;
+    audit::record(&mut tx, &actor.did("credential.delete", host.as_str()).of_group(path), now_ms).await?;
     Ok(tx.commit().await?)
 }
 
@@ -124,6 +156,18 @@ fn may_use(group: &Group, host: &UpstreamHost) -> UseCaseResult<()> {
     Err(UseCaseError::Precondition(format!(
         "group {path} may not use upstream {host}; add it to the group's list first, with `group update`"
     )))
+}
+
+fn may_be_missing(allow_missing: bool, before: Option<&StoredCredential>, host: &UpstreamHost) -> UseCaseResult<()> {
+    if allow_missing || before.is_some() { Ok(()) } else { Err(no_credential(host)) }
+}
+
+fn no_credential(host: &UpstreamHost) -> UseCaseError {
+    UseCaseError::NotFound {
+        what: "credential of this group for upstream",
+        name: host.to_string(),
+        hint: "store one with `upstream login`",
+    }
 }
 
 fn check(username: &str, password: &SecretString) -> UseCaseResult<()> {

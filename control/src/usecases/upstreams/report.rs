@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     rules::upstreams::{
         pull_limit::Condition,
-        status::{BUCKET_MS, KEEP_SPENDS_MS, NodeView, Statuses, statuses},
+        status::{BUCKET_MS, KEEP_SPENDS_MS, NodeView, Status, statuses},
     },
     store::{
         Store,
@@ -18,7 +18,7 @@ use crate::{
         changes::Subject,
         upstreams::{condition, credential, health, upstream},
     },
-    usecases::{UseCaseError, UseCaseResult, batch, group_at},
+    usecases::{Page, UseCaseError, UseCaseResult, batch, group_at},
 };
 
 /// Most reports in a batch.
@@ -138,8 +138,15 @@ impl UpstreamReports {
     }
 }
 
-/// Returns the state of upstreams; for a given group only those that it uses and its pulls.
-pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64) -> UseCaseResult<Statuses> {
+/// Returns the state of the upstreams that follow a host and a user name; for a given group only those that it uses and its
+/// pulls.
+pub async fn list_statuses(
+    store: &Store,
+    group: Option<&GroupPath>,
+    after: (&str, &str),
+    limit: i64,
+    now_ms: i64,
+) -> UseCaseResult<Page<((String, String), Status)>> {
     let mut tx = store.read().await?;
     let (group_id, used) = match group {
         None => (None, None),
@@ -159,5 +166,6 @@ pub async fn list_statuses(store: &Store, group: Option<&GroupPath>, now_ms: i64
     if let Some(used) = used {
         found.retain(|(upstream, username), _| used.get(upstream) == Some(username));
     }
-    Ok(found)
+    let rest = found.into_iter().filter(|((host, username), _)| (host.as_str(), username.as_str()) > after);
+    Ok(Page::cut(rest.collect(), limit))
 }

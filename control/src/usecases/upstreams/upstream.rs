@@ -43,6 +43,7 @@ pub async fn update(
     if etag.is_some_and(|etag| before.as_ref().map(Upstream::etag) != Some(etag)) {
         return Err(UseCaseError::Changed { what: "upstream", name: host.to_owned() });
     }
+    let action = if before.is_some() { "upstream.update" } else { "upstream.create" };
     let upstream = change.apply(host, before.as_ref(), now_ms).map_err(UseCaseError::Invalid)?;
     if before.is_some_and(|before| before.url != upstream.url) {
         // It may be another registry: what the one before served says nothing of this one's word.
@@ -50,7 +51,7 @@ pub async fn update(
     }
     upstream::put(&mut tx, &upstream).await?;
     tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
-    let done = actor.did("upstream.set", upstream.host.as_str()).detail(format!("url {}", upstream.url));
+    let done = actor.did(action, upstream.host.as_str()).detail(format!("url {}", upstream.url));
     audit::record(&mut tx, &done, now_ms).await?;
     tx.commit().await?;
     Ok(upstream)
