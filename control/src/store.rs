@@ -138,7 +138,7 @@ impl Store {
                 (reader.clone(), writer, reader)
             }
             Engine::Postgres => {
-                engine::postgres::prepare(&url, engine::postgres::owned(&migrator)).await?;
+                engine::postgres::prepare(&url, &migrator).await?;
                 let writers = (settings.pool_size / 3).max(1);
                 let readers = settings.pool_size.saturating_sub(writers + 1).max(1);
                 let pool = |connections| engine::postgres::pool(settings, connections).connect(&url);

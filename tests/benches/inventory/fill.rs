@@ -113,7 +113,7 @@ pub async fn fill(replica: &Replica, blobs: i64) -> Result<String> {
              GROUP BY group_id, upstream, repository"
         ),
         format!(
-            "INSERT INTO group_holdings (group_id, blobs, bytes)
+            "INSERT INTO group_totals (group_id, blobs, bytes)
              SELECT '{group}', {blobs}, CAST(SUM(size_bytes) AS BIGINT) FROM contents"
         ),
         "ANALYZE".to_owned(),

@@ -9,7 +9,7 @@ use crate::store::{StoreResult, parse};
 /// Records what was noticed about content that somebody links. Answers whether somebody does.
 pub async fn put(db: &mut AnyConnection, noticed: &Noticed, now_ms: i64) -> StoreResult<bool> {
     let done = sqlx::query(
-        "INSERT INTO damages (digest, kind, found_bytes, noticed_at)
+        "INSERT INTO corruptions (digest, kind, found_bytes, noticed_at)
          SELECT digest, $2, $3, $4 FROM contents WHERE digest = $1 AND unlinked_at IS NULL
          ON CONFLICT (digest) DO UPDATE SET kind = $2, found_bytes = $3, noticed_at = $4, healed_at = NULL",
     )
@@ -34,7 +34,7 @@ pub async fn is_sole_store(db: &mut AnyConnection, store_id: &str, heard_since_m
 
 /// Notes that content is whole again, if it was not.
 pub async fn heal(db: &mut AnyConnection, digest: &Digest, now_ms: i64) -> StoreResult<()> {
-    sqlx::query("UPDATE damages SET healed_at = $2 WHERE digest = $1 AND healed_at IS NULL")
+    sqlx::query("UPDATE corruptions SET healed_at = $2 WHERE digest = $1 AND healed_at IS NULL")
         .bind(digest.to_string())
         .bind(now_ms)
         .execute(db)
@@ -44,18 +44,18 @@ pub async fn heal(db: &mut AnyConnection, digest: &Digest, now_ms: i64) -> Store
 
 /// Forgets what was healed before.
 pub async fn prune(db: &mut AnyConnection, healed_before_ms: i64) -> StoreResult<()> {
-    sqlx::query("DELETE FROM damages WHERE healed_at <= $1").bind(healed_before_ms).execute(db).await?;
+    sqlx::query("DELETE FROM corruptions WHERE healed_at <= $1").bind(healed_before_ms).execute(db).await?;
     Ok(())
 }
 
 /// Corruption to what a group links, noticed at `since_ms` or later, healed or not.
 pub async fn of_group(db: &mut AnyConnection, group_id: &str, since_ms: i64) -> StoreResult<Vec<Corruption>> {
     let rows = sqlx::query(
-        "SELECT damages.digest AS digest, damages.kind AS kind, found_bytes, noticed_at, healed_at, size_bytes
-         FROM damages JOIN contents ON contents.digest = damages.digest
+        "SELECT corruptions.digest AS digest, corruptions.kind AS kind, found_bytes, noticed_at, healed_at, size_bytes
+         FROM corruptions JOIN contents ON contents.digest = corruptions.digest
          WHERE noticed_at >= $2
-             AND EXISTS (SELECT 1 FROM links WHERE links.digest = damages.digest AND links.group_id = $1)
-         ORDER BY damages.digest",
+             AND EXISTS (SELECT 1 FROM links WHERE links.digest = corruptions.digest AND links.group_id = $1)
+         ORDER BY corruptions.digest",
     )
     .bind(group_id.to_owned())
     .bind(since_ms)

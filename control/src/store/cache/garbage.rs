@@ -72,7 +72,7 @@ pub async fn confirm(db: &mut AnyConnection, digest: &Digest, claim_id: &str) ->
     }
     sqlx::query("DELETE FROM content_sources WHERE digest = $1").bind(digest.clone()).execute(&mut *db).await?;
     sqlx::query("DELETE FROM manifest_references WHERE manifest = $1").bind(digest.clone()).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM damages WHERE digest = $1").bind(digest).execute(db).await?;
+    sqlx::query("DELETE FROM corruptions WHERE digest = $1").bind(digest).execute(db).await?;
     Ok(true)
 }
 

@@ -26,8 +26,8 @@ pub struct Figures {
 pub async fn figures(db: &mut AnyConnection, group_id: &str) -> StoreResult<Figures> {
     let row = sqlx::query(
         "SELECT COUNT(*), CAST(COALESCE(SUM(manifests), 0) AS BIGINT),
-             COALESCE((SELECT blobs FROM group_holdings WHERE group_id = $1), 0),
-             COALESCE((SELECT bytes FROM group_holdings WHERE group_id = $1), 0)
+             COALESCE((SELECT blobs FROM group_totals WHERE group_id = $1), 0),
+             COALESCE((SELECT bytes FROM group_totals WHERE group_id = $1), 0)
          FROM images WHERE group_id = $1",
     )
     .bind(group_id.to_owned())

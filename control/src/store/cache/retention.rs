@@ -41,7 +41,7 @@ pub async fn pinned(db: &mut AnyConnection, repository: &RepositoryRef) -> Store
 
 /// Bytes of distinct content that a group holds.
 pub async fn bytes_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
-    let row = sqlx::query("SELECT bytes FROM group_holdings WHERE group_id = $1")
+    let row = sqlx::query("SELECT bytes FROM group_totals WHERE group_id = $1")
         .bind(group_id.to_owned())
         .fetch_optional(db)
         .await?;
@@ -51,7 +51,7 @@ pub async fn bytes_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResu
 /// Bytes that all groups hold, where what several hold counts for each: never less than [`bytes_of_all`], and by a row
 /// for each group.
 pub async fn most_bytes_of_all(db: &mut AnyConnection) -> StoreResult<i64> {
-    let row = sqlx::query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM group_holdings").fetch_one(db).await?;
+    let row = sqlx::query("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM group_totals").fetch_one(db).await?;
     Ok(row.try_get(0)?)
 }
 

@@ -158,7 +158,7 @@ pub async fn became_manifest(
 
 /// Forgets what was counted of a group's links, all of which are gone.
 pub async fn all_links_removed(db: &mut AnyConnection, group_id: &str) -> StoreResult<()> {
-    for sql in ["DELETE FROM images WHERE group_id = $1", "DELETE FROM group_holdings WHERE group_id = $1"] {
+    for sql in ["DELETE FROM images WHERE group_id = $1", "DELETE FROM group_totals WHERE group_id = $1"] {
         sqlx::query(sql).bind(group_id.to_owned()).execute(&mut *db).await?;
     }
     Ok(())
@@ -196,8 +196,8 @@ async fn add_to_group(db: &mut AnyConnection, group_id: &str, blobs: i64, bytes:
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO group_holdings (group_id, blobs, bytes) VALUES ($1, $2, $3)
-         ON CONFLICT (group_id) DO UPDATE SET blobs = group_holdings.blobs + $2, bytes = group_holdings.bytes + $3",
+        "INSERT INTO group_totals (group_id, blobs, bytes) VALUES ($1, $2, $3)
+         ON CONFLICT (group_id) DO UPDATE SET blobs = group_totals.blobs + $2, bytes = group_totals.bytes + $3",
     )
     .bind(group_id.to_owned())
     .bind(blobs)

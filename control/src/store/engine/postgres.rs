@@ -1,10 +1,9 @@
-//! PostgreSQL: connections that notice when the other end is gone, and a schema that sorts text as SQLite does.
+//! PostgreSQL: connections that notice when the other end is gone, and a collation that sorts text as SQLite does.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use sqlx::{
-    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _, any::AnyPoolOptions,
-    migrate::Migrator,
+    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, any::AnyPoolOptions, migrate::Migrator,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
@@ -83,7 +82,7 @@ async fn ping(connection: &mut AnyConnection) -> sqlx::Result<()> {
 
 /// Waits for the server, checks that it will do, and brings the schema up to date. Several replicas may do so at once:
 /// they take turns by an advisory lock of the database's.
-pub(crate) async fn prepare(url: &str, mut migrator: Migrator) -> StoreResult<()> {
+pub(crate) async fn prepare(url: &str, migrator: &Migrator) -> StoreResult<()> {
     let mut connection = connect(url).await?;
     let row = sqlx::query(
         "SELECT CAST(current_setting('server_version_num') AS BIGINT), current_setting('server_version'),
@@ -100,10 +99,21 @@ pub(crate) async fn prepare(url: &str, mut migrator: Migrator) -> StoreResult<()
             "has the encoding {encoding}; make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )));
     }
-    sort_as_sqlite(&mut migrator);
+    connection.execute(AssertSqlSafe(binary_collation())).await?;
     migrator.run_direct(None, &mut connection, false).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Makes the collation that the schema's columns have and that SQLite has built in: it compares bytes, whatever the
+/// database's own order is.
+fn binary_collation() -> String {
+    format!(
+        "DO $$ BEGIN
+             PERFORM pg_advisory_xact_lock({WRITERS_LOCK});
+             IF to_regcollation('\"BINARY\"') IS NULL THEN CREATE COLLATION \"BINARY\" FROM \"C\"; END IF;
+         END $$"
+    )
 }
 
 /// A server that is starting, or that cannot be reached yet, is waited for; one that refuses is not.
@@ -142,34 +152,6 @@ fn plain(error: &sqlx::Error) -> String {
     }
 }
 
-/// Has every text column sort by its bytes, as SQLite does, whatever the database's own order is: pages of lists and
-/// everything below a path depend on it. The released migrations stay as they are, and so do their checksums.
-fn sort_as_sqlite(migrator: &mut Migrator) {
-    for migration in migrator.migrations.to_mut() {
-        migration.sql = AssertSqlSafe(with_collation(migration.sql.as_str())).into_sql_str();
-    }
-}
-
-/// `TEXT`, as a type of a column, becomes `TEXT COLLATE "C"`; comments stay.
-fn with_collation(sql: &str) -> String {
-    sql.lines().map(|line| line_with_collation(line) + "\n").collect()
-}
-
-fn line_with_collation(line: &str) -> String {
-    let (code, comment) = line.find("--").map_or((line, ""), |at| line.split_at(at));
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut told = String::with_capacity(line.len());
-    let mut rest = code;
-    while let Some(at) = rest.find("TEXT") {
-        let (before, after) = (&rest[..at], &rest[at + "TEXT".len()..]);
-        let is_type = before.ends_with(' ') && !before.ends_with("AS ") && !after.starts_with(is_word);
-        told.push_str(before);
-        told.push_str(if is_type { "TEXT COLLATE \"C\"" } else { "TEXT" });
-        rest = after;
-    }
-    told + rest + comment
-}
-
 /// True if the error means that the connection is lost, and with it the transaction.
 pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
@@ -179,32 +161,5 @@ pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
             told.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "25P03")
         }
         _ => false,
-    }
-}
-
-/// The migrations as they are, for another engine to change.
-pub(crate) fn owned(migrator: &Migrator) -> Migrator {
-    Migrator { migrations: Cow::Owned(migrator.migrations.to_vec()), ..Migrator::DEFAULT }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_columns_and_nothing_else_sort_by_bytes() {
-        for (line, expected) in [
-            ("    id TEXT PRIMARY KEY,", "    id TEXT COLLATE \"C\" PRIMARY KEY,"),
-            ("    last_error TEXT", "    last_error TEXT COLLATE \"C\""),
-            (
-                "ALTER TABLE groups ADD COLUMN a TEXT NOT NULL DEFAULT '';",
-                "ALTER TABLE groups ADD COLUMN a TEXT COLLATE \"C\" NOT NULL DEFAULT '';",
-            ),
-            ("    a TEXT, b TEXT, -- TEXT", "    a TEXT COLLATE \"C\", b TEXT COLLATE \"C\", -- TEXT"),
-            ("SELECT CAST(a AS TEXT), ATEXT, TEXTS FROM b;", "SELECT CAST(a AS TEXT), ATEXT, TEXTS FROM b;"),
-            ("-- ids as TEXT here", "-- ids as TEXT here"),
-        ] {
-            assert_eq!(line_with_collation(line), expected);
-        }
     }
 }

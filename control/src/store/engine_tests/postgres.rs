@@ -33,9 +33,12 @@ async fn every_text_column_sorts_by_its_bytes_whatever_the_database_does() {
     let provider = "SELECT datlocprovider FROM pg_database WHERE datname = current_database()";
     assert_eq!(server::query(&home.settings.url, provider), "i", "or this test tests nothing");
     let others = "SELECT table_name || '.' || column_name FROM information_schema.columns
-        WHERE table_schema = 'public' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
+        WHERE table_schema = 'public' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'BINARY'
             AND table_name <> '_sqlx_migrations'";
     assert_eq!(server::query(&home.settings.url, others), "");
+    let sorted = "SELECT string_agg(word, ' ' ORDER BY word COLLATE \"BINARY\")
+        FROM (VALUES ('a'), ('B'), ('a-b'), ('ab'), ('a/b')) AS words (word)";
+    assert_eq!(server::query(&home.settings.url, sorted), "B a a-b a/b ab");
 }
 
 #[tokio::test]

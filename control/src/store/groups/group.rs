@@ -9,47 +9,44 @@ use crate::rules::{
     groups::group::{Group, GroupSettings},
     tags::settings::{ImageRules, TagSettings},
 };
-use crate::store::{StoreResult, parse, tags::settings};
+use crate::store::{
+    Query, StoreResult,
+    engine::sql::{Sql, Value},
+    parse,
+    tags::settings,
+};
 
 /// A `SELECT` of whole groups.
 macro_rules! select {
     ($rest:literal) => {
         sqlx::query(concat!(
-            "SELECT id, path, old_paths, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, retention_ms, etag, link_epoch, \
+            "SELECT id, path, visibility, anonymous_pull, enabled, frozen, max_age_ms, retention_ms, etag, link_epoch, \
              credential_epoch, access_epoch, hits, misses, created_at, updated_at, max_stale_ms, cooldown_ms, \
-             missing_tag, tag_rules, allowed_images, denied_images, quota_bytes, protected_tags FROM groups ",
+             missing_tag, tag_rules, allowed_images, denied_images, quota_bytes, protected_tags, \
+             (SELECT string_agg(host, ' ' ORDER BY position) FROM group_upstreams \
+              WHERE group_id = groups.id) AS upstreams, \
+             (SELECT string_agg(path, ' ' ORDER BY position) FROM group_old_paths \
+              WHERE group_id = groups.id) AS old_paths FROM groups ",
             $rest
         ))
     };
 }
 
 fn read(row: &AnyRow) -> StoreResult<Group> {
-    let upstreams: String = row.try_get("upstreams")?;
-    let old_paths: String = row.try_get("old_paths")?;
     Ok(Group {
         id: row.try_get("id")?,
         path: parse("group path", row.try_get("path")?)?,
-        old_paths: old_paths
-            .split_ascii_whitespace()
-            .map(|path| parse("group path", path.to_owned()))
-            .collect::<StoreResult<_>>()?,
+        old_paths: list("group path", row.try_get("old_paths")?)?,
         settings: GroupSettings {
             visibility: parse("visibility", row.try_get("visibility")?)?,
             anonymous_pull: row.try_get::<i64, _>("anonymous_pull")? != 0,
             enabled: row.try_get::<i64, _>("enabled")? != 0,
             frozen: row.try_get::<i64, _>("frozen")? != 0,
-            upstreams: upstreams
-                .split_ascii_whitespace()
-                .map(|host| parse("upstream host", host.to_owned()))
-                .collect::<StoreResult<_>>()?,
+            upstreams: list("upstream host", row.try_get("upstreams")?)?,
             max_age_ms: row.try_get("max_age_ms")?,
             retention_ms: row.try_get("retention_ms")?,
             quota_bytes: row.try_get("quota_bytes")?,
-            protected_tags: row
-                .try_get::<String, _>("protected_tags")?
-                .split_ascii_whitespace()
-                .map(|pattern| parse("pattern of tags", pattern.to_owned()))
-                .collect::<StoreResult<_>>()?,
+            protected_tags: list("pattern of tags", row.try_get("protected_tags")?)?,
             tags: TagSettings {
                 max_stale_ms: row.try_get("max_stale_ms")?,
                 cooldown_ms: row.try_get("cooldown_ms")?,
@@ -57,8 +54,8 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
                 rules: settings::read(row.try_get("tag_rules")?)?,
             },
             images: ImageRules {
-                allowed: patterns(row.try_get("allowed_images")?)?,
-                denied: patterns(row.try_get("denied_images")?)?,
+                allowed: list("pattern of images", row.try_get("allowed_images")?)?,
+                denied: list("pattern of images", row.try_get("denied_images")?)?,
             },
         },
         etag: row.try_get("etag")?,
@@ -72,8 +69,9 @@ fn read(row: &AnyRow) -> StoreResult<Group> {
     })
 }
 
-fn patterns(list: String) -> StoreResult<Vec<ImagePattern>> {
-    list.split_ascii_whitespace().map(|pattern| parse("pattern of images", pattern.to_owned())).collect()
+/// Reads words that are separated by spaces.
+fn list<T: std::str::FromStr>(what: &'static str, words: Option<String>) -> StoreResult<Vec<T>> {
+    words.unwrap_or_default().split_ascii_whitespace().map(|word| parse(what, word.to_owned())).collect()
 }
 
 /// The group at this path.
@@ -168,19 +166,13 @@ pub async fn set_path(db: &mut AnyConnection, id: &str, path: &GroupPath, etag: 
 /// Notes the paths that a group had; none of them may be another's, present or old.
 pub async fn set_old_paths(db: &mut AnyConnection, id: &str, old_paths: &[GroupPath]) -> StoreResult<()> {
     sqlx::query("DELETE FROM group_old_paths WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
-    for path in old_paths {
-        sqlx::query("INSERT INTO group_old_paths (path, group_id) VALUES ($1, $2)")
-            .bind(path.as_str().to_owned())
-            .bind(id.to_owned())
-            .execute(&mut *db)
-            .await?;
+    if old_paths.is_empty() {
+        return Ok(());
     }
-    sqlx::query("UPDATE groups SET old_paths = $2 WHERE id = $1")
-        .bind(id.to_owned())
-        .bind(old_paths.iter().map(GroupPath::as_str).collect::<Vec<_>>().join(" "))
-        .execute(db)
-        .await?;
-    Ok(())
+    let mut insert = Sql::new("INSERT INTO group_old_paths (path, group_id, position) VALUES ");
+    insert
+        .rows((0..).zip(old_paths).map(|(position, path)| [path.as_str().into(), id.into(), Value::Number(position)]));
+    insert.execute(db).await
 }
 
 /// The group that had this path before.
@@ -211,36 +203,31 @@ pub async fn with_quota(db: &mut AnyConnection) -> StoreResult<Vec<Group>> {
 
 /// Adds a group. Answers false, and does nothing, if the path is taken.
 pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> {
-    let settings = &group.settings;
-    let done = sqlx::query(
-        "INSERT INTO groups (id, path, visibility, anonymous_pull, enabled, frozen, upstreams, max_age_ms, etag,
-             link_epoch, credential_epoch, access_epoch, hits, misses, created_at, updated_at, retention_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT (path) DO NOTHING",
-    )
-    .bind(group.id.clone())
-    .bind(group.path.as_str().to_owned())
-    .bind(settings.visibility.as_str())
-    .bind(i64::from(settings.anonymous_pull))
-    .bind(i64::from(settings.enabled))
-    .bind(i64::from(settings.frozen))
-    .bind(joined(settings))
-    .bind(settings.max_age_ms)
-    .bind(group.etag)
-    .bind(group.link_epoch)
-    .bind(group.credential_epoch)
-    .bind(group.access_epoch)
-    .bind(group.hits)
-    .bind(group.misses)
-    .bind(group.created_at_ms)
-    .bind(group.updated_at_ms)
-    .bind(settings.retention_ms)
-    .execute(&mut *db)
-    .await?;
+    let query = sqlx::query(
+        "INSERT INTO groups (visibility, anonymous_pull, enabled, frozen, max_age_ms, retention_ms, max_stale_ms,
+             cooldown_ms, missing_tag, tag_rules, allowed_images, denied_images, quota_bytes, protected_tags,
+             id, path, etag, link_epoch, credential_epoch, access_epoch, hits, misses, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+             $23, $24)
+         ON CONFLICT (path) DO NOTHING",
+    );
+    let done = bind_settings(query, &group.settings)?
+        .bind(group.id.clone())
+        .bind(group.path.as_str().to_owned())
+        .bind(group.etag)
+        .bind(group.link_epoch)
+        .bind(group.credential_epoch)
+        .bind(group.access_epoch)
+        .bind(group.hits)
+        .bind(group.misses)
+        .bind(group.created_at_ms)
+        .bind(group.updated_at_ms)
+        .execute(&mut *db)
+        .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    put_upstreams(db, &group.id, settings).await?;
-    put_tag_settings(db, &group.id, settings).await?;
+    put_upstreams(db, &group.id, &group.settings).await?;
     Ok(true)
 }
 
@@ -252,45 +239,35 @@ pub async fn update(
     etag: i64,
     now_ms: i64,
 ) -> StoreResult<()> {
-    sqlx::query(
-        "UPDATE groups SET visibility = $2, anonymous_pull = $3, enabled = $4, frozen = $5, upstreams = $6,
-             max_age_ms = $7, etag = $8, updated_at = $9, retention_ms = $10 WHERE id = $1",
-    )
-    .bind(id.to_owned())
-    .bind(settings.visibility.as_str())
-    .bind(i64::from(settings.anonymous_pull))
-    .bind(i64::from(settings.enabled))
-    .bind(i64::from(settings.frozen))
-    .bind(joined(settings))
-    .bind(settings.max_age_ms)
-    .bind(etag)
-    .bind(now_ms)
-    .bind(settings.retention_ms)
-    .execute(&mut *db)
-    .await?;
-    put_upstreams(db, id, settings).await?;
-    put_tag_settings(db, id, settings).await
+    let query = sqlx::query(
+        "UPDATE groups SET visibility = $1, anonymous_pull = $2, enabled = $3, frozen = $4, max_age_ms = $5,
+             retention_ms = $6, max_stale_ms = $7, cooldown_ms = $8, missing_tag = $9, tag_rules = $10,
+             allowed_images = $11, denied_images = $12, quota_bytes = $13, protected_tags = $14, etag = $16,
+             updated_at = $17 WHERE id = $15",
+    );
+    bind_settings(query, settings)?.bind(id.to_owned()).bind(etag).bind(now_ms).execute(&mut *db).await?;
+    put_upstreams(db, id, settings).await
 }
 
-async fn put_tag_settings(db: &mut AnyConnection, id: &str, settings: &GroupSettings) -> StoreResult<()> {
+/// Binds the settings that are columns of the group, `$1` to `$14`.
+fn bind_settings(query: Query, settings: &GroupSettings) -> StoreResult<Query> {
     let TagSettings { max_stale_ms, cooldown_ms, missing_tag, rules } = &settings.tags;
-    let list = |patterns: &[ImagePattern]| patterns.iter().map(ImagePattern::as_str).collect::<Vec<_>>().join(" ");
-    sqlx::query(
-        "UPDATE groups SET max_stale_ms = $2, cooldown_ms = $3, missing_tag = $4, tag_rules = $5, allowed_images = $6,
-             denied_images = $7, quota_bytes = $8, protected_tags = $9 WHERE id = $1",
-    )
-    .bind(id.to_owned())
-    .bind(*max_stale_ms)
-    .bind(*cooldown_ms)
-    .bind(missing_tag.as_str())
-    .bind(settings::write(rules)?)
-    .bind(list(&settings.images.allowed))
-    .bind(list(&settings.images.denied))
-    .bind(settings.quota_bytes)
-    .bind(settings.protected_tags.iter().map(TagPattern::as_str).collect::<Vec<_>>().join(" "))
-    .execute(db)
-    .await?;
-    Ok(())
+    let patterns = |patterns: &[ImagePattern]| patterns.iter().map(ImagePattern::as_str).collect::<Vec<_>>().join(" ");
+    Ok(query
+        .bind(settings.visibility.as_str())
+        .bind(i64::from(settings.anonymous_pull))
+        .bind(i64::from(settings.enabled))
+        .bind(i64::from(settings.frozen))
+        .bind(settings.max_age_ms)
+        .bind(settings.retention_ms)
+        .bind(*max_stale_ms)
+        .bind(*cooldown_ms)
+        .bind(missing_tag.as_str())
+        .bind(settings::write(rules)?)
+        .bind(patterns(&settings.images.allowed))
+        .bind(patterns(&settings.images.denied))
+        .bind(settings.quota_bytes)
+        .bind(settings.protected_tags.iter().map(TagPattern::as_str).collect::<Vec<_>>().join(" ")))
 }
 
 /// Notes the revision of a removal of links.
@@ -321,9 +298,6 @@ pub async fn set_access_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> S
 
 /// Removes the group itself; what belongs to it must be gone.
 pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
-    for sql in ["DELETE FROM group_upstreams WHERE group_id = $1", "DELETE FROM group_old_paths WHERE group_id = $1"] {
-        sqlx::query(sql).bind(id.to_owned()).execute(&mut *db).await?;
-    }
     sqlx::query("DELETE FROM groups WHERE id = $1").bind(id.to_owned()).execute(db).await?;
     Ok(())
 }
@@ -342,16 +316,11 @@ pub async fn using_upstream(db: &mut AnyConnection, host: &str) -> StoreResult<O
 
 async fn put_upstreams(db: &mut AnyConnection, id: &str, settings: &GroupSettings) -> StoreResult<()> {
     sqlx::query("DELETE FROM group_upstreams WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
-    for host in &settings.upstreams {
-        sqlx::query("INSERT INTO group_upstreams (host, group_id) VALUES ($1, $2)")
-            .bind(host.as_str().to_owned())
-            .bind(id.to_owned())
-            .execute(&mut *db)
-            .await?;
+    if settings.upstreams.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn joined(settings: &GroupSettings) -> String {
-    settings.upstreams.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ")
+    let mut insert = Sql::new("INSERT INTO group_upstreams (host, group_id, position) VALUES ");
+    let rows = (0..).zip(&settings.upstreams);
+    insert.rows(rows.map(|(position, host)| [host.as_str().into(), id.into(), Value::Number(position)]));
+    insert.execute(db).await
 }
