@@ -113,6 +113,26 @@ pub enum InvalidStorageUrl {
     /// The bucket is missing, or the URL has a part that is not allowed in that of a bucket.
     #[error("a bucket's URL is a name and at most a prefix, without credentials, port or query: s3://BUCKET[/PREFIX]")]
     Bucket,
+    /// The providers have no buckets of this name.
+    #[error(
+        "{0:?} is not the name of a bucket: 3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends"
+    )]
+    BucketName(String),
+}
+
+/// Returns whether a bucket can have this name: the rules that Amazon S3, Google Cloud Storage and Azure share, with the dots of the
+/// first and the underscores of the second.
+fn is_bucket_name(scheme: &str, name: &str) -> bool {
+    let is_allowed = |c: u8| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.') || (c == b'_' && scheme == "gs")
+    };
+    let is_edge = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    (3..=63).contains(&bytes.len())
+        && bytes.iter().copied().all(is_allowed)
+        && is_edge(bytes.first())
+        && is_edge(bytes.last())
+        && !name.contains("..")
 }
 
 impl FromStr for StorageUrl {
@@ -128,8 +148,11 @@ impl FromStr for StorageUrl {
         }
         let url = Url::parse(text).map_err(|_| InvalidStorageUrl::Bucket)?;
         let bare = url.username().is_empty() && url.password().is_none() && url.port().is_none();
-        let named = url.host_str().is_some_and(|bucket| !bucket.is_empty());
-        if bare && named && url.query().is_none() && url.fragment().is_none() && !url.path().contains("//") {
+        let name = url.host_str().unwrap_or_default();
+        if bare && !name.is_empty() && !is_bucket_name(url.scheme(), name) {
+            return Err(InvalidStorageUrl::BucketName(name.to_owned()));
+        }
+        if bare && !name.is_empty() && url.query().is_none() && url.fragment().is_none() && !url.path().contains("//") {
             Ok(Self::Object(ObjectStoreUrl { url, endpoint: None }))
         } else {
             Err(InvalidStorageUrl::Bucket)
@@ -150,10 +173,14 @@ mod tests {
             assert_eq!(store.url.as_str(), good);
         }
         for bad in
-            ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket:80/", "s3://bucket?x=y", "s3://b//c"]
+            ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket:80/", "s3://bucket?x=y", "s3://bucket//c"]
         {
             assert_eq!(parse(bad), Err(InvalidStorageUrl::Bucket), "{bad}");
         }
+        for bad in ["Bad_Bucket", "b", "under_score", "-edge", "edge.", "two..dots", &"x".repeat(64)] {
+            assert_eq!(parse(&format!("s3://{bad}/x")), Err(InvalidStorageUrl::BucketName(bad.to_owned())), "{bad}");
+        }
+        assert!(parse("gs://under_score").is_ok());
         for bad in ["", "bucket", "http://bucket", "S3://bucket", "ftp://x"] {
             assert_eq!(parse(bad), Err(InvalidStorageUrl::Scheme), "{bad}");
         }

@@ -88,7 +88,9 @@ pub struct ObjectBlobStore {
 impl ObjectBlobStore {
     /// Opens the folders, deletes what a crash left half-arrived, and asks the store whether it would have us.
     pub async fn open(settings: &ObjectSettings, metrics: StorageMetrics) -> Result<Self, StorageError> {
-        Self::with_bucket(settings.url.bucket(metrics)?, settings).await
+        let bucket = settings.url.bucket(metrics)?;
+        settings.url.check_credentials().await?;
+        Self::with_bucket(bucket, settings).await
     }
 
     /// The same with a client that is made already.

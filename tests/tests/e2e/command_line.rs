@@ -73,6 +73,9 @@ async fn bad_settings_are_named_before_a_port_is_bound() {
         (vec!["serve", "--drain-timeout", "soon"], "--drain-timeout", "soon"),
         (vec!["serve", "--external-url", "images"], "--external-url", "images"),
         (vec!["serve", "--storage", "ftp://x"], "--storage", "ftp://x"),
+        (vec!["serve", "--storage", "s3://Bad_Bucket/x"], "--storage", "Bad_Bucket"),
+        // No credentials: neither in the environment nor from the machine.
+        (vec!["serve", "--storage", "s3://bucket"], "--storage", "AWS_ACCESS_KEY_ID"),
         (vec!["serve", "--database-url", "oracle://x"], "--database-url", "oracle"),
         (vec!["serve", "--tls-cert", "/nowhere/cert.pem"], "--tls-key", ""),
         (vec!["serve", "--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "--tls-cert", "/nowhere/c.pem"),

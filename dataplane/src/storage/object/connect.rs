@@ -9,6 +9,7 @@ use object_store::{
     azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
 };
+use tokio::time::timeout;
 use url::Url;
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ const RETRY_TIME: Duration = Duration::from_secs(8);
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// Timeout for a pause in an answer, and for the acknowledgement of a part of an upload.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Longest search for credentials at a start.
+const CREDENTIALS_TIME: Duration = Duration::from_secs(20);
 
 /// The URL and the options of an object store. Credentials come from the environment, in the words that the providers' own
 /// tools use (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
@@ -56,6 +59,32 @@ impl ObjectStoreUrl {
             }
             other => Err(StorageError::Settings(format!("{other:?} is not supported"))),
         }
+    }
+
+    /// Fails if no credentials for the store can be found: neither in the environment, nor at the metadata service of a cloud's
+    /// machine, which the clients turn to without being told.
+    pub async fn check_credentials(&self) -> Result<(), StorageError> {
+        let ObjectStoreScheme::AmazonS3 =
+            ObjectStoreScheme::parse(&self.url).map_err(|error| StorageError::Settings(error.to_string()))?.0
+        else {
+            return Ok(());
+        };
+        let builder = AmazonS3Builder::from_env().with_url(self.url.as_str());
+        if builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true") {
+            return Ok(());
+        }
+        let builder = builder.with_retry(RetryConfig { max_retries: 1, ..retry() });
+        let store = builder.build().map_err(|why| StorageError::Settings(why.to_string()))?;
+        let failed = match timeout(CREDENTIALS_TIME, store.credentials().get_credential()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::debug!(error = %failed, "no credentials for the object store");
+        Err(StorageError::Settings(format!(
+            "{}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them ({failed})",
+            self.url
+        )))
     }
 
     /// A client of S3, with the credentials that `builder` has.
@@ -113,11 +142,18 @@ pub async fn greet(bucket: &Bucket, url: &Url) -> Result<(), StorageError> {
             tracing::debug!(error = %source, "the object store refused");
             settings("the store refused the credentials, or they may not write to this bucket".to_owned())
         }
+        Err(error) if is_refusal(&error.to_string()) => settings(error.to_string()),
         Err(error) => {
             tracing::warn!(%error, store = %url, "the object store does not answer yet");
             Ok(())
         }
     }
+}
+
+/// Returns whether the store's answer is a 4xx that waiting cannot heal. The client's errors name the status in their text only.
+fn is_refusal(error: &str) -> bool {
+    let Some((_, status)) = error.split_once("status code: ") else { return false };
+    status.starts_with('4') && !["408", "425", "429"].iter().any(|passing| status.starts_with(passing))
 }
 
 #[cfg(test)]
