@@ -75,7 +75,7 @@ async fn bad_settings_are_named_before_a_port_is_bound() {
         (vec!["serve", "--storage", "ftp://x"], "--storage", "ftp://x"),
         (vec!["serve", "--storage", "s3://Bad_Bucket/x"], "--storage", "Bad_Bucket"),
         // No credentials: neither in the environment nor from the machine.
-        (vec!["serve", "--storage", "s3://bucket"], "--storage", "AWS_ACCESS_KEY_ID"),
+        (vec!["dataplane", "--node-token", "x", "--storage", "s3://bucket"], "--storage", "AWS_ACCESS_KEY_ID"),
         (vec!["serve", "--database-url", "oracle://x"], "--database-url", "oracle"),
         (vec!["serve", "--tls-cert", "/nowhere/cert.pem"], "--tls-key", ""),
         (vec!["serve", "--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "--tls-cert", "/nowhere/c.pem"),
