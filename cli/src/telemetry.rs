@@ -14,7 +14,12 @@ use opentelemetry_sdk::{
 };
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    filter::{ParseError, Targets},
+    fmt,
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -34,8 +39,8 @@ impl Telemetry {
     /// Sets up logs and traces for the whole process. Call it once, within a Tokio runtime: gRPC export runs on it.
     pub fn start(settings: &ProcessSettings) -> Result<Self, Failure> {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-        let filter = EnvFilter::try_new(&settings.log)
-            .map_err(|error| Failure::usage(format_args!("--log {}: {error}", settings.log)))?;
+        let filter =
+            filter(&settings.log).map_err(|error| Failure::usage(format_args!("--log {}: {error}", settings.log)))?;
         let provider = if is_export_enabled(|name| std::env::var(name).ok()) { Some(provider()?) } else { None };
         let traces = provider.as_ref().map(|provider| traces(provider.tracer("roadstead")));
         tracing_subscriber::registry()
@@ -52,6 +57,15 @@ impl Telemetry {
             tracing::warn!(%error, "some spans were not exported");
         }
     }
+}
+
+/// Returns the filter of log lines. `--access-log` decides on the lines of the access log, unless the filter names them.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    let filter = EnvFilter::try_new(directives)?;
+    if directives.split(',').any(|directive| directive.trim_start().starts_with("access=")) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive("access=info".parse()?))
 }
 
 /// True if the environment names an endpoint for spans.

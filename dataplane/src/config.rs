@@ -15,6 +15,7 @@ use crate::{
     node_id::NodeId,
     peer::PeerConfig,
     storage::ObjectStoreUrl,
+    trail::AccessLog,
     upstream::UpstreamTimeouts,
 };
 
@@ -53,6 +54,8 @@ pub struct DataplaneConfig {
     pub scrub_rate: u64,
     /// The node's name in logs of the control plane.
     pub node_name: String,
+    /// Which requests have a line in the log.
+    pub access_log: AccessLog,
     /// Most requests waiting for their answer's headers at a time; more are refused.
     pub max_requests: usize,
 }
@@ -77,6 +80,7 @@ impl Default for DataplaneConfig {
             data_dir: "roadstead-data".into(),
             scrub_rate: 20 * 1024 * 1024,
             node_name: "roadstead".to_owned(),
+            access_log: AccessLog::default(),
             max_requests: 4_000,
         }
     }

@@ -32,6 +32,7 @@ mod start;
 mod storage;
 mod store_copy;
 mod trace_context;
+mod trail;
 pub mod upstream;
 
 pub use self::config::{DataplaneConfig, InvalidStorageUrl, StorageUrl};
@@ -42,3 +43,4 @@ pub use self::readiness::Readiness;
 pub use self::start::{Dataplane, StartError};
 pub use self::storage::ObjectStoreUrl;
 pub use self::store_copy::{CopyError, CopyProgress, Count, StoreCopy};
+pub use self::trail::AccessLog;

@@ -28,7 +28,8 @@ use crate::{
     },
     listener::BodyError,
     respond::{Answer, OciError, ok_json},
-    route::group_of_scope,
+    route::{group_of_scope, named_image},
+    trail::Subject,
 };
 
 /// Longest form we read, in bytes: the longest password with each byte escaped, and the rest.
@@ -99,6 +100,18 @@ impl Form {
             }
             _ => Err(OciError::bad_sign_in("grant_type must be password")),
         }
+    }
+
+    /// The name that it signs in by; empty for anonymous callers.
+    pub fn name(&self) -> String {
+        self.username.clone()
+    }
+
+    /// The first image that it is for, if it names one.
+    pub fn subject(&self, mirror: Option<&GroupPath>) -> Option<Subject> {
+        let (name, _) = self.scopes.iter().find_map(|scope| group_of_scope(scope, mirror))?;
+        let (group, image) = named_image(&name)?;
+        Some(Subject { group, image, reference: None })
     }
 
     fn take(&mut self, encoded: &[u8]) {

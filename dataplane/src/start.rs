@@ -162,6 +162,7 @@ impl Dataplane {
         ));
         let pipeline = Arc::new(Pipeline {
             metrics: Arc::clone(&metrics),
+            access_log: config.access_log,
             mirrors: Arc::new(config.mirrors),
             front: Front {
                 external_url: config.external_url.clone(),

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use roadstead_dataplane::{
-    DataplaneConfig, Mirrors,
+    AccessLog, DataplaneConfig, Mirrors,
     listener::{PortSettings, ServerTls, Timeouts, TlsFiles},
     upstream::UpstreamTimeouts,
 };
@@ -55,12 +55,36 @@ pub(super) struct RegistryFlags {
     /// signed-in callers, an eighth for pulls of cached content
     #[arg(long, env = "ROADSTEAD_MAX_REQUESTS", default_value = "4000", value_name = "NUMBER")]
     max_requests: usize,
+    /// Write a line to the log for each refused and failed request (errors), also for each pull (pulls), or for each
+    /// request (all)
+    #[arg(long, env = "ROADSTEAD_ACCESS_LOG", value_enum, default_value = "errors", value_name = "WHICH")]
+    access_log: AccessLogFlag,
     #[command(flatten)]
     timeouts: TimeoutFlags,
     #[command(flatten)]
     storage: StorageFlags,
     #[command(flatten)]
     peers: PeerFlags,
+}
+
+/// Which requests the access log has.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AccessLogFlag {
+    Off,
+    Errors,
+    Pulls,
+    All,
+}
+
+impl From<AccessLogFlag> for AccessLog {
+    fn from(flag: AccessLogFlag) -> Self {
+        match flag {
+            AccessLogFlag::Off => Self::Off,
+            AccessLogFlag::Errors => Self::Errors,
+            AccessLogFlag::Pulls => Self::Pulls,
+            AccessLogFlag::All => Self::All,
+        }
+    }
 }
 
 /// Flags for image names without a group.
@@ -139,6 +163,7 @@ impl RegistryFlags {
             redirect_blobs: self.storage.redirect_blobs,
             scrub_rate: self.storage.scrub_rate,
             allow_anonymous_pulls: self.allow_anonymous_pulls.unwrap_or(is_alone),
+            access_log: self.access_log.into(),
             max_requests: at_least_one("--max-requests", self.max_requests)?,
             max_control_outage: timeouts.max_control_outage,
             revalidate_timeout: timeouts.revalidate_timeout,

@@ -72,6 +72,11 @@ impl Caller {
         self.token_id.is_none() && self.user_id.is_none()
     }
 
+    /// The token that was signed in with, if it was one.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
     /// Returns true if the token or the user behind it has been revoked.
     fn is_revoked(&self, policy: &PolicySnapshot) -> bool {
         let is_void = |id: &Option<String>, epoch| id.as_deref().is_some_and(|id| policy.is_revoked(id, epoch));

@@ -109,6 +109,19 @@ impl StaleReason {
         matches!(self, Self::UpstreamUnavailable | Self::RateLimited | Self::ControlUnavailable)
     }
 
+    /// The reason in a sentence, where no request failed that says more.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::UpstreamUnavailable => "the upstream was unavailable a moment ago, and is not asked again yet",
+            Self::RateLimited => "the upstream's pull limit is reached, or it asked for a pause",
+            Self::Frozen => "the group is frozen",
+            Self::Reserve => "the rest of the upstream's pull limit is kept for content that is not cached",
+            Self::Missing => "the upstream has no such tag any more, and the group keeps it",
+            Self::Cooldown => "the tag moved upstream, and the group waits before it follows",
+            Self::ControlUnavailable => "the control plane is unavailable",
+        }
+    }
+
     /// A stable word for logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ use crate::{
     access::{
         AccessError, Read, Routed,
         authenticate::Authenticator,
-        authorize::{Authorizer, Granted},
+        authorize::{Authorizer, Grant, Granted},
     },
     control::SyncGuard,
     listener::{BodyError, Connection, Handler, forwarded, source_address},
@@ -28,12 +28,15 @@ use crate::{
     respond::{Answer, OciError},
     route::{Route, RouteError},
     sign_in::{Form, TokenService},
+    trail::{AccessLog, Who},
 };
 
 /// Answers requests.
 pub struct Pipeline {
     /// Counts answers.
     pub metrics: Arc<Metrics>,
+    /// Which requests are logged.
+    pub access_log: AccessLog,
     /// The groups that bare image names mean.
     pub mirrors: Arc<Mirrors>,
     /// The port's address, and the proxies in front of it.
@@ -67,34 +70,48 @@ where
     async fn answer(self: Arc<Self>, request: Request<B>) -> Answer {
         let route = Route::parse(request.method(), request.uri(), self.mirror(&request));
         // Every answer is counted and traced, whichever step gives it.
-        let observed = Observed::begin(&self.metrics, &request, &route);
-        let answered = self.steps(request, route).instrument(observed.span()).await;
-        observed.end(answered.unwrap_or_else(OciError::into_answer))
+        let mut observed = Observed::begin(&self.metrics, self.access_log, &request, &route);
+        let span = observed.span();
+        let answered = self.steps(request, route, &mut observed).instrument(span).await;
+        observed.end(answered)
     }
 }
 
 impl Pipeline {
     /// The steps in their order. The first that refuses decides the answer.
-    async fn steps<B>(&self, request: Request<B>, route: Result<Route, RouteError>) -> Result<Answer, OciError>
+    async fn steps<B>(
+        &self,
+        request: Request<B>,
+        route: Result<Route, RouteError>,
+        observed: &mut Observed,
+    ) -> Result<Answer, OciError>
     where
         B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin,
     {
         // A malformed request is refused before anything else happens; one that pushes is asked to sign in first.
-        let route = route.map_err(|error| self.malformed(error, &request))?;
         let client = self.client(&request);
+        observed.note(|trail| trail.came_from(client));
+        let route = route.map_err(|error| self.malformed(error, &request))?;
         // The token service is for callers who are not signed in yet. A form takes a place only once all of it is here.
         if route == Route::SignIn {
             let mirror = self.mirror(&request).cloned();
             let arriving = self.places.receive_form(client)?;
             let form = Form::receive(request).await?;
             drop(arriving);
+            let name = form.name();
+            observed.note(|trail| trail.subject = form.subject(mirror.as_ref()));
             let _place = self.places.enter(Origin::Anybody(client), Work::Cold)?;
-            return Box::pin(self.sign_in.answer(form, client, mirror.as_ref())).await;
+            let answered = Box::pin(self.sign_in.answer(form, client, mirror.as_ref())).await;
+            if answered.is_ok() {
+                // A name that did not sign in is not known to be one: people type passwords there, too.
+                observed.note(|trail| trail.who = Who::SignedIn(name));
+            }
+            return answered;
         }
         let read = if *request.method() == Method::HEAD { Read::Head } else { Read::Get };
         // A pull has no body; the connection bounds what is sent all the same.
         let (head, _body) = request.into_parts();
-        let (granted, from) = self.grant(Routed { route, read, head }, client).await?;
+        let (granted, from) = self.grant(Routed { route, read, head }, client, observed).await?;
         // Most of what a node is asked for is stored and open: that needs no place, for it waits for nothing.
         let granted = match self.puller.answer_at_once(granted) {
             Ok(answer) => return Ok(answer),
@@ -108,7 +125,12 @@ impl Pipeline {
     }
 
     /// Decides whether a caller may have what it asks for. Only this yields what a flow accepts.
-    async fn grant(&self, request: Routed, client: Option<IpAddr>) -> Result<(Granted, Origin), OciError> {
+    async fn grant(
+        &self,
+        request: Routed,
+        client: Option<IpAddr>,
+        observed: &mut Observed,
+    ) -> Result<(Granted, Origin), OciError> {
         // A node that has just started, or lost its connection to the control plane, catches up before it judges anybody.
         if self.sync.may_be_stale() {
             let _place = self.places.enter(Origin::Anybody(client), Work::Cold)?;
@@ -117,9 +139,13 @@ impl Pipeline {
         let refused = |error| self.refused(error, &request.head, &request.route);
         // Verifies the token. Callers without one sign in first, even those who may be anonymous.
         let caller = self.authenticator().authenticate(&request.head.headers).map_err(refused)?;
+        let from = if caller.is_anonymous() { Origin::Anybody(client) } else { Origin::SignedIn };
+        observed.note(|trail| trail.who = Who::Bearer(Arc::clone(&caller)));
         // Checks the group's rules.
         let grant = self.authorizer.authorize(&caller, &request.route).map_err(refused)?;
-        let from = if caller.is_anonymous() { Origin::Anybody(client) } else { Origin::SignedIn };
+        if let Grant::Image(_, upstream, _) = &grant {
+            observed.note(|trail| trail.upstream = Some(upstream.host.clone()));
+        }
         Ok((grant.of(request), from))
     }
 

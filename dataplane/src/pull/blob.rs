@@ -142,30 +142,29 @@ impl Blobs {
             }
             Err(error) => return Err(OciError::from_fill(&error)),
         };
-        self.stored.count(&pull.wanted, &digest, status);
         let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(status));
-        if pull.wanted.permitted.read == Read::Head
+        let answer = if pull.wanted.permitted.read == Read::Head
             && let Some(size) = size
         {
-            return Ok(content.described(size));
-        }
-        let counter = self.stored.counter(&pull.wanted);
-        Ok(content.selected(size, &pull.wanted.conditions(), |start, end| {
-            Body::followed(fill.follow(start, end)).counted(counter)
-        }))
+            content.described(size)
+        } else {
+            let counter = self.stored.counter(&pull.wanted);
+            content.selected(size, &pull.wanted.conditions(), |start, end| {
+                Body::followed(fill.follow(start, end)).counted(counter)
+            })
+        };
+        Ok(self.stored.count(&pull.wanted, &digest, status, answer))
     }
 
     /// A HEAD of what is not here costs upstream a HEAD.
     async fn describe_upstream(&self, pull: &Pull, digest: Digest) -> Result<Answer, OciError> {
         let size = self.proven_size(pull, digest).await?;
-        self.stored.count(&pull.wanted, &digest, CacheStatus::Proven);
         let content = Content::of_digest(&digest, OCTET_STREAM, Freshness::of_arriving(CacheStatus::Proven));
-        let Some(size) = size else {
+        let mut answer = content.described(size.unwrap_or_default());
+        if size.is_none() {
             // Upstream itself does not tell the size, not even with the content.
-            let mut answer = content.described(0);
             answer.headers_mut().remove(header::CONTENT_LENGTH);
-            return Ok(answer);
-        };
-        Ok(content.described(size))
+        }
+        Ok(self.stored.count(&pull.wanted, &digest, CacheStatus::Proven, answer))
     }
 }

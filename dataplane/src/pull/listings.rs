@@ -17,6 +17,7 @@ use super::request::Pull;
 use crate::{
     control::{RepositoryRef, StaleReason, TagOutcome},
     respond::{Answer, Body, stale_headers},
+    trail::Contents,
     upstream::UpstreamError,
 };
 
@@ -78,8 +79,14 @@ impl Listings {
         tracing::warn!(%upstream, repository = %pull.target.repository, %error, "serving a list as it was last told");
         let mut answer = answer(kept.headers.clone(), kept.body.clone());
         stale_headers(answer.headers_mut(), Some(kept.told_at.elapsed()), reason);
+        answer.body_mut().describe(unconfirmed(error));
         Some(answer)
     }
+}
+
+/// What the log is to tell of a list that upstream did not confirm.
+pub fn unconfirmed(error: &UpstreamError) -> Contents {
+    Contents { served: None, trouble: Some(error.to_string().into()) }
 }
 
 /// The reason for which a list may be served stale; `None` for upstream's word on it.

@@ -88,7 +88,7 @@ impl Manifests {
     /// Answers a HEAD with what upstream said to ours.
     pub fn described(&self, pull: &Pull, digest: &Digest, size: u64, media_type: &str, immutable: bool) -> Answer {
         let freshness = Freshness { immutable, ..Freshness::of_arriving(CacheStatus::Proven) };
-        self.stored.count(&pull.wanted, digest, CacheStatus::Proven);
-        Content::of_digest(digest, media_type_header(media_type), freshness).described(size)
+        let answer = Content::of_digest(digest, media_type_header(media_type), freshness).described(size);
+        self.stored.count(&pull.wanted, digest, CacheStatus::Proven, answer)
     }
 }

@@ -29,11 +29,12 @@ pub struct Outage {
 impl Outage {
     /// Answers from what is remembered, or says that the control plane is missing.
     pub async fn answer(&self, wanted: &Wanted, error: &ControlError) -> Result<Answer, OciError> {
+        wanted.note_trouble(format_args!("the control plane is unavailable: {error}"));
         let found = match &wanted.permitted.resource {
             _ if !error.retryable() => None,
             Resource::Blob(digest) => self.remembered(wanted, digest).await?,
             Resource::Manifest(Reference::Digest(digest)) => self.remembered(wanted, digest).await?,
-            Resource::Manifest(Reference::Tag(tag)) => self.remembered_tag(wanted, tag, error).await?,
+            Resource::Manifest(Reference::Tag(tag)) => self.remembered_tag(wanted, tag).await?,
             Resource::Tags(_) | Resource::Referrers { .. } => None,
         };
         found.ok_or_else(|| control_failed(error))
@@ -49,21 +50,12 @@ impl Outage {
         self.linked(wanted, &link, is_manifest, None).await
     }
 
-    async fn remembered_tag(
-        &self,
-        wanted: &Wanted,
-        tag: &Tag,
-        error: &ControlError,
-    ) -> Result<Option<Answer>, OciError> {
+    async fn remembered_tag(&self, wanted: &Wanted, tag: &Tag) -> Result<Option<Answer>, OciError> {
         let serve = match self.tags.remembered(&wanted.repository, tag) {
             None => return Ok(None),
             Some(Err(refused)) => return Err(OciError::from_refusal(&refused)),
             Some(Ok(serve)) => serve,
         };
-        tracing::warn!(
-            %tag, upstream = %wanted.repository.upstream, age_seconds = serve.age.as_secs(), %error,
-            "serving a cached tag as it was: the control plane is unavailable"
-        );
         let freshness =
             Freshness { status: CacheStatus::Stale, age: Some(serve.age), stale: serve.stale, immutable: false };
         if !wanted.accept().takes(&serve.manifest.media_type)

@@ -1,6 +1,9 @@
 //! One pull on its way through a flow: what is wanted, by whom, and where upstream's side of it is asked.
 
+use std::{fmt::Display, sync::Arc};
+
 use http::StatusCode;
+use parking_lot::Mutex;
 use roadstead_proto::Reference;
 
 use super::accept::ClientAccept;
@@ -18,6 +21,8 @@ pub struct Wanted {
     pub repository: RepositoryRef,
     /// No client pulls: the control plane wants the content here.
     pub is_prefetch: bool,
+    /// The trouble that was met on the way, for the log.
+    trouble: Mutex<Option<Arc<str>>>,
 }
 
 /// One pull on its way through a flow.
@@ -34,13 +39,33 @@ impl Wanted {
             upstream: permitted.upstream.host.clone(),
             repository: permitted.repository.clone(),
         };
-        Self { permitted, repository, is_prefetch: false }
+        Self { permitted, repository, is_prefetch: false, trouble: Mutex::default() }
     }
 
     /// Returns the target of a prefetch, by the same rules as a client's pull.
     pub fn for_prefetch(policy: &PolicySnapshot, prefetch: &Prefetch) -> Result<Self, OciError> {
         let permitted = Permitted::for_job(policy, &prefetch.repository, prefetch.reference.clone())?;
         Ok(Self { is_prefetch: true, ..Self::new(permitted) })
+    }
+
+    /// Notes a trouble: if there is an answer all the same, the log tells the cause.
+    pub fn note_trouble(&self, trouble: impl Display) {
+        *self.trouble.lock() = Some(trouble.to_string().into());
+    }
+
+    /// The same, unless one was met already.
+    pub fn note_trouble_if_none(&self, trouble: &'static str) {
+        self.trouble.lock().get_or_insert_with(|| trouble.into());
+    }
+
+    /// Forgets the trouble: it made no difference.
+    pub fn forget_trouble(&self) {
+        *self.trouble.lock() = None;
+    }
+
+    /// The trouble that was met.
+    pub fn take_trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().take()
     }
 
     /// The route's name in metrics.

@@ -14,6 +14,7 @@ use crate::{
     metrics::{BodyBytes, Metrics},
     respond::{Answer, CacheStatus, Content, Freshness, OciError},
     storage::{BlobStore, StoredBlob},
+    trail::{Contents, Served},
 };
 
 /// Opens stored content and answers with it.
@@ -80,12 +81,13 @@ impl Stored {
         media_type: HeaderValue,
         freshness: Freshness,
     ) -> Answer {
-        self.count(wanted, digest, freshness.status);
         let content = Content::of_stored(blob, media_type, freshness);
-        if wanted.permitted.read == Read::Head {
-            return content.described(blob.size);
-        }
-        content.stored(blob, &wanted.conditions(), self.counter(wanted))
+        let answer = if wanted.permitted.read == Read::Head {
+            content.described(blob.size)
+        } else {
+            content.stored(blob, &wanted.conditions(), self.counter(wanted))
+        };
+        self.count(wanted, digest, freshness.status, answer)
     }
 
     /// Answers with a stored blob, or sends the client to the object store for it.
@@ -100,8 +102,7 @@ impl Stored {
             match self.store.redirect(digest).await {
                 Ok(Some(url)) => {
                     if let Some(answer) = Content::redirected(digest, &url, freshness.status) {
-                        self.count(wanted, digest, freshness.status);
-                        return answer;
+                        return self.count(wanted, digest, freshness.status, answer);
                     }
                 }
                 Ok(None) => {}
@@ -117,15 +118,18 @@ impl Stored {
         if wanted.is_prefetch { Metrics::no_client() } else { self.metrics.client_bytes() }
     }
 
-    /// Counts an answer with content; only GETs are pulls.
-    pub fn count(&self, wanted: &Wanted, digest: &Digest, status: CacheStatus) {
+    /// Counts an answer with content, and notes in it what that is; only GETs are pulls.
+    pub fn count(&self, wanted: &Wanted, digest: &Digest, status: CacheStatus, mut answer: Answer) -> Answer {
         if wanted.is_prefetch {
-            return;
+            return answer;
         }
+        let served = Some(Served { status, digest: *digest });
+        answer.body_mut().describe(Contents { served, trouble: wanted.take_trouble() });
         self.metrics.served(wanted.route(), status);
         if wanted.permitted.read == Read::Get {
             let outcome = if status.is_served_from_cache() { control::Pull::Hit } else { control::Pull::Miss };
             self.usage.record(&wanted.repository, digest, outcome);
         }
+        answer
     }
 }

@@ -73,6 +73,9 @@ impl TagFlow {
 
     async fn check_and_decide(&self, pull: &Pull, tag: &Tag, is_cached: bool) -> Result<Answer, OciError> {
         let checked = self.check(pull, tag).await?;
+        if let Err(error) = &checked.head {
+            pull.wanted.note_trouble(error);
+        }
         let verdict = match checked.verdict {
             Ok(verdict) => verdict,
             Err(error) => return self.outage.answer(&pull.wanted, &error).await,
@@ -149,6 +152,7 @@ impl TagFlow {
             TagOutcome::NotFound if was_found => TagOutcome::Unavailable { kind: "contradiction", retry_after: None },
             outcome => outcome,
         };
+        pull.wanted.note_trouble(&error);
         // What the tag meant before is better than nothing.
         match self.decisions.report(&pull.wanted.repository, tag, outcome).await {
             Ok(TagVerdict::Serve(serve)) => self.serve_tag(pull, tag, &serve, CacheStatus::Stale).await,
@@ -168,6 +172,8 @@ impl TagFlow {
 
     /// Serves a cached tag although upstream has not answered in time.
     async fn serve_unconfirmed(&self, pull: &Pull, tag: &Tag) -> Result<Answer, OciError> {
+        let (upstream, limit) = (pull.target.host(), self.revalidate_timeout);
+        pull.wanted.note_trouble(format!("{upstream} did not confirm the tag within {limit:?}"));
         let outcome = TagOutcome::Unavailable { kind: "revalidate_timeout", retry_after: None };
         let decision = self.decisions.report(&pull.wanted.repository, tag, outcome).await;
         let decision = match decision {
@@ -193,15 +199,9 @@ impl TagFlow {
         status: CacheStatus,
     ) -> Result<Answer, OciError> {
         let status = if serve.stale.is_some() { CacheStatus::Stale } else { status };
-        let (age_seconds, upstream) = (serve.age.as_secs(), pull.target.host());
         match serve.stale {
-            Some(reason) if reason.is_trouble() => {
-                tracing::warn!(%tag, %upstream, age_seconds, reason = reason.as_str(), "serving a cached tag that could not be checked");
-            }
-            Some(reason) => {
-                tracing::info!(%tag, %upstream, age_seconds, reason = reason.as_str(), "serving a cached tag as it was");
-            }
-            None => {}
+            Some(reason) => pull.wanted.note_trouble_if_none(reason.cause()),
+            None => pull.wanted.forget_trouble(),
         }
         let freshness = Freshness { status, age: Some(serve.age), stale: serve.stale, immutable: false };
         if !pull.wanted.accept().takes(&serve.manifest.media_type) {

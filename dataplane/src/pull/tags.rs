@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    listings::{Listings, trouble},
+    listings::{Listings, trouble, unconfirmed},
     request::Pull,
     tags_cursor::Place,
 };
@@ -87,6 +87,7 @@ impl TagLists {
             answer.headers_mut().extend(link.ok().map(|link| (header::LINK, link)));
         }
         stale_headers(answer.headers_mut(), None, reason);
+        answer.body_mut().describe(unconfirmed(error));
         Ok(answer)
     }
 }

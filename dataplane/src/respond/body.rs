@@ -11,7 +11,12 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::{fill::Follower, metrics::BodyBytes, storage::StoredBlob};
+use crate::{
+    fill::Follower,
+    metrics::BodyBytes,
+    storage::StoredBlob,
+    trail::{Broken, Contents, Trail},
+};
 
 /// A body that could not be sent to its end. The connection is closed, so that no client takes it for whole.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,27 @@ type Loading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 pub struct Body {
     source: Source,
     counter: Option<BodyBytes>,
+    contents: Contents,
+    ending: Option<Ending>,
+}
+
+/// Ends the trail of a request with the body: when all of it was sent, or it cannot be sent, or the client left.
+struct Ending {
+    /// Taken at the end.
+    trail: Option<Trail>,
+    sent: u64,
+    /// The size, where it is known.
+    size: Option<u64>,
+    broken: Option<Broken>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(trail) = self.trail.take() else { return };
+        let is_short = self.size.is_none_or(|size| self.sent < size);
+        let broken = self.broken.take().or_else(|| is_short.then_some(Broken::ByClient));
+        trail.end(self.sent, broken);
+    }
 }
 
 #[derive(Default)]
@@ -54,12 +80,12 @@ impl Body {
             Some(bytes) => Source::Memory(bytes.slice(start as usize..end as usize)),
             None => Source::Stored { blob, at: start, end, loading: None },
         };
-        Self { source, counter: None }
+        Self { source, ..Self::default() }
     }
 
     /// The bytes of a fill, present and future.
     pub fn followed(follower: Follower) -> Self {
-        Self { source: Source::Followed(Box::new(follower)), counter: None }
+        Self { source: Source::Followed(Box::new(follower)), ..Self::default() }
     }
 
     /// Counts the bytes that leave.
@@ -67,11 +93,31 @@ impl Body {
         self.counter = Some(counter);
         self
     }
+
+    /// Says what is in the answer, or described by it.
+    pub fn describe(&mut self, contents: Contents) {
+        self.contents = contents;
+    }
+
+    /// Takes what was said of the answer.
+    pub fn take_contents(&mut self) -> Contents {
+        std::mem::take(&mut self.contents)
+    }
+
+    /// Ends `trail` when this body ends; at once if it is empty.
+    pub fn end_with(&mut self, trail: Trail) {
+        if http_body::Body::is_end_stream(self) {
+            trail.end(0, None);
+        } else {
+            let size = http_body::Body::size_hint(self).exact();
+            self.ending = Some(Ending { trail: Some(trail), sent: 0, size, broken: None });
+        }
+    }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { source: Source::Memory(bytes), counter: None }
+        Self { source: Source::Memory(bytes), ..Self::default() }
     }
 }
 
@@ -136,6 +182,15 @@ impl http_body::Body for Body {
         let piece = ready!(self.source.poll_piece(context));
         if let (Some(Ok(piece)), Some(counter)) = (&piece, &self.counter) {
             counter.add(piece.len() as u64);
+        }
+        if let Some(ending) = &mut self.ending {
+            match &piece {
+                Some(Ok(piece)) => ending.sent += piece.len() as u64,
+                Some(Err(error)) => ending.broken = Some(Broken::ByUs(error.to_string())),
+                // An end without a known size.
+                None if ending.broken.is_none() => ending.size = Some(ending.sent),
+                None => {}
+            }
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }

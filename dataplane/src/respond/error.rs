@@ -78,13 +78,18 @@ pub struct OciError {
     pub challenge: Option<HeaderValue>,
     /// The code to show instead of `code`: upstream's own, bounded and checked.
     pub upstream_code: Option<String>,
+    /// The cause for the log, where it says more than `message`.
+    pub cause: Option<String>,
+    /// The client sent no token, and is told where to sign in.
+    pub is_first_challenge: bool,
 }
 
 impl OciError {
     /// An error without extras.
     pub fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
         let (detail, message) = (Value::Null, message.into());
-        Self { status, code, message, detail, retry_after: None, challenge: None, upstream_code: None }
+        let (retry_after, challenge, upstream_code, cause) = (None, None, None, None);
+        Self { status, code, message, detail, retry_after, challenge, upstream_code, cause, is_first_challenge: false }
     }
 
     /// The node answers as many requests as it can.
@@ -135,6 +140,22 @@ impl OciError {
     pub fn with_detail(mut self, detail: Value) -> Self {
         self.detail = detail;
         self
+    }
+
+    /// Adds the cause for the log.
+    fn because(mut self, cause: &dyn std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// The cause, in a sentence.
+    pub fn cause(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.message)
+    }
+
+    /// True if it only tells a client without a token where to sign in, as every pull begins.
+    pub const fn is_challenge(&self) -> bool {
+        self.is_first_challenge
     }
 
     /// Adds `Retry-After`.
@@ -222,7 +243,7 @@ impl OciError {
 
     /// The store's trouble.
     pub fn from_storage(error: &StorageError) -> Self {
-        match error {
+        let built = match error {
             StorageError::Full => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 Code::Unavailable,
@@ -244,7 +265,8 @@ impl OciError {
                 Code::Unknown,
                 "the cache's blob store failed; see the log",
             ),
-        }
+        };
+        built.because(error)
     }
 
     /// The control plane's trouble.
@@ -256,6 +278,7 @@ impl OciError {
         )
         .with_detail(json!({ "control": error.kind() }))
         .with_retry_after(Some(5))
+        .because(&format_args!("the control plane is unavailable: {error}"))
     }
 
     /// A sign-in that the control plane refused.
@@ -304,7 +327,8 @@ impl From<AccessError> for OciError {
             | AccessError::ImageDenied(_) => (StatusCode::FORBIDDEN, Code::Denied),
         };
         let wait = matches!(error, AccessError::ControlOutage(_)).then_some(10);
-        Self::new(status, code, error.to_string()).with_retry_after(wait)
+        let is_first_challenge = error == AccessError::TokenMissing;
+        Self { is_first_challenge, ..Self::new(status, code, error.to_string()).with_retry_after(wait) }
     }
 }
 

@@ -101,11 +101,12 @@ async fn a_stale_answer_is_logged_once_with_its_reason() {
     hub.down().await;
     stale_in_time(&client, Method::GET, &image).await;
     let log = cluster.log();
-    let lines: Vec<&str> =
-        log.lines().filter(|line| line.contains("serving a cached tag that could not be checked")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("x_cache=\"stale\"")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(
-        lines[0].contains("latest") && lines[0].contains("docker.io") && lines[0].contains("upstream_unavailable"),
+        lines[0].contains("latest")
+            && lines[0].contains("docker.io")
+            && lines[0].contains("cause=\"docker.io cannot be reached"),
         "{lines:?}"
     );
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access_changes;
+mod access_log;
 mod access_table;
 mod admin_api;
 mod backup;

@@ -51,6 +51,7 @@ const ORDER: [(&str, &[&str]); 2] = [
             "pull",
             "peer",
             "respond",
+            "trail",
             "access",
             "maintenance",
             "fill",
