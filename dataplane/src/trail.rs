@@ -87,6 +87,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 pub struct Served {
     /// Its source.
+    #[expect(dead_code, reason = "records of pulls will need it")]
     pub status: CacheStatus,
     /// Its digest.
     pub digest: Digest,

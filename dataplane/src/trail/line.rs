@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use tracing::field::display;
-
 use super::{Trail, Who};
 use crate::access::authenticate::Caller;
 
@@ -21,6 +19,7 @@ pub(super) fn write(trail: &Trail, bytes: u64) {
         group = subject.map(|subject| subject.group.as_str()),
         image = subject.map(|subject| display(&subject.image)),
         reference = subject.and_then(|subject| subject.reference.as_ref()).map(display),
+        digest = answered.served.as_ref().map(|served| display(&served.digest)),
         status = answered.status,
         x_cache = answered.cache.as_ref().and_then(|cache| cache.to_str().ok()),
         bytes,
