@@ -29,8 +29,8 @@ const CLIENT_LEFT: u16 = 499;
 pub enum AccessLog {
     /// None.
     Off,
-    /// Refused and failed requests, and answers that could not be confirmed. A request without a token, which the answer
-    /// tells where to sign in, is none of these.
+    /// Refused and failed requests, and answers that could not be confirmed. An answer that only tells a client without a
+    /// token where to sign in does not count.
     #[default]
     Errors,
     /// These, and every pull of a manifest or blob.
@@ -93,7 +93,7 @@ pub struct Served {
     pub digest: Digest,
 }
 
-/// What a flow says of its answer.
+/// A flow's description of its answer.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     /// The manifest or blob in it, or described by it.

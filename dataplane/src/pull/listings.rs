@@ -84,7 +84,7 @@ impl Listings {
     }
 }
 
-/// What the log is to tell of a list that upstream did not confirm.
+/// Describes a list that upstream did not confirm, for the log.
 pub fn unconfirmed(error: &UpstreamError) -> Contents {
     Contents { served: None, trouble: Some(error.to_string().into()) }
 }
