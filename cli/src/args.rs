@@ -15,6 +15,7 @@ use crate::{
         mirror_config::MirrorConfig,
         node::NodeCommand,
         oidc::OidcCommand,
+        restore::Restore,
         store::StoreCommand,
         token::TokenCommand,
         upstream::UpstreamCommand,
@@ -70,6 +71,7 @@ pub enum Command {
     MirrorConfig(MirrorConfig),
     Audit(AuditCommand),
     Backup(Backup),
+    Restore(Restore),
     Store(StoreCommand),
     Completions(Completions),
 }

@@ -16,6 +16,7 @@ pub mod node;
 pub mod oidc;
 mod password;
 mod registry;
+pub mod restore;
 pub mod serve;
 pub mod store;
 pub mod token;

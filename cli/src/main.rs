@@ -57,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::MirrorConfig(mirror_config) => block_on(mirror_config.run()),
         Command::Audit(audit) => block_on(audit.run()),
         Command::Backup(backup) => block_on(backup.run()),
+        Command::Restore(restore) => block_on(restore.run()),
         Command::Store(store) => block_on(store.run()),
         Command::Completions(completions) => completions.run(Cli::command()),
     }

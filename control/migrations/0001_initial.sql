@@ -7,11 +7,15 @@
 -- Changes: what nodes must learn of.
 
 -- The counter that orders everything nodes must learn of. Its one row is also the lock that makes revisions become
--- visible in their order. `pruned_through`: changes up to and including this revision are forgotten.
+-- visible in their order. `pruned_through`: changes before this revision are forgotten. `mark`: random, of the revision; a database
+-- that was put back to an earlier state gives the same numbers again, with other marks. `timeline`: named anew at each restore, and
+-- whenever the database turns out to have been put back.
 CREATE TABLE revision_counter (
     id BIGINT PRIMARY KEY,
     revision BIGINT NOT NULL,
-    pruned_through BIGINT NOT NULL
+    pruned_through BIGINT NOT NULL,
+    mark TEXT COLLATE "BINARY" NOT NULL,
+    timeline TEXT COLLATE "BINARY" NOT NULL
 );
 
 -- What changed, not how: readers look up the subject's present state.
@@ -19,7 +23,8 @@ CREATE TABLE changes (
     revision BIGINT PRIMARY KEY,
     kind TEXT COLLATE "BINARY" NOT NULL,
     subject TEXT COLLATE "BINARY" NOT NULL,
-    changed_at BIGINT NOT NULL
+    changed_at BIGINT NOT NULL,
+    mark TEXT COLLATE "BINARY" NOT NULL
 );
 CREATE INDEX changes_by_age ON changes (changed_at);
 

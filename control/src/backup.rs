@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// File of a dump of PostgreSQL in a backup.
-const DUMP: &str = "control.dump";
+pub(crate) const DUMP: &str = "control.dump";
 
 /// The source of a backup.
 pub struct BackupSource {
@@ -125,7 +125,7 @@ async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>,
         files.push(ADMIN_TOKEN_FILE);
     }
     match source.database_url.as_ref().map(ExposeSecret::expose_secret) {
-        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+        Some(url) if is_postgres(url) => {
             dump_postgres(url, &folder.join(DUMP))?;
             files.push(DUMP);
         }
@@ -141,8 +141,13 @@ async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>,
     Ok(files)
 }
 
+/// Returns whether a database URL is of PostgreSQL.
+pub(crate) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 /// Copies a file for its owner only; `None` if it does not exist.
-fn copy_private(from: &Path, to: &Path) -> Result<Option<()>, BackupError> {
+pub(crate) fn copy_private(from: &Path, to: &Path) -> Result<Option<()>, BackupError> {
     let text = match fs::read(from) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -174,7 +179,8 @@ async fn copy_sqlite(url: &str, to: &Path) -> Result<(), BackupError> {
     }
 }
 
-fn with_mode(url: &str, mode: &str) -> String {
+/// A SQLite URL that opens the database in another mode.
+pub(crate) fn with_mode(url: &str, mode: &str) -> String {
     format!("{}?mode={mode}", url.split('?').next().unwrap_or(url))
 }
 
@@ -197,7 +203,7 @@ fn dump_postgres(url: &str, to: &Path) -> Result<(), BackupError> {
 
 /// Returns a server's URL in the form of PostgreSQL's own tools. Settings that only the server's pool knows are left
 /// out.
-fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupError> {
+pub(crate) fn libpq_environment(url: &str) -> Result<Vec<(&'static str, String)>, BackupError> {
     let url = Url::parse(url).map_err(|error| BackupError::Url(error.to_string()))?;
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let mut environment = Vec::new();

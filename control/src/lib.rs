@@ -14,6 +14,7 @@ mod failpoint;
 mod jobs;
 mod oidc;
 mod open;
+mod restore;
 pub mod rules;
 mod store;
 mod usecases;
@@ -45,6 +46,7 @@ pub use self::{
     clock::Clock,
     jobs::JobError,
     open::{ControlConfig, FirstStart, OpenError},
+    restore::{RestoreError, RestoreTarget, Restored, restore},
     rules::violation::Violation,
     store::StoreError,
     usecases::UseCaseError,

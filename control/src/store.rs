@@ -120,8 +120,17 @@ pub struct Store {
     /// PostgreSQL: one connection for [looking](presence), so that it never waits for calls.
     watcher: AnyPool,
     timeout: Duration,
-    revision: watch::Sender<i64>,
+    news: watch::Sender<News>,
     lost: watch::Sender<bool>,
+}
+
+/// The latest revision that is known here.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// Goes up with each announcement, whatever happens to the revisions.
+    pub count: u64,
+    /// The revision.
+    pub revision: changes::Revision,
 }
 
 impl Store {
@@ -145,13 +154,20 @@ impl Store {
                 (pool(readers).await?, pool(writers).await?, pool(1).await?)
             }
         };
-        let (revision, lost) = (watch::Sender::new(0), watch::Sender::new(false));
-        let store = Self { engine, reader, writer, watcher, timeout: settings.timeout, revision, lost };
+        let (news, lost) = (watch::Sender::default(), watch::Sender::new(false));
+        let store = Self { engine, reader, writer, watcher, timeout: settings.timeout, news, lost };
         let mut tx = store.write().await?;
         changes::start_counter(&mut tx, now_ms).await?;
         tx.commit().await?;
         store.refresh_revision().await?;
         Ok(store)
+    }
+
+    /// Closes all connections, and writes what SQLite keeps in its log into its file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.watcher.close().await;
+        self.writer.close().await;
     }
 
     /// Returns whether other processes share the database.
@@ -200,7 +216,7 @@ impl Store {
                 tx
             }
         };
-        Ok(WriteTx { tx, hurries: false, revision: None, announce: self.revision.clone() })
+        Ok(WriteTx { tx, hurries: false, revision: None, news: self.news.clone() })
     }
 
     /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is
@@ -223,18 +239,19 @@ impl Store {
     }
 
     /// The latest revision that was announced; changes at once after a commit of this process.
-    pub fn revisions(&self) -> watch::Receiver<i64> {
-        self.revision.subscribe()
+    pub fn revisions(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
     }
 }
 
-/// Answers whether that was news.
-fn announce(sender: &watch::Sender<i64>, revision: i64) -> bool {
-    sender.send_if_modified(|known| {
-        let newer = revision > *known;
-        *known = revision.max(*known);
-        newer
-    })
+/// Tells all watchers of a revision. A commit that others have overtaken leaves the latest revision as it is.
+fn announce(news: &watch::Sender<News>, revision: changes::Revision) {
+    news.send_modify(|known| {
+        known.count += 1;
+        if revision.number > known.revision.number {
+            known.revision = revision;
+        }
+    });
 }
 
 /// A transaction that reads one moment. Dropping it ends it.
@@ -259,28 +276,43 @@ pub struct WriteTx {
     tx: Transaction<'static, Any>,
     /// Its commit would not wait for the disk.
     hurries: bool,
-    revision: Option<i64>,
-    announce: watch::Sender<i64>,
+    revision: Option<changes::Revision>,
+    news: watch::Sender<News>,
 }
 
 impl WriteTx {
     /// Records that nodes must learn of the subject's new state, and answers the revision of that.
     pub async fn changed(&mut self, subject: &changes::Subject, now_ms: i64) -> StoreResult<i64> {
+        self.wait_for_the_disk().await?;
+        let revision = changes::append(&mut self.tx, subject, now_ms).await?;
+        let number = revision.number;
+        self.revision = Some(revision);
+        Ok(number)
+    }
+
+    /// Begins a new timeline, after revision number `past` of the one that somebody has seen; see
+    /// [`changes::Revision`]. Answers its first revision.
+    pub async fn begin_timeline(&mut self, past: i64, now_ms: i64) -> StoreResult<i64> {
+        self.wait_for_the_disk().await?;
+        let revision = changes::begin_timeline(&mut self.tx, past, now_ms).await?;
+        let number = revision.number;
+        self.revision = Some(revision);
+        Ok(number)
+    }
+
+    async fn wait_for_the_disk(&mut self) -> StoreResult<()> {
         if std::mem::take(&mut self.hurries) {
-            // A revision that a crash takes back would be given again to something else, and nodes that have it already
-            // would never hear of that.
+            // A revision that a crash takes back would be given again to something else.
             sqlx::query("SELECT set_config('synchronous_commit', 'on', true)").execute(&mut *self.tx).await?;
         }
-        let revision = changes::append(&mut self.tx, subject, now_ms).await?;
-        self.revision = Some(revision);
-        Ok(revision)
+        Ok(())
     }
 
     /// Makes everything durable, then tells the watchers.
     pub async fn commit(self) -> StoreResult<()> {
         self.tx.commit().await?;
         if let Some(revision) = self.revision {
-            announce(&self.announce, revision);
+            announce(&self.news, revision);
         }
         Ok(())
     }

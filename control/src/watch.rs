@@ -24,12 +24,13 @@ use crate::{
         upstreams::{pull_limit::Condition, upstream::Upstream},
     },
     store::{
-        ReadTx, Store, StoreResult,
-        changes::{self, Subject},
+        ReadTx, Store, StoreError, StoreResult,
+        changes::{self, Revision, Standing, Subject},
         groups::group,
         identity::{key, token},
         upstreams::{condition, upstream},
     },
+    usecases::cluster::timeline,
 };
 
 /// Longest silence: five seconds are promised, half of that leaves room for a slow line.
@@ -39,7 +40,7 @@ pub const HEARTBEAT: Duration = Duration::from_millis(2500);
 #[derive(Debug)]
 pub struct WatchEvent {
     /// The revision that the watcher has after it.
-    pub revision: i64,
+    pub revision: Revision,
     /// The kind of event.
     pub kind: EventKind,
 }
@@ -95,7 +96,7 @@ pub enum Change {
 pub struct Watches {
     store: Store,
     clock: Clock,
-    feed: Feed<WatchEvent>,
+    feed: Feed<Revision, WatchEvent>,
     jobs: Jobs,
 }
 
@@ -105,28 +106,28 @@ impl Watches {
         Self { store, clock, feed: Feed::default(), jobs }
     }
 
-    async fn next(&self, have: i64, announced: i64) -> WatchResult<WatchEvent> {
+    async fn next(&self, have: &Revision, announced: u64) -> WatchResult<WatchEvent> {
         self.feed.next(have, announced, || read_event(&self.store, &self.clock, have)).await
     }
 }
 
-/// Sends events until the watcher goes, `stop` is cancelled, or the database fails (the last thing sent is the error).
+/// Sends events after `have`, the default of which asks for a snapshot, until the watcher goes, `stop` is cancelled, or the
+/// database fails (the last thing sent is the error).
 pub async fn watch(
     watches: Arc<Watches>,
-    resume_revision: i64,
+    mut have: Revision,
     events: mpsc::Sender<WatchResult<WatchEvent>>,
     stop: CancellationToken,
 ) {
     let mut revisions = watches.store.revisions();
     let (mut waiting, mut offers) = watches.jobs.offers();
-    let mut have = resume_revision;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
-        let announced = *revisions.borrow_and_update();
-        let next = watches.next(have, announced).await;
+        let announced = revisions.borrow_and_update().count;
+        let next = watches.next(&have, announced).await;
         let failed = next.is_err();
         if let Ok(event) = &next {
-            have = event.revision;
+            have = event.revision.clone();
         }
         if events.send(next).await.is_err() || failed {
             return;
@@ -135,7 +136,7 @@ pub async fn watch(
             let offered: Vec<_> = waiting.drain(..).map(Change::Job).collect();
             if !offered.is_empty()
                 && events
-                    .send(Ok(Arc::new(WatchEvent { revision: have, kind: EventKind::Changes(offered) })))
+                    .send(Ok(Arc::new(WatchEvent { revision: have.clone(), kind: EventKind::Changes(offered) })))
                     .await
                     .is_err()
             {
@@ -157,18 +158,36 @@ pub async fn watch(
     }
 }
 
-async fn read_event(store: &Store, clock: &Clock, have: i64) -> Result<WatchEvent, WatchError> {
-    let event = store.unless_lost(next_event(store, clock, have)).await.and_then(|read| read);
+async fn read_event(store: &Store, clock: &Clock, have: &Revision) -> Result<WatchEvent, WatchError> {
+    let next = async {
+        if let Some(event) = next_event(store, clock, have, false).await? {
+            return Ok(event);
+        }
+        timeline::begin_if_foreign(store, clock, have).await?;
+        let event = next_event(store, clock, have, true).await?;
+        event.ok_or(StoreError::Corrupt { what: "change log", value: have.number.to_string() })
+    };
+    let event = store.unless_lost(next).await.and_then(|read| read);
     event.map_err(|problem| {
         error!(error = %problem, "the database failed a watch");
         if problem.retryable() { WatchError::Unavailable } else { WatchError::Broken }
     })
 }
 
-async fn next_event(store: &Store, clock: &Clock, have: i64) -> StoreResult<WatchEvent> {
+/// Reads what follows `have`. `None` if the change log has another change in its place, unless a snapshot will do.
+async fn next_event(
+    store: &Store,
+    clock: &Clock,
+    have: &Revision,
+    take_snapshot: bool,
+) -> StoreResult<Option<WatchEvent>> {
     let mut tx = store.read().await?;
     let revision = changes::current_revision(&mut tx).await?;
-    let missed = if have == 0 { None } else { changes::since(&mut tx, have).await? };
+    let missed = match changes::standing(&mut tx, have).await? {
+        Standing::Continues => changes::since(&mut tx, have.number).await?,
+        Standing::Foreign if !take_snapshot => return Ok(None),
+        Standing::Unknown | Standing::Foreign => None,
+    };
     let kind = match missed {
         None => EventKind::Snapshot(Box::new(snapshot(&mut tx, clock.now_ms()).await?)),
         Some(subjects) if subjects.is_empty() => EventKind::Heartbeat,
@@ -180,7 +199,7 @@ async fn next_event(store: &Store, clock: &Clock, have: i64) -> StoreResult<Watc
             EventKind::Changes(told)
         }
     };
-    Ok(WatchEvent { revision, kind })
+    Ok(Some(WatchEvent { revision, kind }))
 }
 
 async fn snapshot(tx: &mut ReadTx, now_ms: i64) -> StoreResult<Snapshot> {

@@ -67,9 +67,15 @@ impl Reporter {
     }
 
     fn report(&self, started_at: SystemTime, stopping: bool) -> NodeReport {
+        // One snapshot's: a report of a number with another's mark would say that the control plane's database is another.
+        let policy = self.policy.current();
+        let has_applied = *self.policy.applied_revision().borrow() >= policy.revision();
+        let (applied_revision, applied_mark) =
+            if has_applied { (policy.revision(), policy.mark().to_string()) } else { (0, String::new()) };
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
         NodeReport {
-            applied_revision: *self.policy.applied_revision().borrow(),
+            applied_revision,
+            applied_mark,
             started_at,
             max_control_outage_seconds: self.max_control_outage.as_secs(),
             fills: gauge(self.metrics.fills.get()),

@@ -192,7 +192,7 @@ impl TokenService {
             anonymous_allowed: self.allow_anonymous_pulls,
             client_address: client.map(|address| address.to_string()).unwrap_or_default(),
         };
-        let name = self.remembered.name(&sign_in);
+        let name = self.remembered.name(&sign_in, &self.policy.memory_id());
         let is_anonymous = sign_in.username.is_empty() && sign_in.password.expose_secret().is_empty();
         let groups: Vec<_> = sign_in.scopes.iter().map(|scope| scope.group.clone()).collect();
         let has_another_way = is_anonymous || self.remembered.get(name).is_some();

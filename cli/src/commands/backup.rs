@@ -18,10 +18,7 @@ use crate::{failure::Failure, output, settings::SecretKeyFlags};
   roadstead backup backup-1 --database-url postgres://roadstead@db/roadstead \\
       --secret-key-file /etc/roadstead/secret.key
 
-To restore SQLite: copy the folder's files to an empty data folder (mode 0700) and start the server with it. \
-To restore PostgreSQL: run the command below, and give the servers FOLDER/secret.key.
-
-  pg_restore --clean --if-exists --dbname URL FOLDER/control.dump")]
+Restore it with roadstead restore.")]
 pub struct Backup {
     /// Folder to create; it must not exist
     folder: PathBuf,

@@ -18,7 +18,8 @@ async fn a_backup_is_of_one_moment_and_its_owners_only() {
     let mut before = store.write().await.unwrap();
     before.changed(&changes::Subject::Keys, 1).await.unwrap();
     before.commit().await.unwrap();
-    let revision = async |store: &Store| changes::current_revision(&mut store.read().await.unwrap()).await.unwrap();
+    let revision =
+        async |store: &Store| changes::current_revision(&mut store.read().await.unwrap()).await.unwrap().number;
     let then = revision(&store).await;
     // Somebody is just writing.
     let mut writing = store.write().await.unwrap();

@@ -3,3 +3,4 @@
 pub mod leader;
 pub mod lease;
 pub mod node;
+pub mod timeline;

@@ -17,13 +17,14 @@ use super::{
     cluster::{
         leader::{self, Leader},
         node::NodeRegistry,
+        timeline,
     },
     identity::{credentials::Authenticator, signing_keys::SigningKeys},
     upstreams::report::UpstreamReports,
 };
 use crate::{
     clock::Clock,
-    store::{Store, cache::usage as batches, changes, cluster::lease, identity::token},
+    store::{Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token},
 };
 
 /// Pause between two looks at what other processes changed, where none is expected.
@@ -69,8 +70,13 @@ impl Maintenance {
         let poll = poll_period(&self.store);
         let changed_elsewhere = Notify::new();
         let look_for_changes = || async {
-            if self.store.refresh_revision().await? {
-                changed_elsewhere.notify_one();
+            match self.store.refresh_revision().await? {
+                Seen::Same => {}
+                Seen::News => changed_elsewhere.notify_one(),
+                Seen::OtherTimeline(known) => {
+                    timeline::begin_if_foreign(&self.store, &self.clock, &known).await?;
+                    changed_elsewhere.notify_one();
+                }
             }
             Ok(())
         };

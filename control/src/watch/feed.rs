@@ -9,6 +9,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -33,45 +34,45 @@ pub enum WatchError {
 pub type WatchResult<T> = Result<Arc<T>, WatchError>;
 
 /// The readings of a moment, by the revision that those who asked had.
-pub struct Feed<T> {
-    readings: Mutex<HashMap<i64, Arc<Reading<T>>>>,
+pub struct Feed<K, T> {
+    readings: Mutex<HashMap<K, Arc<Reading<T>>>>,
 }
 
 struct Reading<T> {
     begun: Instant,
-    /// Every change up to here was committed before it began.
-    announced: i64,
+    /// Every change that was announced up to here was committed before it began.
+    announced: u64,
     found: OnceCell<WatchResult<T>>,
 }
 
-impl<T> Default for Feed<T> {
+impl<K, T> Default for Feed<K, T> {
     fn default() -> Self {
         Self { readings: Mutex::default() }
     }
 }
 
-impl<T> Feed<T> {
+impl<K: Clone + Eq + Hash, T> Feed<K, T> {
     /// Returns the event after `have`, with every change up to `announced` in it: the one that `read` finds, or has
     /// just found for somebody else.
     pub async fn next(
         &self,
-        have: i64,
-        announced: i64,
+        have: &K,
+        announced: u64,
         read: impl AsyncFnOnce() -> Result<T, WatchError>,
     ) -> WatchResult<T> {
         let reading = self.reading(have, announced);
         reading.found.get_or_init(async || read().await.map(Arc::new)).await.clone()
     }
 
-    fn reading(&self, have: i64, announced: i64) -> Arc<Reading<T>> {
+    fn reading(&self, have: &K, announced: u64) -> Arc<Reading<T>> {
         let now = Instant::now();
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         readings.retain(|_, reading| now - reading.begun < SHARED_FOR);
-        if let Some(reading) = readings.get(&have).filter(|reading| reading.announced >= announced) {
+        if let Some(reading) = readings.get(have).filter(|reading| reading.announced >= announced) {
             return Arc::clone(reading);
         }
         let reading = Arc::new(Reading { begun: now, announced, found: OnceCell::new() });
-        readings.insert(have, Arc::clone(&reading));
+        readings.insert(have.clone(), Arc::clone(&reading));
         reading
     }
 }
@@ -108,50 +109,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_have_the_same_revision_share_one_reading_and_one_event() {
-        let (feed, database) = (Feed::default(), Database::default());
-        let told = join_all((0..1000).map(|_| feed.next(7, 9, || database.read()))).await;
+        let (feed, database) = (Feed::<i64, usize>::default(), Database::default());
+        let told = join_all((0..1000).map(|_| feed.next(&7, 9, || database.read()))).await;
         let first = told[0].clone().unwrap();
         assert!(told.iter().all(|told| Arc::ptr_eq(told.as_ref().unwrap(), &first)));
         assert_eq!(database.reads(), 1);
-        feed.next(8, 9, || database.read()).await.unwrap();
+        feed.next(&8, 9, || database.read()).await.unwrap();
         assert_eq!(database.reads(), 2, "another revision leads on differently");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_announced_meanwhile_is_read() {
-        let (feed, database) = (Feed::default(), Database::default());
-        let (old, new) = tokio::join!(feed.next(7, 9, || database.read()), async {
+        let (feed, database) = (Feed::<i64, usize>::default(), Database::default());
+        let (old, new) = tokio::join!(feed.next(&7, 9, || database.read()), async {
             sleep(MOMENT / 2).await;
-            feed.next(7, 10, || database.read()).await
+            feed.next(&7, 10, || database.read()).await
         });
         assert_eq!((*old.unwrap(), *new.unwrap()), (1, 2));
-        assert_eq!(*feed.next(7, 9, || database.read()).await.unwrap(), 2, "newer is good for who heard of less");
+        assert_eq!(*feed.next(&7, 9, || database.read()).await.unwrap(), 2, "newer is good for who heard of less");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_handed_out_for_long() {
-        let (feed, database) = (Feed::default(), Database::default());
-        feed.next(7, 9, || database.read()).await.unwrap();
+        let (feed, database) = (Feed::<i64, usize>::default(), Database::default());
+        feed.next(&7, 9, || database.read()).await.unwrap();
         sleep(SHARED_FOR).await;
-        assert_eq!(*feed.next(7, 9, || database.read()).await.unwrap(), 2);
+        assert_eq!(*feed.next(&7, 9, || database.read()).await.unwrap(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_shared_and_soon_tried_again() {
-        let (feed, database) = (Feed::default(), Database { down: true, ..Database::default() });
-        let told = join_all((0..1000).map(|_| feed.next(7, 9, || database.read()))).await;
+        let (feed, database) = (Feed::<i64, usize>::default(), Database { down: true, ..Database::default() });
+        let told = join_all((0..1000).map(|_| feed.next(&7, 9, || database.read()))).await;
         assert!(told.iter().all(|told| *told == Err(WatchError::Unavailable)));
         assert_eq!(database.reads(), 1);
         let up = Database::default();
         sleep(SHARED_FOR).await;
-        assert_eq!(*feed.next(7, 9, || up.read()).await.unwrap(), 1);
+        assert_eq!(*feed.next(&7, 9, || up.read()).await.unwrap(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_goes_leaves_the_reading_to_the_next() {
-        let (feed, database) = (Feed::default(), Database::default());
-        let gone = timeout(MOMENT / 2, feed.next(7, 9, || database.read()));
-        let (gone, stayed) = tokio::join!(gone, feed.next(7, 9, || database.read()));
+        let (feed, database) = (Feed::<i64, usize>::default(), Database::default());
+        let gone = timeout(MOMENT / 2, feed.next(&7, 9, || database.read()));
+        let (gone, stayed) = tokio::join!(gone, feed.next(&7, 9, || database.read()));
         assert!(gone.is_err());
         assert_eq!(*stayed.unwrap(), 2);
     }

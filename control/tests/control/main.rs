@@ -37,6 +37,7 @@ mod retention;
 mod rpcs;
 mod sign_in;
 mod start;
+mod timeline;
 mod tokens;
 mod upstream_reports;
 mod upstreams;

@@ -88,7 +88,8 @@ impl Caller {
 pub struct Authenticator {
     policy: Arc<Policy>,
     liveness: Arc<ControlLiveness>,
-    verified: Cache<Box<str>, Arc<Caller>>,
+    /// Tokens, each with the memory that it was verified under.
+    verified: Cache<Box<str>, (Arc<str>, Arc<Caller>)>,
     /// The caller that [`ANYBODY`] stands for, where this node admits anonymous callers.
     anybody: Option<Arc<Caller>>,
 }
@@ -134,11 +135,12 @@ impl Authenticator {
         let policy = self.policy.current();
         let judged_at = self.liveness.judged_at();
         let now = judged_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let memory_id = self.policy.memory_id();
         let caller = match self.verified.get(token) {
-            Some(caller) => caller,
-            None => {
+            Some((memory, caller)) if memory == memory_id => caller,
+            _ => {
                 let caller = Arc::new(verify(token, &policy, judged_at).ok_or(AccessError::TokenInvalid)?);
-                self.verified.insert(token.into(), Arc::clone(&caller));
+                self.verified.insert(token.into(), (memory_id, Arc::clone(&caller)));
                 caller
             }
         };

@@ -11,7 +11,7 @@ use super::{
     client::{InvalidNodeToken, NodeClient, NodeIdentity},
     jobs::Offers,
     liveness::ControlLiveness,
-    memory::{conditions::Conditions, links::LinkMemory, tags::TagMemory},
+    memory::{Memory, conditions::Conditions, credentials::CredentialMemory, links::LinkMemory, tags::TagMemory},
     policy::Policy,
     reports::{
         upstreams::UpstreamReports,
@@ -76,6 +76,13 @@ impl Control {
         let tags = Arc::new(TagMemory::new(Arc::clone(&policy)));
         let (conditions, offers): (Arc<Conditions>, Arc<Offers>) = Default::default();
         let usage: Arc<UsageCounter> = Arc::default();
+        let credentials: Arc<CredentialMemory> = Arc::default();
+        let memory = Memory {
+            policy: Arc::clone(&policy),
+            links: Arc::clone(&links),
+            tags: Arc::clone(&tags),
+            credentials: Arc::clone(&credentials),
+        };
         let saved = folder.map(|folder| Saved {
             folder,
             node: client.node().id.clone(),
@@ -92,7 +99,7 @@ impl Control {
             sync: Arc::new(SyncGuard::new(Arc::clone(&client), Arc::clone(&policy), Arc::clone(&staleness))),
             links: Arc::new(Links::new(Arc::clone(&client), Arc::clone(&links), Arc::clone(&tags))),
             tags: Arc::new(Tags::new(Arc::clone(&client), tags, links)),
-            credentials: Arc::new(Credentials::new(Arc::clone(&client), Arc::clone(&policy))),
+            credentials: Arc::new(Credentials::new(Arc::clone(&client), Arc::clone(&policy), credentials)),
             background: Background {
                 watcher: Watcher {
                     client: Arc::clone(&client),
@@ -100,6 +107,7 @@ impl Control {
                     staleness,
                     conditions: Arc::clone(&conditions),
                     offers: Arc::clone(&offers),
+                    memory,
                 },
                 usage: UsageReports { client: Arc::clone(&client), counter: Arc::clone(&usage) },
                 upstreams: UpstreamReports { client: Arc::clone(&client), conditions: Arc::clone(&conditions) },

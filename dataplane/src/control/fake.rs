@@ -133,12 +133,12 @@ pub(crate) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::Watch
         revocations: vec![],
         conditions: vec![],
     };
-    pb::WatchResponse { revision, event: Some(Event::Snapshot(snapshot)) }
+    pb::WatchResponse { revision, event: Some(Event::Snapshot(snapshot)), memory_holds: true, ..Default::default() }
 }
 
 pub(crate) fn changes(revision: i64, changes: Vec<pb::policy_change::Change>) -> pb::WatchResponse {
     let changes = changes.into_iter().map(|change| pb::PolicyChange { change: Some(change) }).collect();
-    pb::WatchResponse { revision, event: Some(Event::Changes(pb::PolicyChanges { changes })) }
+    pb::WatchResponse { revision, event: Some(Event::Changes(pb::PolicyChanges { changes })), ..Default::default() }
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
@@ -149,7 +149,8 @@ impl NodeService for Fake {
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Events>, Status> {
         let told = self.script(|script| {
-            script.resumed_from.push(request.get_ref().resume_revision);
+            let asked = request.get_ref();
+            script.resumed_from.push(if asked.wants_snapshot { 0 } else { asked.resume_revision });
             script.registry_urls.push(request.get_ref().registry_url.clone());
             let authorization = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
             script.authorizations.push(authorization.unwrap_or_default().to_owned());

@@ -5,7 +5,9 @@ mod snapshot;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub use self::snapshot::{
     GroupId, GroupPolicy, PolicyChange, PolicySnapshot, Revocation, UpstreamPolicy, VerifyingKey,
@@ -17,11 +19,18 @@ pub struct Policy {
     has_snapshot: watch::Sender<bool>,
     /// The revision that the watch told last, announced once it is in place.
     applied: watch::Sender<i64>,
+    /// Names all that this node remembers of answers; another one when that is void.
+    memory_id: Mutex<Arc<str>>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { snapshot: ArcSwap::default(), has_snapshot: watch::Sender::new(false), applied: watch::Sender::new(0) }
+        Self {
+            snapshot: ArcSwap::default(),
+            has_snapshot: watch::Sender::new(false),
+            applied: watch::Sender::new(0),
+            memory_id: Mutex::new(new_memory_id()),
+        }
     }
 }
 
@@ -52,6 +61,21 @@ impl Policy {
         self.applied.subscribe()
     }
 
+    /// Names all that this node remembers of the control plane's answers. A memory with another name is void.
+    pub fn memory_id(&self) -> Arc<str> {
+        Arc::clone(&self.memory_id.lock())
+    }
+
+    /// Makes void all that was remembered so far: the control plane's database is not the one that it was told of.
+    pub(crate) fn renew_memory(&self) {
+        *self.memory_id.lock() = new_memory_id();
+    }
+
+    /// Goes on with the memory of an earlier process.
+    pub(crate) fn adopt_memory(&self, id: &str) {
+        *self.memory_id.lock() = id.into();
+    }
+
     /// Serves by `snapshot` from now on, which the watch has told.
     pub(crate) fn apply(&self, snapshot: PolicySnapshot) {
         let revision = snapshot.revision();
@@ -64,4 +88,8 @@ impl Policy {
         self.snapshot.store(Arc::new(snapshot));
         self.has_snapshot.send_replace(true);
     }
+}
+
+fn new_memory_id() -> Arc<str> {
+    Uuid::now_v7().to_string().into()
 }

@@ -10,6 +10,8 @@ use quick_cache::sync::Cache;
 use roadstead_proto::{Algorithm, Digest, DigestHasher};
 use secrecy::ExposeSecret;
 
+#[cfg(doc)]
+use crate::control::Policy;
 use crate::control::{RegistryToken, SignIn};
 
 /// Sign-ins remembered: a fleet of a thousand machines that pull ten images has ten thousand.
@@ -35,8 +37,8 @@ impl SignInMemory {
         Ok(Self { key, known: Cache::new(REMEMBERED) })
     }
 
-    /// The name of a sign-in.
-    pub fn name(&self, sign_in: &SignIn) -> SignInName {
+    /// The name of a sign-in in the memory that is called `memory_id`; see [`Policy::memory_id`].
+    pub fn name(&self, sign_in: &SignIn, memory_id: &str) -> SignInName {
         // HMAC's construction: the key goes in twice, differently.
         let keyed = |mask: u8| {
             let mut hasher = DigestHasher::new(Algorithm::Sha256);
@@ -49,6 +51,7 @@ impl SignInMemory {
             inner.update(&(part.len() as u64).to_be_bytes());
             inner.update(part);
         };
+        take(memory_id.as_bytes());
         take(sign_in.username.as_bytes());
         take(sign_in.password.expose_secret().as_bytes());
         for scope in &sign_in.scopes {
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn only_the_very_same_credentials_and_scopes_find_the_token() {
         let memory = SignInMemory::new().unwrap();
-        let name = |username, password, images: &[&str]| memory.name(&sign_in(username, password, images));
+        let name = |username, password, images: &[&str]| memory.name(&sign_in(username, password, images), "m1");
         let token = RegistryToken { token: "t".to_owned(), expires_in_seconds: 900, issued_at_ms: 0 };
         memory.put(name("ci", "secret", &["alpine"]), token);
         assert!(memory.get(name("ci", "secret", &["alpine"])).is_some());
@@ -111,6 +114,7 @@ mod tests {
         ] {
             assert!(memory.get(other).is_none());
         }
+        assert!(memory.get(memory.name(&sign_in("ci", "secret", &["alpine"]), "m2")).is_none());
         memory.forget(name("ci", "secret", &["alpine"]));
         assert!(memory.get(name("ci", "secret", &["alpine"])).is_none());
     }
@@ -119,6 +123,6 @@ mod tests {
     fn names_mean_nothing_to_another_process() {
         let (one, two) = (SignInMemory::new().unwrap(), SignInMemory::new().unwrap());
         let asked = sign_in("ci", "secret", &["alpine"]);
-        assert_ne!(one.name(&asked).0, two.name(&asked).0);
+        assert_ne!(one.name(&asked, "m1").0, two.name(&asked, "m1").0);
     }
 }

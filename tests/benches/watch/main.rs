@@ -77,7 +77,7 @@ async fn measure(options: &Options, database: Database) -> Result<()> {
 
     let memory = usage::PeakMemory::watch(replica.pid());
     let cpu = replica.cpu_seconds();
-    let nodes = Nodes::watch(replica.address(), &token, options.watchers, 0).await;
+    let nodes = Nodes::watch(replica.address(), &token, options.watchers, nodes::Heard::default()).await;
     let times = nodes.first_events().await;
     report("snapshot at every watcher", times);
     println!(

@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -37,20 +34,29 @@ pub struct Nodes {
     count: usize,
     firsts: Mutex<mpsc::UnboundedReceiver<Duration>>,
     seen: Arc<Mutex<HashMap<String, Vec<Instant>>>>,
-    revision: Arc<AtomicI64>,
+    revision: Arc<Mutex<Heard>>,
 }
+
+/// A revision as nodes hear it: number and mark.
+pub type Heard = (i64, String);
 
 impl Nodes {
     /// Lets `count` nodes watch that have this revision.
-    pub async fn watch(control: SocketAddr, token: &str, count: usize, resume_revision: i64) -> Self {
+    pub async fn watch(control: SocketAddr, token: &str, count: usize, have: Heard) -> Self {
         let (first, firsts) = mpsc::unbounded_channel();
-        let (seen, revision) = (Arc::<Mutex<HashMap<_, Vec<_>>>>::default(), Arc::new(AtomicI64::new(0)));
+        let (seen, revision) = (Arc::<Mutex<HashMap<_, Vec<_>>>>::default(), Arc::<Mutex<Heard>>::default());
         let mut tasks = JoinSet::new();
         for number in 0..count {
             let mut node =
                 NodeServiceClient::new(api::calls(control, token)).max_decoding_message_size(MAX_MESSAGE_BYTES);
             let (first, seen, revision) = (first.clone(), Arc::clone(&seen), Arc::clone(&revision));
-            let request = WatchRequest { node_name: format!("node-{number}"), resume_revision, ..Default::default() };
+            let (resume_revision, resume_mark) = have.clone();
+            let request = WatchRequest {
+                node_name: format!("node-{number}"),
+                resume_revision,
+                resume_mark,
+                ..Default::default()
+            };
             tasks.spawn(async move {
                 let started = Instant::now();
                 // Nodes try again, too: a thousand connections at once may be too many for the machine.
@@ -63,7 +69,12 @@ impl Nodes {
                 let mut is_first = true;
                 while let Some(event) = events.message().await.unwrap() {
                     let now = Instant::now();
-                    revision.fetch_max(event.revision, Ordering::SeqCst);
+                    let heard = (event.revision, event.mark);
+                    let mut revision = revision.lock().unwrap();
+                    if heard.0 > revision.0 {
+                        *revision = heard;
+                    }
+                    drop(revision);
                     if std::mem::take(&mut is_first) {
                         let _ = first.send(now - started);
                     }
@@ -110,7 +121,7 @@ impl Nodes {
     }
 
     /// The highest revision that one of them has.
-    pub fn revision(&self) -> i64 {
-        self.revision.load(Ordering::SeqCst)
+    pub fn revision(&self) -> Heard {
+        self.revision.lock().unwrap().clone()
     }
 }

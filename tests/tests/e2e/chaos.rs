@@ -1,5 +1,6 @@
 //! Two control replicas, three nodes, PostgreSQL and S3, any of which may die, hang or be cut off while clients pull.
 
+mod back_in_time;
 mod clocks;
 mod control_replicas;
 mod database;

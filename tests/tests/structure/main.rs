@@ -22,6 +22,7 @@ const ORDER: [(&str, &[&str]); 2] = [
         "control",
         &[
             "compose",
+            "restore",
             "backup",
             "open",
             "web",

@@ -16,6 +16,7 @@ use crate::{
         tags::freshness::{Outcome, Refusal, UpstreamSaid},
         upstreams::upstream::Upstream,
     },
+    store::changes::Revision,
     usecases::{
         cache::{link::LinkProof, usage::Usage},
         tags::freshness::{Served, TagAnswer, TagRefusal},
@@ -269,11 +270,12 @@ fn change(wire: &Change) -> Result<v1::PolicyChange, Status> {
 pub fn event(event: &WatchEvent) -> Result<v1::WatchResponse, Status> {
     use v1::watch_response::Event as Wire;
     let wire = match &event.kind {
-        EventKind::Snapshot(all) => Wire::Snapshot(snapshot(event.revision, all)?),
+        EventKind::Snapshot(all) => Wire::Snapshot(snapshot(event.revision.number, all)?),
         EventKind::Changes(changes) => {
             Wire::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
         }
         EventKind::Heartbeat => Wire::Heartbeat(v1::Heartbeat {}),
     };
-    Ok(v1::WatchResponse { revision: event.revision, event: Some(wire) })
+    let Revision { number, mark } = event.revision.clone();
+    Ok(v1::WatchResponse { revision: number, event: Some(wire), mark, ..v1::WatchResponse::default() })
 }

@@ -36,7 +36,7 @@ use crate::{
         access::{Action, pull::PullRefused},
         identity::login_throttle::retry_after_seconds,
     },
-    store::Store,
+    store::{Store, changes::Revision},
     usecases::{
         cache::{
             self,
@@ -115,15 +115,17 @@ impl NodeService for Nodes {
             "a node watches"
         );
         groups::image_prefix::note_registry_url(&self.store, &request.registry_url).await.map_err(from_use_case)?;
+        let seen = Revision { number: request.resume_revision, mark: request.resume_mark.clone() };
+        let continues = self.registry.continues_from(&seen).await.map_err(from_use_case)?;
         // Before it is told anything that it could serve by: from here on a purge reckons with it.
         if let Some(watching) = report::watching_in(&request, self.clock.now_ms())? {
-            self.registry.report(watching).await.map_err(from_use_case)?;
+            self.registry.report(watching, seen.mark.clone()).await.map_err(from_use_case)?;
         }
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
-        let watching =
-            watch::watch(self.watching.watches.clone(), request.resume_revision, sender, self.watching.stop.clone());
+        let have = if continues && !request.wants_snapshot { seen } else { Revision::default() };
+        let watching = watch::watch(self.watching.watches.clone(), have, sender, self.watching.stop.clone());
         tokio::spawn(watching.in_current_span());
-        Ok(Response::new(WatchStream::new(events, self.watching.watchers.clone())))
+        Ok(Response::new(WatchStream::new(events, continues, self.watching.watchers.clone())))
     }
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
@@ -215,7 +217,9 @@ impl NodeService for Nodes {
         &self,
         request: Request<GetRevisionRequest>,
     ) -> Result<Response<GetRevisionResponse>, Status> {
-        from_node(request)?;
+        let request = from_node(request)?;
+        let known = Revision { number: request.known_revision, mark: request.known_mark };
+        self.registry.continues_from(&known).await.map_err(from_use_case)?;
         let revision = cache::link::revision(&self.store).await.map_err(from_use_case)?;
         Ok(Response::new(GetRevisionResponse { revision }))
     }
@@ -305,8 +309,10 @@ impl NodeService for Nodes {
     }
 
     async fn report_node(&self, request: Request<ReportNodeRequest>) -> Result<Response<ReportNodeResponse>, Status> {
-        let report = report::report_in(from_node(request)?, self.clock.now_ms())?;
-        self.registry.report(report).await.map_err(from_use_case)?;
+        let mut request = from_node(request)?;
+        let mark = std::mem::take(&mut request.applied_mark);
+        let report = report::report_in(request, self.clock.now_ms())?;
+        self.registry.report(report, mark).await.map_err(from_use_case)?;
         Ok(Response::new(ReportNodeResponse {}))
     }
 

@@ -25,13 +25,15 @@ use crate::{
 /// Events of one watcher. Dropping it (the node is gone) ends the watch.
 pub struct WatchStream {
     events: mpsc::Receiver<WatchResult<WatchEvent>>,
+    /// True if the memory of the node holds after the first event.
+    memory_holds: bool,
     watchers: Gauge,
 }
 
 impl WatchStream {
-    pub fn new(events: mpsc::Receiver<WatchResult<WatchEvent>>, watchers: Gauge) -> Self {
+    pub fn new(events: mpsc::Receiver<WatchResult<WatchEvent>>, memory_holds: bool, watchers: Gauge) -> Self {
         watchers.inc();
-        Self { events, watchers }
+        Self { events, memory_holds, watchers }
     }
 }
 
@@ -46,7 +48,10 @@ impl Stream for WatchStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(ready!(self.events.poll_recv(cx)).map(|next| match next {
-            Ok(event) => convert::event(&event),
+            Ok(event) => {
+                let memory_holds = std::mem::take(&mut self.memory_holds);
+                convert::event(&event).map(|event| WatchResponse { memory_holds, ..event })
+            }
             Err(error) => Err(status(error)),
         }))
     }

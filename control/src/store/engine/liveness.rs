@@ -7,19 +7,47 @@
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::store::{Store, StoreError, StoreResult, announce, changes};
+use crate::store::{
+    Store, StoreError, StoreResult, announce,
+    changes::{self, Revision, Standing},
+};
+
+/// The result of a look at the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing changed.
+    Same,
+    /// Others changed something; it has been announced.
+    News,
+    /// The database does not know this revision, which was read from it before: it was put back to an earlier state.
+    OtherTimeline(Revision),
+}
 
 impl Store {
-    /// Announces revisions committed by others, or whose announcement was lost with a cancelled call. Answers whether
-    /// there were any.
-    pub async fn refresh_revision(&self) -> StoreResult<bool> {
+    /// Announces revisions committed by others, or whose announcement was lost with a cancelled call.
+    pub async fn refresh_revision(&self) -> StoreResult<Seen> {
+        // Known before the look begins, so that the look finds it, or the database is not what it was.
+        let known = self.news.borrow().revision.clone();
         let look = async {
             let mut tx = self.begin_read(&self.watcher).await?;
-            changes::current_revision(&mut tx).await
+            let current = changes::current_revision(&mut tx).await?;
+            let standing = match current == known {
+                true => Standing::Continues,
+                false => changes::standing(&mut tx, &known).await?,
+            };
+            Ok((current, standing))
         };
         let seen = timeout(self.timeout, look).await.unwrap_or(Err(StoreError::Silent));
         self.note_presence(seen.as_ref().err());
-        Ok(announce(&self.revision, seen?))
+        let (current, standing) = seen?;
+        Ok(match standing {
+            Standing::Foreign => Seen::OtherTimeline(known),
+            _ if current == known => Seen::Same,
+            _ => {
+                announce(&self.news, current);
+                Seen::News
+            }
+        })
     }
 
     fn note_presence(&self, problem: Option<&StoreError>) {

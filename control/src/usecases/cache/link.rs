@@ -126,5 +126,5 @@ pub async fn record(
 
 /// The revision that there is now.
 pub async fn revision(store: &Store) -> UseCaseResult<i64> {
-    Ok(changes::current_revision(&mut *store.read().await?).await?)
+    Ok(changes::current_revision(&mut *store.read().await?).await?.number)
 }

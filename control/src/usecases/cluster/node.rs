@@ -15,8 +15,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     clock::Clock,
     rules::cluster::node::{FORGOTTEN_AFTER_MS, Node, NodeState},
-    store::{Store, changes, cluster::node},
-    usecases::{Page, UseCaseError, UseCaseResult},
+    store::{
+        Store,
+        changes::{self, Revision, Standing},
+        cluster::node,
+    },
+    usecases::{Page, UseCaseError, UseCaseResult, cluster::timeline::Timeline},
 };
 
 /// The least time between two transactions, so that a change that all nodes apply at once costs a few, not one a node.
@@ -49,6 +53,8 @@ pub struct NodeRegistry {
     store: Store,
     clock: Clock,
     waiting: Mutex<Waiting>,
+    /// Judges the revisions that nodes have.
+    timeline: Timeline,
     /// The turn to write, and the time of the last write.
     turn: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -75,7 +81,8 @@ pub struct ListedNode {
 impl NodeRegistry {
     /// A registry with nothing waiting.
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let timeline = Timeline::new(store.clone(), clock.clone());
+        Self { store, clock, waiting: Mutex::default(), timeline, turn: tokio::sync::Mutex::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -111,8 +118,21 @@ impl Drop for Taken<'_> {
 }
 
 impl NodeRegistry {
-    /// Takes a node's report.
-    pub async fn report(&self, report: Report) -> UseCaseResult<()> {
+    /// Returns true if the change log continues from a revision that a node has. If the database was put back to an earlier
+    /// state since the node heard that revision, a new timeline has begun.
+    pub async fn continues_from(&self, seen: &Revision) -> UseCaseResult<bool> {
+        Ok(self.timeline.judge(seen).await? == Standing::Continues)
+    }
+
+    /// Takes a node's report; `mark` is the one of the revision in it.
+    pub async fn report(&self, mut report: Report, mark: String) -> UseCaseResult<()> {
+        if let Report::Is(node) | Report::Watches(node) = &mut report {
+            let seen = Revision { number: node.applied_revision, mark };
+            if self.timeline.judge(&seen).await? == Standing::Foreign {
+                // The number says nothing here.
+                node.applied_revision = 0;
+            }
+        }
         if self.put(report) { self.write_reports().await } else { Ok(()) }
     }
 

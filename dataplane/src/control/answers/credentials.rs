@@ -12,12 +12,12 @@ use crate::control::{
 pub struct Credentials {
     client: Arc<NodeClient>,
     policy: Arc<Policy>,
-    memory: CredentialMemory,
+    memory: Arc<CredentialMemory>,
 }
 
 impl Credentials {
-    pub(crate) fn new(client: Arc<NodeClient>, policy: Arc<Policy>) -> Self {
-        Self { client, policy, memory: CredentialMemory::default() }
+    pub(crate) const fn new(client: Arc<NodeClient>, policy: Arc<Policy>, memory: Arc<CredentialMemory>) -> Self {
+        Self { client, policy, memory }
     }
 
     /// Returns the group's credentials for an upstream, if they are remembered; the inner `None` if it has none.

@@ -21,23 +21,30 @@ use super::{
     watch::{self, WatchStream},
 };
 use crate::control::{
-    ControlError, Credential, GroupId, Link, Proof, Recorded, Reference, RepositoryRef, TagOutcome, TagResolution,
-    TagVerdict, tag::Brought,
+    ControlError, Credential, GroupId, Link, PolicySnapshot, Proof, Recorded, Reference, RepositoryRef, TagOutcome,
+    TagResolution, TagVerdict, tag::Brought,
 };
 
 /// Timeout for opening the watch.
 const OPEN_TIME: Duration = Duration::from_secs(5);
 
 impl NodeClient {
-    /// Opens the watch; it tells what changed since `resume_revision`, or everything. `registry_url` is where clients reach
-    /// this node; empty if that is not known.
-    pub(crate) async fn watch(&self, registry_url: &str, resume_revision: i64) -> Result<WatchStream, ControlError> {
+    /// Opens the watch; it tells what changed since the revision of `have`, or everything if the control plane cannot tell that or
+    /// `wants_snapshot`. `registry_url` is where clients reach this node; empty if that is not known.
+    pub(crate) async fn watch(
+        &self,
+        registry_url: &str,
+        have: &PolicySnapshot,
+        wants_snapshot: bool,
+    ) -> Result<WatchStream, ControlError> {
         let request = self.request(pb::WatchRequest {
             node_name: self.node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            resume_revision,
+            resume_revision: have.revision(),
             registry_url: registry_url.to_owned(),
             node_id: self.node.id.to_string(),
+            resume_mark: have.mark().to_string(),
+            wants_snapshot,
         });
         match timeout(OPEN_TIME, self.service().watch(request)).await {
             Ok(Ok(response)) => Ok(WatchStream(response.into_inner())),
@@ -46,9 +53,10 @@ impl NodeClient {
         }
     }
 
-    /// Returns the revision that there is now.
-    pub(crate) async fn current_revision(&self) -> Result<i64, ControlError> {
-        let request = self.request(pb::GetRevisionRequest {});
+    /// Returns the revision that this node, which serves by `known`, comes to have.
+    pub(crate) async fn current_revision(&self, known: &PolicySnapshot) -> Result<i64, ControlError> {
+        let (known_revision, known_mark) = (known.revision(), known.mark().to_string());
+        let request = self.request(pb::GetRevisionRequest { known_revision, known_mark });
         self.call("GetRevision", self.service().get_revision(request), |answer| Ok(answer.revision)).await
     }
 

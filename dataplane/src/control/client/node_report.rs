@@ -11,6 +11,8 @@ use super::{NodeIdentity, translate::milliseconds};
 pub struct NodeReport {
     /// The revision that it serves by.
     pub applied_revision: i64,
+    /// The mark of that revision.
+    pub applied_mark: String,
     /// When it started.
     pub started_at: SystemTime,
     /// For how long it serves without word from the control plane, in seconds.
@@ -53,5 +55,6 @@ pub(super) fn report_to_pb(report: NodeReport, node: &NodeIdentity) -> pb::Repor
         store_available_bytes: number(report.store_available_bytes),
         stopping: report.stopping,
         store_id: report.store_id,
+        applied_mark: report.applied_mark,
     }
 }

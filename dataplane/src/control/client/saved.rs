@@ -21,6 +21,8 @@ pub(crate) struct SavedPolicy {
     pub(crate) policy: PolicySnapshot,
     /// When the control plane was last heard.
     pub(crate) heard_at: SystemTime,
+    /// Names the memory that is good with it.
+    pub(crate) memory_id: String,
 }
 
 /// Reads what `node` saved; `None` if it is another node's or no message at all.
@@ -29,28 +31,38 @@ pub(crate) fn read_policy(bytes: &[u8], node: &NodeId, left_out: impl Fn(Problem
     let policy = saved.policy.filter(|_| saved.node_id == node.as_str())?;
     let (revision, heard_at) = (policy.revision, translate::time(saved.heard_at_ms));
     let policy = PolicySnapshot::of(translate::snapshot(policy), left_out).as_of(revision, heard_at);
-    Some(SavedPolicy { policy, heard_at })
+    Some(SavedPolicy { policy: policy.marked(saved.mark.into()), heard_at, memory_id: saved.memory_id })
 }
 
 /// The opposite of [`read_policy`].
-pub(crate) fn policy_to_bytes(node: &NodeId, heard_at: SystemTime, policy: &PolicySnapshot) -> Vec<u8> {
+pub(crate) fn policy_to_bytes(
+    node: &NodeId,
+    heard_at: SystemTime,
+    policy: &PolicySnapshot,
+    memory_id: &str,
+) -> Vec<u8> {
     let saved = pb::SavedPolicy {
         node_id: node.to_string(),
         heard_at_ms: translate::milliseconds(heard_at),
         policy: Some(policy_to_pb(policy)),
+        mark: policy.mark().to_string(),
+        memory_id: memory_id.to_owned(),
     };
     saved.encode_to_vec()
 }
 
-/// Reads what `node` saved; what makes no sense is left out.
-pub(crate) fn read_memory(bytes: &[u8], node: &NodeId) -> Option<(SavedLinks, SavedTags)> {
-    let saved = pb::SavedMemory::decode(bytes).ok().filter(|saved| saved.node_id == node.as_str())?;
+/// Reads what `node` saved under this name; what makes no sense is left out.
+pub(crate) fn read_memory(bytes: &[u8], node: &NodeId, memory_id: &str) -> Option<(SavedLinks, SavedTags)> {
+    let saved = pb::SavedMemory::decode(bytes).ok()?;
+    if saved.node_id != node.as_str() || saved.memory_id != memory_id {
+        return None;
+    }
     let links = saved.links.into_iter().filter_map(read_link).collect();
     Some((links, saved.tags.into_iter().filter_map(read_tag).collect()))
 }
 
 /// The opposite of [`read_memory`].
-pub(crate) fn memory_to_bytes(node: &NodeId, links: SavedLinks, tags: SavedTags) -> Vec<u8> {
+pub(crate) fn memory_to_bytes(node: &NodeId, memory_id: &str, links: SavedLinks, tags: SavedTags) -> Vec<u8> {
     let links = links.into_iter().map(|(key, (link_epoch, link))| pb::SavedLink {
         repository: Some(translate::repository_to_pb(&key.repository)),
         link: Some(translate::link_to_pb(&link)),
@@ -64,7 +76,8 @@ pub(crate) fn memory_to_bytes(node: &NodeId, links: SavedLinks, tags: SavedTags)
         confirmed_at_ms: translate::milliseconds(remembered.confirmed_at),
         good_until_ms: translate::milliseconds(remembered.good_until),
     });
-    pb::SavedMemory { node_id: node.to_string(), links: links.collect(), tags: tags.collect() }.encode_to_vec()
+    let (node_id, memory_id) = (node.to_string(), memory_id.to_owned());
+    pb::SavedMemory { node_id, links: links.collect(), tags: tags.collect(), memory_id }.encode_to_vec()
 }
 
 fn read_link(saved: pb::SavedLink) -> Option<(ContentKey, (i64, Arc<Link>))> {

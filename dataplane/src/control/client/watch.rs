@@ -1,6 +1,6 @@
 //! The events of the watch, one after the other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_response::Event};
 use tokio::time::timeout;
@@ -47,6 +47,9 @@ pub(crate) enum EventKind {
 /// An event of the watch, and the revision that holds after it.
 pub(crate) struct WatchEvent {
     pub(crate) revision: i64,
+    pub(crate) mark: Arc<str>,
+    /// Of a snapshot: what this node remembers holds.
+    pub(crate) memory_holds: bool,
     pub(crate) kind: EventKind,
 }
 
@@ -76,7 +79,12 @@ fn read_event(response: pb::WatchResponse) -> Result<WatchEvent, Problem> {
         }
         Event::Heartbeat(pb::Heartbeat {}) => EventKind::Heartbeat,
     };
-    Ok(WatchEvent { revision: response.revision, kind })
+    Ok(WatchEvent {
+        revision: response.revision,
+        mark: response.mark.into(),
+        memory_holds: response.memory_holds,
+        kind,
+    })
 }
 
 fn read_change(change: pb::PolicyChange) -> Result<WatchChange, Problem> {

@@ -31,6 +31,11 @@ impl CredentialMemory {
         (read_at == epoch).then_some(credential)
     }
 
+    /// Forgets all credentials.
+    pub(crate) fn forget_all(&self) {
+        self.known.clear();
+    }
+
     /// Remembers what was read at `read_at`.
     pub(crate) fn put(
         &self,

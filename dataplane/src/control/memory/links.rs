@@ -46,6 +46,11 @@ impl LinkMemory {
         self.known.iter().collect()
     }
 
+    /// Forgets all links.
+    pub(crate) fn forget_all(&self) {
+        self.known.clear();
+    }
+
     fn get_at(&self, repository: &RepositoryRef, digest: &Digest, epoch: i64) -> Option<Arc<Link>> {
         let (read_at, link) = self.known.get(&ContentKeyRef { repository, digest })?;
         (read_at == epoch).then_some(link)

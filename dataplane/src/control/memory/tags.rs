@@ -117,6 +117,11 @@ impl TagMemory {
         self.known.iter().collect()
     }
 
+    /// Forgets all tags.
+    pub(crate) fn forget_all(&self) {
+        self.known.clear();
+    }
+
     fn put_at(&self, repository: &RepositoryRef, tag: &Tag, remembered: Remembered, epoch: i64) {
         if remembered.link_epoch >= epoch && remembered.good_until > remembered.confirmed_at {
             self.known.insert((repository.clone(), tag.clone()), remembered);

@@ -141,6 +141,7 @@ struct Revoked {
 #[derive(Clone, Debug, Default)]
 pub struct PolicySnapshot {
     revision: i64,
+    mark: Arc<str>,
     groups: HashMap<GroupId, Arc<GroupPolicy>>,
     groups_by_path: HashMap<GroupPath, Arc<GroupPolicy>>,
     groups_by_old_path: HashMap<GroupPath, Arc<GroupPolicy>>,
@@ -164,6 +165,18 @@ impl PolicySnapshot {
     /// The revision that this is the state of; 0 before the first word from the control plane.
     pub const fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// The mark of that revision: tells it from one with the same number in another history of the control plane's database.
+    pub fn mark(&self) -> &Arc<str> {
+        &self.mark
+    }
+
+    /// The same with the mark of its revision.
+    #[must_use]
+    pub fn marked(mut self, mark: Arc<str>) -> Self {
+        self.mark = mark;
+        self
     }
 
     /// Returns the group at a path, or the one that had the path before it was renamed.

@@ -68,7 +68,7 @@ impl SyncGuard {
         }
         let check = self.staleness.begin_check();
         let until = Instant::now() + CATCH_UP_TIME;
-        match timeout_at(until, self.client.current_revision()).await {
+        match timeout_at(until, self.client.current_revision(&self.policy.current())).await {
             Ok(Ok(revision)) => {
                 if timeout_at(until, self.applied(revision)).await.is_err() {
                     debug!(revision, "the node is out of sync");

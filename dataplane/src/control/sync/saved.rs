@@ -46,6 +46,7 @@ const MEMORY_EVERY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Kept {
     revision: i64,
+    memory_id: Arc<str>,
     policy_at: Option<Instant>,
     memory_at: Option<Instant>,
     memory: Option<Digest>,
@@ -70,7 +71,7 @@ impl Saved {
         let revision = saved.policy.revision();
         self.policy.restore(saved.policy);
         self.liveness.heard_before(saved.heard_at);
-        let (links, tags) = self.restore_memory();
+        let (links, tags) = self.restore_memory(&saved.memory_id);
         info!(
             revision,
             links,
@@ -81,9 +82,10 @@ impl Saved {
         true
     }
 
-    fn restore_memory(&self) -> (usize, usize) {
+    fn restore_memory(&self, memory_id: &str) -> (usize, usize) {
         let Some(memory) = read(&self.folder.join(REMEMBERED)) else { return (0, 0) };
-        let Some((links, tags)) = wire::read_memory(&memory, &self.node) else { return (0, 0) };
+        let Some((links, tags)) = wire::read_memory(&memory, &self.node, memory_id) else { return (0, 0) };
+        self.policy.adopt_memory(memory_id);
         let counts = (links.len(), tags.len());
         for (key, (link_epoch, link)) in links {
             self.links.put(&key.repository, [link], link_epoch);
@@ -110,14 +112,18 @@ impl Saved {
             return;
         }
         let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);
+        // Read before the policy: a memory that is renewed meanwhile is saved the next time.
+        let memory_id = self.policy.memory_id();
         let policy = self.policy.current();
-        if is_last || policy.revision() != kept.revision || is_due(kept.policy_at, LAST_WORD_EVERY) {
+        let is_same = policy.revision() == kept.revision && memory_id == kept.memory_id;
+        if is_last || !is_same || is_due(kept.policy_at, LAST_WORD_EVERY) {
             let heard_at = SystemTime::now().checked_sub(self.liveness.silent_for()).unwrap_or(SystemTime::UNIX_EPOCH);
-            write(self.folder.join(SNAPSHOT), wire::policy_to_bytes(&self.node, heard_at, &policy)).await;
+            write(self.folder.join(SNAPSHOT), wire::policy_to_bytes(&self.node, heard_at, &policy, &memory_id)).await;
             (kept.revision, kept.policy_at) = (policy.revision(), Some(Instant::now()));
+            kept.memory_id = Arc::clone(&memory_id);
         }
         if is_last || is_due(kept.memory_at, MEMORY_EVERY) {
-            let memory = wire::memory_to_bytes(&self.node, self.links.all(), self.tags.all());
+            let memory = wire::memory_to_bytes(&self.node, &memory_id, self.links.all(), self.tags.all());
             let digest = Digest::of(Algorithm::Sha256, &memory);
             if kept.memory != Some(digest) {
                 write(self.folder.join(REMEMBERED), memory).await;

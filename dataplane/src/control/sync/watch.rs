@@ -14,7 +14,7 @@ use crate::{
             watch::{EventKind, Snapshot, WatchChange, WatchEvent},
         },
         jobs::Offers,
-        memory::conditions::Conditions,
+        memory::{Memory, conditions::Conditions},
         policy::{Policy, PolicySnapshot},
         staleness::{QUIET, Staleness},
     },
@@ -34,6 +34,7 @@ pub(crate) struct Watcher {
     pub(crate) staleness: Arc<Staleness>,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) offers: Arc<Offers>,
+    pub(crate) memory: Memory,
 }
 
 impl Watcher {
@@ -42,17 +43,16 @@ impl Watcher {
     pub(crate) async fn run(&self, registry_url: &str) {
         let mut pauses = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         // What comes from the disk is only good until there is better: everything is asked for.
-        let (mut resume, mut was_told) = (0, false);
+        let (mut wants_snapshot, mut was_told) = (true, false);
         loop {
             let mut heard = false;
-            let error = self.follow(registry_url, resume, &mut heard).await;
+            let error = self.follow(registry_url, wants_snapshot, &mut heard).await;
             if heard {
                 pauses.reset();
                 was_told = true;
             }
             // After an event that makes no sense only a snapshot is sure to be right.
-            let is_sure = was_told && !matches!(error, ControlError::BadAnswer { .. });
-            resume = if is_sure { self.policy.load().revision() } else { 0 };
+            wants_snapshot = !was_told || matches!(error, ControlError::BadAnswer { .. });
             warn!(%error, error.kind = error.kind(), "the control plane's watch ended; connecting again");
             tokio::select! {
                 () = sleep(pauses.pause()) => {}
@@ -63,8 +63,8 @@ impl Watcher {
     }
 
     /// Opens the watch and takes what it tells until it ends, which is always an error.
-    async fn follow(&self, registry_url: &str, resume_revision: i64, heard: &mut bool) -> ControlError {
-        let mut events = match self.client.watch(registry_url, resume_revision).await {
+    async fn follow(&self, registry_url: &str, wants_snapshot: bool, heard: &mut bool) -> ControlError {
+        let mut events = match self.client.watch(registry_url, &self.policy.current(), wants_snapshot).await {
             Ok(events) => events,
             Err(error) => return error,
         };
@@ -80,7 +80,11 @@ impl Watcher {
                 () = is_dead => return ControlError::Timeout { call: "Watch" },
             };
             match event {
-                Ok(event) => self.apply(event),
+                Ok(event) => {
+                    if let Err(error) = self.apply(event) {
+                        return error;
+                    }
+                }
                 Err(error) => return error,
             }
             *heard = true;
@@ -88,10 +92,14 @@ impl Watcher {
         }
     }
 
-    fn apply(&self, WatchEvent { revision, kind }: WatchEvent) {
+    fn apply(&self, WatchEvent { revision, mark, kind, memory_holds }: WatchEvent) -> Result<(), ControlError> {
         match kind {
             EventKind::Snapshot(snapshot) => {
-                self.policy.apply(self.take_snapshot(snapshot).at(revision));
+                if !memory_holds && self.policy.has_snapshot() {
+                    warn!(revision, "the control plane cannot tell what changed; nothing that is remembered is used");
+                    self.memory.forget();
+                }
+                self.policy.apply(self.take_snapshot(snapshot).at(revision).marked(mark));
                 info!(revision, "snapshot received from the control plane");
             }
             EventKind::Changes(changes) => {
@@ -103,16 +111,20 @@ impl Watcher {
                         WatchChange::JobOffer(id) => self.offers.put(id),
                     }
                 }
-                self.policy.apply(policy.at(revision));
+                self.policy.apply(policy.at(revision).marked(mark));
                 debug!(revision, "changes received from the control plane");
             }
             EventKind::Heartbeat => {
                 let policy = self.policy.load();
                 if revision > policy.revision() {
-                    self.policy.apply(PolicySnapshot::clone(&policy).at(revision));
+                    self.policy.apply(PolicySnapshot::clone(&policy).at(revision).marked(mark));
+                } else if revision < policy.revision() || mark != *policy.mark() {
+                    let problem = "the control plane's database is at another revision than it told".to_owned();
+                    return Err(ControlError::BadAnswer { call: "Watch", problem });
                 }
             }
         }
+        Ok(())
     }
 
     /// Leaves out what makes no sense: one group that this version does not understand costs that group and not the node.

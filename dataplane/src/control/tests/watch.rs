@@ -86,7 +86,12 @@ async fn a_silent_watch_is_opened_anew_and_heartbeats_keep_it() {
     client.policy.wait_for_snapshot().await;
     for _ in 0..10 {
         sleep(Duration::from_secs(5)).await;
-        tell.send(pb::WatchResponse { revision: 7, event: Some(Event::Heartbeat(pb::Heartbeat {})) }).unwrap();
+        tell.send(pb::WatchResponse {
+            revision: 7,
+            event: Some(Event::Heartbeat(pb::Heartbeat {})),
+            ..Default::default()
+        })
+        .unwrap();
     }
     assert_eq!(client.policy.current().revision(), 7);
     let silent_since = Instant::now();

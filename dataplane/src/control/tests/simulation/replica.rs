@@ -89,7 +89,8 @@ async fn tell(changes: Changes, mut have: i64, watcher: mpsc::Sender<Result<pb::
             match revision.cmp(&have) {
                 Ordering::Equal if said.elapsed() < HEARTBEAT => None,
                 Ordering::Equal => {
-                    Some(pb::WatchResponse { revision, event: Some(Event::Heartbeat(pb::Heartbeat {})) })
+                    let event = Some(Event::Heartbeat(pb::Heartbeat {}));
+                    Some(pb::WatchResponse { revision, event, ..Default::default() })
                 }
                 _ => Some(fake::changes(revision, changes.since(have, revision))),
             }
@@ -108,8 +109,10 @@ async fn answer(changes: Changes, request: Request<Body>) -> Result<Response<Bod
     Ok(match request.uri().path().rsplit('/').next().unwrap_or_default() {
         "Watch" => {
             let watch = tower::service_fn(move |request: tonic::Request<pb::WatchRequest>| {
+                let asked = request.get_ref();
+                let have = if asked.wants_snapshot { 0 } else { asked.resume_revision };
                 let (watcher, events) = mpsc::channel(16);
-                tokio::spawn(tell(changes.clone(), request.get_ref().resume_revision, watcher));
+                tokio::spawn(tell(changes.clone(), have, watcher));
                 async move { Ok::<_, Status>(tonic::Response::new(ReceiverStream::new(events))) }
             });
             let codec = ProstCodec::<pb::WatchResponse, pb::WatchRequest>::default();
