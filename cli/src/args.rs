@@ -9,6 +9,7 @@ use crate::{
         cache::CacheCommand,
         ci_env::CiEnv,
         completions::Completions,
+        database::DatabaseCommand,
         group::GroupCommand,
         login::{Login, Logout},
         member::MemberCommand,
@@ -72,6 +73,7 @@ pub enum Command {
     Audit(AuditCommand),
     Backup(Backup),
     Restore(Restore),
+    Database(DatabaseCommand),
     Store(StoreCommand),
     Completions(Completions),
 }

@@ -7,6 +7,7 @@ pub mod ci_env;
 pub mod completions;
 mod confirm;
 pub mod control;
+pub mod database;
 pub mod dataplane;
 pub mod group;
 pub mod login;

@@ -58,6 +58,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Audit(audit) => block_on(audit.run()),
         Command::Backup(backup) => block_on(backup.run()),
         Command::Restore(restore) => block_on(restore.run()),
+        Command::Database(database) => block_on(database.run()),
         Command::Store(store) => block_on(store.run()),
         Command::Completions(completions) => completions.run(Cli::command()),
     }

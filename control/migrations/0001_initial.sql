@@ -4,6 +4,12 @@
 -- Every text column has the collation "BINARY", which compares bytes: pages of lists and everything below a path depend
 -- on it. SQLite has it built in; in PostgreSQL it is made from "C" before this file runs.
 
+-- The version of Roadstead that used the database last. Its one row tells an older version what it has before it.
+CREATE TABLE installation (
+    id BIGINT PRIMARY KEY,
+    version TEXT COLLATE "BINARY" NOT NULL
+);
+
 -- Changes: what nodes must learn of.
 
 -- The counter that orders everything nodes must learn of. Its one row is also the lock that makes revisions become

@@ -48,7 +48,10 @@ pub use self::{
     open::{ControlConfig, FirstStart, OpenError},
     restore::{RestoreError, RestoreTarget, Restored, restore},
     rules::violation::Violation,
-    store::StoreError,
+    store::{
+        StoreError, StoreSettings,
+        copy::{CopiedTable, CopyError, copy_database},
+    },
     usecases::UseCaseError,
 };
 

@@ -13,12 +13,14 @@ pub mod audit;
 pub mod cache;
 pub mod changes;
 pub mod cluster;
+pub mod copy;
 pub mod engine;
 pub mod groups;
 pub mod identity;
 pub mod jobs;
 pub mod tags;
 pub mod upstreams;
+mod version;
 
 use std::{
     ops::{Deref, DerefMut},
@@ -139,15 +141,20 @@ impl Store {
         let (engine, url) = settings.engine()?;
         sqlx::any::install_default_drivers();
         let migrator = sqlx::migrate!("./migrations");
+        let prepared = match engine {
+            Engine::Sqlite => engine::sqlite::prepare(&url, &migrator).await,
+            Engine::Postgres => engine::postgres::prepare(&url, &migrator).await,
+        };
+        if let Err(error) = prepared {
+            return Err(version::explain(error, &url).await);
+        }
         let (reader, writer, watcher) = match engine {
             Engine::Sqlite => {
                 let writer = engine::sqlite::pool(1, settings.timeout).connect(&url).await?;
-                migrator.run(&writer).await?;
                 let reader = engine::sqlite::pool(engine::sqlite::READERS, settings.timeout).connect(&url).await?;
                 (reader.clone(), writer, reader)
             }
             Engine::Postgres => {
-                engine::postgres::prepare(&url, &migrator).await?;
                 let writers = (settings.pool_size / 3).max(1);
                 let readers = settings.pool_size.saturating_sub(writers + 1).max(1);
                 let pool = |connections| engine::postgres::pool(settings, connections).connect(&url);
@@ -157,6 +164,7 @@ impl Store {
         let (news, lost) = (watch::Sender::default(), watch::Sender::new(false));
         let store = Self { engine, reader, writer, watcher, timeout: settings.timeout, news, lost };
         let mut tx = store.write().await?;
+        version::note(&mut tx).await?;
         changes::start_counter(&mut tx, now_ms).await?;
         tx.commit().await?;
         store.refresh_revision().await?;

@@ -22,6 +22,7 @@ mod control_outage;
 mod crash_and_disk;
 mod crash_points;
 mod crate_directions;
+mod database_copy;
 mod deploy;
 mod fair_shares;
 mod fake_hub;

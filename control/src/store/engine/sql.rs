@@ -15,6 +15,10 @@ pub enum Value {
     Text(String),
     /// A number.
     Number(i64),
+    /// A text, or NULL.
+    OptionalText(Option<String>),
+    /// A number, or NULL.
+    OptionalNumber(Option<i64>),
 }
 
 impl From<i64> for Value {
@@ -89,6 +93,8 @@ impl Sql {
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Number(number) => query.bind(number),
+            Value::OptionalText(text) => query.bind(text),
+            Value::OptionalNumber(number) => query.bind(number),
         })
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _, any::AnyPoolOptions};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _, any::AnyPoolOptions, migrate::Migrator};
 
-use crate::store::StoreResult;
+use crate::store::{StoreError, StoreResult};
 
 /// Connections that read; one more writes.
 pub(crate) const READERS: u32 = 4;
@@ -21,6 +21,24 @@ pub(crate) fn pool(connections: u32, timeout: Duration) -> AnyPoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(|_| ()) }))
+}
+
+/// Opens the file, creating it where it does not exist, and brings its schema up to date.
+pub(crate) async fn prepare(url: &str, migrator: &Migrator) -> StoreResult<()> {
+    let path = url.strip_prefix("sqlite://").unwrap_or(url);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let unusable = |error: sqlx::Error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("26") => StoreError::Unusable(format!("{path} is not a SQLite database")),
+        Some("14") => StoreError::Unusable(format!(
+            "{path} cannot be opened: it is a folder, its folder does not exist, or this user may not write there"
+        )),
+        _ => error.into(),
+    };
+    let mut connection = AnyConnection::connect(url).await.map_err(unusable)?;
+    connection.execute(SETTINGS).await.map_err(unusable)?;
+    migrator.run_direct(None, &mut connection, false).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 /// Copies a database into the empty file `to`, as it is at one moment.
