@@ -31,6 +31,8 @@ pub use token::Found;
 
 /// Timeout of a call; the longest ones, purges and deletions of large groups, take seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for a call that takes as long as there is content: a purge.
+const SLOW_CALL_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Time after which a call that may be repeated goes to another replica too.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -60,6 +62,7 @@ pub struct Session {
     pub control: Url,
     /// Format of answers.
     pub output: Format,
+    slow: ControlReplicas,
     channel: ControlReplicas,
     header: Authorization,
     credential: Credential,
@@ -123,11 +126,12 @@ impl AdminFlags {
         credential: Credential,
         command: impl AsyncFnOnce(&Session) -> Result<(), CallError>,
     ) -> Result<(), Failure> {
-        let channels = control.channels(|endpoint| endpoint.timeout(CALL_TIMEOUT))?;
+        let channels = |time| control.channels(|endpoint| endpoint.timeout(time));
         let session = Session {
             control: control.first()?,
             output: self.output(),
-            channel: ControlReplicas::new(channels).with_patience(PATIENCE),
+            channel: ControlReplicas::new(channels(CALL_TIMEOUT)?).with_patience(PATIENCE),
+            slow: ControlReplicas::new(channels(SLOW_CALL_TIMEOUT)?).with_patience(PATIENCE),
             header: Authorization(credential.header()?),
             credential,
         };
@@ -144,6 +148,11 @@ impl Session {
     /// Returns the channel for a client.
     pub fn channel(&self) -> AdminChannel {
         InterceptedService::new(self.channel.clone(), self.header.clone())
+    }
+
+    /// Returns the channel for calls that may take as long as there is content.
+    pub fn slow_channel(&self) -> AdminChannel {
+        InterceptedService::new(self.slow.clone(), self.header.clone())
     }
 }
 

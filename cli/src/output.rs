@@ -4,6 +4,7 @@
 
 pub mod human;
 mod json;
+mod paged_list;
 mod progress;
 mod table;
 
@@ -16,6 +17,7 @@ use prost::Name;
 
 use crate::failure::Failure;
 
+pub use paged_list::PagedList;
 pub use progress::Progress;
 pub use table::{Details, Table, plain};
 
@@ -78,11 +80,15 @@ impl Format {
     }
 }
 
-/// Writes to stdout. A reader that closes the pipe early (`| head`) does not cause an error.
+/// Writes to stdout, with a line's end. A reader that closes the pipe early (`| head`) does not cause an error.
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
+    write_out(&format!("{text}{end}"))
+}
+
+fn write_out(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::failed(format_args!("cannot write to stdout: {error}")))
         }

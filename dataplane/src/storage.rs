@@ -303,8 +303,8 @@ impl StoredBlob {
 
     /// Roughly what holding it open costs in memory, for the bound on open blobs.
     fn held_bytes(&self) -> u64 {
-        /// An open file's share of kernel structures and descriptors, made dear enough to bound their number too.
-        const FILE_BYTES: u64 = 32 * 1024;
+        /// An open file's share of kernel structures and descriptors, made dear enough to bound their number too: 256.
+        const FILE_BYTES: u64 = 128 * 1024;
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64 + 512,
             Content::File(_) | Content::Remote(_) => FILE_BYTES,

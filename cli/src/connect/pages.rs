@@ -21,7 +21,7 @@ use roadstead_proto::v1::{
 use tonic::{Response, Status};
 
 use super::{AdminChannel, CallError, Session};
-use crate::output::Table;
+use crate::output::{PagedList, Table};
 
 /// Items in one page.
 const PAGE_SIZE: usize = 200;
@@ -83,15 +83,24 @@ listings! {
 }
 
 impl Session {
-    /// Prints all pages of a list as one; `empty` tells people that the list is empty.
+    /// Prints all pages of a list as one, each as it arrives; `empty` tells people that the list is empty.
     pub async fn print_list<L: Listing>(
         &self,
         request: L,
         empty: &str,
-        table: impl FnOnce(&[L::Item], SystemTime) -> Table,
+        table: impl Fn(&[L::Item], SystemTime) -> Table,
     ) -> Result<(), CallError> {
-        let (items, _) = self.first_items(request, usize::MAX).await?;
-        Ok(self.output.list(&items, empty, |items| table(items, SystemTime::now()))?)
+        let (mut list, mut token) = (PagedList::new(self.output), String::new());
+        loop {
+            let size = i32::try_from(PAGE_SIZE).unwrap_or(i32::MAX);
+            let page = request.clone().page(size, token).call(self.channel()).await?.into_inner();
+            let (items, next) = L::items(page);
+            list.page(&items, |items| table(items, SystemTime::now()))?;
+            if next.is_empty() {
+                return Ok(list.end(empty)?);
+            }
+            token = next;
+        }
     }
 
     /// Fetches the first `limit` items of a list; `true` if there are more.

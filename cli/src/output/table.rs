@@ -32,6 +32,30 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Returns the table's lines, without the header unless it is the first page of a list. `widths` holds the columns' widths
+    /// from page to page: later pages widen them if they must.
+    pub fn page(&self, widths: &mut Vec<usize>, is_first: bool) -> String {
+        let shown = |column: &usize| self.is_wide || !self.header[*column].starts_with(WIDE);
+        let columns: Vec<usize> = (0..self.header.len()).filter(shown).collect();
+        let header: Vec<Cow<'_, str>> =
+            columns.iter().map(|column| Cow::Borrowed(self.header[*column].trim_start_matches(WIDE))).collect();
+        let cells = self.rows.iter().map(|row| columns.iter().map(|column| plain(&row[*column])).collect());
+        let rows: Vec<Vec<Cow<'_, str>>> = is_first.then_some(header).into_iter().chain(cells).collect();
+        widths.resize(columns.len(), 0);
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let line = |row: &Vec<Cow<'_, str>>| {
+            let cells: Vec<String> = row.iter().zip(&*widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            format!("{}\n", cells.join(GAP).trim_end())
+        };
+        rows.iter().map(line).collect()
+    }
+}
+
 #[cfg(test)]
 impl Table {
     /// True if no line of the table is longer than a usual terminal is wide.
@@ -42,21 +66,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |column: &usize| self.is_wide || !self.header[*column].starts_with(WIDE);
-        let columns: Vec<usize> = (0..self.header.len()).filter(shown).collect();
-        let header =
-            columns.iter().map(|column| Cow::Borrowed(self.header[*column].trim_start_matches(WIDE))).collect();
-        let cells = self.rows.iter().map(|row| columns.iter().map(|column| plain(&row[*column])).collect());
-        let rows: Vec<Vec<Cow<'_, str>>> = std::iter::once(header).chain(cells).collect();
-        let widths: Vec<usize> = (0..columns.len())
-            .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
-            .map(Option::unwrap_or_default)
-            .collect();
-        for row in rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            writeln!(f, "{}", cells.join(GAP).trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.page(&mut Vec::new(), true))
     }
 }
 

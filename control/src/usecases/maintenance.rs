@@ -35,8 +35,9 @@ const SHARED_POLL: Duration = Duration::from_millis(250);
 const ROUND: Duration = Duration::from_secs(30);
 /// Time for which changes are kept for nodes that come back, in milliseconds: an hour.
 const KEEP_CHANGES_MS: i64 = 3600 * 1000;
-/// Time for which batches of usage are remembered, in milliseconds: a day.
-const KEEP_BATCHES_MS: i64 = 24 * 3600 * 1000;
+/// Time for which batches of usage are remembered, in milliseconds: an hour. Nodes repeat a batch within seconds, or when the
+/// control plane answers again.
+const KEEP_BATCHES_MS: i64 = 3600 * 1000;
 /// Time for which expired leases are kept, so that their epochs go on, in milliseconds: ten minutes.
 const KEEP_LEASES_MS: i64 = 600 * 1000;
 /// Time for which job tokens are listed after they have expired, in milliseconds: a day.

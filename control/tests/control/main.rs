@@ -21,6 +21,7 @@ mod inventory;
 mod issuer;
 mod jobs;
 mod keys;
+mod large_purge;
 mod lifecycle;
 mod link;
 mod members;

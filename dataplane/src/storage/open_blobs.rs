@@ -7,7 +7,7 @@ use roadstead_proto::Digest;
 
 use super::StoredBlob;
 
-/// Limits of all open blobs: about a thousand mappings, or this many bytes of small content.
+/// Limits of all open blobs: 256 files, or this many bytes of small content.
 const HELD_BYTES: u64 = 32 * 1024 * 1024;
 /// Expected number of open blobs, which sizes the table; not a limit.
 const EXPECTED: usize = 4096;

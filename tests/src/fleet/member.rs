@@ -138,6 +138,20 @@ impl Member {
         client::metric(self.metrics, name, labels).await
     }
 
+    /// The number of files and connections that it has open.
+    pub fn open_files(&self) -> usize {
+        let pid = self.daemon().as_ref().unwrap().pid();
+        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    }
+
+    /// Bytes of its memory that are in use.
+    pub fn memory_bytes(&self) -> u64 {
+        let pid = self.daemon().as_ref().unwrap().pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Everything it has written, also before it was started again.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()

@@ -27,6 +27,7 @@ mod deploy;
 mod fair_shares;
 mod fake_hub;
 mod fixtures;
+mod fleet_soak;
 mod floods;
 mod freshness;
 mod healing;

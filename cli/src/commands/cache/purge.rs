@@ -3,15 +3,21 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use roadstead_proto::v1::{PurgeCacheRequest, PurgeFilter, cache_service_client::CacheServiceClient};
+use roadstead_proto::v1::{GetStatsRequest, PurgeCacheRequest, PurgeFilter, cache_service_client::CacheServiceClient};
 
 use super::content::{purged, removal, unreached};
 use crate::{
     commands::confirm,
     connect::{CallError, Session},
     failure::Failure,
+    output::Progress,
     value_parsers::{ImageRef, duration, image_ref, to_proto},
 };
+
+/// Time after which the progress of a purge is shown.
+const QUIET_FOR: Duration = Duration::from_secs(2);
+/// Interval of the looks at what is left.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Remove cached content from a group, or from all groups: content that matches every given filter, or all of it
 ///
@@ -86,7 +92,7 @@ impl Purge {
 
     /// Purges, after a question if everything would go.
     pub async fn run(self, session: &Session) -> Result<(), CallError> {
-        let mut cache = CacheServiceClient::new(session.channel());
+        let mut cache = CacheServiceClient::new(session.slow_channel());
         let (needs_confirmation, scope) = (self.needs_confirmation(), self.scope());
         let (dry_run, all_groups) = (self.dry_run, self.all_groups);
         let request = PurgeCacheRequest::from(self);
@@ -94,7 +100,9 @@ impl Purge {
             let found = cache.purge_cache(request.clone().dry_run(true)).await?.into_inner();
             confirm::ask(false, &format!("Remove everything from {scope} ({})?", removal(&found, all_groups)))?;
         }
-        let answer = cache.purge_cache(request).await?.into_inner();
+        let group = group_of(&request);
+        let purging = cache.purge_cache(request);
+        let answer = watched(session, group, purging).await?.into_inner();
         session.output.answer(&answer, || purged(&answer, dry_run, all_groups))?;
         if let Some(warning) = unreached(&answer.unreached_nodes, SystemTime::now()) {
             eprintln!("{warning}");
@@ -108,6 +116,44 @@ impl Purge {
 
     fn scope(&self) -> String {
         self.path.as_ref().map_or_else(|| "all groups".to_owned(), |path| format!("group {path}"))
+    }
+}
+
+/// The group that a purge is of; `None` for all groups.
+fn group_of(request: &PurgeCacheRequest) -> Option<String> {
+    use roadstead_proto::v1::purge_cache_request::Scope;
+    match &request.scope {
+        Some(Scope::WholeGroup(path)) => Some(path.clone()),
+        Some(Scope::Filter(filter)) if !filter.all_groups => Some(filter.group_path.clone()),
+        _ => None,
+    }
+}
+
+/// Waits for a purge. If it takes long, shows what is left of the group's content; the purge goes on on the server even if this
+/// command is ended.
+async fn watched<T>(session: &Session, group: Option<String>, purging: impl Future<Output = T>) -> T {
+    let progress = async {
+        tokio::time::sleep(QUIET_FOR).await;
+        let (mut cache, shown) = (CacheServiceClient::new(session.channel()), Progress::of_items("purging"));
+        let mut total = 0;
+        loop {
+            if let Some(group_path) = group.clone()
+                && let Ok(stats) = cache.get_stats(GetStatsRequest { group_path }).await
+            {
+                let stats = stats.into_inner();
+                let left = u64::try_from(stats.manifests + stats.blobs).unwrap_or_default();
+                total = total.max(left);
+                shown
+                    .show(total - left, total, || format!("purging: {left} manifests and blobs are left in the group"));
+            } else {
+                shown.show(0, 0, || "still purging".to_owned());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        answer = purging => answer,
+        never = progress => never,
     }
 }
 

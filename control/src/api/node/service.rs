@@ -34,6 +34,7 @@ use crate::{
     clock::Clock,
     rules::{
         access::{Action, pull::PullRefused},
+        audit::shown_name,
         identity::login_throttle::retry_after_seconds,
     },
     store::{Store, changes::Revision},
@@ -130,6 +131,8 @@ impl NodeService for Nodes {
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let request = from_node(request)?;
+        let shown = shown_name(&request.username);
+        let first = request.scopes.first().map(|scope| scope.name.clone()).unwrap_or_default();
         let scopes = request.scopes.into_iter().map(|s| PullScope { name: s.name, group_path: s.group_path }).collect();
         let sign_in = sign_in::Request {
             username: request.username,
@@ -145,7 +148,13 @@ impl NodeService for Nodes {
                 issued_at_ms: signed_in.issued_at_ms,
             }),
             Err(refused) => {
-                info!(client.address = request.client_address, reason = %refused, "a sign-in was refused");
+                info!(
+                    client.address = request.client_address,
+                    user.name = shown,
+                    repository.name = first,
+                    reason = %refused,
+                    "a sign-in was refused"
+                );
                 sign_in_response::Result::Refused(sign_in_refused(&refused))
             }
         };

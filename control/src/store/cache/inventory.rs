@@ -36,24 +36,26 @@ pub async fn figures(db: &mut AnyConnection, group_id: &str) -> StoreResult<Figu
     Ok(Figures { images: row.try_get(0)?, manifests: row.try_get(1)?, blobs: row.try_get(2)?, bytes: row.try_get(3)? })
 }
 
-/// Counts a group's links to manifests and to blobs.
-pub async fn count_links(db: &mut AnyConnection, group_id: &str) -> StoreResult<(i64, i64)> {
-    let row = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(manifests), 0) AS BIGINT), CAST(COALESCE(SUM(blobs), 0) AS BIGINT) FROM images
-         WHERE group_id = $1",
-    )
-    .bind(group_id.to_owned())
-    .fetch_one(db)
-    .await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
 /// The repositories that a group holds something of.
 pub async fn repositories(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<RepositoryRef>> {
     let rows = sqlx::query("SELECT upstream, repository FROM images WHERE group_id = $1 ORDER BY upstream, repository")
         .bind(group_id.to_owned())
         .fetch_all(db)
         .await?;
+    rows.iter().map(|row| read_repository(group_id, row)).collect()
+}
+
+/// The repositories that a group holds something of, or knows tags of.
+pub async fn repositories_with_tags(db: &mut AnyConnection, group_id: &str) -> StoreResult<Vec<RepositoryRef>> {
+    let rows = sqlx::query(
+        "SELECT upstream, repository FROM images WHERE group_id = $1
+         UNION SELECT upstream, repository FROM tags WHERE group_id = $1
+         UNION SELECT upstream, repository FROM tag_history WHERE group_id = $1
+         ORDER BY upstream, repository",
+    )
+    .bind(group_id.to_owned())
+    .fetch_all(db)
+    .await?;
     rows.iter().map(|row| read_repository(group_id, row)).collect()
 }
 

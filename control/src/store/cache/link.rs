@@ -1,10 +1,12 @@
 //! Links: which group may have which content of which repository. Whatever adds or removes them keeps the figures of
 //! [`totals`](crate::store::cache::totals) right.
 
+use std::collections::HashMap;
+
 use roadstead_proto::{ContentKind, Digest, Link, RepositoryRef};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use crate::store::{StoreResult, cache::totals, parse, query_for, size};
+use crate::store::{StoreResult, cache::totals, engine::sql::Sql, parse, query_for, size};
 
 fn read(row: &AnyRow) -> StoreResult<Link> {
     Ok(Link {
@@ -100,6 +102,49 @@ pub async fn delete(
     let after = totals::held(db, repository.group.as_str(), digest).await?;
     totals::link_removed(db, repository, &link, after, now_ms).await?;
     note_if_unlinked(db, digest, now_ms).await
+}
+
+/// The need for a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Manifests beside it that refer to it.
+    pub parents: i64,
+    /// When it was last pulled, or cached if it never was.
+    pub last_used_ms: i64,
+}
+
+/// Returns the need for the group's link to a digest in this repository, if there is one.
+pub async fn need(db: &mut AnyConnection, repository: &RepositoryRef, digest: &Digest) -> StoreResult<Option<Need>> {
+    let row = query_for(
+        repository,
+        "SELECT parents, COALESCE(last_pulled_at, cached_at) FROM links
+         WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = $4",
+    )
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| Ok(Need { parents: row.try_get(0)?, last_used_ms: row.try_get(1)? })).transpose()
+}
+
+/// Adds up the sizes of contents of which the group has no more links than these.
+pub async fn bytes_if_unlinked(db: &mut AnyConnection, group_id: &str, links: &[(Digest, i64)]) -> StoreResult<i64> {
+    let mut sql = Sql::new(
+        "SELECT contents.digest, size_bytes, COUNT(*) FROM contents JOIN links ON links.digest = contents.digest",
+    );
+    sql.push(" WHERE links.group_id = ").bind(group_id).push(" AND contents.digest IN (");
+    for (at, (digest, _)) in links.iter().enumerate() {
+        sql.push(if at == 0 { "" } else { ", " }).bind(digest.to_string());
+    }
+    sql.push(") GROUP BY contents.digest, size_bytes");
+    let mut bytes = 0;
+    let taken: HashMap<_, _> = links.iter().map(|(digest, count)| (digest.to_string(), *count)).collect();
+    for row in sql.fetch_all(db).await? {
+        let (digest, size, count): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if taken.get(&digest).is_some_and(|taken| *taken >= count) {
+            bytes += size;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Notes the time for content that nobody links.

@@ -105,12 +105,6 @@ pub async fn forget(db: &mut AnyConnection, repository: &RepositoryRef) -> Store
     Ok(())
 }
 
-/// Forgets what tags of a group have meant.
-pub async fn forget_group(db: &mut AnyConnection, group_id: &str) -> StoreResult<()> {
-    sqlx::query("DELETE FROM tag_history WHERE group_id = $1").bind(group_id.to_owned()).execute(db).await?;
-    Ok(())
-}
-
 /// Fixes a tag to a digest.
 pub async fn pin(
     db: &mut AnyConnection,

@@ -86,6 +86,24 @@ pub async fn delete(db: &mut AnyConnection, repository: &RepositoryRef, tag: &st
     Ok(())
 }
 
+/// Removes a tag if it resolves to this digest here. Answers whether it did.
+pub async fn delete_if(
+    db: &mut AnyConnection,
+    repository: &RepositoryRef,
+    tag: &str,
+    digest: &Digest,
+) -> StoreResult<bool> {
+    let done = query_for(
+        repository,
+        "DELETE FROM tags WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND tag = $4 AND digest = $5",
+    )
+    .bind(tag.to_owned())
+    .bind(digest.to_string())
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Tags of the repository that upstream last said means `digest`, and that do not mean it here yet.
 pub async fn awaiting(db: &mut AnyConnection, repository: &RepositoryRef, digest: &Digest) -> StoreResult<Vec<Tag>> {
     let rows = query_for(

@@ -2,12 +2,14 @@
 //! no node serves by what was before.
 //!
 //! It guarantees that
-//! - a repository's purge is seen whole or not at all, with the record of who did it; a large purge takes several
-//!   transactions, so that others write in between;
+//! - no transaction takes more than [`ROWS_AT_ONCE`] links or much longer than [`TIME_AT_ONCE`], so that others write in
+//!   between; each is recorded, with a word if more is to follow;
 //! - once it is answered, no node serves what went but those that the answer names, and those that were silent for so
-//!   long
-//!   that they serve nothing any more;
-//! - that holds for what was purged by somebody else a moment before, too: purging twice, or two at once, is safe.
+//!   long that they serve nothing any more;
+//! - that holds for what was purged by somebody else a moment before, too: purging twice, or two at once, is safe;
+//! - a dry run holds nobody up: it only reads.
+
+mod batch;
 
 use std::{fmt, time::Duration};
 
@@ -28,17 +30,17 @@ use crate::{
         changes::Subject,
         cluster::node,
         groups::group,
-        tags::{history, tag},
+        tags::tag,
     },
     usecases::{UseCaseResult, group_at, groups::image::repository_of},
 };
 
 /// Time for which a purge waits for nodes to apply it.
 const NODES_TIME: Duration = Duration::from_secs(3);
-/// Links after which a transaction ends with the repository that it is at.
-const LINKS_AT_ONCE: i64 = 1000;
-/// The same, by time.
-const TIME_AT_ONCE: Duration = Duration::from_millis(500);
+/// Links and tags that one transaction takes at most.
+const ROWS_AT_ONCE: usize = 500;
+/// Time after which a transaction takes no more.
+const TIME_AT_ONCE: Duration = Duration::from_millis(200);
 /// Pause between two looks whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -81,12 +83,6 @@ pub struct Purged {
     pub bytes: i64,
 }
 
-impl Purged {
-    const fn links(self) -> i64 {
-        self.manifests + self.blobs
-    }
-}
-
 impl fmt::Display for Purged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tags, manifests, blobs, bytes } = self;
@@ -114,7 +110,7 @@ pub struct PurgeOutcome {
     pub unreached: Vec<Node>,
 }
 
-/// Removes links as the rule of [`purge`] says. A dry run does the same and undoes it. The history of tags goes with
+/// Removes links as the rule of [`purge`] says. A dry run counts them. The history of tags goes with
 /// whole images and with the whole cache, not with single tags and digests; pins are settings and stay.
 pub async fn purge(
     store: &Store,
@@ -143,7 +139,7 @@ pub async fn purge(
 }
 
 /// Purges one group. Returns the removed content and the revision from which on none of it is served; `None` if the
-/// group does not exist. Much of it takes several transactions, so that others get their turns; each is whole.
+/// group does not exist. Much of it takes several transactions, so that others get their turns.
 async fn purge_group(
     store: &Store,
     clock: &Clock,
@@ -158,37 +154,40 @@ async fn purge_group(
         used_before_ms: request.older_than.map(|age| clock.now_ms().saturating_sub(millis(age))),
     };
     let mut repositories = match &request.image {
-        None if filter.takes_all() && request.upstream.is_none() => Repositories::All,
-        None => Repositories::These(inventory::repositories(&mut *store.read().await?, id).await?),
-        Some(image) => Repositories::These(vec![repository_of(&group, image)?]),
+        // Those with tags only, too: they go with the whole cache.
+        None => inventory::repositories_with_tags(&mut *store.read().await?, id).await?,
+        Some(image) => vec![repository_of(&group, image)?],
     };
-    if let Repositories::These(repositories) = &mut repositories {
-        repositories
-            .retain(|repository| request.upstream.as_ref().is_none_or(|upstream| repository.upstream == *upstream));
+    repositories.retain(|repository| request.upstream.as_ref().is_none_or(|upstream| repository.upstream == *upstream));
+    if request.dry_run {
+        let purged = batch::count(store, id, repositories, &filter).await?;
+        return Ok(Some((purged, group.link_epoch)));
     }
     let subject = request.image.as_ref().map_or_else(|| group.path.to_string(), ToString::to_string);
+    let mut work = batch::Work::new(repositories, filter);
     let (mut all, mut revision) = (Purged::default(), 0);
     loop {
+        // Read before it is this purge's turn to write.
+        work.read(store).await?;
         let now_ms = clock.now_ms();
         let mut tx = store.write().await?;
         let Some(group) = group::by_id(&mut tx, id).await? else { break };
-        // A dry run, which is rolled back, counts correctly in one transaction only.
-        let most_links = if request.dry_run { i64::MAX } else { LINKS_AT_ONCE };
-        let purged = repositories.take(&mut tx, id, &filter, most_links, now_ms).await?;
+        let purged = work.take(&mut tx, now_ms).await?;
         all += purged;
         // Nodes may still serve content that another purge has just removed: this one waits for that, too.
         revision = revision.max(group.link_epoch);
-        if !request.dry_run && purged != Purged::default() {
+        if purged != Purged::default() {
             revision = revision.max(void_links(&mut tx, id, now_ms).await?);
-            let done = actor.did("cache.purge", subject.as_str()).of_group(&group.path).detail(purged.to_string());
-            audit::record(&mut tx, &done, now_ms).await?;
+            let more = if work.is_done() { "" } else { "; more follows" };
+            let done = actor.did("cache.purge", subject.as_str()).of_group(&group.path);
+            audit::record(&mut tx, &done.detail(format!("{purged}{more}")), now_ms).await?;
             failpoint::reached("purge_uncommitted");
             tx.commit().await?;
             failpoint::reached("purge_committed");
-        } else if !request.dry_run {
+        } else {
             tx.commit().await?;
         }
-        if repositories.are_done() {
+        if work.is_done() {
             break;
         }
     }
@@ -216,71 +215,6 @@ pub(crate) async fn void_links(tx: &mut WriteTx, group_id: &str, now_ms: i64) ->
     let epoch = tx.changed(&Subject::Group(group_id.to_owned()), now_ms).await?;
     group::set_link_epoch(tx, group_id, epoch).await?;
     Ok(epoch)
-}
-
-/// The repositories that are still to be purged.
-enum Repositories {
-    /// The whole group, at once: that takes a few statements, however much it is.
-    All,
-    /// These repositories, one after the other.
-    These(Vec<RepositoryRef>),
-}
-
-impl Repositories {
-    fn are_done(&self) -> bool {
-        matches!(self, Self::These(repositories) if repositories.is_empty())
-    }
-
-    /// Takes what one transaction may.
-    async fn take(
-        &mut self,
-        tx: &mut WriteTx,
-        group_id: &str,
-        filter: &Filter,
-        most_links: i64,
-        now_ms: i64,
-    ) -> UseCaseResult<Purged> {
-        let Self::These(repositories) = self else {
-            *self = Self::These(Vec::new());
-            return take_all(tx, group_id, now_ms).await;
-        };
-        let mut purged = Purged::default();
-        let began = Instant::now();
-        while let Some(repository) = repositories.pop() {
-            purged += take_repository(tx, &repository, filter, now_ms).await?;
-            if purged.links() >= most_links || (most_links < i64::MAX && began.elapsed() >= TIME_AT_ONCE) {
-                break;
-            }
-        }
-        Ok(purged)
-    }
-}
-
-/// Everything of a group: counted and removed as a whole, however much it is.
-async fn take_all(tx: &mut WriteTx, group_id: &str, now_ms: i64) -> UseCaseResult<Purged> {
-    let bytes = inventory::figures(tx, group_id).await?.bytes;
-    let (manifests, blobs) = inventory::count_links(tx, group_id).await?;
-    let tags = tag::delete_of_group(tx, group_id).await?;
-    history::forget_group(tx, group_id).await?;
-    link::delete_of_group(tx, group_id, now_ms).await?;
-    Ok(Purged { tags: i64::try_from(tags).unwrap_or(i64::MAX), manifests, blobs, bytes })
-}
-
-/// Purges one repository by the filter.
-async fn take_repository(
-    tx: &mut WriteTx,
-    repository: &RepositoryRef,
-    filter: &Filter,
-    now_ms: i64,
-) -> UseCaseResult<Purged> {
-    let held = inventory::load(tx, repository).await?;
-    let selection = purge::select(&held, filter);
-    let purged = remove(tx, repository, &held, &selection, now_ms).await?;
-    if filter.takes_all() {
-        tag::delete_meaningless(tx, repository).await?;
-        history::forget(tx, repository).await?;
-    }
-    Ok(purged)
 }
 
 /// Removes what was selected of one repository.
