@@ -55,7 +55,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Serve(ServeFlags),
+    Serve(Box<ServeFlags>),
     Control(ControlFlags),
     Dataplane(DataplaneFlags),
     Login(Login),

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(flags) => commands::serve::run(flags),
+        Command::Serve(flags) => commands::serve::run(*flags),
         Command::Control(flags) => commands::control::run(flags),
         Command::Dataplane(flags) => commands::dataplane::run(flags),
         Command::Login(login) => block_on(login.run()),

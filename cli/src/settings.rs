@@ -2,6 +2,7 @@
 //! the flag and its value; the exit code is 2.
 
 mod control_plane;
+mod limits;
 mod peers;
 mod ports;
 mod process;

@@ -62,8 +62,16 @@ CREATE TABLE groups (
     hits BIGINT NOT NULL,
     misses BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    settings_bytes BIGINT NOT NULL DEFAULT 0
 );
+
+-- The sum of groups.settings_bytes: one row.
+CREATE TABLE settings_total (
+    id BIGINT PRIMARY KEY,
+    bytes BIGINT NOT NULL
+);
+INSERT INTO settings_total (id, bytes) VALUES (1, 0);
 
 -- The upstreams that a group may use, in the order of `position`.
 CREATE TABLE group_upstreams (
@@ -127,11 +135,14 @@ CREATE INDEX tokens_by_user ON tokens (user_id, id);
 CREATE INDEX tokens_by_expiry ON tokens (kind, expires_at);
 
 -- Tokens, and users by their id: registry tokens of a user below `user_epoch` are void. 0 voids all.
+-- `owner_id`: the top-level group or the user whose token it was.
 CREATE TABLE revocations (
     token_id TEXT COLLATE "BINARY" PRIMARY KEY,
     forget_after BIGINT NOT NULL,
-    user_epoch BIGINT NOT NULL DEFAULT 0
+    user_epoch BIGINT NOT NULL DEFAULT 0,
+    owner_id TEXT COLLATE "BINARY" NOT NULL DEFAULT ''
 );
+CREATE INDEX revocations_by_owner ON revocations (owner_id);
 
 CREATE TABLE signing_keys (
     id TEXT COLLATE "BINARY" PRIMARY KEY,

@@ -61,6 +61,7 @@ pub(crate) async fn compose(
 ) -> Result<(Replica, FirstStart), OpenError> {
     let Opened { store, sealer, keys, ring, first_start } = open::open(&config, &clock).await?;
 
+    let limits = config.limits;
     // Each of these has state of its own, in memory.
     let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), config.audit_retention));
     let leader = Arc::new(Leader::new(store.clone(), clock.clone()));
@@ -75,6 +76,7 @@ pub(crate) async fn compose(
         clock: clock.clone(),
         sealer: sealer.clone(),
         jobs,
+        limits,
         schedules_changed: Default::default(),
     });
 
@@ -102,13 +104,13 @@ pub(crate) async fn compose(
     let observer = Observer::new(metrics).map_err(api::ApiError::from)?;
     limit_metrics::register(upstream_reports.clone(), metrics);
     let services = Services {
-        groups: Groups::new(store.clone(), clock.clone()),
+        groups: Groups::new(store.clone(), clock.clone(), limits),
         users: Users::new(store.clone(), clock.clone(), passwords.clone()),
-        members: Members::new(store.clone(), clock.clone()),
-        tokens: Tokens::new(store.clone(), clock.clone()),
-        upstreams: Upstreams::new(store.clone(), clock.clone(), sealer.clone(), jobs.clone()),
-        cache: Cache::new(store.clone(), clock.clone(), retention.clone(), jobs.clone()),
-        oidc: Oidc::new(store.clone(), clock.clone(), issuer_keys.clone()),
+        members: Members::new(store.clone(), clock.clone(), limits),
+        tokens: Tokens::new(store.clone(), clock.clone(), limits),
+        upstreams: Upstreams::new(store.clone(), clock.clone(), sealer.clone(), jobs.clone(), limits),
+        cache: Cache::new(store.clone(), clock.clone(), retention.clone(), jobs.clone(), limits),
+        oidc: Oidc::new(store.clone(), clock.clone(), issuer_keys.clone(), limits),
         audit: Audit::new(store.clone(), audit.clone()),
         cluster: Cluster::new(nodes.clone()),
         node: Nodes {

@@ -20,7 +20,7 @@ pub use self::{
     issuer::IssuerUrl,
     key_cache::{KeyCache, KeysUnavailable},
     token::{IdToken, TokenProblem, Unverified},
-    trust::{ClaimRule, MAX_TRUSTS, NewTrust, Trust},
+    trust::{ClaimRule, NewTrust, Trust},
 };
 
 /// The reason for which an ID token is refused.

@@ -18,7 +18,7 @@ use crate::{
         seal::{SealError, Sealer, SecretKey, write_private},
     },
     clock::{Clock, millis},
-    rules::cache::watermark::Watermarks,
+    rules::{cache::watermark::Watermarks, limits::Limits},
     store::{Store, StoreError, StoreSettings},
     usecases::{
         UseCaseError,
@@ -57,6 +57,8 @@ pub struct ControlConfig {
     pub audit_retention: Duration,
     /// Between which fill levels the store is kept; `None` sets no bound.
     pub watermarks: Option<Watermarks>,
+    /// The most that owners of groups can make.
+    pub limits: Limits,
     /// The administrator's token at a first start; `None` makes one.
     pub admin_token: Option<SecretString>,
     /// A node token that is there from the start on, so that nodes can be deployed along with the control plane.
@@ -76,6 +78,7 @@ impl ControlConfig {
             gc_grace: Duration::from_secs(3600),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
             watermarks: None,
+            limits: Limits::default(),
             admin_token: None,
             bootstrap_node_token: None,
         }

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod groups;
 pub mod identity;
 pub mod jobs;
+pub mod limits;
 pub mod tags;
 pub mod upstreams;
 pub mod violation;

@@ -17,6 +17,7 @@ pub mod groups;
 pub mod identity;
 pub mod jobs;
 pub mod maintenance;
+mod room;
 pub mod tags;
 pub mod upstreams;
 
@@ -26,7 +27,9 @@ use crate::{
     auth::{key_ring::KeyError, password::PasswordError, seal::SealError},
     jobs::JobError,
     oidc::KeysUnavailable,
-    rules::{groups::group::Group, identity::login_throttle::TooManyFailures, violation::Violation},
+    rules::{
+        groups::group::Group, identity::login_throttle::TooManyFailures, limits::LimitReached, violation::Violation,
+    },
     store::{Connection, StoreError},
 };
 
@@ -88,6 +91,9 @@ pub enum UseCaseError {
     /// Whoever tries failed too often.
     #[error(transparent)]
     TooManyFailures(#[from] TooManyFailures),
+    /// There would be more of something than is allowed.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
     /// A password cannot be hashed or checked.
     #[error(transparent)]
     Password(#[from] PasswordError),

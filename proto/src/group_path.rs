@@ -38,6 +38,17 @@ impl GroupPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The first segment: the path of the top-level group.
+    pub fn top_level(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(top, _)| top)
+    }
+
+    /// The path of the top-level group that it is or is within.
+    #[must_use]
+    pub fn top(&self) -> Self {
+        Self(self.top_level().into())
+    }
 }
 
 fn check_segment(segment: &str) -> Result<(), InvalidGroupPath> {
@@ -87,7 +98,9 @@ mod tests {
 
     #[test]
     fn paths_are_checked_and_lowered() {
-        assert_eq!("Acme/Back-End/ci_1.x".parse::<GroupPath>().unwrap().as_str(), "acme/back-end/ci_1.x");
+        let path: GroupPath = "Acme/Back-End/ci_1.x".parse().unwrap();
+        assert_eq!((path.as_str(), path.top_level()), ("acme/back-end/ci_1.x", "acme"));
+        assert_eq!(path.top().top(), "acme".parse().unwrap());
         let deep = vec!["a"; 21].join("/");
         let long = "a".repeat(256);
         for text in [

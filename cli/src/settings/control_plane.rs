@@ -15,7 +15,11 @@ use roadstead_control::{
 use roadstead_dataplane::listener::{ServerTls, TlsFiles};
 use secrecy::SecretString;
 
-use super::{refuse::bad, secret_key::SecretKeyFlags};
+use super::{
+    limits::{CountLimitFlags, SettingsLimitFlags, limits},
+    refuse::bad,
+    secret_key::SecretKeyFlags,
+};
 use crate::{
     failure::Failure,
     value_parsers::{LONGEST, address, duration_between, level, size_i64},
@@ -67,6 +71,10 @@ pub(super) struct ControlPlaneFlags {
     audit_retention: Duration,
     #[command(flatten)]
     watermarks: WatermarkFlags,
+    #[command(flatten)]
+    settings_limits: SettingsLimitFlags,
+    #[command(flatten)]
+    count_limits: CountLimitFlags,
 }
 
 /// Flags for TLS on the control port.
@@ -153,6 +161,7 @@ impl ControlPlaneFlags {
             gc_grace: self.gc_grace,
             audit_retention: self.audit_retention,
             watermarks: self.watermarks.check()?,
+            limits: limits(&self.settings_limits, &self.count_limits),
             admin_token: admin_token()?,
             bootstrap_node_token: self.bootstrap_node_token,
         })

@@ -14,6 +14,7 @@ use crate::{
     jobs::JobError,
     rules::{
         access::{Action, Actor, Denied},
+        limits::LimitReached,
         violation::Violation,
     },
     store::Store,
@@ -69,6 +70,7 @@ pub fn from_use_case(problem: UseCaseError) -> Status {
             let details = ErrorDetails::with_retry_info(Some(problem.retry_after));
             with_details(Code::ResourceExhausted, ErrorReason::TooManyFailures, message, details)
         }
+        UseCaseError::Limit(problem) => limit_reached(&problem),
         UseCaseError::Password(PasswordError::Busy) | UseCaseError::Keys(_) => {
             refusal(Code::Unavailable, ErrorReason::Unavailable, message)
         }
@@ -86,6 +88,16 @@ pub fn from_use_case(problem: UseCaseError) -> Status {
             internal("internal error of the control plane; see its log")
         }
     }
+}
+
+/// Refuses what would be more than a limit allows; the metadata of the reason names the flag.
+fn limit_reached(problem: &LimitReached) -> Status {
+    let metadata = HashMap::from([
+        ("flag".to_owned(), problem.limit.flag().to_owned()),
+        ("most".to_owned(), problem.most.to_string()),
+    ]);
+    let details = ErrorDetails::with_error_info(ErrorReason::LimitReached.as_str(), ERROR_DOMAIN, metadata);
+    Status::with_error_details(Code::ResourceExhausted, problem.to_string(), details)
 }
 
 /// Translates the error of a job.

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod job;
 pub mod lease;
+pub mod parts;
 pub mod report;
 pub mod service;
 pub mod stored;

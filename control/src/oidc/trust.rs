@@ -8,8 +8,6 @@ use serde_json::{Map, Value};
 use super::{IssuerUrl, token::IdToken};
 use crate::rules::violation::Violation;
 
-/// Most trusts of one group.
-pub const MAX_TRUSTS: i64 = 100;
 /// Most characters in an audience, and in the name of a claim.
 const MAX_NAME_CHARS: usize = 255;
 /// Most characters in a pattern.

@@ -23,6 +23,7 @@ mod jobs;
 mod keys;
 mod large_purge;
 mod lifecycle;
+mod limits;
 mod link;
 mod members;
 mod nodes;

@@ -43,5 +43,7 @@ words! {
         Unavailable = "UNAVAILABLE",
         /// The control plane failed.
         Internal = "INTERNAL",
+        /// A limit of the installation does not allow more.
+        LimitReached = "LIMIT_REACHED",
     }
 }

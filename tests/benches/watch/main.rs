@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release                                   # the executable that is measured
 //! cargo bench -p roadstead-tests --bench watch
+//! cargo bench -p roadstead-tests --bench watch -- --node-starts 5 --groups 100000 --database sqlite
 //! cargo bench -p roadstead-tests --bench watch -- --watchers 200 --groups 100 --changes 20 --database sqlite
 //! ```
 //! Each simulated node has a connection of its own and reads what it is told, as a node does, but keeps nothing. They
@@ -12,6 +13,7 @@
 //! This is a program, not a test: it asserts that every watcher learns of everything, and nothing about time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod node_start;
 mod nodes;
 mod replica;
 #[path = "../compare/usage.rs"]
@@ -44,6 +46,9 @@ struct Options {
     /// Time between two changes, in milliseconds
     #[arg(long, default_value_t = 200)]
     pause_ms: u64,
+    /// Start this many real nodes, one after the other, instead of simulating many
+    #[arg(long, default_value_t = 0)]
+    node_starts: usize,
     /// Only on this database
     #[arg(long, value_enum)]
     database: Option<Database>,
@@ -71,6 +76,10 @@ fn main() -> Result<()> {
 async fn measure(options: &Options, database: Database) -> Result<()> {
     println!("\n## {database:?}\n");
     let replica = Replica::start(database).await;
+    if options.node_starts > 0 {
+        node_start::fill(&replica, options.groups).await?;
+        return node_start::measure(&replica, options.node_starts).await;
+    }
     let groups = create_groups(&replica, options.groups).await;
     let token = replica.node_token().await;
     println!("memory before the first watcher: {} MiB", replica.memory_mib());

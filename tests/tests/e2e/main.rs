@@ -33,6 +33,7 @@ mod freshness;
 mod healing;
 mod hedge;
 mod isolation;
+mod large_settings;
 mod logins;
 mod lying_upstream;
 mod manifest_checks;

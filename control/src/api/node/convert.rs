@@ -16,12 +16,11 @@ use crate::{
         tags::freshness::{Outcome, Refusal, UpstreamSaid},
         upstreams::upstream::Upstream,
     },
-    store::changes::Revision,
     usecases::{
         cache::{link::LinkProof, usage::Usage},
         tags::freshness::{Served, TagAnswer, TagRefusal},
     },
-    watch::{Change, EventKind, Snapshot, WatchEvent},
+    watch::Change,
 };
 
 /// Longest media type of a link, in bytes.
@@ -199,7 +198,7 @@ pub fn report_answer(repository: &RepositoryRef, tag: &Tag, answer: TagAnswer) -
     v1::ReportTagResponse { decision: Some(decision) }
 }
 
-fn group(group: &Group) -> v1::GroupPolicy {
+pub fn group(group: &Group) -> v1::GroupPolicy {
     v1::GroupPolicy {
         id: group.id.clone(),
         path: group.path.to_string(),
@@ -216,7 +215,7 @@ fn group(group: &Group) -> v1::GroupPolicy {
     }
 }
 
-fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
+pub fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
     v1::UpstreamPolicy {
         host: upstream.host.to_string(),
         url: upstream.url.clone(),
@@ -227,7 +226,7 @@ fn upstream(upstream: &Upstream) -> v1::UpstreamPolicy {
     }
 }
 
-fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
+pub fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
     keys.iter()
         .map(|key| {
             let ed25519 = BASE64.decode(&key.public_key).map_err(|_| internal("a signing key is corrupt"))?;
@@ -236,22 +235,12 @@ fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
         .collect()
 }
 
-fn revocation(wire: &Revocation) -> v1::Revocation {
+pub fn revocation(wire: &Revocation) -> v1::Revocation {
     v1::Revocation { token_id: wire.id.clone(), forget_after_ms: wire.forget_after_ms, user_epoch: wire.user_epoch }
 }
 
-fn snapshot(revision: i64, snapshot: &Snapshot) -> Result<v1::PolicySnapshot, Status> {
-    Ok(v1::PolicySnapshot {
-        revision,
-        groups: snapshot.groups.iter().map(group).collect(),
-        upstreams: snapshot.upstreams.iter().map(upstream).collect(),
-        keys: keys(&snapshot.keys)?,
-        revocations: snapshot.revocations.iter().map(revocation).collect(),
-        conditions: snapshot.conditions.iter().map(job::condition).collect(),
-    })
-}
-
-fn change(wire: &Change) -> Result<v1::PolicyChange, Status> {
+/// One change.
+pub fn change(wire: &Change) -> Result<v1::PolicyChange, Status> {
     use v1::policy_change::Change as Wire;
     let change = match wire {
         Change::Group(changed) => Wire::Group(group(changed)),
@@ -264,18 +253,4 @@ fn change(wire: &Change) -> Result<v1::PolicyChange, Status> {
         Change::Revocation(wire) => Wire::Revocation(revocation(wire)),
     };
     Ok(v1::PolicyChange { change: Some(change) })
-}
-
-/// One event of the watch.
-pub fn event(event: &WatchEvent) -> Result<v1::WatchResponse, Status> {
-    use v1::watch_response::Event as Wire;
-    let wire = match &event.kind {
-        EventKind::Snapshot(all) => Wire::Snapshot(snapshot(event.revision.number, all)?),
-        EventKind::Changes(changes) => {
-            Wire::Changes(v1::PolicyChanges { changes: changes.iter().map(change).collect::<Result<_, _>>()? })
-        }
-        EventKind::Heartbeat => Wire::Heartbeat(v1::Heartbeat {}),
-    };
-    let Revision { number, mark } = event.revision.clone();
-    Ok(v1::WatchResponse { revision: number, event: Some(wire), mark, ..v1::WatchResponse::default() })
 }

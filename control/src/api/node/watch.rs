@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use crate::{
     api::{
         errors::{internal, refusal},
-        node::convert,
+        node::parts::Parts,
     },
     watch::{
         WatchEvent,
@@ -27,13 +27,15 @@ pub struct WatchStream {
     events: mpsc::Receiver<WatchResult<WatchEvent>>,
     /// True if the memory of the node holds after the first event.
     memory_holds: bool,
+    /// The event that is being sent, from its next part on.
+    parts: Option<Parts>,
     watchers: Gauge,
 }
 
 impl WatchStream {
     pub fn new(events: mpsc::Receiver<WatchResult<WatchEvent>>, memory_holds: bool, watchers: Gauge) -> Self {
         watchers.inc();
-        Self { events, memory_holds, watchers }
+        Self { events, memory_holds, parts: None, watchers }
     }
 }
 
@@ -47,13 +49,22 @@ impl Stream for WatchStream {
     type Item = Result<WatchResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(ready!(self.events.poll_recv(cx)).map(|next| match next {
-            Ok(event) => {
-                let memory_holds = std::mem::take(&mut self.memory_holds);
-                convert::event(&event).map(|event| WatchResponse { memory_holds, ..event })
+        loop {
+            if let Some(parts) = &mut self.parts {
+                match parts.next().transpose() {
+                    Some(part) => return Poll::Ready(Some(part)),
+                    None => self.parts = None,
+                }
             }
-            Err(error) => Err(status(error)),
-        }))
+            match ready!(self.events.poll_recv(cx)) {
+                Some(Ok(event)) => {
+                    let memory_holds = std::mem::take(&mut self.memory_holds);
+                    self.parts = Some(Parts::new(event, memory_holds));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(status(error)))),
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }
 

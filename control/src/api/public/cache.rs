@@ -35,6 +35,7 @@ use crate::{
         access::{Action, Actor},
         cache::retention::{Eviction, Reason},
         cluster::node::Node,
+        limits::Limits,
     },
     store::Store,
     usecases::{
@@ -58,11 +59,12 @@ pub struct Cache {
     clock: Clock,
     retention: Arc<Retention>,
     jobs: Arc<JobRequests>,
+    limits: Limits,
 }
 
 impl Cache {
-    pub fn new(store: Store, clock: Clock, retention: Arc<Retention>, jobs: Arc<JobRequests>) -> Self {
-        Self { store, clock, retention, jobs }
+    pub fn new(store: Store, clock: Clock, retention: Arc<Retention>, jobs: Arc<JobRequests>, limits: Limits) -> Self {
+        Self { store, clock, retention, jobs, limits }
     }
 
     /// Returns the groups that a purge covers, if the caller may purge them.
@@ -287,7 +289,7 @@ impl CacheService for Cache {
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
         let digest: Digest = parse("digest", &request.digest)?;
-        tags::history::pin(&self.store, &caller, &path, &image, &tag, &digest, self.clock.now_ms())
+        tags::history::pin(&self.store, &self.limits, &caller, &path, (&image, &tag), &digest, self.clock.now_ms())
             .await
             .map_err(from_use_case)?;
         Ok(Response::new(PinTagResponse {}))

@@ -24,10 +24,14 @@ use crate::{
     rules::{
         access::{Action, Actor},
         groups::group::{self, GroupChange, GroupSettings},
+        limits::Limits,
         violation::Violation,
     },
     store::Store,
-    usecases::{access, groups},
+    usecases::{
+        access,
+        groups::{self, group::GroupUpdate},
+    },
 };
 
 /// The service.
@@ -35,11 +39,12 @@ use crate::{
 pub struct Groups {
     store: Store,
     clock: Clock,
+    limits: Limits,
 }
 
 impl Groups {
-    pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+    pub fn new(store: Store, clock: Clock, limits: Limits) -> Self {
+        Self { store, clock, limits }
     }
 
     /// Checks that the caller may create a group there: owners of the group above may, and otherwise administrators.
@@ -115,7 +120,7 @@ impl GroupService for Groups {
         let settings = GroupSettings::new(upstreams).with(change);
         wrong.finish()?;
         let Some(path) = path else { return Err(invalid_field("path", "required")) };
-        let group = groups::group::create(&self.store, &caller, path, settings, self.clock.now_ms())
+        let group = groups::group::create(&self.store, &self.limits, &caller, path, settings, self.clock.now_ms())
             .await
             .map_err(from_use_case)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
@@ -184,7 +189,9 @@ impl GroupService for Groups {
             Some(new_path) => Some(self.may_be_renamed(&caller, &path, new_path).await?),
             None => None,
         };
-        let group = groups::group::update(&self.store, &caller, &path, etag, change, new_path, self.clock.now_ms())
+        let update = GroupUpdate { etag, change, new_path };
+        let now_ms = self.clock.now_ms();
+        let group = groups::group::update(&self.store, &self.limits, &caller, &path, update, now_ms)
             .await
             .map_err(from_use_case)?;
         Ok(Response::new(UpdateGroupResponse { group: Some(convert::group(group)) }))

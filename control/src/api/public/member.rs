@@ -13,7 +13,10 @@ use crate::{
         errors::{allow_on, from_use_case, invalid_field, parse},
     },
     clock::Clock,
-    rules::{access::Action, groups::member::Member, identity::user::UserName},
+    rules::{
+        limits::Limits,
+        {access::Action, groups::member::Member, identity::user::UserName},
+    },
     store::Store,
     usecases::groups,
 };
@@ -23,11 +26,12 @@ use crate::{
 pub struct Members {
     store: Store,
     clock: Clock,
+    limits: Limits,
 }
 
 impl Members {
-    pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+    pub fn new(store: Store, clock: Clock, limits: Limits) -> Self {
+        Self { store, clock, limits }
     }
 }
 
@@ -54,6 +58,7 @@ impl MemberService for Members {
             .ok_or_else(|| invalid_field("role", "required: guest, maintainer or owner"))?;
         let member = groups::member::update(
             &self.store,
+            &self.limits,
             &caller,
             &path,
             &name,

@@ -18,7 +18,7 @@ use crate::{
     },
     clock::Clock,
     oidc::{ClaimRule, IssuerUrl, KeyCache, NewTrust},
-    rules::access::Action,
+    rules::{access::Action, limits::Limits},
     store::Store,
     usecases::identity,
 };
@@ -29,11 +29,12 @@ pub struct Oidc {
     store: Store,
     clock: Clock,
     issuer_keys: Arc<KeyCache>,
+    limits: Limits,
 }
 
 impl Oidc {
-    pub fn new(store: Store, clock: Clock, issuer_keys: Arc<KeyCache>) -> Self {
-        Self { store, clock, issuer_keys }
+    pub fn new(store: Store, clock: Clock, issuer_keys: Arc<KeyCache>, limits: Limits) -> Self {
+        Self { store, clock, issuer_keys, limits }
     }
 }
 
@@ -101,7 +102,7 @@ impl OidcService for Oidc {
         let rule = |rule: roadstead_proto::v1::ClaimRule| ClaimRule { claim: rule.claim, pattern: rule.pattern };
         let claims = request.claims.into_iter().map(rule).collect();
         let new = NewTrust { group, issuer, audience: request.audience, claims };
-        let trust = identity::oidc::create_trust(&self.store, &caller, new, self.clock.now_ms())
+        let trust = identity::oidc::create_trust(&self.store, &self.limits, &caller, new, self.clock.now_ms())
             .await
             .map_err(from_use_case)?;
         Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))

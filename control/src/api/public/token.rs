@@ -18,6 +18,7 @@ use crate::{
     rules::{
         access::{Action, Actor},
         identity::token::{DEFAULT_JOB_LIFETIME_MS, NewToken, TokenOwner},
+        limits::Limits,
     },
     store::Store,
     usecases::identity::{self, token::TokensOf},
@@ -31,11 +32,12 @@ const JOB_NAME: &str = "job";
 pub struct Tokens {
     store: Store,
     clock: Clock,
+    limits: Limits,
 }
 
 impl Tokens {
-    pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+    pub fn new(store: Store, clock: Clock, limits: Limits) -> Self {
+        Self { store, clock, limits }
     }
 
     /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the
@@ -107,8 +109,9 @@ impl TokenService for Tokens {
         let owner = self.owner(&caller, &request).await?;
         let lifetime_ms = request.expires_in.map(|age| time::duration_ms("expires_in", age)).transpose()?;
         let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
-        let (token, secret) =
-            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_use_case)?;
+        let (token, secret) = identity::token::create(&self.store, &self.limits, &caller, new, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
         Ok(Response::new(CreateTokenResponse {
             id: token.id,
             username: token.username,
@@ -130,8 +133,9 @@ impl TokenService for Tokens {
         };
         let name = if request.name.is_empty() { JOB_NAME.to_owned() } else { request.name };
         let new = NewToken { owner: TokenOwner::Job(path), name, scopes: Vec::new(), lifetime_ms: Some(lifetime_ms) };
-        let (token, secret) =
-            identity::token::create(&self.store, &caller, new, self.clock.now_ms()).await.map_err(from_use_case)?;
+        let (token, secret) = identity::token::create(&self.store, &self.limits, &caller, new, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
         Ok(Response::new(CreateJobTokenResponse {
             id: token.id,
             username: token.username,

@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     rules::{
         access::Action,
+        limits::Limits,
         upstreams::{status::Status as UpstreamState, upstream::UpstreamChange},
     },
     store::Store,
@@ -32,6 +33,7 @@ use crate::{
         upstreams::{
             self,
             credential::{self, NewCredential},
+            upstream::Expected,
         },
     },
 };
@@ -43,11 +45,12 @@ pub struct Upstreams {
     clock: Clock,
     sealer: Arc<Sealer>,
     jobs: Arc<JobRequests>,
+    limits: Limits,
 }
 
 impl Upstreams {
-    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>, jobs: Arc<JobRequests>) -> Self {
-        Self { store, clock, sealer, jobs }
+    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>, jobs: Arc<JobRequests>, limits: Limits) -> Self {
+        Self { store, clock, sealer, jobs, limits }
     }
 }
 
@@ -68,9 +71,9 @@ impl UpstreamService for Upstreams {
             redirect_hosts: request.redirect_hosts.map(|list| list.hosts),
             reserve_percent: request.reserve_percent.map(i64::from),
         };
-        let (allow_missing, now_ms) = (request.allow_missing, self.clock.now_ms());
-        let updating =
-            upstreams::upstream::update(&self.store, &caller, &request.host, etag, change, allow_missing, now_ms);
+        let expected = Expected { etag, allow_missing: request.allow_missing };
+        let (host, now_ms) = (&request.host, self.clock.now_ms());
+        let updating = upstreams::upstream::update(&self.store, &self.limits, &caller, host, expected, change, now_ms);
         let upstream = updating.await.map_err(from_use_case)?;
         Ok(Response::new(UpdateUpstreamResponse { upstream: Some(convert::upstream(upstream)) }))
     }

@@ -6,8 +6,6 @@ use roadstead_proto::{GroupPath, RepositoryRef, Tag};
 pub const MIN_EVERY_MS: i64 = 5 * 60 * 1000;
 /// Longest time between two runs, in milliseconds: 30 days.
 pub const MAX_EVERY_MS: i64 = 30 * 24 * 3600 * 1000;
-/// Most schedules of one group.
-pub const MAX_SCHEDULES: i64 = 100;
 
 /// An image that is fetched again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::rules::{
 use crate::store::{
     Query, StoreResult,
     engine::sql::{Sql, Value},
+    groups::size,
     parse,
     tags::settings,
 };
@@ -158,21 +159,22 @@ pub async fn set_path(db: &mut AnyConnection, id: &str, path: &GroupPath, etag: 
         .bind(path.as_str().to_owned())
         .bind(etag)
         .bind(now_ms)
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-    Ok(())
+    size::count(db, id).await
 }
 
 /// Notes the paths that a group had; none of them may be another's, present or old.
 pub async fn set_old_paths(db: &mut AnyConnection, id: &str, old_paths: &[GroupPath]) -> StoreResult<()> {
     sqlx::query("DELETE FROM group_old_paths WHERE group_id = $1").bind(id.to_owned()).execute(&mut *db).await?;
     if old_paths.is_empty() {
-        return Ok(());
+        return size::count(db, id).await;
     }
     let mut insert = Sql::new("INSERT INTO group_old_paths (path, group_id, position) VALUES ");
     insert
         .rows((0..).zip(old_paths).map(|(position, path)| [path.as_str().into(), id.into(), Value::Number(position)]));
-    insert.execute(db).await
+    insert.execute(&mut *db).await?;
+    size::count(db, id).await
 }
 
 /// The group that had this path before.
@@ -228,6 +230,7 @@ pub async fn insert(db: &mut AnyConnection, group: &Group) -> StoreResult<bool> 
         return Ok(false);
     }
     put_upstreams(db, &group.id, &group.settings).await?;
+    size::count(db, &group.id).await?;
     Ok(true)
 }
 
@@ -246,7 +249,8 @@ pub async fn update(
              updated_at = $17 WHERE id = $15",
     );
     bind_settings(query, settings)?.bind(id.to_owned()).bind(etag).bind(now_ms).execute(&mut *db).await?;
-    put_upstreams(db, id, settings).await
+    put_upstreams(db, id, settings).await?;
+    size::count(db, id).await
 }
 
 /// Binds the settings that are columns of the group, `$1` to `$14`.
@@ -298,6 +302,7 @@ pub async fn set_access_epoch(db: &mut AnyConnection, id: &str, epoch: i64) -> S
 
 /// Removes the group itself; what belongs to it must be gone.
 pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<()> {
+    size::forget(db, id).await?;
     sqlx::query("DELETE FROM groups WHERE id = $1").bind(id.to_owned()).execute(db).await?;
     Ok(())
 }

@@ -102,6 +102,12 @@ pub async fn put(db: &mut AnyConnection, group_id: &str, user_id: &str, role: Ro
     Ok(())
 }
 
+/// Returns the number of a group's own members.
+pub async fn count(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
+    let row = sqlx::query("SELECT COUNT(*) FROM memberships WHERE group_id = $1").bind(group_id.to_owned());
+    Ok(row.fetch_one(db).await?.try_get(0)?)
+}
+
 /// Ends a membership. Answers whether there was one.
 pub async fn delete(db: &mut AnyConnection, group_id: &str, user_id: &str) -> StoreResult<bool> {
     let done = sqlx::query("DELETE FROM memberships WHERE group_id = $1 AND user_id = $2")

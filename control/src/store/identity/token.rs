@@ -1,6 +1,6 @@
 //! Tokens and revocations. Secrets are here only as hashes.
 
-use roadstead_proto::Role;
+use roadstead_proto::{GroupPath, Role};
 
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
@@ -111,15 +111,49 @@ pub async fn ids_of_group(db: &mut AnyConnection, group_id: &str) -> StoreResult
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Removes a token, and remembers until `forget_after_ms` that registry tokens issued for it are void. Answers whether
-/// it was there.
-pub async fn revoke(db: &mut AnyConnection, id: &str, forget_after_ms: i64) -> StoreResult<bool> {
+/// Counts the tokens of the top-level group that `path` is or is within, of its subgroups, and those of `owner` that
+/// are remembered as revoked.
+pub async fn count_of_tree(db: &mut AnyConnection, path: &GroupPath, owner: &str) -> StoreResult<i64> {
+    let top = path.top_level();
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM tokens JOIN groups ON groups.id = tokens.group_id
+                 WHERE path = $1 OR (path > $2 AND path < $3))
+             + (SELECT COUNT(*) FROM revocations WHERE owner_id = $4)",
+    )
+    .bind(top.to_owned())
+    .bind(format!("{top}/"))
+    .bind(format!("{top}0"))
+    .bind(owner.to_owned())
+    .fetch_one(db)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// Counts the tokens of a user, and those that are remembered as revoked.
+pub async fn count_of_user(db: &mut AnyConnection, user_id: &str) -> StoreResult<i64> {
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM tokens WHERE user_id = $1)
+             + (SELECT COUNT(*) FROM revocations WHERE owner_id = $1)",
+    )
+    .bind(user_id.to_owned())
+    .fetch_one(db)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// Removes a token, and remembers until `forget_after_ms`, under `owner`, that registry tokens issued for it are void.
+/// Answers whether it was there.
+pub async fn revoke(db: &mut AnyConnection, id: &str, owner: &str, forget_after_ms: i64) -> StoreResult<bool> {
     let done = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_owned()).execute(&mut *db).await?;
-    sqlx::query("INSERT INTO revocations (token_id, forget_after) VALUES ($1, $2) ON CONFLICT (token_id) DO NOTHING")
-        .bind(id.to_owned())
-        .bind(forget_after_ms)
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO revocations (token_id, forget_after, owner_id) VALUES ($1, $2, $3)
+         ON CONFLICT (token_id) DO NOTHING",
+    )
+    .bind(id.to_owned())
+    .bind(forget_after_ms)
+    .bind(owner.to_owned())
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 

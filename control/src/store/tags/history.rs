@@ -134,6 +134,12 @@ pub async fn pin(
     Ok(())
 }
 
+/// Returns the number of a group's pinned tags.
+pub async fn count(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
+    let row = sqlx::query("SELECT COUNT(*) FROM tag_pins WHERE group_id = $1").bind(group_id.to_owned());
+    Ok(row.fetch_one(db).await?.try_get(0)?)
+}
+
 /// Lets a tag go. Answers whether it was pinned.
 pub async fn unpin(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<bool> {
     let done = query_for(

@@ -13,12 +13,16 @@ use crate::{
     rules::{
         access::{Actor, Reach},
         groups::group::{Group, GroupChange, GroupSettings},
+        limits::Limits,
     },
     store::{
         Store, WriteTx, audit,
         cache::link,
         changes::Subject,
-        groups::{group, member},
+        groups::{
+            group, member,
+            size::{self, Sizes},
+        },
         identity::token,
         tags::tag,
         upstreams::{credential, upstream},
@@ -26,13 +30,14 @@ use crate::{
     usecases::{
         Page, UseCaseError, UseCaseResult, group_at, group_with,
         identity::{oidc, user::void_registry_tokens},
-        new_id,
+        new_id, room,
     },
 };
 
 /// Creates a group.
 pub async fn create(
     store: &Store,
+    limits: &Limits,
     actor: &Actor,
     path: GroupPath,
     settings: GroupSettings,
@@ -40,7 +45,10 @@ pub async fn create(
 ) -> UseCaseResult<Group> {
     let mut tx = store.write().await?;
     check(&mut tx, &settings).await?;
+    room::check_depth(limits, &path)?;
+    let had = size::sizes(&mut tx, &path).await?;
     let group = insert_group(&mut tx, path, settings, now_ms).await?;
+    room::check(&mut tx, limits, &group.path, had).await?;
     let done = actor.did("group.create", group.path.as_str()).of_group(&group.path);
     audit::record(&mut tx, &done, now_ms).await?;
     tx.commit().await?;
@@ -64,14 +72,24 @@ pub async fn list(store: &Store, reach: &Reach, after: &str, limit: i64) -> UseC
     Ok(Page::cut(found, limit))
 }
 
+/// The changes to a group.
+#[derive(Debug)]
+pub struct GroupUpdate {
+    /// Only change the group if it has this etag.
+    pub etag: Option<i64>,
+    /// The settings.
+    pub change: GroupChange,
+    /// Its new path.
+    pub new_path: Option<GroupPath>,
+}
+
 /// Changes and renames a group, if it still has the etag (where one is given).
 pub async fn update(
     store: &Store,
+    limits: &Limits,
     actor: &Actor,
     path: &GroupPath,
-    etag: Option<i64>,
-    change: GroupChange,
-    new_path: Option<GroupPath>,
+    GroupUpdate { etag, change, new_path }: GroupUpdate,
     now_ms: i64,
 ) -> UseCaseResult<Group> {
     let mut tx = store.write().await?;
@@ -86,6 +104,8 @@ pub async fn update(
     if changes.is_empty() && new_path.is_none() {
         return Ok(group);
     }
+    let own = size::sizes(&mut tx, path).await?.group;
+    let had = Sizes { group: own, ..size::sizes(&mut tx, new_path.as_ref().unwrap_or(path)).await? };
     let etag = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
     if settings.admits_fewer_than(&group.settings) {
         group::set_access_epoch(&mut tx, &group.id, etag).await?;
@@ -98,9 +118,10 @@ pub async fn update(
     // While the path still means this group: its owners read the event by the new one too.
     audit::record(&mut tx, &actor.did("group.update", path.as_str()).of_group(path).detail(changes), now_ms).await?;
     if let Some(to) = &new_path {
-        rename(&mut tx, actor, path, to, now_ms).await?;
+        rename(&mut tx, limits, actor, path, to, now_ms).await?;
     }
     let group = group_with(&mut tx, &group.id).await?;
+    room::check(&mut tx, limits, &group.path, had).await?;
     tx.commit().await?;
     Ok(group)
 }
@@ -110,8 +131,9 @@ pub async fn update(
 pub async fn delete(store: &Store, actor: &Actor, path: &GroupPath, now_ms: i64) -> UseCaseResult<u64> {
     let mut tx = store.write().await?;
     let group = group_at(&mut tx, path).await?;
+    let owner = room::token_owner(&mut tx, path).await?;
     for token_id in token::ids_of_group(&mut tx, &group.id).await? {
-        token::revoke(&mut tx, &token_id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
+        token::revoke(&mut tx, &token_id, &owner, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
         tx.changed(&Subject::Revocation(token_id), now_ms).await?;
     }
     oidc::end_of_group(&mut tx, &group.id, now_ms).await?;

@@ -3,7 +3,12 @@
 use roadstead_proto::{GroupPath, Role};
 
 use crate::{
-    rules::{access::Actor, groups::member::Member, identity::user::UserName},
+    rules::{
+        access::Actor,
+        groups::member::Member,
+        identity::user::UserName,
+        limits::{Limit, Limits},
+    },
     store::{Store, StoreError, audit, groups::member, identity::user},
     usecases::{
         Page, UseCaseError, UseCaseResult, group_at,
@@ -23,6 +28,7 @@ pub async fn get(store: &Store, path: &GroupPath, name: &UserName) -> UseCaseRes
 /// Changes the role of a member. With `allow_missing`, makes a user a member who is not one.
 pub async fn update(
     store: &Store,
+    limits: &Limits,
     actor: &Actor,
     path: &GroupPath,
     name: &UserName,
@@ -34,12 +40,17 @@ pub async fn update(
     let user = user_named(&mut tx, name).await?;
     let before = member::get(&mut tx, &group.id, &user.id).await?;
     let action = if before.is_some() { "member.update" } else { "member.create" };
+    let is_new = before.is_none();
     match before {
         Some(before) if before.role == role => return Ok(before),
         None if !allow_missing => return Err(no_member(name)),
         _ => {}
     }
     member::put(&mut tx, &group.id, &user.id, role, now_ms).await?;
+    if is_new {
+        let have = member::count(&mut tx, &group.id).await?;
+        limits.check(Limit::Members, format!("group {path}"), 0, have)?;
+    }
     let done = actor.did(action, name.as_str()).of_group(path).detail(format!("role {role}"));
     audit::record(&mut tx, &done, now_ms).await?;
     let member = member::get(&mut tx, &group.id, &user.id).await?;

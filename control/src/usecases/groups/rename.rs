@@ -8,10 +8,14 @@ use crate::{
     rules::{
         access::{Actor, Denied},
         groups::group::{contains, moved, parent},
+        limits::Limits,
     },
     store::{WriteTx, changes::Subject, groups::group},
-    usecases::{UseCaseError, UseCaseResult},
+    usecases::{UseCaseError, UseCaseResult, room},
 };
+
+/// Most earlier paths by which a group is still pulled.
+const MAX_OLD_PATHS: usize = 20;
 
 /// Gives the group at `from` the path `to`, with its subgroups. Links, tokens and all else hang on ids and stay.
 ///
@@ -19,6 +23,7 @@ use crate::{
 /// the taker wants. Below a group, that group's owners decide.
 pub async fn rename(
     tx: &mut WriteTx,
+    limits: &Limits,
     actor: &Actor,
     from: &GroupPath,
     to: &GroupPath,
@@ -35,6 +40,7 @@ pub async fn rename(
     for group in &moving {
         let path = moved(&group.path, from, to)
             .map_err(|problem| UseCaseError::invalid("new_path", format!("subgroup {}: {problem}", group.path)))?;
+        room::check_depth(limits, &path)?;
         moves.push((group, path));
     }
     let ids: HashSet<&str> = moving.iter().map(|group| group.id.as_str()).collect();
@@ -62,6 +68,8 @@ pub async fn rename(
         if group::by_path(tx, &group.path).await?.is_none() {
             let mut old_paths = crate::usecases::group_with(tx, &group.id).await?.old_paths;
             old_paths.push(group.path.clone());
+            // Nodes keep them in memory: the oldest is not answered any more.
+            old_paths.drain(..old_paths.len().saturating_sub(MAX_OLD_PATHS));
             group::set_old_paths(tx, &group.id, &old_paths).await?;
         }
     }

@@ -8,8 +8,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     auth::rotation::MAX_TOKEN_LIFETIME_MS,
     clock::Clock,
-    oidc::{IdToken, IssuerUrl, KeyCache, MAX_TRUSTS, NewTrust, OidcRefused, Trust, Unverified},
-    rules::access::{Action, Actor, Denied, Reach},
+    oidc::{IdToken, IssuerUrl, KeyCache, NewTrust, OidcRefused, Trust, Unverified},
+    rules::{
+        access::{Action, Actor, Denied, Reach},
+        limits::{Limit, Limits},
+    },
     store::{
         Store, WriteTx, audit,
         changes::Subject,
@@ -19,7 +22,7 @@ use crate::{
             token,
         },
     },
-    usecases::{Page, UseCaseError, UseCaseResult, group_at, new_id},
+    usecases::{Page, UseCaseError, UseCaseResult, group_at, new_id, room},
 };
 
 /// An ID token that is good, and who trusts it.
@@ -77,7 +80,13 @@ pub async fn delete_issuer(
 }
 
 /// Lets a group trust an issuer's tokens.
-pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i64) -> UseCaseResult<Trust> {
+pub async fn create_trust(
+    store: &Store,
+    limits: &Limits,
+    actor: &Actor,
+    new: NewTrust,
+    now_ms: i64,
+) -> UseCaseResult<Trust> {
     let found = new.violations();
     if !found.is_empty() {
         return Err(UseCaseError::Invalid(found));
@@ -90,12 +99,6 @@ pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i
             new.issuer
         )));
     }
-    if oidc::count(&mut tx, &group.id).await? >= MAX_TRUSTS {
-        return Err(UseCaseError::Precondition(format!(
-            "group {} has {MAX_TRUSTS} trusts already; end one that is not needed any more",
-            group.path
-        )));
-    }
     let trust = Trust {
         id: new_id(),
         group: group.path,
@@ -105,6 +108,10 @@ pub async fn create_trust(store: &Store, actor: &Actor, new: NewTrust, now_ms: i
         created_at_ms: now_ms,
     };
     oidc::insert_trust(&mut tx, &group.id, &trust).await?;
+    let have = oidc::count(&mut tx, &group.id).await?;
+    limits.check(Limit::Trusts, format!("group {}", trust.group), 0, have)?;
+    // Like a token, nodes have to remember it for a while once it is gone.
+    room::check_tokens(&mut tx, limits, &trust.group).await?;
     let done = actor.did("oidc.trust.create", trust.id.as_str()).of_group(&trust.group);
     audit::record(&mut tx, &done.detail(trust.to_string()), now_ms).await?;
     tx.commit().await?;
@@ -201,7 +208,8 @@ async fn end(tx: &mut WriteTx, trusts: &[Trust], now_ms: i64) -> UseCaseResult<(
     let mut concerned = BTreeSet::new();
     for trust in trusts {
         oidc::delete_trust(tx, &trust.id).await?;
-        token::revoke(tx, &trust.id, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
+        let owner = room::token_owner(tx, &trust.group).await?;
+        token::revoke(tx, &trust.id, &owner, now_ms + MAX_TOKEN_LIFETIME_MS).await?;
         tx.changed(&Subject::Revocation(trust.id.clone()), now_ms).await?;
         for group in group::page(tx, &Reach::Within(trust.group.clone()), "", i64::MAX).await? {
             concerned.insert(group.id);

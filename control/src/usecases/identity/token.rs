@@ -12,12 +12,13 @@ use crate::{
             token::{NewToken, Token, TokenOwner, TokenUser},
             user::UserName,
         },
+        limits::{Limit, Limits},
     },
-    store::{Store, audit, changes::Subject, identity::token},
+    store::{Store, WriteTx, audit, changes::Subject, identity::token},
     usecases::{
         Page, UseCaseError, UseCaseResult, group_at,
         identity::user::{allow_for, user_named},
-        new_id,
+        new_id, room,
     },
 };
 
@@ -33,7 +34,13 @@ pub enum TokensOf {
 }
 
 /// Makes a token, if the caller may have one like it made. Its secret is in the answer and nowhere else.
-pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) -> UseCaseResult<(Token, SecretString)> {
+pub async fn create(
+    store: &Store,
+    limits: &Limits,
+    actor: &Actor,
+    new: NewToken,
+    now_ms: i64,
+) -> UseCaseResult<(Token, SecretString)> {
     may_create(store, actor, &new.owner).await?;
     let scopes = new.scopes().map_err(UseCaseError::Invalid)?;
     let kind = new.owner.kind();
@@ -64,9 +71,22 @@ pub async fn create(store: &Store, actor: &Actor, new: NewToken, now_ms: i64) ->
         last_used_at_ms: None,
     };
     token::insert(&mut tx, &token, group_id.as_deref(), &secret::hash(&secret)).await?;
+    check_count(&mut tx, limits, &token).await?;
     audit::record(&mut tx, &about(actor, "token.create", &token), now_ms).await?;
     tx.commit().await?;
     Ok((token, secret))
+}
+
+/// Refuses a token that was just added where its owner has too many.
+async fn check_count(tx: &mut WriteTx, limits: &Limits, token: &Token) -> UseCaseResult<()> {
+    if let Some(user) = &token.user {
+        let have = token::count_of_user(tx, &user.id).await?;
+        limits.check(Limit::Tokens, format!("user {}", user.name), 0, have)?;
+    }
+    match &token.group {
+        Some(path) => room::check_tokens(tx, limits, path).await,
+        None => Ok(()),
+    }
 }
 
 /// Returns whether the caller may make a token of this owner: none that may do more than the caller.
@@ -132,7 +152,12 @@ pub async fn delete(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseC
         )));
     }
     let mut tx = store.write().await?;
-    if !token::revoke(&mut tx, id, now_ms + MAX_TOKEN_LIFETIME_MS).await? {
+    let owner = match (&token.user, &token.group) {
+        (Some(user), _) => user.id.clone(),
+        (None, Some(path)) => room::token_owner(&mut tx, path).await?,
+        (None, None) => String::new(),
+    };
+    if !token::revoke(&mut tx, id, &owner, now_ms + MAX_TOKEN_LIFETIME_MS).await? {
         return Err(UseCaseError::no_token(id));
     }
     tx.changed(&Subject::Revocation(id.to_owned()), now_ms).await?;

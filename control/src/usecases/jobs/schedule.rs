@@ -11,7 +11,8 @@ use tracing::{info, warn};
 use crate::{
     rules::{
         access::{Action, Actor},
-        jobs::schedule::{MAX_EVERY_MS, MAX_SCHEDULES, MIN_EVERY_MS, Schedule},
+        jobs::schedule::{MAX_EVERY_MS, MIN_EVERY_MS, Schedule},
+        limits::Limit,
     },
     store::{audit, jobs::schedule},
     usecases::{
@@ -53,11 +54,6 @@ impl JobRequests {
         let group = group_at(&mut tx, path).await?;
         let repository = repository_of(&group, image)?;
         may_prefetch(&group, &repository)?;
-        if schedule::count(&mut tx, &group.id).await? >= MAX_SCHEDULES {
-            return Err(UseCaseError::Precondition(format!(
-                "group {path} has {MAX_SCHEDULES} schedules, which is the most; delete one first"
-            )));
-        }
         let schedule = Schedule {
             id: new_id(),
             group: group.path,
@@ -70,6 +66,8 @@ impl JobRequests {
             last_error: String::new(),
         };
         schedule::insert(&mut tx, &schedule, now_ms).await?;
+        let have = schedule::count(&mut tx, &schedule.repository.group.to_string()).await?;
+        self.limits.check(Limit::Schedules, format!("group {path}"), 0, have)?;
         audit::record(&mut tx, &record(actor, "prefetch_schedule.create", &schedule), now_ms).await?;
         tx.commit().await?;
         self.schedules_changed.notify_one();

@@ -3,7 +3,10 @@
 use roadstead_proto::{Digest, GroupPath, ImageName, Tag};
 
 use crate::{
-    rules::access::Actor,
+    rules::{
+        access::Actor,
+        limits::{Limit, Limits},
+    },
     store::{
         Store, audit,
         changes::Subject,
@@ -70,10 +73,10 @@ pub async fn list(store: &Store, path: &GroupPath, image: &ImageName, tag: &Tag)
 /// Fixes a tag to a digest, cached or not.
 pub async fn pin(
     store: &Store,
+    limits: &Limits,
     actor: &Actor,
     path: &GroupPath,
-    image: &ImageName,
-    tag: &Tag,
+    (image, tag): (&ImageName, &Tag),
     digest: &Digest,
     now_ms: i64,
 ) -> UseCaseResult<()> {
@@ -86,7 +89,10 @@ pub async fn pin(
             repository.upstream
         )));
     }
+    let had = history::count(&mut tx, &group.id).await?;
     history::pin(&mut tx, &repository, tag, digest, now_ms).await?;
+    let have = history::count(&mut tx, &group.id).await?;
+    limits.check(Limit::Pins, format!("group {path}"), had, have)?;
     // Nodes may decide about the tag without asking until they hear of a change.
     tx.changed(&Subject::Group(group.id), now_ms).await?;
     let done = actor.did("cache.pin", format!("{repository}:{tag}")).of_group(path).detail(format!("to {digest}"));

@@ -5,30 +5,40 @@ use roadstead_proto::UpstreamHost;
 use crate::{
     rules::{
         access::Actor,
+        limits::{Limit, Limits},
         upstreams::upstream::{Upstream, UpstreamChange},
     },
     store::{
         Store, audit,
         cache::content,
         changes::Subject,
-        groups::group,
+        groups::{group, size},
         upstreams::{condition, credential, upstream},
     },
     usecases::{Page, UseCaseError, UseCaseResult},
 };
 
-/// Changes an upstream's settings, if it still has the etag (where one is given). With `allow_missing`, adds an upstream that
-/// does not exist.
+/// The state that the caller of a change expects.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// Only change the upstream if it has this etag.
+    pub etag: Option<i64>,
+    /// Add the upstream if it does not exist.
+    pub allow_missing: bool,
+}
+
+/// Changes an upstream's settings, or adds it.
 pub async fn update(
     store: &Store,
+    limits: &Limits,
     actor: &Actor,
     host: &str,
-    etag: Option<i64>,
+    Expected { etag, allow_missing }: Expected,
     change: UpstreamChange,
-    allow_missing: bool,
     now_ms: i64,
 ) -> UseCaseResult<Upstream> {
     let mut tx = store.write().await?;
+    let had = size::total(&mut tx).await?;
     // `apply` refuses a host that does not parse, together with all other invalid fields.
     let before = match host.parse::<UpstreamHost>() {
         Ok(host) => {
@@ -50,6 +60,7 @@ pub async fn update(
         content::forget_source(&mut tx, &upstream.host).await?;
     }
     upstream::put(&mut tx, &upstream).await?;
+    limits.check(Limit::TotalBytes, "this installation", had, size::total(&mut tx).await?)?;
     tx.changed(&Subject::Upstream(upstream.host.to_string()), now_ms).await?;
     let done = actor.did(action, upstream.host.as_str()).detail(format!("url {}", upstream.url));
     audit::record(&mut tx, &done, now_ms).await?;

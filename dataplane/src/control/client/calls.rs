@@ -47,7 +47,7 @@ impl NodeClient {
             wants_snapshot,
         });
         match timeout(OPEN_TIME, self.service().watch(request)).await {
-            Ok(Ok(response)) => Ok(WatchStream(response.into_inner())),
+            Ok(Ok(response)) => Ok(WatchStream::new(response.into_inner())),
             Ok(Err(status)) => Err(status::error_of(watch::CALL, &status)),
             Err(_) => Err(ControlError::Timeout { call: watch::CALL }),
         }

@@ -132,7 +132,9 @@ pub(crate) fn snapshot(snapshot: pb::PolicySnapshot) -> Vec<Result<PolicyChange,
     let groups = snapshot.groups.into_iter().map(|it| group(it).map(PolicyChange::Group));
     let upstreams = snapshot.upstreams.into_iter().map(|it| upstream(it).map(PolicyChange::Upstream));
     let revocations = snapshot.revocations.into_iter().map(|it| Ok(revocation(it)));
-    groups.chain(upstreams).chain([keys(snapshot.keys)]).chain(revocations).collect()
+    // Of a snapshot in parts only one has the keys, all of them.
+    let keys = (!snapshot.keys.is_empty()).then(|| keys(snapshot.keys));
+    groups.chain(upstreams).chain(keys).chain(revocations).collect()
 }
 
 pub(crate) fn change(change: pb::PolicyChange) -> Result<PolicyChange, Problem> {

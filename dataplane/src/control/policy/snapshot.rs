@@ -153,7 +153,13 @@ pub struct PolicySnapshot {
 impl PolicySnapshot {
     /// Returns what is known after all these changes; those that make no sense are given to `left_out`.
     pub(crate) fn of<P>(changes: Vec<Result<PolicyChange, P>>, left_out: impl Fn(P)) -> Self {
-        changes.into_iter().fold(Self::default(), |policy, change| match change {
+        Self::default().with_all(changes, left_out)
+    }
+
+    /// The same, beginning with this.
+    #[must_use]
+    pub(crate) fn with_all<P>(self, changes: Vec<Result<PolicyChange, P>>, left_out: impl Fn(P)) -> Self {
+        changes.into_iter().fold(self, |policy, change| match change {
             Ok(change) => policy.with(change),
             Err(problem) => {
                 left_out(problem);

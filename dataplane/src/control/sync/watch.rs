@@ -68,11 +68,12 @@ impl Watcher {
             Ok(events) => events,
             Err(error) => return error,
         };
-        let opened = Instant::now();
+        let mut busy_at = Instant::now();
+        let mut unfinished = None;
         loop {
-            // One that is new gets the time to tell something.
+            // One that is new, or in the middle of an event, gets the time to tell something.
             let is_dead = async {
-                sleep_until(opened + QUIET).await;
+                sleep_until(busy_at + QUIET).await;
                 self.staleness.reopened().await;
             };
             let event = tokio::select! {
@@ -80,36 +81,54 @@ impl Watcher {
                 () = is_dead => return ControlError::Timeout { call: "Watch" },
             };
             match event {
-                Ok(event) => {
-                    if let Err(error) = self.apply(event) {
-                        return error;
-                    }
-                }
+                Ok(event) => match self.take(event, unfinished) {
+                    Ok(rest) => unfinished = rest,
+                    Err(error) => return error,
+                },
                 Err(error) => return error,
+            }
+            if unfinished.is_some() {
+                // A sign of life, but no word on what there is now: that comes with the last part.
+                busy_at = Instant::now();
+                continue;
             }
             *heard = true;
             self.staleness.heard();
         }
     }
 
-    fn apply(&self, WatchEvent { revision, mark, kind, memory_holds }: WatchEvent) -> Result<(), ControlError> {
+    /// Takes an event, or a part of one that follows the parts in `unfinished`. Applies whole events only; returns the policy
+    /// to go on from where parts are missing.
+    fn take(
+        &self,
+        event: WatchEvent,
+        unfinished: Option<PolicySnapshot>,
+    ) -> Result<Option<PolicySnapshot>, ControlError> {
+        let WatchEvent { revision, mark, kind, memory_holds, continues } = event;
         match kind {
             EventKind::Snapshot(snapshot) => {
+                let policy = self.take_snapshot(snapshot, unfinished.unwrap_or_default());
+                if continues {
+                    return Ok(Some(policy));
+                }
                 if !memory_holds && self.policy.has_snapshot() {
                     warn!(revision, "the control plane cannot tell what changed; nothing that is remembered is used");
                     self.memory.forget();
                 }
-                self.policy.apply(self.take_snapshot(snapshot).at(revision).marked(mark));
+                self.policy.apply(policy.at(revision).marked(mark));
                 info!(revision, "snapshot received from the control plane");
             }
             EventKind::Changes(changes) => {
-                let mut policy = PolicySnapshot::clone(&self.policy.load());
+                let mut policy = unfinished.unwrap_or_else(|| PolicySnapshot::clone(&self.policy.load()));
                 for change in changes {
                     match change {
                         WatchChange::Policy(change) => policy = policy.with(change),
                         WatchChange::Condition(told) => self.conditions.learn(told),
                         WatchChange::JobOffer(id) => self.offers.put(id),
                     }
+                }
+                if continues {
+                    return Ok(Some(policy));
                 }
                 self.policy.apply(policy.at(revision).marked(mark));
                 debug!(revision, "changes received from the control plane");
@@ -124,17 +143,18 @@ impl Watcher {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Leaves out what makes no sense: one group that this version does not understand costs that group and not the node.
-    fn take_snapshot(&self, snapshot: Snapshot) -> PolicySnapshot {
+    /// Adds a part of a snapshot to the parts before it. Leaves out what makes no sense: one group that this version does not
+    /// understand costs that group and not the node.
+    fn take_snapshot(&self, snapshot: Snapshot, before: PolicySnapshot) -> PolicySnapshot {
         for told in snapshot.conditions {
             match told {
                 Ok(told) => self.conditions.learn(told),
                 Err(problem) => error!(problem, "left out of the snapshot"),
             }
         }
-        PolicySnapshot::of(snapshot.policy, |problem| error!(problem, "left out of the snapshot"))
+        before.with_all(snapshot.policy, |problem| error!(problem, "left out of the snapshot"))
     }
 }

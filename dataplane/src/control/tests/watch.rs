@@ -131,3 +131,74 @@ async fn a_refused_node_keeps_trying() {
     let _running = run(&client);
     client.policy.wait_for_snapshot().await;
 }
+
+/// The parts of an event, each a message of its own.
+fn in_parts(events: Vec<pb::WatchResponse>) -> Vec<pb::WatchResponse> {
+    let last = events.len() - 1;
+    let number =
+        |(part, event)| pb::WatchResponse { part: i32::try_from(part).unwrap(), continues: part < last, ..event };
+    events.into_iter().enumerate().map(number).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_in_parts_is_applied_when_it_is_whole() {
+    let fake = Fake::default();
+    let (tell, told) = mpsc::unbounded_channel();
+    fake.script(|script| script.watches.push_back(FakeWatch::Live(told)));
+    let client = fake.client();
+    let _running = run(&client);
+    let parts = in_parts(vec![
+        snapshot(7, vec![group("g1", "acme", 1, 1)]),
+        snapshot(7, vec![group("g2", "beta", 1, 1)]),
+        snapshot(7, vec![]),
+    ]);
+    for part in &parts[..2] {
+        tell.send(part.clone()).unwrap();
+        // Each is slow, and counts as a sign of life: the watch stays open.
+        sleep(Duration::from_secs(10)).await;
+        assert!(!client.policy.has_snapshot());
+    }
+    tell.send(parts[2].clone()).unwrap();
+    client.policy.wait_for_snapshot().await;
+    assert_eq!(client.policy.current().groups().count(), 2);
+
+    let gone = |id: &str| changes(8, vec![Change::DeletedGroupId(id.to_owned())]);
+    let parts = in_parts(vec![gone("g1"), gone("g2")]);
+    tell.send(parts[0].clone()).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((client.policy.current().revision(), client.policy.current().groups().count()), (7, 2));
+    tell.send(parts[1].clone()).unwrap();
+    until(|| client.policy.current().revision() == 8).await;
+    assert_eq!(client.policy.current().groups().count(), 0);
+    assert_eq!(fake.script(|script| script.resumed_from.clone()), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_an_event_that_breaks_off_or_are_out_of_order_change_nothing() {
+    let whole = snapshot(7, vec![group("g1", "acme", 1, 1)]);
+    let parts = in_parts(vec![
+        snapshot(8, vec![]),
+        snapshot(8, vec![group("g2", "beta", 1, 1)]),
+        snapshot(8, vec![group("g3", "gamma", 1, 1)]),
+    ]);
+    let others = in_parts(vec![changes(9, vec![]), changes(9, vec![])]);
+    for broken in [
+        vec![parts[0].clone(), parts[1].clone()],
+        vec![parts[0].clone(), parts[2].clone()],
+        vec![parts[1].clone(), parts[2].clone()],
+        vec![parts[0].clone(), parts[0].clone()],
+        vec![parts[0].clone(), others[1].clone()],
+    ] {
+        let fake = Fake::default();
+        fake.script(|script| {
+            script.watches.push_back(FakeWatch::Ends([vec![whole.clone()], broken].concat()));
+            script.watches.push_back(FakeWatch::Live(mpsc::unbounded_channel().1));
+        });
+        let client = fake.client();
+        let _running = run(&client);
+        until(|| fake.script(|script| script.resumed_from.len()) >= 2).await;
+        let policy = client.policy.current();
+        assert_eq!((policy.revision(), policy.groups().count()), (7, 1));
+        assert!(policy.group_by_id(&"g1".into()).is_some());
+    }
+}
