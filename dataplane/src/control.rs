@@ -30,7 +30,7 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use self::answers::{credentials::Credentials, links::Links, tags::Tags};
+pub use self::answers::{credentials::Credentials, link_batches::Urgency, links::Links, tags::Tags};
 pub use self::client::condition::{Account, PullLimit, UpstreamCondition, UpstreamState};
 pub use self::client::job::{Check, CheckProgress, Job, JobFailure, JobReport, Prefetch, PrefetchProgress};
 pub use self::client::lease::{FillQuestion, FillTurn, FollowFill, HeldFill};
@@ -39,7 +39,10 @@ pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal,
 pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
 pub use self::client::{InvalidNodeToken, NodeClient, NodeIdentity};
 pub use self::connect::Control;
-pub use self::content::{ContentKind, Link, LinkLookup, Proof, ProofKind, Recorded, Reference, RepositoryRef};
+pub(crate) use self::content::{BlobRecorded, Unlinked};
+pub use self::content::{
+    ContentKind, Link, LinkLookup, Proof, ProofKind, ProvenLink, Recorded, Reference, RepositoryRef,
+};
 pub use self::credential::Credential;
 pub use self::error::ControlError;
 pub use self::jobs::Offers;

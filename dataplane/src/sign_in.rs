@@ -1,6 +1,7 @@
 //! The token service, `/jwt/auth`: credentials and scopes in, a registry token out.
 //! Protocol: Docker's "Token Authentication Specification" (GET with Basic) and its OAuth2 form (POST).
 
+mod guesses;
 mod memory;
 
 use std::{
@@ -24,7 +25,7 @@ use crate::{
     access::authenticate::{ANYBODY, Authenticator},
     control::{
         ControlError, ControlLiveness, NodeClient, Policy, PullScope, RegistryToken, SignIn, SignInRefusal,
-        SignInResult,
+        SignInResult, SyncGuard,
     },
     listener::BodyError,
     respond::{Answer, OciError, ok_json},
@@ -58,7 +59,9 @@ pub struct TokenService {
     pub allow_anonymous_pulls: bool,
     /// Tells which tokens are still good.
     pub authenticator: Arc<Authenticator>,
-    /// For those who sign in again while the control plane cannot be form.
+    /// Tells whether this node may have missed what voids a token.
+    pub sync: Arc<SyncGuard>,
+    /// Sign-ins, for those who repeat them.
     pub remembered: SignInMemory,
     /// The longest time that anything is served without contact to the control plane.
     pub max_control_outage: Duration,
@@ -193,24 +196,40 @@ impl TokenService {
             client_address: client.map(|address| address.to_string()).unwrap_or_default(),
         };
         let name = self.remembered.name(&sign_in, &self.policy.memory_id());
+        if let Some(token) = self.again(name, &sign_in) {
+            return Ok(token_answer(&token));
+        }
         let is_anonymous = sign_in.username.is_empty() && sign_in.password.expose_secret().is_empty();
         let groups: Vec<_> = sign_in.scopes.iter().map(|scope| scope.group.clone()).collect();
         let has_another_way = is_anonymous || self.remembered.get(name).is_some();
+        let asking = self.remembered.asking(&sign_in, &self.policy.current());
         let refused = match self.client.sign_in(sign_in, has_another_way).await {
             Ok(SignInResult::Token(token)) => {
-                if !is_anonymous {
-                    self.remembered.put(name, token.clone());
-                }
+                self.remembered.put(name, token.clone(), asking);
                 return Ok(token_answer(&token));
             }
             Ok(SignInResult::Refused(refused)) => refused,
             Err(error) if is_anonymous => return self.anonymous_without_control(&groups, &error),
             Err(error) => return self.again_without_control(name, &error),
         };
+        if !is_anonymous && refused.reason != SignInRefusal::Unavailable {
+            asking.failed();
+        }
         if refused.reason != SignInRefusal::Unavailable && refused.reason != SignInRefusal::TooManyRequests {
             self.remembered.forget(name);
         }
         Err(OciError::from_sign_in(refused))
+    }
+
+    /// The token that the same credentials got a moment ago for the same scopes, as long as the control plane said that it may be
+    /// given again, and nothing that it depends on has changed. The watch tells of all that: a client that kept its token would go
+    /// on using it just as long.
+    fn again(&self, name: SignInName, sign_in: &SignIn) -> Option<RegistryToken> {
+        if self.sync.may_be_stale() {
+            return None;
+        }
+        let token = self.remembered.again(name, sign_in, &self.policy.current())?;
+        self.authenticator.takes(&token.token).then_some(token)
     }
 }
 
@@ -252,7 +271,8 @@ impl TokenService {
     fn outage_token(&self, token: String) -> Answer {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let issued_at_ms = i64::try_from(now).unwrap_or(i64::MAX);
-        token_answer(&RegistryToken { token, expires_in_seconds: OUTAGE_TOKEN_SECONDS, issued_at_ms })
+        let (expires_in_seconds, reusable_for) = (OUTAGE_TOKEN_SECONDS, Duration::ZERO);
+        token_answer(&RegistryToken { token, expires_in_seconds, issued_at_ms, reusable_for, guessable: false })
     }
 }
 

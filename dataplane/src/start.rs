@@ -176,6 +176,7 @@ impl Dataplane {
                 liveness: Arc::clone(&control.liveness),
                 allow_anonymous_pulls: config.allow_anonymous_pulls,
                 authenticator,
+                sync: Arc::clone(&control.sync),
                 remembered: SignInMemory::new()?,
                 max_control_outage: config.max_control_outage,
             },
@@ -282,9 +283,10 @@ impl Dataplane {
             tasks.spawn(port.serve(control.clone()));
             tasks.spawn(cluster.keep_leases(control.clone()));
         }
-        let stopping = self.stopping.clone();
+        let (stopping, links) = (self.stopping.clone(), Arc::clone(&self.control.links));
         tasks.spawn(async move {
             stop.cancelled().await;
+            links.hurry();
             stopping.cancel();
         });
         let began = async {

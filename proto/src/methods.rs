@@ -77,7 +77,7 @@ mod tests {
         for call in ["Watch", "ClaimGarbage", "ClaimJob", "ReportJob", "ClaimScrub"] {
             assert!(!method(&format!("/roadstead.node.v1.NodeService/{call}")).may_repeat(), "{call}");
         }
-        for call in ["SignIn", "GetLinks", "RecordUsage", "RecordLink", "ReportTag", "AcquireFill"] {
+        for call in ["SignIn", "GetLinks", "RecordUsage", "RecordLink", "RecordLinks", "ReportTag", "AcquireFill"] {
             assert!(method(&format!("/roadstead.node.v1.NodeService/{call}")).may_repeat(), "{call}");
         }
         assert!(!method("/roadstead.v1.CacheService/PurgeCache").may_repeat());

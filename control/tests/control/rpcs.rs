@@ -399,6 +399,7 @@ fn node_calls() -> Vec<Call> {
         of::<node::ReportTagRequest>("roadstead.node.v1.NodeService/ReportTag"),
         of::<node::GetLinksRequest>("roadstead.node.v1.NodeService/GetLinks"),
         of::<node::RecordLinkRequest>("roadstead.node.v1.NodeService/RecordLink"),
+        of::<node::RecordLinksRequest>("roadstead.node.v1.NodeService/RecordLinks"),
         of::<node::GetCredentialRequest>("roadstead.node.v1.NodeService/GetCredential"),
         of::<node::RecordUsageRequest>("roadstead.node.v1.NodeService/RecordUsage"),
         of::<node::ClaimGarbageRequest>("roadstead.node.v1.NodeService/ClaimGarbage"),

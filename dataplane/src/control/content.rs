@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use roadstead_proto::{Digest, RepositoryName, UpstreamHost};
 
-use super::GroupId;
+use super::{ControlError, GroupId};
 
 /// A repository of an upstream, as one group sees it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +98,26 @@ pub struct Proof {
     pub link_epoch: i64,
 }
 
+/// A right that is proven, to be recorded.
+#[derive(Clone, Debug)]
+pub struct ProvenLink {
+    /// The group and repository.
+    pub repository: RepositoryRef,
+    /// The content.
+    pub link: Link,
+    /// The proof.
+    pub proof: Proof,
+}
+
+/// Content that the group has no link to, as the control plane told along with other answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlinked {
+    /// The content.
+    pub digest: Digest,
+    /// See [`LinkLookup::Unlinked`].
+    pub is_from_upstream: bool,
+}
+
 /// The outcome of recording a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
@@ -110,3 +130,6 @@ pub enum Recorded {
     /// The proof is a HEAD, and the content was never fetched from that upstream: the group has to fetch it.
     Unproven,
 }
+
+/// The outcome of recording the link to a blob, with the group's link epoch.
+pub(crate) type BlobRecorded = Result<(Recorded, i64), ControlError>;

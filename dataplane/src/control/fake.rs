@@ -50,6 +50,9 @@ pub(crate) struct Script {
     pub(crate) serve: Option<pb::ServeManifest>,
     pub(crate) tags_asked: usize,
     pub(crate) recorded: pb::RecordLinkResponse,
+    pub(crate) links_recorded: Vec<pb::RecordLinksRequest>,
+    /// The outcomes of the next links; those after them are recorded.
+    pub(crate) link_outcomes: Vec<i32>,
     pub(crate) credential: pb::GetCredentialResponse,
     pub(crate) credentials_asked: usize,
     pub(crate) sign_ins: Vec<pb::SignInRequest>,
@@ -194,6 +197,22 @@ impl NodeService for Fake {
 
     async fn record_link(&self, _: Request<pb::RecordLinkRequest>) -> Result<Response<pb::RecordLinkResponse>, Status> {
         Ok(Response::new(self.script(|script| script.recorded.clone())))
+    }
+
+    async fn record_links(
+        &self,
+        request: Request<pb::RecordLinksRequest>,
+    ) -> Result<Response<pb::RecordLinksResponse>, Status> {
+        Ok(Response::new(self.script(|script| {
+            let request = request.into_inner();
+            let told = std::mem::take(&mut script.link_outcomes).into_iter();
+            let outcomes = told.chain(std::iter::repeat(pb::LinkOutcome::Recorded.into()));
+            let link_epoch = script.recorded.link_epoch;
+            let results = outcomes.take(request.links.len()).map(|outcome| pb::RecordedLink { outcome, link_epoch });
+            let answer = pb::RecordLinksResponse { results: results.collect() };
+            script.links_recorded.push(request);
+            answer
+        })))
     }
 
     async fn get_credential(

@@ -8,7 +8,7 @@ use std::{
 use roadstead_proto::Digest;
 use tokio::time::Instant;
 
-use super::{GroupPolicy, Link};
+use super::{GroupPolicy, Link, Unlinked};
 
 /// The decision on a pull by tag, before upstream is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct ServeManifest {
 pub(crate) struct Brought {
     /// The group's links to what the manifest refers to.
     pub(crate) referenced: Vec<Arc<Link>>,
+    /// Content that the manifest refers to, without a link; empty where that was not told.
+    pub(crate) unlinked: Vec<Unlinked>,
     /// The group's link epoch at which all of it was read.
     pub(crate) link_epoch: i64,
     /// Time for which the tag is served without the control plane's word.

@@ -19,7 +19,7 @@ use crate::{
     backoff::Backoff,
     control::{
         Control, ControlError, DamageKind, Link, Links, NodeClient, Proof, Recorded, Reference, RepositoryRef,
-        StoredContent,
+        StoredContent, Urgency,
     },
     failpoint,
     storage::{BlobStore, StorageError, StoredBlob},
@@ -59,7 +59,7 @@ impl LinkRecorder {
         Arc::new(Self { client, links, store, store_id, corruption, leftovers: Mutex::default() })
     }
 
-    /// Records a right to stored content with its proof; `blob` is that content, open. Content whose link could not be
+    /// Records a right to a stored manifest with its proof; `blob` is that manifest, open. Content whose link could not be
     /// recorded stays in the store and is reported as garbage.
     pub async fn link(
         &self,
@@ -72,27 +72,22 @@ impl LinkRecorder {
     ) -> Result<Recorded, ControlError> {
         failpoint::reached("link_asked");
         let recorded = self.links.record(at, link, references, tag, proof).await;
-        failpoint::reached("link_recorded");
-        match &recorded {
-            Ok(Recorded::Recorded) => {
-                self.leftovers().remove(&link.digest);
-                self.still_there(&link.digest, blob).await;
-            }
-            // Nobody links it, and the control plane knows of it.
-            Ok(Recorded::Outdated | Recorded::Unproven) => {}
-            // Deleting it here could take what somebody else links this moment.
-            Ok(Recorded::BeingDeleted) | Err(_) => {
-                let mut leftovers = self.leftovers();
-                if leftovers.len() < MAX_LEFTOVERS {
-                    leftovers.insert(link.digest, Instant::now() + LEFTOVER_TIME);
-                }
-            }
-        }
-        recorded
+        self.recorded(recorded, &link.digest, blob).await
     }
 
-    /// The same for a blob that has just arrived: while the control plane cannot be asked, tries again for a minute. The bytes are
-    /// there, and only this record makes them worth something.
+    /// The same for a blob; a client waits for it.
+    pub async fn link_blob(
+        &self,
+        at: &RepositoryRef,
+        proof: Proof,
+        link: &Link,
+        blob: &Arc<StoredBlob>,
+    ) -> Result<Recorded, ControlError> {
+        self.record_blob(at, proof, link, blob, Urgency::Now).await
+    }
+
+    /// The same for a blob that has just arrived, for later pulls: while the control plane cannot be asked, tries again for a
+    /// minute. The bytes are there, and only this record makes them worth something.
     pub async fn link_arrived(
         &self,
         at: &RepositoryRef,
@@ -102,7 +97,7 @@ impl LinkRecorder {
     ) -> Result<Recorded, ControlError> {
         let (began, mut pauses) = (Instant::now(), Backoff::new(FIRST_LINK_PAUSE, MAX_LINK_PAUSE));
         loop {
-            match self.link(at, proof, link, &[], None, blob).await {
+            match self.record_blob(at, proof, link, blob, Urgency::Soon).await {
                 Err(error) if error.retryable() && began.elapsed() < LINK_TIME => {
                     info!(blob.digest = %link.digest, %error, "a link cannot be recorded yet");
                     sleep(pauses.pause()).await;
@@ -110,6 +105,45 @@ impl LinkRecorder {
                 recorded => return recorded,
             }
         }
+    }
+
+    async fn record_blob(
+        &self,
+        at: &RepositoryRef,
+        proof: Proof,
+        link: &Link,
+        blob: &Arc<StoredBlob>,
+        urgency: Urgency,
+    ) -> Result<Recorded, ControlError> {
+        failpoint::reached("link_asked");
+        let recorded = self.links.record_blob(at, link, proof, urgency).await;
+        self.recorded(recorded, &link.digest, blob).await
+    }
+
+    /// Sees to it that what was recorded is there.
+    async fn recorded(
+        &self,
+        recorded: Result<Recorded, ControlError>,
+        digest: &Digest,
+        blob: &Arc<StoredBlob>,
+    ) -> Result<Recorded, ControlError> {
+        failpoint::reached("link_recorded");
+        match &recorded {
+            Ok(Recorded::Recorded) => {
+                self.leftovers().remove(digest);
+                self.still_there(digest, blob).await;
+            }
+            // Nobody links it, and the control plane knows of it.
+            Ok(Recorded::Outdated | Recorded::Unproven) => {}
+            // Deleting it here could take what somebody else links this moment.
+            Ok(Recorded::BeingDeleted) | Err(_) => {
+                let mut leftovers = self.leftovers();
+                if leftovers.len() < MAX_LEFTOVERS {
+                    leftovers.insert(*digest, Instant::now() + LEFTOVER_TIME);
+                }
+            }
+        }
+        recorded
     }
 
     async fn still_there(&self, digest: &Digest, blob: &Arc<StoredBlob>) {

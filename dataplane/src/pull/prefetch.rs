@@ -116,11 +116,17 @@ impl Prefetcher {
             let stated = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size_bytes));
             progress.total_bytes = progress.total_bytes.saturating_add(stated);
         });
+        let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
         stream::iter(blobs)
             .map(|blob| self.blob_here(&pull, blob, reached))
             .buffer_unordered(BLOBS_AT_ONCE)
             .try_collect::<()>()
-            .await
+            .await?;
+        // The last byte of each comes before the disk and the control plane have it; they are recorded together.
+        for digest in digests {
+            self.blobs.fills.wait_until_ended(&digest, &pull.target).await;
+        }
+        Ok(())
     }
 
     /// The reserve of the pull limit is for people who pull: an image of many platforms must not use it. The control plane
@@ -161,7 +167,7 @@ impl Prefetcher {
         Ok(references::parse(&content).map(|parsed| parsed.references).unwrap_or_default())
     }
 
-    /// Brings one blob here: waits until it is stored and linked, like a client that throws the bytes away.
+    /// Brings one blob here, like a client that throws the bytes away.
     async fn blob_here(&self, pull: &Pull, blob: Referenced, reached: &Reached) -> Result<(), PrefetchFailed> {
         let answer = self.blobs.answer(pull, blob.digest).await?;
         if is_fetched(&answer) {
@@ -177,8 +183,6 @@ impl Prefetcher {
                     progress.fetched_bytes += length;
                 });
             }
-            // Its last byte comes before the disk and the control plane have it.
-            self.blobs.fills.wait_until_ended(&blob.digest, &pull.target).await;
         } else {
             reached.update(|progress| progress.cached_bytes += blob.size_bytes);
         }

@@ -45,14 +45,16 @@ pub struct Rights {
     recorder: Arc<LinkRecorder>,
     // Who shares an answer began at the same link epoch: what was asked before a purge is nobody's answer after it.
     credentials: Singleflight<(GroupId, UpstreamHost), CredentialResult>,
-    links: Singleflight<(RepositoryRef, Digest, i64), LinkResult>,
+    first_links: Singleflight<(RepositoryRef, i64), (Digest, LinkResult)>,
+    links: Singleflight<(RepositoryRef, Digest, i64), (Digest, LinkResult)>,
     heads: Singleflight<(RepositoryRef, Digest, ContentKind, i64), HeadResult>,
 }
 
 impl Rights {
     pub fn new(control: Arc<Control>, upstream: Arc<UpstreamClient>, recorder: Arc<LinkRecorder>) -> Arc<Self> {
-        let (credentials, links, heads) = (Singleflight::default(), Singleflight::default(), Singleflight::default());
-        Arc::new(Self { control, upstream, recorder, credentials, links, heads })
+        let (credentials, heads) = (Singleflight::default(), Singleflight::default());
+        let (first_links, links) = (Singleflight::default(), Singleflight::default());
+        Arc::new(Self { control, upstream, recorder, credentials, first_links, links, heads })
     }
 
     /// The upstream's side of a pull, with the group's own credentials.
@@ -79,15 +81,25 @@ impl Rights {
         Ok(Ok(Target { group: group.id.clone(), upstream: Arc::clone(upstream), repository, credential, link_epoch }))
     }
 
-    /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question.
+    /// The group's link to `digest`, from memory or from the control plane; concurrent requests share the question. One answer
+    /// brings all that a manifest refers to: who asks for something of the same repository waits for the question under way
+    /// before asking its own.
     pub async fn link(&self, pull: &Pull, digest: &Digest) -> Result<LinkLookup, OciError> {
-        let repository = &pull.wanted.repository;
-        if let Some(link) = self.control.links.remembered(repository, digest) {
-            return Ok(LinkLookup::Linked(link));
+        let (repository, epoch, digest) = (&pull.wanted.repository, pull.target.link_epoch, *digest);
+        if let Some(known) = self.control.links.lookup(repository, &digest) {
+            return Ok(known);
         }
-        let (links, asked, digest) = (Arc::clone(&self.control.links), repository.clone(), *digest);
-        let ask = move || async move { links.get(&asked, &digest).await.map_err(Arc::new) };
-        let (link, _role) = self.links.run((repository.clone(), digest, pull.target.link_epoch), ask).await?;
+        let ask = || {
+            let (links, asked) = (Arc::clone(&self.control.links), repository.clone());
+            move || async move { (digest, links.get(&asked, &digest).await.map_err(Arc::new)) }
+        };
+        let ((answered, mut link), _role) = self.first_links.run((repository.clone(), epoch), ask()).await?;
+        if answered != digest {
+            if let Some(known) = self.control.links.lookup(repository, &digest) {
+                return Ok(known);
+            }
+            ((_, link), _) = self.links.run((repository.clone(), digest, epoch), ask()).await?;
+        }
         link.map_err(|error| control_failed(&error))
     }
 
@@ -130,19 +142,20 @@ impl Rights {
         media_type: Option<&str>,
     ) -> Result<bool, OciError> {
         let kind = if media_type.is_some() { ContentKind::Manifest } else { ContentKind::Blob };
-        let references = match kind {
-            ContentKind::Blob => Vec::new(),
+        let media_type = media_type.unwrap_or_default().to_owned();
+        let link = Link { digest, kind, size_bytes: blob.size, media_type };
+        let proof = Proof { kind: ProofKind::Head, link_epoch: pull.target.link_epoch };
+        let repository = &pull.wanted.repository;
+        let recorded = match kind {
+            ContentKind::Blob => self.recorder.link_blob(repository, proof, &link, blob).await,
             ContentKind::Manifest => {
                 let content = blob.read_all().await.map_err(|error| {
                     super::storage_failed(&crate::storage::StorageError::from_io(format!("read {digest}"), error))
                 })?;
-                references::parse(&content).map(|parsed| parsed.references).unwrap_or_default()
+                let references = references::parse(&content).map(|parsed| parsed.references).unwrap_or_default();
+                self.recorder.link(repository, proof, &link, &references, None, blob).await
             }
         };
-        let media_type = media_type.unwrap_or_default().to_owned();
-        let link = Link { digest, kind, size_bytes: blob.size, media_type };
-        let proof = Proof { kind: ProofKind::Head, link_epoch: pull.target.link_epoch };
-        let recorded = self.recorder.link(&pull.wanted.repository, proof, &link, &references, None, blob).await;
         let recorded = recorded.map_err(|error| control_failed(&error))?;
         Ok(matches!(recorded, Recorded::Recorded | Recorded::Outdated))
     }

@@ -328,7 +328,7 @@ async fn the_control_plane_hears_who_signs_in_from_where() {
         let token = sign_in_response::Result::Token(pb::RegistryToken {
             token: "a.b.c".to_owned(),
             expires_in_seconds: 900,
-            issued_at_ms: 0,
+            ..Default::default()
         });
         // The longest password that a CI system's ID token may be.
         let password = "p".repeat(16 * 1024);

@@ -11,6 +11,7 @@ mod blob_fill;
 mod blob_hit;
 mod broken_fill;
 mod brute_force;
+mod call_counts;
 mod certificates;
 mod chaos;
 mod ci_jobs;

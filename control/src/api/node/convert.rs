@@ -1,7 +1,7 @@
 //! Messages of `roadstead.node.v1` to and from the control plane's own words.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use roadstead_proto::{Descriptor, Digest, Link, RepositoryRef, Tag, node::v1};
+use roadstead_proto::{ContentKind, Descriptor, Digest, Link, RepositoryRef, Tag, node::v1};
 use tonic::Status;
 
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
         upstreams::upstream::Upstream,
     },
     usecases::{
-        cache::{link::LinkProof, usage::Usage},
+        cache::{
+            link::{BlobRecorded, LinkProof, MAX_LINKS, Proof, ProvenLink, Unlinked},
+            usage::Usage,
+        },
         tags::freshness::{Served, TagAnswer, TagRefusal},
     },
     watch::Change,
@@ -53,6 +56,40 @@ pub fn descriptor_in(reference: v1::Reference) -> Result<Descriptor, Status> {
 
 pub fn links(links: &[Link]) -> Vec<v1::Link> {
     links.iter().map(Into::into).collect()
+}
+
+pub fn unlinked(unlinked: &[Unlinked]) -> Vec<v1::Unlinked> {
+    let wire = |it: &Unlinked| v1::Unlinked { digest: it.digest.to_string(), from_upstream: it.from_upstream };
+    unlinked.iter().map(wire).collect()
+}
+
+/// Reads the blobs of a `RecordLinks` call.
+pub fn proven_links_in(wire: Vec<v1::ProvenLink>) -> Result<Vec<ProvenLink>, Status> {
+    if wire.is_empty() || wire.len() > MAX_LINKS {
+        return Err(invalid_field("links", format!("between 1 and {MAX_LINKS}")));
+    }
+    wire.into_iter().map(proven_in).collect()
+}
+
+/// Reads one. A manifest comes with more.
+fn proven_in(wire: v1::ProvenLink) -> Result<ProvenLink, Status> {
+    let proof = Proof { kind: proof_in(wire.proof)?, link_epoch: wire.link_epoch };
+    let (repository, link) = (repository("repository", wire.repository)?, link_in(wire.link)?);
+    if link.kind != ContentKind::Blob {
+        return Err(invalid_field("link.kind", "a manifest is recorded by RecordLink"));
+    }
+    Ok(ProvenLink { repository, link, proof })
+}
+
+pub fn recorded_link(recorded: BlobRecorded) -> v1::RecordedLink {
+    let (outcome, link_epoch) = match recorded {
+        BlobRecorded::Linked(link_epoch) => (v1::LinkOutcome::Recorded, link_epoch),
+        BlobRecorded::Outdated => (v1::LinkOutcome::Outdated, 0),
+        BlobRecorded::BeingDeleted => (v1::LinkOutcome::BeingDeleted, 0),
+        BlobRecorded::Unproven => (v1::LinkOutcome::Unproven, 0),
+        BlobRecorded::NoGroup => (v1::LinkOutcome::NoGroup, 0),
+    };
+    v1::RecordedLink { outcome: outcome.into(), link_epoch }
 }
 
 pub fn usage_in(usage: v1::Usage) -> Result<Usage, Status> {

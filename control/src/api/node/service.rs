@@ -10,12 +10,12 @@ use roadstead_proto::{
         ClaimGarbageResponse, ClaimJobRequest, ClaimJobResponse, ClaimScrubRequest, ClaimScrubResponse,
         ConfirmGarbageRequest, ConfirmGarbageResponse, GetCredentialRequest, GetCredentialResponse, GetLinksRequest,
         GetLinksResponse, GetRevisionRequest, GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse,
-        RecordLinkRequest, RecordLinkResponse, RecordUsageRequest, RecordUsageResponse, RegistryToken,
-        ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest, RenewFillsResponse, ReportDamageRequest,
-        ReportDamageResponse, ReportJobRequest, ReportJobResponse, ReportNodeRequest, ReportNodeResponse,
-        ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest, ReportUpstreamsResponse, ResolveTagRequest,
-        ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest, SignInResponse, WatchRequest,
-        node_service_server::NodeService, sign_in_response,
+        RecordLinkRequest, RecordLinkResponse, RecordLinksRequest, RecordLinksResponse, RecordUsageRequest,
+        RecordUsageResponse, RegistryToken, ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest,
+        RenewFillsResponse, ReportDamageRequest, ReportDamageResponse, ReportJobRequest, ReportJobResponse,
+        ReportNodeRequest, ReportNodeResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest,
+        ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest,
+        SignInResponse, WatchRequest, node_service_server::NodeService, sign_in_response,
     },
 };
 use secrecy::ExposeSecret as _;
@@ -146,6 +146,8 @@ impl NodeService for Nodes {
                 token: signed_in.token,
                 expires_in_seconds: signed_in.expires_in_seconds,
                 issued_at_ms: signed_in.issued_at_ms,
+                reusable_seconds: signed_in.reusable_seconds,
+                guessable: signed_in.guessable,
             }),
             Err(refused) => {
                 info!(
@@ -194,6 +196,7 @@ impl NodeService for Nodes {
             referenced: convert::links(&found.referenced),
             link_epoch: found.link_epoch,
             from_upstream: found.from_upstream,
+            unlinked: convert::unlinked(&found.unlinked),
         }))
     }
 
@@ -214,12 +217,24 @@ impl NodeService for Nodes {
                 referenced: convert::links(&found.referenced),
                 link_epoch: found.link_epoch,
                 unconfirmed_seconds: found.unconfirmed_seconds,
+                unlinked: convert::unlinked(&found.unlinked),
                 ..RecordLinkResponse::default()
             },
             Recorded::Outdated => RecordLinkResponse { outdated: true, ..RecordLinkResponse::default() },
             Recorded::BeingDeleted => RecordLinkResponse::default(),
             Recorded::Unproven => RecordLinkResponse { unproven: true, ..RecordLinkResponse::default() },
         }))
+    }
+
+    async fn record_links(
+        &self,
+        request: Request<RecordLinksRequest>,
+    ) -> Result<Response<RecordLinksResponse>, Status> {
+        let request = from_node(request)?;
+        let proven = convert::proven_links_in(request.links)?;
+        let recorded = cache::link::record_blobs(&self.store, &proven, self.clock.now_ms()).await;
+        let results = recorded.map_err(from_use_case)?.into_iter().map(convert::recorded_link).collect();
+        Ok(Response::new(RecordLinksResponse { results }))
     }
 
     async fn get_revision(

@@ -33,6 +33,64 @@ pub async fn find(db: &mut AnyConnection, repository: &RepositoryRef, digest: &D
     .transpose()
 }
 
+/// Most of what a manifest refers to that is told of as not linked.
+const MAX_UNLINKED: i64 = 1000;
+
+/// Content that a group has no link to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlinked {
+    /// The content.
+    pub digest: Digest,
+    /// It is recorded, and was fetched whole from the repository's upstream before.
+    pub from_upstream: bool,
+}
+
+/// A manifest of this repository that refers to the digest and that the group has a link to: the one linked last.
+pub async fn referring(
+    db: &mut AnyConnection,
+    repository: &RepositoryRef,
+    digest: &Digest,
+) -> StoreResult<Option<Digest>> {
+    let row = query_for(
+        repository,
+        "SELECT manifest FROM manifest_references CROSS JOIN links
+         WHERE child = $4 AND group_id = $1 AND upstream = $2 AND repository = $3
+             AND links.digest = manifest_references.manifest AND links.kind = 'manifest'
+         ORDER BY cached_at DESC, manifest LIMIT 1",
+    )
+    .bind(digest.to_string())
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| parse("digest", row.try_get(0)?)).transpose()
+}
+
+/// Returns the content that the manifest refers to and the group has no link to in this repository.
+pub async fn unlinked(
+    db: &mut AnyConnection,
+    repository: &RepositoryRef,
+    manifest: &Digest,
+) -> StoreResult<Vec<Unlinked>> {
+    let rows = query_for(
+        repository,
+        "SELECT child, CAST(CASE WHEN EXISTS (
+                 SELECT 1 FROM content_sources JOIN contents ON contents.digest = content_sources.digest
+                 WHERE content_sources.digest = child AND content_sources.upstream = $2)
+             THEN 1 ELSE 0 END AS BIGINT)
+         FROM manifest_references
+         WHERE manifest = $4 AND NOT EXISTS (
+             SELECT 1 FROM links WHERE group_id = $1 AND upstream = $2 AND repository = $3 AND digest = child)
+         ORDER BY child LIMIT $5",
+    )
+    .bind(manifest.to_string())
+    .bind(MAX_UNLINKED)
+    .fetch_all(db)
+    .await?;
+    let read = |row: &AnyRow| {
+        Ok(Unlinked { digest: parse("digest", row.try_get(0)?)?, from_upstream: row.try_get::<i64, _>(1)? != 0 })
+    };
+    rows.iter().map(read).collect()
+}
+
 /// The group's links, in this repository, to what the manifest refers to.
 pub async fn referenced(
     db: &mut AnyConnection,

@@ -10,6 +10,7 @@ use crate::{
     auth::{
         key_ring::KeyRing,
         registry_token::{Access, Claims},
+        secret,
     },
     clock::Clock,
     rules::{
@@ -28,6 +29,10 @@ use crate::{
 const MAX_SHOWN_CHARS: usize = 255;
 /// Most scopes in one request.
 const MAX_SCOPES: usize = 10;
+
+/// Longest time for which nodes give a token again without asking, in seconds: less than the precision of the times at which tokens
+/// and users were last seen.
+const MAX_REUSE_SECONDS: i64 = 120;
 
 /// The credentials of a sign-in, and the requested access.
 pub struct Request {
@@ -61,6 +66,10 @@ pub struct SignedIn {
     pub expires_in_seconds: i64,
     /// When it was issued.
     pub issued_at_ms: i64,
+    /// Time for which a node may give it again for the same credentials and scopes; 0: not at all.
+    pub reusable_seconds: i64,
+    /// True if somebody could guess the credentials.
+    pub guessable: bool,
 }
 
 /// Issues registry tokens.
@@ -115,7 +124,11 @@ impl SignIn {
             self.access(&who, &request.scopes).await?
         };
         match access {
-            Ok(access) => self.issue(who, access),
+            Ok(access) => {
+                // What was granted in part may be granted whole a moment later, and nothing tells nodes of that.
+                let is_whole = access.len() == request.scopes.len();
+                self.issue(who, access, is_whole, &request.password)
+            }
             Err(refused) => self.refuse(&request, Some(&who.identity), refused).await,
         }
     }
@@ -184,7 +197,13 @@ impl SignIn {
         })
     }
 
-    fn issue(&self, who: Credentials, access: Vec<Access>) -> UseCaseResult<Result<SignedIn, PullRefused>> {
+    fn issue(
+        &self,
+        who: Credentials,
+        access: Vec<Access>,
+        is_whole: bool,
+        password: &SecretString,
+    ) -> UseCaseResult<Result<SignedIn, PullRefused>> {
         let now_ms = self.clock.now_ms();
         let mut lifetime_seconds = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
         // Never longer than what was signed in with: its expiry must not be outlived by what it was good for.
@@ -194,9 +213,14 @@ impl SignIn {
         if lifetime_seconds < 1 {
             return Ok(Err(PullRefused::WrongCredentials));
         }
+        // An ID token ends with keys and trusts that nodes do not know.
+        let is_lasting = is_whole && !matches!(who.identity, Identity::Oidc { .. });
+        let reusable_seconds = if is_lasting { MAX_REUSE_SECONDS.min(lifetime_seconds / 4) } else { 0 };
+        let guessable = !matches!(who.identity, Identity::Anonymous { .. }) && !secret::is_ours(password);
         let claims = Claims::new(who.subject, who.token_id, who.user, access, now_ms, lifetime_seconds);
         let token = self.keys.sign(&claims, now_ms)?;
-        Ok(Ok(SignedIn { token, expires_in_seconds: lifetime_seconds, issued_at_ms: now_ms }))
+        let (expires_in_seconds, issued_at_ms) = (lifetime_seconds, now_ms);
+        Ok(Ok(SignedIn { token, expires_in_seconds, issued_at_ms, reusable_seconds, guessable }))
     }
 }
 

@@ -21,8 +21,8 @@ use super::{
     watch::{self, WatchStream},
 };
 use crate::control::{
-    ControlError, Credential, GroupId, Link, PolicySnapshot, Proof, Recorded, Reference, RepositoryRef, TagOutcome,
-    TagResolution, TagVerdict, tag::Brought,
+    BlobRecorded, ControlError, Credential, GroupId, Link, PolicySnapshot, Proof, ProvenLink, Recorded, Reference,
+    RepositoryRef, TagOutcome, TagResolution, TagVerdict, tag::Brought,
 };
 
 /// Timeout for opening the watch.
@@ -132,6 +132,13 @@ impl NodeClient {
             proof: translate::proof_to_pb(proof.kind).into(),
         });
         self.call("RecordLink", self.service().record_link(request), links::read_recorded).await
+    }
+
+    /// Records links to blobs; each has its own result.
+    pub(crate) async fn record_links(&self, proven: &[ProvenLink]) -> Result<Vec<BlobRecorded>, ControlError> {
+        let request = self.request(pb::RecordLinksRequest { links: proven.iter().map(links::proven_to_pb).collect() });
+        let read = |answer| links::read_results(proven.len(), answer);
+        self.call("RecordLinks", self.service().record_links(request), read).await
     }
 
     /// Asks for the group's credentials for an upstream, and the epoch at which they were read.

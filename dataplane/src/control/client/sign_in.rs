@@ -47,6 +47,10 @@ pub struct RegistryToken {
     pub expires_in_seconds: i64,
     /// When it was issued (milliseconds since 1970, UTC).
     pub issued_at_ms: i64,
+    /// Time for which it may be given again without a call; zero for not at all.
+    pub reusable_for: Duration,
+    /// True if somebody could guess the credentials.
+    pub guessable: bool,
 }
 
 /// The token itself never reaches a log.

@@ -13,7 +13,7 @@ use url::Url;
 use crate::control::{
     ContentKind, GroupPolicy, Link, PolicyChange, ProofKind, Reference, RefusalReason, Refused, RegistryToken,
     RepositoryRef, Revocation, ServeManifest, SignIn, SignInRefusal, SignInRefused, SignInResult, StaleReason,
-    TagOutcome, UpstreamPolicy, VerifyingKey, tag::Brought,
+    TagOutcome, Unlinked, UpstreamPolicy, VerifyingKey, tag::Brought,
 };
 
 /// A message that makes no sense, and why.
@@ -164,6 +164,11 @@ pub(crate) fn links(links: Vec<pb::Link>) -> Result<Vec<Arc<Link>>, Problem> {
     links.into_iter().map(link).collect()
 }
 
+pub(crate) fn unlinked(unlinked: Vec<pb::Unlinked>) -> Result<Vec<Unlinked>, Problem> {
+    let read = |it: pb::Unlinked| Ok(Unlinked { digest: digest(&it.digest)?, is_from_upstream: it.from_upstream });
+    unlinked.into_iter().map(read).collect()
+}
+
 pub(crate) fn link_to_pb(link: &Link) -> pb::Link {
     pb::Link {
         digest: link.digest.to_string(),
@@ -214,7 +219,8 @@ pub(crate) fn serve(serve: pb::ServeManifest) -> Result<(ServeManifest, Brought)
     let referenced = links(serve.referenced)?;
     let good_for = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
     let fresh_for = Duration::from_millis(unsigned("the time that a decision holds", serve.fresh_ms)?);
-    let brought = Brought { referenced, link_epoch: serve.link_epoch, good_for, fresh_for };
+    let (unlinked, link_epoch) = (Vec::new(), serve.link_epoch);
+    let brought = Brought { referenced, unlinked, link_epoch, good_for, fresh_for };
     Ok((ServeManifest { manifest, age, stale }, brought))
 }
 
@@ -266,8 +272,10 @@ pub(crate) fn sign_in_to_pb(sign_in: SignIn) -> pb::SignInRequest {
 pub(crate) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Problem> {
     use pb::sign_in_response::Result as Answer;
     let refused = match response.result.ok_or("there is neither token nor refusal")? {
-        Answer::Token(pb::RegistryToken { token, expires_in_seconds, issued_at_ms }) => {
-            return Ok(SignInResult::Token(RegistryToken { token, expires_in_seconds, issued_at_ms }));
+        Answer::Token(pb::RegistryToken { token, expires_in_seconds, issued_at_ms, reusable_seconds, guessable }) => {
+            let reusable_for = Duration::from_secs(unsigned("a token's time", reusable_seconds)?);
+            let token = RegistryToken { token, expires_in_seconds, issued_at_ms, reusable_for, guessable };
+            return Ok(SignInResult::Token(token));
         }
         Answer::Refused(refused) => refused,
     };

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     super::{
-        ContentKind, Control, Link, Proof, ProofKind, Recorded, TagOutcome, TagResolution,
+        ContentKind, Control, Link, LinkLookup, Proof, ProofKind, Recorded, TagOutcome, TagResolution, Urgency,
         fake::{Fake, FakeWatch, changes, group, snapshot},
     },
     digest, repository, run, until,
@@ -50,6 +50,7 @@ async fn links_are_asked_for_once_and_bring_what_the_manifest_refers_to() {
         referenced: vec![link(&layer, pb::ContentKind::Blob)],
         link_epoch: 5,
         from_upstream: true,
+        unlinked: vec![],
     };
     fake.script(|script| script.links = answer);
     let found = client.links.get(&repository("g1"), &manifest).await.unwrap().link().unwrap();
@@ -77,6 +78,60 @@ async fn that_there_is_no_link_is_not_remembered() {
         "bad_answer",
         "another digest"
     );
+}
+
+/// An answer about `asked`, which has no link: its manifest refers to it and to `beside`, from the same upstream.
+fn without_links(asked: &Digest, beside: &Digest) -> pb::GetLinksResponse {
+    let unlinked = |digest: &Digest| pb::Unlinked { digest: digest.to_string(), from_upstream: true };
+    pb::GetLinksResponse { unlinked: vec![unlinked(asked), unlinked(beside)], link_epoch: 5, ..Default::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_tells_of_all_blobs_of_an_image_that_have_no_link() {
+    let (fake, client, tell) = told().await;
+    let (a, b) = (digest("a"), digest("b"));
+    let missing = LinkLookup::Unlinked { is_from_upstream: true };
+    fake.script(|script| script.links = without_links(&a, &b));
+    client.links.get(&repository("g1"), &a).await.unwrap();
+    assert_eq!(client.links.get(&repository("g1"), &b).await.unwrap(), missing);
+    assert_eq!(fake.script(|script| script.links_asked), 1);
+    assert!(client.links.lookup(&repository("g2"), &b).is_none(), "another group");
+    // A purge voids it, and so does time.
+    move_epochs(&client, &tell, 6, 5).await;
+    assert!(client.links.lookup(&repository("g1"), &b).is_none());
+    fake.script(|script| script.links.link_epoch = 6);
+    client.links.get(&repository("g1"), &a).await.unwrap();
+    assert_eq!(client.links.lookup(&repository("g1"), &b), Some(missing));
+    advance(Duration::from_secs(3)).await;
+    assert!(client.links.lookup(&repository("g1"), &b).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_another_group_has_recorded_since_is_asked_about_again() {
+    let (fake, client, _tell) = told().await;
+    let (a, b) = (digest("a"), digest("b"));
+    fake.script(|script| script.links = without_links(&a, &b));
+    client.links.get(&repository("g1"), &a).await.unwrap();
+    let link = Link { digest: b, kind: ContentKind::Blob, size_bytes: 1, media_type: String::new() };
+    let proof = Proof { kind: ProofKind::Fetched, link_epoch: 5 };
+    client.links.record_blob(&repository("g2"), &link, proof, Urgency::Now).await.unwrap();
+    assert!(client.links.lookup(&repository("g1"), &b).is_none(), "it may be provable by a HEAD now");
+    assert!(client.links.lookup(&repository("g1"), &a).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_blob_is_remembered_as_linked_and_not_as_missing() {
+    let (fake, client, _tell) = told().await;
+    let (a, b) = (digest("a"), digest("b"));
+    fake.script(|script| {
+        script.links = without_links(&a, &b);
+        script.recorded.link_epoch = 5;
+    });
+    client.links.get(&repository("g1"), &a).await.unwrap();
+    let link = Link { digest: b, kind: ContentKind::Blob, size_bytes: 1, media_type: String::new() };
+    let proof = Proof { kind: ProofKind::Fetched, link_epoch: 5 };
+    client.links.record_blob(&repository("g1"), &link, proof, Urgency::Now).await.unwrap();
+    assert_eq!(client.links.lookup(&repository("g1"), &b).and_then(LinkLookup::link), Some(Arc::new(link)));
 }
 
 #[tokio::test(start_paused = true)]
