@@ -60,6 +60,24 @@ impl Content {
         Self::Whole { bytes: format!("{manifest:#}").into(), media_type: DOCKER_MANIFEST }
     }
 
+    /// A small blob that is told apart by `number`.
+    pub fn layer(number: u64, size: usize) -> Self {
+        Self::Whole { bytes: random_bytes(number, size), media_type: "application/octet-stream" }
+    }
+
+    /// The manifest of an image whose config is the first of these blobs.
+    pub fn manifest_of(blobs: &[Self]) -> Self {
+        let entry = |media_type: &str, blob: &Self| json!({"mediaType": media_type, "size": blob.size(), "digest": blob.digest()});
+        let layer = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST,
+            "config": blobs.first().map(|config| entry("application/vnd.docker.container.image.v1+json", config)),
+            "layers": blobs.iter().skip(1).map(|blob| entry(layer, blob)).collect::<Vec<_>>(),
+        });
+        Self::Whole { bytes: format!("{manifest:#}").into(), media_type: DOCKER_MANIFEST }
+    }
+
     /// Its length in bytes.
     pub fn size(&self) -> u64 {
         match self {

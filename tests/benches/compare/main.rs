@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo build --release                                    # the executable that is measured
-//! cargo bench -p roadstead-tests --bench compare           # everything, about ten minutes
+//! cargo bench -p roadstead-tests --bench compare           # everything, less than fifteen minutes
 //! cargo bench -p roadstead-tests --bench compare -- --quick
 //! cargo bench -p roadstead-tests --bench compare -- --only warm --only cold --target roadstead --rounds 1
 //! ```
@@ -12,13 +12,14 @@
 //!
 //! All servers get the same upstream, a program of a few lines that generates blobs as it sends them ([`origin`]), and the
 //! same clients, which discard bodies in the kernel and so cost little ([`fetch`]). Rounds are interleaved (A B C A B C) and
-//! medians shown. Roadstead checks a JSON web token on each request, the peers check nothing.
+//! medians shown, with the least and the most. Roadstead checks a JSON web token on each request, the peers check nothing.
 //!
 //! This is a program, not a test: it asserts nothing about time. A server that fails a measure shows up as a dash and
 //! a note below the table.
 
 mod content;
 mod fetch;
+mod machine;
 mod measures;
 mod options;
 mod origin;

@@ -1,8 +1,12 @@
 //! The measures. Each measure starts servers with empty caches, so that none inherits what another left.
 
 mod cold;
+mod layers;
 mod memory;
+mod pull;
 mod rate;
+mod sign_in;
+mod tag;
 mod warm;
 
 use anyhow::Result;
@@ -24,6 +28,14 @@ pub enum Measure {
     Manifest,
     /// Blob of 1 KiB, requests per second
     Small,
+    /// Manifest by tag, requests per second
+    Tag,
+    /// Sign-in by deploy token and by password, requests per second
+    SignIn,
+    /// Whole pull of a cached image, as Docker makes it: CPU
+    Pull,
+    /// Pull of an image of 40 layers that is not cached yet: time, CPU and calls to the control plane
+    Layers,
     /// Large blob from the cache, eight clients: CPU and speed
     Warm,
     /// Large blob not yet cached, twenty clients: upstream requests and waiting
@@ -44,7 +56,17 @@ pub struct Setting {
 
 impl Measure {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 5] = [Self::Manifest, Self::Small, Self::Warm, Self::Cold, Self::Memory];
+    pub const ALL: [Self; 9] = [
+        Self::Manifest,
+        Self::Small,
+        Self::Tag,
+        Self::SignIn,
+        Self::Pull,
+        Self::Layers,
+        Self::Warm,
+        Self::Cold,
+        Self::Memory,
+    ];
 
     /// Runs all rounds.
     pub fn run(self, setting: &Setting, report: &mut Report) -> Result<()> {
@@ -52,6 +74,10 @@ impl Measure {
         match self {
             Self::Manifest => rate::run(&rate::MANIFEST, &Content::manifest(), setting, report),
             Self::Small => rate::run(&rate::SMALL, &Content::small(), setting, report),
+            Self::Tag => tag::run(setting, report),
+            Self::SignIn => sign_in::run(setting, report),
+            Self::Pull => pull::run(setting, report),
+            Self::Layers => layers::run(setting, report),
             Self::Warm => warm::run(setting, report),
             Self::Cold => cold::run(setting, report),
             Self::Memory => memory::run(setting, report),

@@ -5,7 +5,7 @@ use std::{env, thread, time::Duration};
 use anyhow::{Result, bail};
 use clap::Parser;
 
-use crate::{content::MIB, measures::Measure, targets::Kind};
+use crate::{content::MIB, machine, measures::Measure, targets::Kind};
 
 /// Compares Roadstead with nginx and docker-registry
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ pub struct Options {
     /// Rounds of each measure; medians are shown [default: 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds that each run of wrk takes [default: 8]
+    /// Seconds that each run of wrk takes [default: 5]
     #[arg(long)]
     seconds: Option<u64>,
     /// Size of the large blobs in MiB [default: 300]
@@ -57,7 +57,7 @@ impl Options {
 
     /// Duration of each run of wrk.
     pub fn load_time(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 8 }))
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 5 }))
     }
 
     /// Size of the large blobs, in bytes.
@@ -79,8 +79,10 @@ impl Options {
     pub fn describe(&self) -> String {
         let cores = thread::available_parallelism().map_or(0, usize::from);
         format!(
-            "{cores} cores; medians of {} rounds (memory: one); large blobs of {} MiB; {} clients in the memory measures; \
+            "{}; {cores} cores; Roadstead of the build profile `{}`; medians (least to most) of {} rounds (memory: one); large blobs of {} MiB; {} clients in the memory measures; \
              upstream sends {} MiB/s in the cold measures.",
+            machine::describe(),
+            machine::profile(),
             self.rounds(),
             self.large_blob_bytes() / MIB,
             self.memory_clients(),

@@ -32,6 +32,8 @@ pub struct Origin {
 #[derive(Default)]
 struct State {
     items: Mutex<HashMap<String, Item>>,
+    /// The digests of tags.
+    tags: Mutex<HashMap<String, String>>,
     /// Zero is as fast as it goes.
     bytes_per_second: AtomicU64,
     /// Tells large blobs apart.
@@ -80,6 +82,12 @@ impl Origin {
         digest
     }
 
+    /// Lets a tag resolve to a digest, in every repository.
+    pub fn tag(&self, tag: &str, digest: &str) {
+        let mut tags = self.state.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.insert(tag.to_owned(), digest.to_owned());
+    }
+
     /// Offers a large blob that nobody has seen before; answers its digest.
     pub fn add_large(&self, size: u64) -> String {
         self.add(Content::large(self.state.numbers.fetch_add(1, Ordering::Relaxed), size))
@@ -112,7 +120,9 @@ impl State {
 
     fn answer(&self, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
         // Peers and Roadstead ask for different repositories; content is the same in all of them.
-        let digest = request.path.rsplit('/').next().unwrap_or_default();
+        let named = request.path.rsplit('/').next().unwrap_or_default();
+        let tagged = self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(named).cloned();
+        let digest = tagged.as_deref().unwrap_or(named);
         let Some(content) = self.asked(digest, request.is_head) else {
             let status = if request.path == "/v2/" { "200 OK" } else { "404 Not Found" };
             return write!(

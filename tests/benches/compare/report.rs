@@ -54,6 +54,13 @@ impl Report {
         Some((values.get(middle.checked_sub(1)?)? + values.get(middle)?) / 2.0)
     }
 
+    /// The least and the most of several rounds, unless they are the same.
+    fn range(&self, row: &Row, target: Kind) -> Option<(f64, f64)> {
+        let values = self.samples.get(&(row.name, target))?;
+        let (least, most) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
+        (least < most).then_some((least, most))
+    }
+
     fn ratio(&self, row: &Row, peer: Kind) -> Option<f64> {
         let (ours, theirs) = (self.median(row, Kind::Roadstead)?, self.median(row, peer)?);
         (theirs != 0.0).then_some(ours / theirs)
@@ -70,9 +77,13 @@ impl fmt::Display for Report {
         writeln!(f, "| ---{} | --- |", " | ---:".repeat(self.targets.len() + peers().count()))?;
         for row in &self.rows {
             let cell = |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+            let spread = |target| match self.range(row, target) {
+                Some((least, most)) => format!(" ({least:.0$} to {most:.0$})", row.digits),
+                None => String::new(),
+            };
             write!(f, "| {}", row.name)?;
             for target in &self.targets {
-                write!(f, " | {}", cell(self.median(row, *target), row.digits))?;
+                write!(f, " | {}{}", cell(self.median(row, *target), row.digits), spread(*target))?;
             }
             for peer in peers() {
                 match self.ratio(row, peer) {

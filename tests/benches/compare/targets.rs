@@ -14,7 +14,7 @@ use roadstead::Roadstead;
 use roadstead_tests::process::Daemon;
 use tokio::runtime::Handle;
 
-use crate::{fetch::Access, origin::Origin};
+use crate::{fetch::Access, origin::Origin, wrk::Ask};
 
 /// Longest that a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -81,6 +81,21 @@ impl Target {
     pub fn access(&self) -> Result<Access> {
         self.server.access()
     }
+
+    /// The request by which a client gets a token; `None` where it needs none.
+    pub fn sign_in(&self, credentials: Credentials) -> Option<Ask> {
+        self.server.sign_in(credentials)
+    }
+
+    /// Lets tags be served for an hour without asking upstream. False if that is not to be set.
+    pub fn set_max_age(&self) -> bool {
+        self.server.set_max_age()
+    }
+
+    /// The calls to its control plane so far; `None` if it has none.
+    pub fn calls(&self) -> Option<f64> {
+        self.server.calls()
+    }
 }
 
 /// The properties of a running server that the measures need.
@@ -89,6 +104,30 @@ trait Server {
     fn pid(&self) -> Result<u32>;
     /// Returns the target of requests to it, with a new token if it requires one.
     fn access(&self) -> Result<Access>;
+
+    /// See [`Target::sign_in`].
+    fn sign_in(&self, _credentials: Credentials) -> Option<Ask> {
+        None
+    }
+
+    /// See [`Target::set_max_age`].
+    fn set_max_age(&self) -> bool {
+        false
+    }
+
+    /// See [`Target::calls`].
+    fn calls(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// The credentials of a sign-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A deploy token.
+    DeployToken,
+    /// A user's name and password.
+    Password,
 }
 
 /// Starts a peer and waits until it accepts connections.
