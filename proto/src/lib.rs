@@ -10,6 +10,7 @@ mod image_pattern;
 mod methods;
 mod reference;
 mod requests;
+pub mod time;
 mod words;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};

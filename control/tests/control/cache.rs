@@ -1,5 +1,6 @@
 //! Lists, figures and purges of what groups have cached.
 
+use roadstead_proto::time::timestamp;
 use roadstead_proto::{
     node::v1::{ClaimGarbageRequest, GetLinksRequest, LinkProof, RecordLinkRequest, RecordUsageRequest, Usage},
     v1::{
@@ -192,7 +193,7 @@ async fn usage_is_counted_once_and_keeps_what_was_pulled_from_an_age_purge() {
                 digest: digest("m-index"),
                 hits: 3,
                 misses: 1,
-                last_pulled_at_ms: START_MS + 90_000,
+                last_pulled_at: timestamp(START_MS + 90_000),
             },
             // A node's clock that is ahead, and content that is gone.
             Usage {
@@ -200,7 +201,7 @@ async fn usage_is_counted_once_and_keeps_what_was_pulled_from_an_age_purge() {
                 digest: digest("gone"),
                 hits: 1,
                 misses: 0,
-                last_pulled_at_ms: START_MS + 900_000,
+                last_pulled_at: timestamp(START_MS + 900_000),
             },
         ],
     };

@@ -1,5 +1,6 @@
 //! Hits and misses day by day, and pulls of each link.
 
+use roadstead_proto::time::timestamp;
 use roadstead_proto::{
     node::v1::{RecordUsageRequest, Usage},
     v1::{DailyUsage, GetStatsRequest, ListDailyUsageRequest, ListImagesRequest, ListManifestsRequest},
@@ -26,7 +27,7 @@ async fn every_day_of_a_year_is_there_and_no_more() {
             digest: digest("m"),
             hits,
             misses,
-            last_pulled_at_ms: at_ms,
+            last_pulled_at: timestamp(at_ms),
         };
         let now_ms = START_MS + day * DAY_SECONDS as i64 * 1000;
         // Yesterday's, brought late; and one of a clock that is ahead, which is of today.
@@ -68,7 +69,7 @@ async fn a_full_batch_counts_every_link_and_repeats_within_it_add_up() {
         digest: digest(name),
         hits: 1,
         misses: 1,
-        last_pulled_at_ms: at_ms,
+        last_pulled_at: timestamp(at_ms),
     };
     let mut batch: Vec<_> = (0..9_990).map(|n| usage("library/gone", &n.to_string(), START_MS)).collect();
     batch.extend((0..10).map(|n| usage(if n < 7 { "library/a" } else { "library/b" }, "m", START_MS - n)));

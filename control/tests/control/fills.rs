@@ -1,5 +1,6 @@
 //! The node that fetches a blob for the whole cluster, and the waiters for another node's check of a tag.
 
+use roadstead_proto::time::duration_ms;
 use std::time::Duration;
 
 use roadstead_proto::{
@@ -41,7 +42,7 @@ async fn ask(plane: &Plane, request: AcquireFillRequest) -> Turn {
 fn granted(turn: Turn) -> i64 {
     match turn {
         Turn::Granted(lease) => {
-            assert_eq!(lease.lifetime_ms, 6_000);
+            assert_eq!(duration_ms(lease.lifetime), 6_000);
             lease.epoch
         }
         Turn::Follow(follow) => panic!("{follow:?}"),
@@ -68,14 +69,14 @@ async fn one_node_fetches_and_the_others_are_sent_to_it_until_it_is_done_or_lost
     let (first, second) = (question(1), question(2));
     let epoch = granted(ask(&plane, first.clone()).await);
     let follow = followed(ask(&plane, second.clone()).await);
-    assert_eq!((&*follow.node_id, &*follow.peer_url, follow.heard_ms), (&*id(1), &*url(1), 0));
+    assert_eq!((&*follow.node_id, &*follow.peer_url, duration_ms(follow.since_renewal)), (&*id(1), &*url(1), 0));
     assert_eq!(follow.repository, first.repository);
     assert!(!follow.ticket.is_empty());
     // Renewed, it is the owner's beyond the first six seconds.
     plane.clock.advance(Duration::from_secs(5));
     assert_eq!(renew(&plane, 1, epoch).await, Vec::<String>::new());
     plane.clock.advance(Duration::from_secs(5));
-    assert_eq!(followed(ask(&plane, second.clone()).await).heard_ms, 5_000);
+    assert_eq!(duration_ms(followed(ask(&plane, second.clone()).await).since_renewal), 5_000);
     // A restarted owner has its own again.
     let again = granted(ask(&plane, first.clone()).await);
     assert!(again > epoch);

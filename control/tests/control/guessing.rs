@@ -1,5 +1,6 @@
 //! Guessing is slowed, then refused for a while, and locks nobody out elsewhere.
 
+use roadstead_proto::time::duration_seconds;
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -72,7 +73,7 @@ async fn guessing_a_password_is_slowed_then_refused_for_a_while_and_its_owner_si
     let Some(Refused(refused)) = plane.node().node.sign_in(request).await.unwrap().into_inner().result else {
         panic!("signed in")
     };
-    assert_eq!(refused.retry_after_seconds, 300);
+    assert_eq!(duration_seconds(refused.retry_after), 300);
     assert!(refused.message.contains("300 seconds"), "{}", refused.message);
     assert_eq!(try_in(&plane, ELSEWHERE, "alice", PASSWORD).await, None, "the owner is elsewhere");
     assert_eq!(try_in(&plane, HERE, "bob", PASSWORD).await, Some(Unauthenticated), "others from here have their try");

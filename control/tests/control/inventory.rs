@@ -1,6 +1,7 @@
 //! Lists of what is cached: every order, page by page, with every filter; and figures that stay right whatever comes and
 //! goes.
 
+use roadstead_proto::time::timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_proto::{
@@ -154,7 +155,7 @@ async fn blob(node: &mut Client, repository: Option<RepositoryRef>, name: &str, 
 }
 
 async fn pull(node: &mut Client, repository: Option<RepositoryRef>, name: &str, hits: i64, at_ms: i64) {
-    let usage = Usage { repository, digest: digest(name), hits, misses: 0, last_pulled_at_ms: at_ms };
+    let usage = Usage { repository, digest: digest(name), hits, misses: 0, last_pulled_at: timestamp(at_ms) };
     let batch_id = format!("{name}-{hits}-{at_ms}-{}", usage.repository.as_ref().unwrap().repository);
     node.node.record_usage(RecordUsageRequest { batch_id, usage: vec![usage] }).await.unwrap();
 }

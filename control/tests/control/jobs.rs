@@ -1,5 +1,6 @@
 //! Jobs that only a node can do: trying credentials, and prefetching images. The node is played by the test.
 
+use roadstead_proto::time::timestamp;
 use std::time::Duration;
 
 use roadstead_proto::{
@@ -247,13 +248,13 @@ async fn what_must_not_be_fetched_is_refused_before_any_node_is_bothered() {
         (
             "paused",
             update(),
-            Some(UpstreamCondition { paused_until_ms: START_MS + 1000, ..Default::default() }),
+            Some(UpstreamCondition { paused_until: timestamp(START_MS + 1000), ..Default::default() }),
             Code::ResourceExhausted,
         ),
         (
             "below the reserve",
             update(),
-            Some(UpstreamCondition { limit: 100, remaining: 9, seen_at_ms: START_MS, ..Default::default() }),
+            Some(UpstreamCondition { limit: 100, remaining: 9, seen_at: timestamp(START_MS), ..Default::default() }),
             Code::ResourceExhausted,
         ),
     ] {
@@ -341,7 +342,8 @@ async fn a_schedule_skips_while_the_pull_limit_is_low() {
     let plane = Plane::start().await;
     plane.group("acme").await;
     let _node = FakeNode::connect(&plane).await;
-    limit(&plane, UpstreamCondition { limit: 100, remaining: 9, seen_at_ms: START_MS, ..Default::default() }).await;
+    limit(&plane, UpstreamCondition { limit: 100, remaining: 9, seen_at: timestamp(START_MS), ..Default::default() })
+        .await;
     plane.admin().cache.create_prefetch_schedule(every_hour("alpine")).await.unwrap();
     let ran = until(&plane, |schedule| schedule.last_run_at.is_some() && !schedule.last_error.is_empty()).await;
     assert!(ran.last_error.contains("pull limit of docker.io"), "{}", ran.last_error);

@@ -1,5 +1,6 @@
 //! Members: roles are inherited, listed with where they come from, and end; tokens grant no more than their makers have.
 
+use roadstead_proto::time::duration_seconds;
 use roadstead_proto::{
     node::v1::SignInRefusal::{Denied, NotFound, Unauthenticated},
     v1::{
@@ -190,7 +191,7 @@ async fn a_job_token_pulls_from_its_group_for_minutes() {
     let mut node = plane.node();
     let who = (job.username.as_str(), job.token.as_str());
     for path in ["acme", "acme/ci"] {
-        assert_eq!(sign_in(&mut node, who, &[path]).await.unwrap().expires_in_seconds, 900);
+        assert_eq!(duration_seconds(sign_in(&mut node, who, &[path]).await.unwrap().expires_in), 900);
     }
     assert_eq!(sign_in(&mut node, who, &["other"]).await.unwrap_err().0, NotFound);
     let (reason, message) = sign_in(&mut node, who, &["inner"]).await.unwrap_err();
@@ -202,7 +203,7 @@ async fn a_job_token_pulls_from_its_group_for_minutes() {
         assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{seconds}");
     }
     plane.advance(14 * 60);
-    assert_eq!(sign_in(&mut node, who, &["acme"]).await.unwrap().expires_in_seconds, 60);
+    assert_eq!(duration_seconds(sign_in(&mut node, who, &["acme"]).await.unwrap().expires_in), 60);
     plane.advance(60);
     assert_eq!(sign_in(&mut node, who, &["acme"]).await.unwrap_err().0, Unauthenticated);
 }

@@ -1,5 +1,6 @@
 //! Reports of nodes about themselves, as administrators see them.
 
+use roadstead_proto::time::{seconds, timestamp};
 use roadstead_proto::{
     node::v1::{ReportNodeRequest, WatchRequest},
     v1::{Group, ListNodesRequest, Node, NodeState, PurgeCacheRequest, PurgeCacheResponse, UpdateGroupRequest},
@@ -20,9 +21,9 @@ pub fn report(n: usize, applied_revision: i64) -> ReportNodeRequest {
         node_id: id(n),
         node_name: format!("node-{n}"),
         version: "1.2.3".into(),
-        started_at_ms: START_MS - 60_000,
+        started_at: timestamp(START_MS - 60_000),
         applied_revision,
-        max_control_outage_seconds: 900,
+        max_control_outage: seconds(900),
         ..Default::default()
     }
 }

@@ -1,6 +1,7 @@
 //! Signing in with ID tokens, against an issuer that runs here.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use roadstead_proto::time::duration_seconds;
 use roadstead_proto::{
     node::v1::SignInRefusal,
     v1::{
@@ -64,7 +65,8 @@ async fn a_trusted_id_token_signs_in_for_the_group_and_its_subgroups_and_what_it
     let token = signer.sign(&issuer.claims());
     let issued = sign_in(&mut node, ("oidc", &token), &["acme/ci"]).await.unwrap();
     assert_eq!(
-        issued.expires_in_seconds, 300,
+        duration_seconds(issued.expires_in),
+        300,
         "the registry token would be good for 900 seconds, the ID token for 300"
     );
     let said = claims(&issued.token, &keys(&mut node).await).unwrap();
@@ -143,7 +145,7 @@ async fn a_replay_after_its_end_is_refused() {
     assert_eq!(refusal(&plane, &token).await, "signed in");
     plane.advance(299);
     let issued = sign_in(&mut plane.node(), ("oidc", &token), &["acme"]).await.unwrap();
-    assert_eq!(issued.expires_in_seconds, 1);
+    assert_eq!(duration_seconds(issued.expires_in), 1);
     plane.advance(1);
     assert!(refusal(&plane, &token).await.contains("expired"));
 }

@@ -1,5 +1,6 @@
 //! Pulls by tag and the links they leave, as a node asks for them.
 
+use roadstead_proto::time::{duration_seconds, seconds};
 use roadstead_proto::{
     node::v1::{
         GetLinksRequest, GetLinksResponse, LinkProof, RecordLinkRequest, RefusalReason, ReportTagRequest,
@@ -33,7 +34,7 @@ fn found(name: &str) -> Outcome {
 }
 
 fn down() -> Outcome {
-    Outcome::Unavailable(TagUnavailable { kind: "connect".into(), retry_after_seconds: 0 })
+    Outcome::Unavailable(TagUnavailable { kind: "connect".into(), retry_after: None })
 }
 
 async fn links(node: &mut Client, group: &Group, repository: &str, name: &str) -> GetLinksResponse {
@@ -61,7 +62,7 @@ async fn a_first_pull_asks_fetches_and_records_and_a_second_one_is_served_after_
     let Reported::Serve(serve) = report(&mut node, &group, "latest", found("m1")).await else { panic!() };
     assert_eq!(serve.manifest, manifest("m1", 10));
     assert_eq!(
-        (serve.age_seconds, serve.stale(), serve.link_epoch),
+        (duration_seconds(serve.age), serve.stale(), serve.link_epoch),
         (0, StaleReason::Unspecified, group_epoch(&group, &mut node).await)
     );
     // The config was never linked: a reference is not a right.
@@ -83,12 +84,12 @@ async fn trouble_upstream_serves_the_old_digest_with_its_age_even_when_a_new_one
     plane.advance(5);
     let Reported::Serve(serve) = report(&mut node, &group, "latest", down()).await else { panic!() };
     assert_eq!(serve.manifest.unwrap().digest, digest("m1"));
-    assert_eq!((serve.age_seconds, serve.stale), (65, StaleReason::UpstreamUnavailable.into()));
-    let limited = Outcome::RateLimited(TagRateLimited { retry_after_seconds: 9 });
+    assert_eq!((duration_seconds(serve.age), serve.stale), (65, StaleReason::UpstreamUnavailable.into()));
+    let limited = Outcome::RateLimited(TagRateLimited { retry_after: seconds(9) });
     let Reported::Serve(serve) = report(&mut node, &group, "latest", limited.clone()).await else { panic!() };
     assert_eq!(serve.stale(), StaleReason::RateLimited);
     let Reported::Refuse(refuse) = report(&mut node, &group, "other", limited).await else { panic!() };
-    assert_eq!((refuse.reason(), refuse.retry_after_seconds), (RefusalReason::RateLimited, 9));
+    assert_eq!((refuse.reason(), duration_seconds(refuse.retry_after)), (RefusalReason::RateLimited, 9));
     assert!(refuse.message.contains("docker.io/library/alpine:other"), "{}", refuse.message);
     let Reported::Refuse(refuse) = report(&mut node, &group, "other", down()).await else { panic!() };
     assert_eq!(refuse.reason(), RefusalReason::UpstreamUnavailable);
@@ -140,7 +141,7 @@ async fn max_age_frozen_and_switched_off_groups_do_not_ask_upstream() {
     update(UpdateGroupRequest { max_age: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..base() }).await;
     plane.advance(59);
     let Resolved::Serve(serve) = resolve(&mut node, &group, "latest").await else { panic!() };
-    assert_eq!((serve.age_seconds, serve.stale()), (59, StaleReason::Unspecified));
+    assert_eq!((duration_seconds(serve.age), serve.stale()), (59, StaleReason::Unspecified));
     plane.advance(1);
     assert!(matches!(resolve(&mut node, &group, "latest").await, Resolved::Revalidate(_)));
     update(UpdateGroupRequest { frozen: Some(true), ..base() }).await;

@@ -1,6 +1,7 @@
 //! Everything that is listed can be read by its name, and lists come in pages.
 
 use prost_types::Duration;
+use roadstead_proto::time::timestamp;
 use roadstead_proto::{
     node::v1::{ReportUpstreamsRequest, UpstreamCondition, UpstreamReport},
     v1::{
@@ -172,7 +173,7 @@ async fn statuses_of_upstreams_come_in_pages() {
         username: username.into(),
         limit: 100,
         remaining: 10,
-        seen_at_ms: START_MS,
+        seen_at: timestamp(START_MS),
         ..Default::default()
     };
     let reports = ["", "bot", "robot"]

@@ -1,6 +1,7 @@
 //! Links that nobody pulls by are removed when their group says so.
 
 use roadstead_control::rules::cache::watermark::{Level, Watermarks};
+use roadstead_proto::time::timestamp;
 use roadstead_proto::{
     node::v1::{GetLinksRequest, RecordUsageRequest, ReportNodeRequest, Usage},
     v1::{
@@ -27,7 +28,7 @@ async fn pull(plane: &Plane, group: &Group, repository: &str, name: &str) {
         digest: digest(name),
         hits: 1,
         misses: 0,
-        last_pulled_at_ms: plane.clock.now_ms(),
+        last_pulled_at: timestamp(plane.clock.now_ms()),
     };
     let batch_id = format!("{repository} {name} {}", plane.clock.now_ms());
     plane.node().node.record_usage(RecordUsageRequest { batch_id, usage: vec![usage] }).await.unwrap();

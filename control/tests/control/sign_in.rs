@@ -1,5 +1,6 @@
 //! Signing in to the registry, end to end: what nodes ask, and what the registry tokens say.
 
+use roadstead_proto::time::{duration_seconds, timestamp_ms};
 use std::{
     net::Ipv4Addr,
     sync::atomic::{AtomicU32, Ordering},
@@ -84,7 +85,7 @@ async fn a_deploy_token_of_a_group_gets_a_jwt_for_the_group_and_its_subgroups_th
     let token = plane.token("acme", &[]).await;
     let mut node = plane.node();
     let issued = sign_in(&mut node, (&token.username, &token.token), &["acme", "acme/ci"]).await.unwrap();
-    assert_eq!((issued.expires_in_seconds, issued.issued_at_ms), (900, START_MS));
+    assert_eq!((duration_seconds(issued.expires_in), timestamp_ms(issued.issued_at)), (900, START_MS));
     let claims = claims(&issued.token, &keys(&mut node).await).unwrap();
     assert_eq!((claims.sub.as_str(), claims.token_id.as_deref()), (token.username.as_str(), Some(token.id.as_str())));
     assert_eq!((claims.iat, claims.nbf, claims.exp), (START_MS / 1000, START_MS / 1000, START_MS / 1000 + 900));
@@ -227,7 +228,7 @@ async fn a_jwt_does_not_outlive_the_token_it_was_made_with() {
     plane.group("acme").await;
     let token = expiring(&plane, 60).await;
     let issued = sign_in(&mut plane.node(), (&token.username, &token.token), &["acme"]).await.unwrap();
-    assert_eq!(issued.expires_in_seconds, 60);
+    assert_eq!(duration_seconds(issued.expires_in), 60);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Nodes' observations of upstreams: pull limits, pauses and health, as other nodes and people see them.
 
+use roadstead_proto::time::{duration_seconds, seconds, timestamp, timestamp_ms};
 use std::time::Duration;
 
 use roadstead_proto::{
@@ -27,8 +28,8 @@ fn condition(limit: i64, remaining: i64, seen_at_ms: i64) -> UpstreamCondition {
         source: "192.0.2.1".into(),
         limit,
         remaining,
-        seen_at_ms,
-        window_seconds: 21600,
+        seen_at: timestamp(seen_at_ms),
+        window: seconds(21600),
         ..Default::default()
     }
 }
@@ -85,7 +86,7 @@ async fn told(watch: &mut Streaming<WatchResponse>) -> Vec<(i64, i64)> {
             .collect(),
         Event::Heartbeat(_) => Vec::new(),
     };
-    conditions.into_iter().map(|told| (told.remaining, told.paused_until_ms)).collect()
+    conditions.into_iter().map(|told| (told.remaining, timestamp_ms(told.paused_until))).collect()
 }
 
 #[tokio::test]
@@ -96,7 +97,7 @@ async fn a_pause_reaches_every_node_at_once_and_stops_all_asking_until_it_is_ove
     let mut events = watch(&plane).await;
     assert_eq!(told(&mut events).await, []);
     let until = START_MS + 90_500;
-    send(&plane, "1", vec![report(UpstreamCondition { paused_until_ms: until, ..condition(0, 0, 0) })]).await;
+    send(&plane, "1", vec![report(UpstreamCondition { paused_until: timestamp(until), ..condition(0, 0, 0) })]).await;
     assert_eq!(told(&mut events).await, [(0, until)]);
     assert_eq!(told(&mut watch(&plane).await).await, [(0, until)], "who comes later learns it too");
     plane.advance(60);
@@ -104,7 +105,7 @@ async fn a_pause_reaches_every_node_at_once_and_stops_all_asking_until_it_is_ove
         matches!(resolve(&plane, &group, "latest").await, Resolved::Serve(s) if s.stale() == StaleReason::RateLimited)
     );
     let Resolved::Refuse(refuse) = resolve(&plane, &group, "other").await else { panic!() };
-    assert_eq!((refuse.reason(), refuse.retry_after_seconds), (RefusalReason::RateLimited, 31));
+    assert_eq!((refuse.reason(), duration_seconds(refuse.retry_after)), (RefusalReason::RateLimited, 31));
     // Another node that was let through does not end it.
     send(&plane, "2", vec![report(condition(100, 50, START_MS + 60_000))]).await;
     assert!(matches!(resolve(&plane, &group, "other").await, Resolved::Refuse(_)));
@@ -129,7 +130,8 @@ async fn a_pause_is_for_the_credentials_that_met_it() {
         allow_missing: true,
     };
     plane.admin().upstreams.update_credential(login).await.unwrap();
-    let paused = UpstreamCondition { username: "me".into(), paused_until_ms: START_MS + 60_000, ..condition(0, 0, 0) };
+    let paused =
+        UpstreamCondition { username: "me".into(), paused_until: timestamp(START_MS + 60_000), ..condition(0, 0, 0) };
     send(&plane, "1", vec![report(paused)]).await;
     assert!(matches!(resolve(&plane, &acme, "latest").await, Resolved::Refuse(_)));
     assert!(matches!(resolve(&plane, &other, "latest").await, Resolved::Revalidate(_)));
@@ -180,7 +182,7 @@ async fn statuses_put_together_what_all_nodes_say_and_who_spent_what() {
     let spent = |group: &Group, pulls| GroupSpend { group_id: group.id.clone(), pulls };
     let mine = UpstreamReport {
         spent: vec![spent(&acme, 3), spent(&other, 9), GroupSpend { group_id: "gone".into(), pulls: 5 }],
-        last_answered_at_ms: START_MS - 2000,
+        last_answered_at: timestamp(START_MS - 2000),
         ..report(condition(100, 50, START_MS - 1000))
     };
     for _ in 0..2 {
@@ -190,7 +192,7 @@ async fn statuses_put_together_what_all_nodes_say_and_who_spent_what() {
     let theirs = UpstreamReport {
         state: UpstreamState::Open.into(),
         last_error: "connect".into(),
-        last_failed_at_ms: START_MS - 500,
+        last_failed_at: timestamp(START_MS - 500),
         spent: vec![spent(&acme, 1)],
         ..report(UpstreamCondition { source: "198.51.100.7".into(), ..condition(100, 20, START_MS - 1) })
     };

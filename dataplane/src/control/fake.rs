@@ -1,5 +1,6 @@
 //! A control plane for tests: tells and answers what the test says, over an in-memory connection.
 
+use roadstead_proto::time::duration;
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -132,7 +133,7 @@ pub(crate) fn snapshot(revision: i64, groups: Vec<pb::GroupPolicy>) -> pb::Watch
         revision,
         groups,
         upstreams: vec![upstream],
-        keys: vec![pb::PublicKey { id: "k1".to_owned(), ed25519: vec![0; 32], not_after_ms: 0 }],
+        keys: vec![pb::PublicKey { id: "k1".to_owned(), ed25519: vec![0; 32], not_after: None }],
         revocations: vec![],
         conditions: vec![],
     };
@@ -313,7 +314,10 @@ impl NodeService for Fake {
         _: Request<pb::AcquireFillRequest>,
     ) -> Result<Response<pb::AcquireFillResponse>, Status> {
         Ok(Response::new(pb::AcquireFillResponse {
-            result: Some(pb::acquire_fill_response::Result::Granted(pb::FillLease { epoch: 1, lifetime_ms: 6000 })),
+            result: Some(pb::acquire_fill_response::Result::Granted(pb::FillLease {
+                epoch: 1,
+                lifetime: duration(6000),
+            })),
         }))
     }
 

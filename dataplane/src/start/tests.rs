@@ -1,6 +1,7 @@
 //! The registry port of a whole node, by HTTP, in front of a control plane that does as told and whose signing key the
 //! tests have: what tokens are taken, and how answers of the token service read.
 
+use roadstead_proto::time::{seconds, timestamp};
 use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -249,7 +250,7 @@ async fn what_a_registry_token_was_issued_for_can_become_void() {
         assert_eq!(node.pull(ACCESS_TO, token).await, accepted);
     }
     let revoked = |id: &str, user_epoch| {
-        Change::Revocation(pb::Revocation { token_id: id.to_owned(), forget_after_ms: i64::MAX, user_epoch })
+        Change::Revocation(pb::Revocation { token_id: id.to_owned(), forget_after: timestamp(i64::MAX), user_epoch })
     };
     node.told(2, revoked("u1", 4)).await;
     assert_eq!(node.pull(ACCESS_TO, &by_user(3)).await, refused, "void by the user's epoch");
@@ -306,7 +307,7 @@ async fn refusals_of_the_token_service_read_as_the_control_plane_says_them() {
         let refused = pb::SignInRefused {
             reason: reason.into(),
             message: "user alice may not".to_owned(),
-            retry_after_seconds: wait,
+            retry_after: seconds(wait),
         };
         let (status, challenge, after, body) = node.sign_in(sign_in_response::Result::Refused(refused), &[]).await;
         assert_eq!((status, body["errors"][0]["code"].as_str().unwrap(), &*after), expected);
@@ -327,7 +328,7 @@ async fn the_control_plane_hears_who_signs_in_from_where() {
         let node = Node::start(config).await;
         let token = sign_in_response::Result::Token(pb::RegistryToken {
             token: "a.b.c".to_owned(),
-            expires_in_seconds: 900,
+            expires_in: seconds(900),
             ..Default::default()
         });
         // The longest password that a CI system's ID token may be.
@@ -404,7 +405,7 @@ async fn a_request_is_judged_by_what_holds_now_or_put_off() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!first.is_finished(), "there is a change that this node has not heard of");
     let ed25519 = signing_key().verifying_key().to_bytes().to_vec();
-    let key = pb::PublicKey { id: "k1".to_owned(), ed25519, not_after_ms: 0 };
+    let key = pb::PublicKey { id: "k1".to_owned(), ed25519, not_after: None };
     let keys = Change::Keys(pb::PublicKeySet { keys: vec![key] });
     events.send(changes(9, vec![keys])).unwrap();
     assert_eq!(first.await.unwrap().status(), http::StatusCode::OK, "the key that is new is known");

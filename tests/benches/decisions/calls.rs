@@ -133,7 +133,7 @@ impl Calls {
                     repository: Some(self.repository(image)),
                     digest: manifest_of(image),
                     hits: 3,
-                    last_pulled_at_ms: 1_800_000_000_000,
+                    last_pulled_at: roadstead_proto::time::timestamp(1_800_000_000_000),
                     ..Usage::default()
                 });
                 let batch = RecordUsageRequest { batch_id: Uuid::now_v7().to_string(), usage: rows.collect() };

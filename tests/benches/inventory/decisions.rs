@@ -86,7 +86,7 @@ pub async fn measure(replica: &Replica, group: &str, blobs: i64) {
                 digest: blob_digest(number),
                 hits: 1,
                 misses: 0,
-                last_pulled_at_ms: 1_700_001_000_000 + n,
+                last_pulled_at: roadstead_proto::time::timestamp(1_700_001_000_000 + n),
             }
         });
         let request = RecordUsageRequest { batch_id: format!("bench-{n}"), usage: usage.collect() };

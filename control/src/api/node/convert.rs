@@ -1,7 +1,11 @@
 //! Messages of `roadstead.node.v1` to and from the control plane's own words.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use roadstead_proto::{ContentKind, Descriptor, Digest, Link, RepositoryRef, Tag, node::v1};
+use roadstead_proto::{
+    ContentKind, Descriptor, Digest, Link, RepositoryRef, Tag,
+    node::v1,
+    time::{duration, duration_seconds, seconds, timestamp, timestamp_ms},
+};
 use tonic::Status;
 
 use crate::{
@@ -101,7 +105,7 @@ pub fn usage_in(usage: v1::Usage) -> Result<Usage, Status> {
         digest: parse("usage.digest", &usage.digest)?,
         hits: usage.hits,
         misses: usage.misses,
-        last_pulled_at_ms: usage.last_pulled_at_ms,
+        last_pulled_at_ms: timestamp_ms(usage.last_pulled_at),
     })
 }
 
@@ -117,10 +121,10 @@ pub fn outcome_in(outcome: Option<v1::UpstreamOutcome>) -> Result<UpstreamSaid, 
             _ => return Err(invalid_field("outcome.refused.status", "must be 401 or 403")),
         }),
         Said::RateLimited(limited) => {
-            UpstreamSaid::Other(Outcome::RateLimited { retry_after_seconds: limited.retry_after_seconds.max(0) })
+            UpstreamSaid::Other(Outcome::RateLimited { retry_after_seconds: duration_seconds(limited.retry_after) })
         }
         Said::Unavailable(trouble) => {
-            UpstreamSaid::Other(Outcome::Unavailable { retry_after_seconds: trouble.retry_after_seconds.max(0) })
+            UpstreamSaid::Other(Outcome::Unavailable { retry_after_seconds: duration_seconds(trouble.retry_after) })
         }
     })
 }
@@ -130,24 +134,25 @@ pub fn serve(served: Served) -> v1::ServeManifest {
         manifest: Some((&served.manifest).into()),
         referenced: links(&served.referenced),
         link_epoch: served.link_epoch,
-        age_seconds: served.age_seconds,
+        age: seconds(served.age_seconds),
         stale: served.stale.map_or(0, Into::into),
-        unconfirmed_seconds: served.good_for.unconfirmed_seconds,
-        fresh_ms: served.good_for.fresh_ms,
+        unconfirmed_for: seconds(served.good_for.unconfirmed_seconds),
+        fresh_for: duration(served.good_for.fresh_ms),
     }
 }
 
 fn refuse(repository: &RepositoryRef, tag: &Tag, reason: TagRefusal, retry_after_seconds: i64) -> v1::Refuse {
     use v1::RefusalReason as Reason;
+    let retry_after = seconds(retry_after_seconds);
     let image = format!("{repository}:{tag}");
     let host = &repository.upstream;
     let refusal = match reason {
         TagRefusal::NoGroup => {
             let message = format!("the group is gone, or may not use upstream {host}");
-            return v1::Refuse { reason: Reason::GroupUnavailable.into(), message, retry_after_seconds };
+            return v1::Refuse { reason: Reason::GroupUnavailable.into(), message, retry_after };
         }
         TagRefusal::Denied(refused) => {
-            return v1::Refuse { reason: Reason::Denied.into(), message: refused.to_string(), retry_after_seconds };
+            return v1::Refuse { reason: Reason::Denied.into(), message: refused.to_string(), retry_after };
         }
         TagRefusal::Rule(refusal) => refusal,
     };
@@ -186,7 +191,7 @@ fn refuse(repository: &RepositoryRef, tag: &Tag, reason: TagRefusal, retry_after
             (Reason::Frozen, format!("the group is frozen and {image} is not cached; a maintainer can unfreeze it"))
         }
     };
-    v1::Refuse { reason: reason.into(), message, retry_after_seconds }
+    v1::Refuse { reason: reason.into(), message, retry_after }
 }
 
 /// A time as people say it: "8 days", "90 minutes".
@@ -267,13 +272,17 @@ pub fn keys(keys: &[StoredKey]) -> Result<Vec<v1::PublicKey>, Status> {
     keys.iter()
         .map(|key| {
             let ed25519 = BASE64.decode(&key.public_key).map_err(|_| internal("a signing key is corrupt"))?;
-            Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after_ms: key.times.not_after_ms.unwrap_or(0) })
+            Ok(v1::PublicKey { id: key.id.clone(), ed25519, not_after: key.times.not_after_ms.and_then(timestamp) })
         })
         .collect()
 }
 
 pub fn revocation(wire: &Revocation) -> v1::Revocation {
-    v1::Revocation { token_id: wire.id.clone(), forget_after_ms: wire.forget_after_ms, user_epoch: wire.user_epoch }
+    v1::Revocation {
+        token_id: wire.id.clone(),
+        forget_after: timestamp(wire.forget_after_ms),
+        user_epoch: wire.user_epoch,
+    }
 }
 
 /// One change.

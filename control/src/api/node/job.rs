@@ -1,6 +1,10 @@
 //! Messages of `roadstead.node.v1` about upstreams and jobs, to and from the control plane's own words.
 
-use roadstead_proto::{UpstreamHost, node::v1};
+use roadstead_proto::{
+    UpstreamHost,
+    node::v1,
+    time::{duration_seconds, seconds, timestamp, timestamp_ms},
+};
 use secrecy::ExposeSecret as _;
 use tonic::Status;
 
@@ -23,12 +27,12 @@ pub fn condition(condition: &Condition) -> v1::UpstreamCondition {
     v1::UpstreamCondition {
         upstream: condition.upstream.clone(),
         username: condition.username.clone(),
-        paused_until_ms: condition.paused_until_ms,
+        paused_until: timestamp(condition.paused_until_ms),
         limit: condition.limit,
         remaining: condition.remaining,
         source: condition.source.clone(),
-        seen_at_ms: condition.seen_at_ms,
-        window_seconds: condition.window_seconds,
+        seen_at: timestamp(condition.seen_at_ms),
+        window: seconds(condition.window_seconds),
     }
 }
 
@@ -50,19 +54,19 @@ pub fn report_in(report: v1::UpstreamReport) -> Result<UpstreamReport, Status> {
         upstream: upstream.to_string(),
         username: words(&told.username, MAX_WORD_CHARS),
         source: words(&told.source, MAX_WORD_CHARS),
-        paused_until_ms: told.paused_until_ms,
+        paused_until_ms: timestamp_ms(told.paused_until),
         limit: told.limit,
         remaining: told.remaining,
-        window_seconds: told.window_seconds,
-        seen_at_ms: told.seen_at_ms,
+        window_seconds: duration_seconds(told.window),
+        seen_at_ms: timestamp_ms(told.seen_at),
     };
     let view = NodeView {
         upstream: condition.upstream.clone(),
         username: condition.username.clone(),
         health,
         last_error: words(&report.last_error, MAX_WORD_CHARS),
-        last_failed_at_ms: report.last_failed_at_ms,
-        last_answered_at_ms: report.last_answered_at_ms,
+        last_failed_at_ms: timestamp_ms(report.last_failed_at),
+        last_answered_at_ms: timestamp_ms(report.last_answered_at),
         reported_at_ms: 0,
     };
     let spent = report.spent.into_iter().map(|spend| (spend.group_id, spend.pulls)).collect();

@@ -1,6 +1,6 @@
 //! Messages about fills to and from the control plane's own words.
 
-use roadstead_proto::{Digest, node::v1};
+use roadstead_proto::{Digest, node::v1, time::duration};
 use tonic::Status;
 use url::Url;
 
@@ -40,13 +40,13 @@ fn peer_url(text: &str) -> Result<String, Status> {
 pub fn turn(turn: FillTurn) -> v1::AcquireFillResponse {
     use v1::acquire_fill_response::Result;
     let result = match turn {
-        FillTurn::Granted { epoch } => Result::Granted(v1::FillLease { epoch, lifetime_ms: millis(FILL_LEASE) }),
+        FillTurn::Granted { epoch } => Result::Granted(v1::FillLease { epoch, lifetime: duration(millis(FILL_LEASE)) }),
         FillTurn::Follow(follow) => Result::Follow(v1::FollowFill {
             node_id: follow.node_id,
             peer_url: follow.peer_url,
             ticket: follow.ticket,
             repository: Some((&follow.repository).into()),
-            heard_ms: follow.heard_ms,
+            since_renewal: duration(follow.heard_ms),
         }),
     };
     v1::AcquireFillResponse { result: Some(result) }

@@ -1,6 +1,9 @@
 //! Converts the reports of nodes about themselves.
 
-use roadstead_proto::node::v1::{ReportNodeRequest, WatchRequest};
+use roadstead_proto::{
+    node::v1::{ReportNodeRequest, WatchRequest},
+    time::{duration_ms, timestamp_ms},
+};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -24,11 +27,11 @@ pub fn report_in(request: ReportNodeRequest, now_ms: i64) -> Result<Report, Stat
         id,
         name: cut(&request.node_name),
         version: cut(&request.version),
-        started_at_ms: request.started_at_ms,
+        started_at_ms: timestamp_ms(request.started_at),
         heard_at_ms: now_ms,
         has_stopped: false,
         applied_revision: request.applied_revision,
-        max_outage_ms: count(request.max_control_outage_seconds).saturating_mul(1000),
+        max_outage_ms: duration_ms(request.max_control_outage),
         figures: Figures {
             fills: count(request.fills),
             served_bytes: count(request.served_bytes),

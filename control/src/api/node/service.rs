@@ -17,6 +17,7 @@ use roadstead_proto::{
         ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest,
         SignInResponse, WatchRequest, node_service_server::NodeService, sign_in_response,
     },
+    time::{seconds, timestamp},
 };
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
@@ -144,9 +145,9 @@ impl NodeService for Nodes {
         let result = match self.sign_in.sign_in(sign_in).await.map_err(from_use_case)? {
             Ok(signed_in) => sign_in_response::Result::Token(RegistryToken {
                 token: signed_in.token,
-                expires_in_seconds: signed_in.expires_in_seconds,
-                issued_at_ms: signed_in.issued_at_ms,
-                reusable_seconds: signed_in.reusable_seconds,
+                expires_in: seconds(signed_in.expires_in_seconds),
+                issued_at: timestamp(signed_in.issued_at_ms),
+                reusable_for: seconds(signed_in.reusable_seconds),
                 guessable: signed_in.guessable,
             }),
             Err(refused) => {
@@ -216,7 +217,7 @@ impl NodeService for Nodes {
                 recorded: true,
                 referenced: convert::links(&found.referenced),
                 link_epoch: found.link_epoch,
-                unconfirmed_seconds: found.unconfirmed_seconds,
+                unconfirmed_for: seconds(found.unconfirmed_seconds),
                 unlinked: convert::unlinked(&found.unlinked),
                 ..RecordLinkResponse::default()
             },
@@ -448,5 +449,5 @@ fn sign_in_refused(refused: &PullRefused) -> SignInRefused {
         PullRefused::IssuerUnavailable(_) => KEYS_RETRY_SECONDS,
         _ => 0,
     };
-    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after_seconds }
+    SignInRefused { reason: reason.into(), message: refused.to_string(), retry_after: seconds(retry_after_seconds) }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use roadstead_proto::{UpstreamHost, node::v1 as pb};
+use roadstead_proto::{UpstreamHost, node::v1 as pb, time::timestamp_ms};
 
-use super::translate::{Problem, host, milliseconds, seconds, time, unsigned, wait};
+use super::translate::{Problem, host, time, time_of, timestamp, unsigned, wait, whole_seconds};
 use crate::control::policy::GroupId;
 
 /// Time for which a limit without a window is believed. Docker Hub's window.
@@ -82,19 +82,19 @@ pub(crate) struct UpstreamReport {
 
 /// Reads what the control plane tells of an upstream.
 pub(super) fn read(told: pb::UpstreamCondition) -> Result<UpstreamCondition, Problem> {
-    let limit = match (told.limit, told.seen_at_ms) {
+    let limit = match (told.limit, timestamp_ms(told.seen_at)) {
         (0, _) | (_, 0) => None,
         (limit, seen_at_ms) => Some(PullLimit {
             limit: unsigned("a pull limit", limit)?,
             remaining: unsigned("what is left of a pull limit", told.remaining)?,
-            window: wait(told.window_seconds),
+            window: wait(told.window),
             seen_at: time(seen_at_ms),
         }),
     };
     Ok(UpstreamCondition {
         account: Account { upstream: host(&told.upstream)?, username: told.username },
         source: told.source,
-        paused_until: (told.paused_until_ms > 0).then(|| time(told.paused_until_ms)),
+        paused_until: told.paused_until.map(|at| time_of(Some(at))),
         limit,
     })
 }
@@ -105,12 +105,12 @@ pub(super) fn report_to_pb(report: &UpstreamReport) -> pb::UpstreamReport {
     let condition = pb::UpstreamCondition {
         upstream: account.upstream.to_string(),
         username: account.username.clone(),
-        paused_until_ms: paused_until.map_or(0, milliseconds),
+        paused_until: paused_until.and_then(timestamp),
         limit: limit.as_ref().map_or(0, |limit| number(limit.limit)),
         remaining: limit.as_ref().map_or(0, |limit| number(limit.remaining)),
         source: source.clone(),
-        seen_at_ms: limit.as_ref().map_or(0, |limit| milliseconds(limit.seen_at)),
-        window_seconds: seconds(limit.as_ref().and_then(|limit| limit.window)),
+        seen_at: limit.as_ref().and_then(|limit| timestamp(limit.seen_at)),
+        window: whole_seconds(limit.as_ref().and_then(|limit| limit.window)),
     };
     let state = match report.state {
         UpstreamState::Unknown => pb::UpstreamState::Unspecified,
@@ -123,8 +123,8 @@ pub(super) fn report_to_pb(report: &UpstreamReport) -> pb::UpstreamReport {
         condition: Some(condition),
         state: state.into(),
         last_error: report.last_error.to_owned(),
-        last_failed_at_ms: report.last_failed_at.map_or(0, milliseconds),
-        last_answered_at_ms: report.last_answered_at.map_or(0, milliseconds),
+        last_failed_at: report.last_failed_at.and_then(timestamp),
+        last_answered_at: report.last_answered_at.and_then(timestamp),
         spent: report.spent.iter().map(spend).collect(),
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn read_turn(answer: pb::AcquireFillResponse) -> Result<FillTurn, Pro
             node_id: follow.node_id,
             peer_url: follow.peer_url.parse().map_err(|_| "an unreadable URL")?,
             ticket: follow.ticket.into(),
-            heard: Duration::from_millis(u64::try_from(follow.heard_ms).unwrap_or_default()),
+            heard: translate::span(follow.since_renewal),
         }),
     })
 }

@@ -45,7 +45,7 @@ pub(super) fn read_recorded(answer: pb::RecordLinkResponse) -> Result<(Recorded,
         (false, false) => Recorded::BeingDeleted,
         (false, true) => Recorded::Recorded,
     };
-    let good_for = Duration::from_secs(u64::try_from(answer.unconfirmed_seconds).unwrap_or_default());
+    let good_for = translate::span(answer.unconfirmed_for);
     let referenced = translate::links(answer.referenced)?;
     let unlinked = translate::unlinked(answer.unlinked)?;
     Ok((recorded, Brought { referenced, unlinked, link_epoch: answer.link_epoch, good_for, fresh_for: Duration::ZERO }))

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use roadstead_proto::node::v1 as pb;
+use roadstead_proto::{node::v1 as pb, time};
 
-use super::{NodeIdentity, translate::milliseconds};
+use super::{NodeIdentity, translate::timestamp};
 
 /// The state of a node.
 #[derive(Clone, Debug)]
@@ -43,9 +43,9 @@ pub(super) fn report_to_pb(report: NodeReport, node: &NodeIdentity) -> pb::Repor
         node_id: node.id.to_string(),
         node_name: node.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at_ms: milliseconds(report.started_at),
+        started_at: timestamp(report.started_at),
         applied_revision: report.applied_revision,
-        max_control_outage_seconds: number(report.max_control_outage_seconds),
+        max_control_outage: time::seconds(number(report.max_control_outage_seconds)),
         fills: number(report.fills),
         served_bytes: number(report.served_bytes),
         fetched_bytes: number(report.fetched_bytes),

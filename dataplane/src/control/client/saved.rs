@@ -1,5 +1,7 @@
 //! The saved state of a node, as bytes.
 
+mod message;
+
 use std::{sync::Arc, time::SystemTime};
 
 use prost::Message;
@@ -27,7 +29,7 @@ pub(crate) struct SavedPolicy {
 
 /// Reads what `node` saved; `None` if it is another node's or no message at all.
 pub(crate) fn read_policy(bytes: &[u8], node: &NodeId, left_out: impl Fn(Problem)) -> Option<SavedPolicy> {
-    let saved = pb::SavedPolicy::decode(bytes).ok()?;
+    let saved = message::SavedPolicy::decode(bytes).ok()?;
     let policy = saved.policy.filter(|_| saved.node_id == node.as_str())?;
     let (revision, heard_at) = (policy.revision, translate::time(saved.heard_at_ms));
     let policy = PolicySnapshot::of(translate::snapshot(policy), left_out).as_of(revision, heard_at);
@@ -41,7 +43,7 @@ pub(crate) fn policy_to_bytes(
     policy: &PolicySnapshot,
     memory_id: &str,
 ) -> Vec<u8> {
-    let saved = pb::SavedPolicy {
+    let saved = message::SavedPolicy {
         node_id: node.to_string(),
         heard_at_ms: translate::milliseconds(heard_at),
         policy: Some(policy_to_pb(policy)),
@@ -53,7 +55,7 @@ pub(crate) fn policy_to_bytes(
 
 /// Reads what `node` saved under this name; what makes no sense is left out.
 pub(crate) fn read_memory(bytes: &[u8], node: &NodeId, memory_id: &str) -> Option<(SavedLinks, SavedTags)> {
-    let saved = pb::SavedMemory::decode(bytes).ok()?;
+    let saved = message::SavedMemory::decode(bytes).ok()?;
     if saved.node_id != node.as_str() || saved.memory_id != memory_id {
         return None;
     }
@@ -63,12 +65,12 @@ pub(crate) fn read_memory(bytes: &[u8], node: &NodeId, memory_id: &str) -> Optio
 
 /// The opposite of [`read_memory`].
 pub(crate) fn memory_to_bytes(node: &NodeId, memory_id: &str, links: SavedLinks, tags: SavedTags) -> Vec<u8> {
-    let links = links.into_iter().map(|(key, (link_epoch, link))| pb::SavedLink {
+    let links = links.into_iter().map(|(key, (link_epoch, link))| message::SavedLink {
         repository: Some(translate::repository_to_pb(&key.repository)),
         link: Some(translate::link_to_pb(&link)),
         link_epoch,
     });
-    let tags = tags.into_iter().map(|((repository, tag), remembered)| pb::SavedTag {
+    let tags = tags.into_iter().map(|((repository, tag), remembered)| message::SavedTag {
         repository: Some(translate::repository_to_pb(&repository)),
         tag: tag.to_string(),
         manifest: Some(translate::link_to_pb(&remembered.manifest)),
@@ -77,16 +79,16 @@ pub(crate) fn memory_to_bytes(node: &NodeId, memory_id: &str, links: SavedLinks,
         good_until_ms: translate::milliseconds(remembered.good_until),
     });
     let (node_id, memory_id) = (node.to_string(), memory_id.to_owned());
-    pb::SavedMemory { node_id, links: links.collect(), tags: tags.collect(), memory_id }.encode_to_vec()
+    message::SavedMemory { node_id, links: links.collect(), tags: tags.collect(), memory_id }.encode_to_vec()
 }
 
-fn read_link(saved: pb::SavedLink) -> Option<(ContentKey, (i64, Arc<Link>))> {
+fn read_link(saved: message::SavedLink) -> Option<(ContentKey, (i64, Arc<Link>))> {
     let repository = translate::repository(saved.repository?).ok()?;
     let link = translate::link(saved.link?).ok()?;
     Some((ContentKey { repository, digest: link.digest }, (saved.link_epoch, link)))
 }
 
-fn read_tag(saved: pb::SavedTag) -> Option<((RepositoryRef, Tag), Remembered)> {
+fn read_tag(saved: message::SavedTag) -> Option<((RepositoryRef, Tag), Remembered)> {
     let remembered = Remembered {
         manifest: translate::link(saved.manifest?).ok()?,
         link_epoch: saved.link_epoch,
@@ -107,14 +109,14 @@ fn policy_to_pb(policy: &PolicySnapshot) -> pb::PolicySnapshot {
             .map(|key| pb::PublicKey {
                 id: key.id.clone(),
                 ed25519: key.ed25519.to_vec(),
-                not_after_ms: key.not_after.map_or(0, translate::milliseconds),
+                not_after: key.not_after.and_then(translate::timestamp),
             })
             .collect(),
         revocations: policy
             .revocations()
             .map(|revocation| pb::Revocation {
                 token_id: revocation.id,
-                forget_after_ms: translate::milliseconds(revocation.forget_after),
+                forget_after: translate::timestamp(revocation.forget_after),
                 user_epoch: revocation.before_epoch.unwrap_or_default(),
             })
             .collect(),

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use roadstead_proto::{Digest, node::v1 as pb};
 
-use super::translate::{self, Problem, milliseconds};
+use super::translate::{self, Problem, timestamp};
 
 /// Content claimed for deletion.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(super) fn damage_to_pb(damage: &Damage) -> pb::DamagedContent {
         digest: damage.digest.to_string(),
         damage: kind.into(),
         found_bytes: number(damage.found_bytes),
-        noticed_at_ms: milliseconds(damage.noticed_at),
+        noticed_at: timestamp(damage.noticed_at),
     }
 }
 

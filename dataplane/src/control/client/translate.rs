@@ -6,7 +6,7 @@ use std::{
 };
 
 use jsonwebtoken::DecodingKey;
-use roadstead_proto::{Digest, ImagePattern, UpstreamHost, node::v1 as pb};
+use roadstead_proto::{Digest, ImagePattern, UpstreamHost, node::v1 as pb, time as wire};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -23,14 +23,29 @@ pub(crate) fn unsigned(name: &str, value: i64) -> Result<u64, Problem> {
     u64::try_from(value).map_err(|_| format!("{name} is {value}"))
 }
 
-/// Zero, which the protocol uses for "not said", is `None`.
-pub(crate) fn wait(seconds: i64) -> Option<Duration> {
-    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+/// Reads a duration; an absent or negative one is zero.
+pub(crate) fn span(duration: Option<wire::Duration>) -> Duration {
+    Duration::from_millis(u64::try_from(wire::duration_ms(duration)).unwrap_or_default())
 }
 
-pub(crate) fn seconds(wait: Option<Duration>) -> i64 {
-    // A part of a second is still a wait.
-    wait.map_or(0, |wait| i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX))
+/// Reads a duration that may be absent; zero is absent too.
+pub(crate) fn wait(duration: Option<wire::Duration>) -> Option<Duration> {
+    Some(span(duration)).filter(|wait| !wait.is_zero())
+}
+
+/// Writes a wait in whole seconds, rounded up: a part of a second is still a wait.
+pub(crate) fn whole_seconds(wait: Option<Duration>) -> Option<wire::Duration> {
+    wait.and_then(|wait| wire::seconds(i64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)))
+}
+
+/// Writes a time.
+pub(crate) fn timestamp(time: SystemTime) -> Option<wire::Timestamp> {
+    wire::timestamp(milliseconds(time))
+}
+
+/// Reads a time; an absent one is 1970.
+pub(crate) fn time_of(timestamp: Option<wire::Timestamp>) -> SystemTime {
+    time(wire::timestamp_ms(timestamp))
 }
 
 pub(crate) fn time(milliseconds: i64) -> SystemTime {
@@ -112,7 +127,7 @@ fn upstream(upstream: pb::UpstreamPolicy) -> Result<UpstreamPolicy, Problem> {
 
 fn key(key: pb::PublicKey) -> Result<VerifyingKey, Problem> {
     let bytes: [u8; 32] = key.ed25519.try_into().map_err(|_| format!("key {} has not 32 bytes", key.id))?;
-    let not_after = (key.not_after_ms != 0).then(|| time(key.not_after_ms));
+    let not_after = key.not_after.map(|at| time_of(Some(at)));
     Ok(VerifyingKey { id: key.id, key: DecodingKey::from_ed_der(&bytes), ed25519: bytes, not_after })
 }
 
@@ -121,9 +136,9 @@ fn keys(all: Vec<pb::PublicKey>) -> Result<PolicyChange, Problem> {
 }
 
 fn revocation(revocation: pb::Revocation) -> PolicyChange {
-    let pb::Revocation { token_id: id, forget_after_ms, user_epoch } = revocation;
+    let pb::Revocation { token_id: id, forget_after, user_epoch } = revocation;
     let before_epoch = (user_epoch != 0).then_some(user_epoch);
-    PolicyChange::Revoked(Revocation { id, before_epoch, forget_after: time(forget_after_ms) })
+    PolicyChange::Revoked(Revocation { id, before_epoch, forget_after: time_of(forget_after) })
 }
 
 /// The changes that lead from nothing to a snapshot. Parts that make no sense are errors of their own, so that one
@@ -214,11 +229,10 @@ pub(crate) fn serve(serve: pb::ServeManifest) -> Result<(ServeManifest, Brought)
         pb::StaleReason::Cooldown => Some(StaleReason::Cooldown),
         pb::StaleReason::ControlUnavailable => Some(StaleReason::ControlUnavailable),
     };
-    let age = Duration::from_secs(unsigned("a tag's age", serve.age_seconds)?);
+    let age = span(serve.age);
     let manifest = link(serve.manifest.ok_or("there is no manifest to serve")?)?;
     let referenced = links(serve.referenced)?;
-    let good_for = Duration::from_secs(unsigned("a tag's time", serve.unconfirmed_seconds)?);
-    let fresh_for = Duration::from_millis(unsigned("the time that a decision holds", serve.fresh_ms)?);
+    let (good_for, fresh_for) = (span(serve.unconfirmed_for), span(serve.fresh_for));
     let (unlinked, link_epoch) = (Vec::new(), serve.link_epoch);
     let brought = Brought { referenced, unlinked, link_epoch, good_for, fresh_for };
     Ok((ServeManifest { manifest, age, stale }, brought))
@@ -237,7 +251,7 @@ pub(crate) fn refuse(refuse: pb::Refuse) -> Result<Refused, Problem> {
         pb::RefusalReason::GroupUnavailable => RefusalReason::GroupUnavailable,
         pb::RefusalReason::Unspecified => return Err(format!("there is no refusal reason {}", refuse.reason)),
     };
-    Ok(Refused { reason, retry_after: wait(refuse.retry_after_seconds), message: refuse.message })
+    Ok(Refused { reason, retry_after: wait(refuse.retry_after), message: refuse.message })
 }
 
 pub(crate) fn outcome_to_pb(outcome: TagOutcome) -> pb::UpstreamOutcome {
@@ -247,12 +261,11 @@ pub(crate) fn outcome_to_pb(outcome: TagOutcome) -> pb::UpstreamOutcome {
         TagOutcome::NotFound => Outcome::NotFound(pb::TagNotFound {}),
         TagOutcome::Refused { status } => Outcome::Refused(pb::TagRefused { status: status.into() }),
         TagOutcome::RateLimited { retry_after } => {
-            Outcome::RateLimited(pb::TagRateLimited { retry_after_seconds: seconds(retry_after) })
+            Outcome::RateLimited(pb::TagRateLimited { retry_after: whole_seconds(retry_after) })
         }
-        TagOutcome::Unavailable { kind, retry_after } => Outcome::Unavailable(pb::TagUnavailable {
-            kind: kind.to_owned(),
-            retry_after_seconds: seconds(retry_after),
-        }),
+        TagOutcome::Unavailable { kind, retry_after } => {
+            Outcome::Unavailable(pb::TagUnavailable { kind: kind.to_owned(), retry_after: whole_seconds(retry_after) })
+        }
     };
     pb::UpstreamOutcome { outcome: Some(outcome) }
 }
@@ -272,8 +285,10 @@ pub(crate) fn sign_in_to_pb(sign_in: SignIn) -> pb::SignInRequest {
 pub(crate) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Problem> {
     use pb::sign_in_response::Result as Answer;
     let refused = match response.result.ok_or("there is neither token nor refusal")? {
-        Answer::Token(pb::RegistryToken { token, expires_in_seconds, issued_at_ms, reusable_seconds, guessable }) => {
-            let reusable_for = Duration::from_secs(unsigned("a token's time", reusable_seconds)?);
+        Answer::Token(pb::RegistryToken { token, expires_in, issued_at, reusable_for, guessable }) => {
+            let (expires_in_seconds, issued_at_ms) =
+                (wire::duration_seconds(expires_in), wire::timestamp_ms(issued_at));
+            let reusable_for = span(reusable_for);
             let token = RegistryToken { token, expires_in_seconds, issued_at_ms, reusable_for, guessable };
             return Ok(SignInResult::Token(token));
         }
@@ -287,6 +302,6 @@ pub(crate) fn signed_in(response: pb::SignInResponse) -> Result<SignInResult, Pr
         pb::SignInRefusal::Unavailable => SignInRefusal::Unavailable,
         pb::SignInRefusal::Unspecified => return Err(format!("there is no refusal {}", refused.reason)),
     };
-    let retry_after = wait(refused.retry_after_seconds);
+    let retry_after = wait(refused.retry_after);
     Ok(SignInResult::Refused(SignInRefused { reason, message: refused.message, retry_after }))
 }

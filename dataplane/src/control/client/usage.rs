@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use roadstead_proto::node::v1 as pb;
 use uuid::Uuid;
 
-use super::translate::{milliseconds, repository_to_pb};
+use super::translate::{repository_to_pb, timestamp};
 use crate::control::lookup::ContentKey;
 
 /// Pulls of one content.
@@ -30,7 +30,7 @@ pub(super) fn batch_to_pb(batch: &Batch) -> pb::RecordUsageRequest {
         digest: usage.key.digest.to_string(),
         hits: i64::try_from(usage.hits).unwrap_or(i64::MAX),
         misses: i64::try_from(usage.misses).unwrap_or(i64::MAX),
-        last_pulled_at_ms: milliseconds(usage.last_pulled_at),
+        last_pulled_at: timestamp(usage.last_pulled_at),
     });
     pb::RecordUsageRequest { batch_id: batch.id.to_string(), usage: usage.collect() }
 }

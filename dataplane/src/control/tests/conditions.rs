@@ -1,5 +1,6 @@
 //! The known state of upstreams: observed, received and passed on.
 
+use roadstead_proto::time::{duration_seconds, seconds, timestamp};
 use std::time::{Duration, SystemTime};
 
 use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_response::Event};
@@ -47,9 +48,9 @@ fn told(fake: &Fake) -> Vec<String> {
             condition.username,
             condition.remaining,
             condition.limit,
-            condition.window_seconds,
+            duration_seconds(condition.window),
             condition.source,
-            condition.paused_until_ms > 0,
+            condition.paused_until.is_some(),
             report.state(),
             report.last_error,
         )
@@ -122,12 +123,12 @@ async fn what_other_nodes_learnt_counts_here_and_old_news_do_not() {
     let condition = |username: &str, remaining, seen_at, paused_until_ms| pb::UpstreamCondition {
         upstream: "docker.io".to_owned(),
         username: username.to_owned(),
-        paused_until_ms,
+        paused_until: timestamp(paused_until_ms),
         limit: 100,
         remaining,
         source: "s".to_owned(),
-        seen_at_ms: milliseconds(seen_at),
-        window_seconds: 60,
+        seen_at: timestamp(milliseconds(seen_at)),
+        window: seconds(60),
     };
     let mut first = snapshot(7, vec![]);
     let Some(Event::Snapshot(told)) = &mut first.event else { unreachable!() };

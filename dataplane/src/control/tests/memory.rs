@@ -1,5 +1,6 @@
 //! The remembered state, and its end.
 
+use roadstead_proto::time::{duration, seconds};
 use std::sync::Arc;
 
 use roadstead_proto::{
@@ -138,13 +139,13 @@ async fn a_recorded_blob_is_remembered_as_linked_and_not_as_missing() {
 async fn a_resolved_tag_and_a_recorded_link_are_remembered_with_their_references() {
     let (fake, client, _tell) = told().await;
     let serve = pb::ServeManifest {
-        unconfirmed_seconds: 60,
+        unconfirmed_for: seconds(60),
         manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
         referenced: vec![link(&digest("l"), pb::ContentKind::Blob)],
         link_epoch: 5,
-        age_seconds: 60,
+        age: seconds(60),
         stale: pb::StaleReason::Frozen.into(),
-        fresh_ms: 0,
+        fresh_for: duration(0),
     };
     fake.script(|script| script.serve = Some(serve));
     let tag = "latest".parse().unwrap();
@@ -228,9 +229,9 @@ async fn a_decision_that_holds_is_repeated_without_a_call_until_it_expires_or_th
     let serve = pb::ServeManifest {
         manifest: Some(link(&digest("m"), pb::ContentKind::Manifest)),
         link_epoch: 5,
-        age_seconds: 10,
-        unconfirmed_seconds: 3600,
-        fresh_ms: 5_000,
+        age: seconds(10),
+        unconfirmed_for: seconds(3600),
+        fresh_for: duration(5_000),
         ..Default::default()
     };
     fake.script(|script| script.serve = Some(serve));

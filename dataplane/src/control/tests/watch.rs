@@ -1,5 +1,6 @@
 //! Following the control plane.
 
+use roadstead_proto::time::timestamp;
 use std::time::Duration;
 
 use roadstead_proto::node::v1::{self as pb, policy_change::Change, watch_response::Event};
@@ -30,7 +31,7 @@ async fn a_snapshot_and_changes_make_the_policy() {
     assert!(policy.key("k1").is_some() && policy.upstream(&"docker.io".parse().unwrap()).is_some());
     assert_eq!(fake.script(|script| script.authorizations.clone()), ["Bearer rs_node_x"]);
     assert_eq!(fake.script(|script| script.registry_urls.clone()), [REGISTRY_URL]);
-    let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after_ms: i64::MAX, user_epoch: 0 };
+    let revoked = pb::Revocation { token_id: "t1".to_owned(), forget_after: timestamp(i64::MAX), user_epoch: 0 };
     let renamed = Change::Group(group("g1", "umbrella", 2, 1));
     tell.send(changes(9, vec![renamed, Change::Revocation(revoked)])).unwrap();
     until(|| client.policy.current().revision() == 9).await;

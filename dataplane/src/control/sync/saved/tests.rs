@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use roadstead_proto::node::v1 as pb;
+use roadstead_proto::time::{seconds, timestamp};
 
 use super::*;
 use crate::{
@@ -32,7 +33,7 @@ async fn lived(folder: &Path) -> Link {
     if let Some(pb::watch_response::Event::Snapshot(snapshot)) = &mut told.event {
         snapshot.revocations.push(pb::Revocation {
             token_id: "t-revoked".to_owned(),
-            forget_after_ms: i64::MAX,
+            forget_after: timestamp(i64::MAX),
             user_epoch: 0,
         });
     }
@@ -47,7 +48,7 @@ async fn lived(folder: &Path) -> Link {
         script.serve = Some(pb::ServeManifest {
             manifest: Some(translate::link_to_pb(&link)),
             link_epoch: 3,
-            unconfirmed_seconds: 3600,
+            unconfirmed_for: seconds(3600),
             ..Default::default()
         });
     });
