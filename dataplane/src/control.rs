@@ -36,7 +36,7 @@ pub use self::client::job::{Check, CheckProgress, Job, JobFailure, JobReport, Pr
 pub use self::client::lease::{FillQuestion, FillTurn, FollowFill, HeldFill};
 pub use self::client::node_report::NodeReport;
 pub use self::client::sign_in::{PullScope, RegistryToken, SignIn, SignInRefusal, SignInRefused, SignInResult};
-pub use self::client::stored::{ClaimedGarbage, Damage, DamageKind, StoredContent};
+pub use self::client::stored::{ClaimedGarbage, Corruption, CorruptionKind, StoredContent};
 pub use self::client::{InvalidNodeToken, NodeClient, NodeIdentity};
 pub use self::connect::Control;
 pub(crate) use self::content::{BlobRecorded, Unlinked};

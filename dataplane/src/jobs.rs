@@ -169,7 +169,7 @@ impl Jobs {
             loop {
                 ticks.tick().await;
                 let told = progress();
-                // Damage to what counts as checked is known before that is told.
+                // Corruption to what counts as checked is known before that is told.
                 if let Err(error) = self.checker.corruption.report().await {
                     debug!(job.id = id, %error, "damage cannot be reported now");
                 }

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{cache_status::CacheStatus, control::DamageKind};
+use crate::{cache_status::CacheStatus, control::CorruptionKind};
 
 /// Labels of a finished request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -207,7 +207,7 @@ impl Metrics {
         );
         registry.register("fill_bytes", "Bytes of blobs fetched, by who sent them", metrics.fill_bytes.clone());
         registry.register("fills_in_progress", "Blob downloads from upstream under way", metrics.fills.clone());
-        for kind in [DamageKind::Missing, DamageKind::Size, DamageKind::Digest] {
+        for kind in [CorruptionKind::Missing, CorruptionKind::Size, CorruptionKind::Digest] {
             // Shown from the start, so that the first damage is an increase.
             drop(metrics.damaged.get_or_create(&DamageLabel { kind: kind.as_str() }));
         }

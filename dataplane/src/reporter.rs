@@ -146,7 +146,14 @@ mod tests {
         fake.script(|script| {
             let last = script.node_reports.last().unwrap();
             assert!(last.stopping);
-            assert_eq!((last.peer_bytes, last.max_control_outage_seconds, last.store_id.as_str()), (7, 900, "store"));
+            assert_eq!(
+                (
+                    last.peer_bytes,
+                    roadstead_proto::time::duration_seconds(last.max_control_outage),
+                    last.store_id.as_str()
+                ),
+                (7, 900, "store")
+            );
             assert!(script.node_reports.iter().rev().skip(1).all(|report| !report.stopping));
         });
     }

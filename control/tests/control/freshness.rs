@@ -9,7 +9,7 @@ use roadstead_proto::{
     },
     v1::{
         GetGroupRequest, Group, ImagePatterns, ListTagHistoryRequest, MissingTag, PinTagRequest, PurgeCacheRequest,
-        PurgeFilter, TagRule, TagRules, TagSighting, UnpinTagRequest, UpdateGroupRequest,
+        PurgeFilter, TagObservation, TagRule, TagRules, UnpinTagRequest, UpdateGroupRequest,
     },
 };
 use tonic::Code;
@@ -70,9 +70,9 @@ fn served(resolved: Resolved) -> (String, StaleReason) {
     (serve.manifest.clone().unwrap().digest, serve.stale())
 }
 
-async fn history(plane: &Plane) -> Vec<TagSighting> {
+async fn history(plane: &Plane) -> Vec<TagObservation> {
     let request = ListTagHistoryRequest { group_path: "acme".into(), image: "alpine".into(), tag: "latest".into() };
-    plane.admin().cache.list_tag_history(request).await.unwrap().into_inner().sightings
+    plane.admin().cache.list_tag_history(request).await.unwrap().into_inner().observations
 }
 
 async fn pin(plane: &Plane, name: &str) {
@@ -274,10 +274,10 @@ async fn history_tells_what_a_tag_has_meant_and_a_pin_rolls_back_to_it() {
         pull(&mut node, &group, "latest", name).await;
         plane.advance(100);
     }
-    let shown = |sightings: Vec<TagSighting>| -> Vec<_> {
+    let shown = |observations: Vec<TagObservation>| -> Vec<_> {
         let ms = |at: Option<prost_types::Timestamp>| at.unwrap().seconds - START_MS / 1000;
-        let flags = |s: &TagSighting| format!("{}{}{}", s.cached as u8, s.served as u8, s.pinned as u8);
-        sightings.iter().map(|s| (s.digest.clone(), ms(s.first_seen_at), ms(s.last_seen_at), flags(s))).collect()
+        let flags = |s: &TagObservation| format!("{}{}{}", s.cached as u8, s.served as u8, s.pinned as u8);
+        observations.iter().map(|s| (s.digest.clone(), ms(s.first_seen_at), ms(s.last_seen_at), flags(s))).collect()
     };
     let row = |name: &str, first, last, flags: &str| (digest(name), first, last, flags.to_owned());
     let [m3, m1, m2] = [("m3", 300, 300), ("m1", 0, 200), ("m2", 100, 100)];

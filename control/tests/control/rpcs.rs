@@ -413,7 +413,7 @@ fn node_calls() -> Vec<Call> {
         of::<node::RenewFillsRequest>("roadstead.node.v1.NodeService/RenewFills"),
         of::<node::ReleaseFillRequest>("roadstead.node.v1.NodeService/ReleaseFill"),
         of::<node::AdoptContentsRequest>("roadstead.node.v1.NodeService/AdoptContents"),
-        of::<node::ReportDamageRequest>("roadstead.node.v1.NodeService/ReportDamage"),
+        of::<node::ReportCorruptionRequest>("roadstead.node.v1.NodeService/ReportCorruption"),
         of::<node::ClaimScrubRequest>("roadstead.node.v1.NodeService/ClaimScrub"),
         of::<node::ListGroupContentsRequest>("roadstead.node.v1.NodeService/ListGroupContents"),
     ]

@@ -69,7 +69,7 @@ pub(crate) struct Script {
     pub(crate) job_reports: Vec<pb::ReportJobRequest>,
     pub(crate) node_reports: Vec<pb::ReportNodeRequest>,
     pub(crate) adopted: Vec<pb::AdoptContentsRequest>,
-    pub(crate) damage_reports: Vec<pb::ReportDamageRequest>,
+    pub(crate) corruption_reports: Vec<pb::ReportCorruptionRequest>,
     /// The revision there is; `None` for a control plane that does not say.
     pub(crate) revision: Option<i64>,
     pub(crate) revisions_asked: usize,
@@ -340,12 +340,12 @@ impl NodeService for Fake {
         Ok(Response::new(pb::AdoptContentsResponse::default()))
     }
 
-    async fn report_damage(
+    async fn report_corruption(
         &self,
-        request: Request<pb::ReportDamageRequest>,
-    ) -> Result<Response<pb::ReportDamageResponse>, Status> {
-        self.script(|script| script.damage_reports.push(request.into_inner()));
-        Ok(Response::new(pb::ReportDamageResponse::default()))
+        request: Request<pb::ReportCorruptionRequest>,
+    ) -> Result<Response<pb::ReportCorruptionResponse>, Status> {
+        self.script(|script| script.corruption_reports.push(request.into_inner()));
+        Ok(Response::new(pb::ReportCorruptionResponse::default()))
     }
 
     async fn claim_scrub(&self, _: Request<pb::ClaimScrubRequest>) -> Result<Response<pb::ClaimScrubResponse>, Status> {

@@ -1,4 +1,4 @@
-//! Damage noticed by this node: put aside, reported, and forgotten once it is fetched again.
+//! Corruption noticed by this node: put aside, reported, and forgotten once it is fetched again.
 //!
 //! Reports go out soon, in order, and are repeated until the control plane has taken them. A stop reports the rest, if the
 //! control plane answers; the next pull or scrub notices what is lost.
@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::{
-    control::{ControlError, Damage, DamageKind, NodeClient},
+    control::{ControlError, Corruption, CorruptionKind, NodeClient},
     metrics::Metrics,
     storage::BlobStore,
 };
 
-/// Most damages, and healed digests, in one report.
+/// Most corruptions, and healed digests, in one report.
 const MAX_REPORT: usize = 1000;
-/// Most damages that wait to be reported; more are only logged.
+/// Most corruptions that wait to be reported; more are only logged.
 const MAX_WAITING: usize = 10_000;
 /// Pause before a report that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const LAST_REPORT_TIME: Duration = Duration::from_secs(3);
 #[derive(Default)]
 struct Book {
     /// Not reported yet, in the order of noticing.
-    damages: Vec<Damage>,
+    corruptions: Vec<Corruption>,
     /// Fetched again, not reported yet.
     healed: Vec<Digest>,
     /// Noticed and not fetched again.
@@ -70,16 +70,16 @@ impl CorruptionLog {
     /// Takes damaged content out of the way and notes what is wrong. Missing content is forgotten if it is still open, so
     /// that the next pull fetches it. If only this node's copy of content that is elsewhere is corrupt, only the copy is
     /// removed.
-    pub async fn notice(&self, digest: &Digest, kind: DamageKind, found_bytes: u64) {
+    pub async fn notice(&self, digest: &Digest, kind: CorruptionKind, found_bytes: u64) {
         let kind_name = kind.as_str();
         let stored = match kind {
-            DamageKind::Missing | DamageKind::Size => self.store.look(digest).await.ok().flatten(),
-            DamageKind::Digest => None,
+            CorruptionKind::Missing | CorruptionKind::Size => self.store.look(digest).await.ok().flatten(),
+            CorruptionKind::Digest => None,
         };
         match (kind, stored) {
             // It has come since.
-            (DamageKind::Missing, Some(_)) => return,
-            (DamageKind::Size, Some(stored)) if stored.size != found_bytes => {
+            (CorruptionKind::Missing, Some(_)) => return,
+            (CorruptionKind::Size, Some(stored)) if stored.size != found_bytes => {
                 warn!(blob.digest = %digest, found_bytes, "this node's copy of content is damaged; it is given up");
                 if let Err(error) = self.store.forget_copy(digest).await {
                     error!(blob.digest = %digest, %error, "a damaged copy could not be given up");
@@ -88,14 +88,14 @@ impl CorruptionLog {
             }
             _ => {}
         }
-        warn!(blob.digest = %digest, damage = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
+        warn!(blob.digest = %digest, corruption = kind_name, found_bytes, "linked content is not in the store as it should be; the next pull fetches it");
         if let Err(error) = self.store.quarantine(digest).await {
             error!(blob.digest = %digest, %error, "damaged content could not be put aside");
         }
         let mut book = self.book();
-        if book.damages.len() < MAX_WAITING {
+        if book.corruptions.len() < MAX_WAITING {
             let noticed_at = SystemTime::now();
-            book.damages.push(Damage { digest: *digest, kind, found_bytes, noticed_at });
+            book.corruptions.push(Corruption { digest: *digest, kind, found_bytes, noticed_at });
             book.open.insert(*digest);
         }
         drop(book);
@@ -116,14 +116,14 @@ impl CorruptionLog {
     pub async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(self.news.notified()).await.is_some() {
             while let Err(error) = self.report().await {
-                debug!(%error, "damage cannot be reported now");
+                debug!(%error, "corruption cannot be reported now");
                 if stop.run_until_cancelled(sleep(RETRY_PAUSE)).await.is_none() {
                     break;
                 }
             }
         }
         if !matches!(timeout(LAST_REPORT_TIME, self.report()).await, Ok(Ok(()))) {
-            warn!("damage that was noticed could not be reported before the stop");
+            warn!("corruption that was noticed could not be reported before the stop");
         }
     }
 
@@ -131,30 +131,30 @@ impl CorruptionLog {
     pub async fn report(&self) -> Result<(), ControlError> {
         let _turn = self.reporting.lock().await;
         loop {
-            let (damages, healed) = {
+            let (corruptions, healed) = {
                 let book = self.book();
                 let first = |len: usize| len.min(MAX_REPORT);
-                // What was healed may have been noticed in a later report than this one: damage first, all of it.
-                let healed = if book.damages.len() > MAX_REPORT { 0 } else { first(book.healed.len()) };
-                (book.damages[..first(book.damages.len())].to_vec(), book.healed[..healed].to_vec())
+                // What was healed may have been noticed in a later report than this one: corruption first, all of it.
+                let healed = if book.corruptions.len() > MAX_REPORT { 0 } else { first(book.healed.len()) };
+                (book.corruptions[..first(book.corruptions.len())].to_vec(), book.healed[..healed].to_vec())
             };
-            if damages.is_empty() && healed.is_empty() {
+            if corruptions.is_empty() && healed.is_empty() {
                 return Ok(());
             }
-            let counted = match self.client.report_damage(&self.store_id, &damages, &healed).await {
+            let counted = match self.client.report_corruption(&self.store_id, &corruptions, &healed).await {
                 Ok(counted) => counted,
                 Err(error @ (ControlError::Refused { .. } | ControlError::NotFound { .. })) => {
-                    warn!(%error, entries = damages.len(), "a report of damage is refused and dropped");
+                    warn!(%error, entries = corruptions.len(), "a report of corruption is refused and dropped");
                     Vec::new()
                 }
                 Err(error) => return Err(error),
             };
             let counted: HashSet<Digest> = counted.into_iter().collect();
-            for damage in damages.iter().filter(|damage| counted.contains(&damage.digest)) {
-                self.metrics.damaged(damage.kind.as_str());
+            for corruption in corruptions.iter().filter(|corruption| counted.contains(&corruption.digest)) {
+                self.metrics.damaged(corruption.kind.as_str());
             }
             let mut book = self.book();
-            book.damages.drain(..damages.len());
+            book.corruptions.drain(..corruptions.len());
             book.healed.drain(..healed.len());
         }
     }

@@ -18,7 +18,7 @@ use super::corruption_log::CorruptionLog;
 use crate::{
     backoff::Backoff,
     control::{
-        Control, ControlError, DamageKind, Link, Links, NodeClient, Proof, Recorded, Reference, RepositoryRef,
+        Control, ControlError, CorruptionKind, Link, Links, NodeClient, Proof, Recorded, Reference, RepositoryRef,
         StoredContent, Urgency,
     },
     failpoint,
@@ -157,7 +157,7 @@ impl LinkRecorder {
         if missing {
             if let Err(error) = self.store_again(digest, blob).await {
                 warn!(blob.digest = %digest, %error, "content was deleted while it was linked, and could not be stored again");
-                return self.corruption.notice(digest, DamageKind::Missing, 0).await;
+                return self.corruption.notice(digest, CorruptionKind::Missing, 0).await;
             }
             info!(blob.digest = %digest, "content was deleted while it was linked; stored again");
         }

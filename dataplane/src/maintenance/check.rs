@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::hashing::{Pace, damage_of};
 use crate::{
-    control::{Check, CheckProgress, ControlError, DamageKind, NodeClient, StoredContent},
+    control::{Check, CheckProgress, ControlError, CorruptionKind, NodeClient, StoredContent},
     links::corruption_log::CorruptionLog,
     storage::{BlobStore, StorageError},
 };
@@ -85,8 +85,8 @@ impl Checker {
             damage_of(&*self.store, &content, &mut Pace::new(None), read).await?
         } else {
             match self.store.look(&content.digest).await? {
-                None => Some((DamageKind::Missing, 0)),
-                Some(file) if file.size != content.size_bytes => Some((DamageKind::Size, file.size)),
+                None => Some((CorruptionKind::Missing, 0)),
+                Some(file) if file.size != content.size_bytes => Some((CorruptionKind::Size, file.size)),
                 Some(_) => None,
             }
         };

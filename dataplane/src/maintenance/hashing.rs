@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    control::{DamageKind, StoredContent},
+    control::{CorruptionKind, StoredContent},
     storage::{BlobStore, StorageError},
 };
 
@@ -50,18 +50,18 @@ pub async fn damage_of(
     content: &StoredContent,
     pace: &mut Pace,
     read: impl Fn(u64),
-) -> Result<Option<(DamageKind, u64)>, StorageError> {
+) -> Result<Option<(CorruptionKind, u64)>, StorageError> {
     let StoredContent { digest, size_bytes } = content;
     let mut hasher = DigestHasher::new(digest.algorithm());
     let mut offset = 0;
     loop {
         let piece = match store.read(digest, offset, pace.piece()).await {
             Ok(Some(piece)) => piece,
-            Ok(None) => return Ok(Some((DamageKind::Missing, 0))),
+            Ok(None) => return Ok(Some((CorruptionKind::Missing, 0))),
             // What cannot be read is as good as damaged.
             Err(error) if error.is_unreadable() => {
                 tracing::error!(blob.digest = %digest, %error, "stored content cannot be read");
-                return Ok(Some((DamageKind::Digest, offset)));
+                return Ok(Some((CorruptionKind::Digest, offset)));
             }
             Err(error) => return Err(error),
         };
@@ -83,7 +83,7 @@ pub async fn damage_of(
     Ok(match (offset == *size_bytes, got == *digest) {
         // Right bytes are right, whatever was recorded of their number.
         (_, true) => None,
-        (false, false) => Some((DamageKind::Size, offset)),
-        (true, false) => Some((DamageKind::Digest, offset)),
+        (false, false) => Some((CorruptionKind::Size, offset)),
+        (true, false) => Some((CorruptionKind::Digest, offset)),
     })
 }

@@ -12,7 +12,9 @@ use super::{
     hashing::{Pace, damage_of},
 };
 use crate::{
-    control::{ContentKind, DamageKind, Link, Proof, ProofKind, Recorded, RepositoryRef, StoredContent, fake::Fake},
+    control::{
+        ContentKind, CorruptionKind, Link, Proof, ProofKind, Recorded, RepositoryRef, StoredContent, fake::Fake,
+    },
     metrics::Metrics,
     storage::{BlobStore, LocalStore, StoredBlob},
 };
@@ -103,11 +105,11 @@ async fn damage_is_told_apart() {
     let look = async || damage_of(&*world.store, &stored, &mut Pace::new(None), |_| ()).await.unwrap();
     assert_eq!(look().await, None);
     world.spoil(&digest, &[&[4], &content[1..]].concat());
-    assert_eq!(look().await, Some((DamageKind::Digest, 200_000)));
+    assert_eq!(look().await, Some((CorruptionKind::Digest, 200_000)));
     world.spoil(&digest, &content[1..]);
-    assert_eq!(look().await, Some((DamageKind::Size, 199_999)));
+    assert_eq!(look().await, Some((CorruptionKind::Size, 199_999)));
     world.store.delete(&digest).await.unwrap();
-    assert_eq!(look().await, Some((DamageKind::Missing, 0)));
+    assert_eq!(look().await, Some((CorruptionKind::Missing, 0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +130,7 @@ async fn damage_is_put_aside_reported_once_and_healed_by_the_next_link() {
     world.fake.script(|script| script.recorded = pb::RecordLinkResponse { recorded: true, ..Default::default() });
     let content = vec![3; 200_000];
     let (digest, _) = world.put(&content).await;
-    world.maintenance.corruption.notice(&digest, DamageKind::Digest, 200_000).await;
+    world.maintenance.corruption.notice(&digest, CorruptionKind::Digest, 200_000).await;
     assert!(world.store.look(&digest).await.unwrap().is_none(), "out of the way");
     world.maintenance.corruption.report().await.unwrap();
     world.maintenance.corruption.report().await.unwrap();
@@ -136,7 +138,7 @@ async fn damage_is_put_aside_reported_once_and_healed_by_the_next_link() {
     world.link(digest, &blob).await;
     world.link(digest, &blob).await;
     world.maintenance.corruption.report().await.unwrap();
-    let reports = world.fake.script(|script| std::mem::take(&mut script.damage_reports));
-    let told: Vec<_> = reports.iter().map(|report| (report.damages.len(), report.healed_digests.len())).collect();
+    let reports = world.fake.script(|script| std::mem::take(&mut script.corruption_reports));
+    let told: Vec<_> = reports.iter().map(|report| (report.corruptions.len(), report.healed_digests.len())).collect();
     assert_eq!(told, [(1, 0), (0, 1)]);
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    control::{DamageKind, NodeClient, Policy, StoredContent},
+    control::{CorruptionKind, NodeClient, Policy, StoredContent},
     links::corruption_log::CorruptionLog,
     storage::BlobStore,
 };
@@ -67,7 +67,7 @@ impl Walker {
                     unknown += adopted;
                     for digest in wrong_size {
                         let size = page.iter().find(|file| file.digest == digest).map_or(0, |file| file.size);
-                        self.corruption.notice(&digest, DamageKind::Size, size).await;
+                        self.corruption.notice(&digest, CorruptionKind::Size, size).await;
                     }
                 }
                 Err(error) if error.retryable() => {

@@ -9,7 +9,7 @@ use tracing::{Instrument, debug_span};
 use super::{request::Wanted, rights::OCTET_STREAM, storage_failed};
 use crate::{
     access::Read,
-    control::{self, DamageKind, UsageCounter},
+    control::{self, CorruptionKind, UsageCounter},
     links::corruption_log::CorruptionLog,
     metrics::{BodyBytes, Metrics},
     respond::{Answer, CacheStatus, Content, Freshness, OciError},
@@ -43,7 +43,7 @@ impl Stored {
             // As good as damaged: put aside, and fetched again.
             Err(error) if error.is_unreadable() => {
                 tracing::error!(blob.digest = %digest, %error, "stored content cannot be read");
-                self.corruption.notice(digest, DamageKind::Digest, 0).await;
+                self.corruption.notice(digest, CorruptionKind::Digest, 0).await;
                 Ok(None)
             }
             Err(error) => Err(storage_failed(&error)),
@@ -64,8 +64,8 @@ impl Stored {
         let found = self.open(digest).await?.map(|blob| (blob.size, blob));
         let (kind, found_bytes) = match found {
             Some((found, blob)) if found == size => return Ok(Some(blob)),
-            Some((found, _)) => (DamageKind::Size, found),
-            None => (DamageKind::Missing, 0),
+            Some((found, _)) => (CorruptionKind::Size, found),
+            None => (CorruptionKind::Missing, 0),
         };
         self.corruption.notice(digest, kind, found_bytes).await;
         // Where only this node's copy was damaged, the store has it.

@@ -17,7 +17,7 @@ words! {
 
 words! {
     /// The kind of corruption of stored content.
-    CorruptionKind, v1::StoredDamage, "kind of corruption" {
+    CorruptionKind, v1::CorruptionKind, "kind of corruption" {
         /// It is linked, but not in the store.
         Missing = "missing",
         /// It has another size than it should.

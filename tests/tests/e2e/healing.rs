@@ -1,4 +1,4 @@
-//! Damage in the store is found, listed, and healed by the next pull; what nobody knows of is linked again or goes.
+//! Corruption in the store is found, listed, and healed by the next pull; what nobody knows of is linked again or goes.
 
 use std::fs;
 
@@ -52,17 +52,17 @@ async fn a_check_lists_what_is_missing_short_or_wrong_and_the_next_pull_heals_it
         kinds.sort();
         kinds
     };
-    let expected = |damages: &[(usize, &str)]| {
-        let mut all: Vec<_> = damages.iter().map(|(n, kind)| (digests[*n].clone(), (*kind).to_owned())).collect();
+    let expected = |corruptions: &[(usize, &str)]| {
+        let mut all: Vec<_> = corruptions.iter().map(|(n, kind)| (digests[*n].clone(), (*kind).to_owned())).collect();
         all.sort();
         all
     };
     let shallow = cluster.cli_json(&["cache", "check", "default"]).await;
-    assert_eq!(kinds(&shallow), expected(&[(0, "DAMAGE_KIND_MISSING"), (1, "DAMAGE_KIND_SIZE")]));
+    assert_eq!(kinds(&shallow), expected(&[(0, "CORRUPTION_KIND_MISSING"), (1, "CORRUPTION_KIND_SIZE")]));
     assert_eq!(shallow[0]["images"], serde_json::json!(["docker.io/library/app"]));
     // What was short is out of the way by now, and so it is missing.
     let deep = cluster.cli_json(&["cache", "check", "default", "--deep"]).await;
-    let found = [(0, "DAMAGE_KIND_MISSING"), (1, "DAMAGE_KIND_MISSING"), (2, "DAMAGE_KIND_DIGEST")];
+    let found = [(0, "CORRUPTION_KIND_MISSING"), (1, "CORRUPTION_KIND_MISSING"), (2, "CORRUPTION_KIND_DIGEST")];
     assert_eq!(kinds(&deep), expected(&found));
     assert_eq!(store_files::entries(&cluster.data_dir().join("blobs/quarantine")).len(), 2);
     assert!(cluster.metric("roadstead_damaged_contents_total", &["kind=\"digest\""]).await >= 1.0);

@@ -191,7 +191,7 @@ async fn what_is_damaged_or_gone_in_the_bucket_is_found_put_aside_and_healed_for
     // Read before anybody has noticed: what this leaves in memory must not outlive the object.
     reader.blob("app", &wanted).await.expect(200);
     let found = cluster.cli_json(&["cache", "check", "default", "--deep"]).await;
-    assert_eq!(found[0]["kind"], "DAMAGE_KIND_DIGEST", "{found}");
+    assert_eq!(found[0]["kind"], "CORRUPTION_KIND_DIGEST", "{found}");
     let aside = stage.seaweed.objects("blobs").await;
     assert!(aside.iter().any(|path| path.starts_with("cache/quarantine/")), "{aside:?}");
     let healed = reader.blob("app", &wanted).await.expect(200);
@@ -204,7 +204,7 @@ async fn what_is_damaged_or_gone_in_the_bucket_is_found_put_aside_and_healed_for
 
     stage.seaweed.remove("blobs", &path(&wanted)).await;
     let found = cluster.cli_json(&["cache", "check", "default"]).await;
-    assert_eq!(found[0]["kind"], "DAMAGE_KIND_MISSING", "{found}");
+    assert_eq!(found[0]["kind"], "CORRUPTION_KIND_MISSING", "{found}");
     let again = reader.blob("app", &wanted).await.expect(200);
     assert!(again.cache() == "fill" && again.body == blob);
     stage.stored(&wanted).await;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use roadstead_proto::v1::{
-    CheckCacheRequest, CheckCacheResponse, Damage, DamageKind, cache_service_client::CacheServiceClient,
+    CheckCacheRequest, CheckCacheResponse, Corruption, CorruptionKind, cache_service_client::CacheServiceClient,
 };
 
 use super::content::short_digest;
@@ -40,17 +40,17 @@ impl Check {
         let mut steps =
             cache.check_cache(CheckCacheRequest { group_path: group_path.clone(), deep }).await?.into_inner();
         let progress = Progress::of_items(&group_path);
-        let mut damages: Vec<Damage> = Vec::new();
+        let mut corruptions: Vec<Corruption> = Vec::new();
         while let Some(mut step) = steps.message().await? {
-            damages.append(&mut step.damages);
+            corruptions.append(&mut step.corruptions);
             let amount = |count| u64::try_from(count).unwrap_or_default();
             progress.show(amount(step.checked), amount(step.total), || line(&group_path, &step));
             if step.done {
                 drop(progress);
                 let checked = human::count(step.checked, "object");
-                eprintln!("{}: {checked} checked, {}", crate::output::plain(&group_path), found(damages.len()));
-                return Ok(output.list(&damages, "No corrupt content found.", |damages| {
-                    table(damages, no_trunc, SystemTime::now())
+                eprintln!("{}: {checked} checked, {}", crate::output::plain(&group_path), found(corruptions.len()));
+                return Ok(output.list(&corruptions, "No corrupt content found.", |corruptions| {
+                    table(corruptions, no_trunc, SystemTime::now())
                 })?);
             }
         }
@@ -58,10 +58,10 @@ impl Check {
     }
 }
 
-fn found(damages: usize) -> String {
-    match damages {
+fn found(corruptions: usize) -> String {
+    match corruptions {
         0 => "all present".to_owned(),
-        damages => format!("{damages} missing or corrupt; the next pull fetches them again"),
+        corruptions => format!("{corruptions} missing or corrupt; the next pull fetches them again"),
     }
 }
 
@@ -70,26 +70,34 @@ fn line(group_path: &str, step: &CheckCacheResponse) -> String {
     format!("{}: {} of {} checked{read}", crate::output::plain(group_path), step.checked, step.total)
 }
 
-fn table(damages: &[Damage], full_digests: bool, now: SystemTime) -> Table {
-    Table::new(["IMAGE", "DIGEST", "CORRUPTION", "+SIZE", "+FOUND", "NOTICED", "FETCHED AGAIN"], damages, |damage| {
-        [
-            damage.images.join(","),
-            if full_digests { damage.digest.clone() } else { short_digest(&damage.digest) },
-            kind(damage.kind()).to_owned(),
-            human::size(damage.size_bytes),
-            if damage.kind() == DamageKind::Missing { "-".to_owned() } else { human::size(damage.found_bytes) },
-            human::relative(damage.noticed_at.as_ref(), now, "-"),
-            human::relative(damage.healed_at.as_ref(), now, "no"),
-        ]
-    })
+fn table(corruptions: &[Corruption], full_digests: bool, now: SystemTime) -> Table {
+    Table::new(
+        ["IMAGE", "DIGEST", "CORRUPTION", "+SIZE", "+FOUND", "NOTICED", "FETCHED AGAIN"],
+        corruptions,
+        |corruption| {
+            [
+                corruption.images.join(","),
+                if full_digests { corruption.digest.clone() } else { short_digest(&corruption.digest) },
+                kind(corruption.kind()).to_owned(),
+                human::size(corruption.size_bytes),
+                if corruption.kind() == CorruptionKind::Missing {
+                    "-".to_owned()
+                } else {
+                    human::size(corruption.found_bytes)
+                },
+                human::relative(corruption.noticed_at.as_ref(), now, "-"),
+                human::relative(corruption.healed_at.as_ref(), now, "no"),
+            ]
+        },
+    )
 }
 
-fn kind(kind: DamageKind) -> &'static str {
+fn kind(kind: CorruptionKind) -> &'static str {
     match kind {
-        DamageKind::Missing => "missing",
-        DamageKind::Size => "wrong size",
-        DamageKind::Digest => "wrong bytes",
-        DamageKind::Unspecified => "-",
+        CorruptionKind::Missing => "missing",
+        CorruptionKind::Size => "wrong size",
+        CorruptionKind::Digest => "wrong bytes",
+        CorruptionKind::Unspecified => "-",
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use roadstead_proto::{
     Digest,
     v1::{
-        ListTagHistoryRequest, PinTagRequest, TagSighting, UnpinTagRequest, cache_service_client::CacheServiceClient,
+        ListTagHistoryRequest, PinTagRequest, TagObservation, UnpinTagRequest, cache_service_client::CacheServiceClient,
     },
 };
 
@@ -68,9 +68,9 @@ pub struct Unpin {
 
 impl History {
     pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
-        let sightings = sightings(&mut cache, &self.path, &self.tag).await?;
+        let observations = observations(&mut cache, &self.path, &self.tag).await?;
         let none = format!("Group {} has no history of {}.", self.path, self.tag);
-        Ok(output.list(&sightings, &none, |sightings| table(sightings, self.no_trunc, SystemTime::now()))?)
+        Ok(output.list(&observations, &none, |observations| table(observations, self.no_trunc, SystemTime::now()))?)
     }
 }
 
@@ -79,7 +79,7 @@ impl Pin {
         let Self { path, tag, digest, .. } = self;
         let digest = match digest {
             Some(digest) => digest.to_string(),
-            None => previous(&sightings(&mut cache, &path, &tag).await?).map(str::to_owned).ok_or_else(|| {
+            None => previous(&observations(&mut cache, &path, &tag).await?).map(str::to_owned).ok_or_else(|| {
                 Failure::failed(format_args!(
                     "{tag} has no earlier digest in group {path}; see `roadstead cache history {path} {tag}`"
                 ))
@@ -102,34 +102,34 @@ impl Unpin {
     }
 }
 
-async fn sightings(
+async fn observations(
     cache: &mut CacheServiceClient<AdminChannel>,
     path: &str,
     tag: &ImageTag,
-) -> Result<Vec<TagSighting>, CallError> {
+) -> Result<Vec<TagObservation>, CallError> {
     let ImageTag { image, tag } = tag.clone();
     let request = ListTagHistoryRequest { group_path: path.to_owned(), image, tag };
-    Ok(cache.list_tag_history(request).await?.into_inner().sightings)
+    Ok(cache.list_tag_history(request).await?.into_inner().observations)
 }
 
 /// Returns the digest before the one that is served now, or the newest if none is served.
-fn previous(newest_first: &[TagSighting]) -> Option<&str> {
-    let older = newest_first.iter().position(|sighting| sighting.served).map_or(0, |served| served + 1);
-    newest_first.get(older).map(|sighting| sighting.digest.as_str())
+fn previous(newest_first: &[TagObservation]) -> Option<&str> {
+    let older = newest_first.iter().position(|observation| observation.served).map_or(0, |served| served + 1);
+    newest_first.get(older).map(|observation| observation.digest.as_str())
 }
 
-fn table(sightings: &[TagSighting], full_digests: bool, now: SystemTime) -> Table {
-    Table::new(["DIGEST", "FIRST SEEN", "LAST SEEN", "CACHED", "STATE"], sightings, |sighting| {
-        let state = match (sighting.pinned, sighting.served) {
+fn table(observations: &[TagObservation], full_digests: bool, now: SystemTime) -> Table {
+    Table::new(["DIGEST", "FIRST SEEN", "LAST SEEN", "CACHED", "STATE"], observations, |observation| {
+        let state = match (observation.pinned, observation.served) {
             (true, _) => "pinned",
             (false, true) => "served",
             (false, false) => "-",
         };
         [
-            if full_digests { sighting.digest.clone() } else { short_digest(&sighting.digest) },
-            human::relative(sighting.first_seen_at.as_ref(), now, "-"),
-            human::relative(sighting.last_seen_at.as_ref(), now, "-"),
-            human::yes_no(sighting.cached).to_owned(),
+            if full_digests { observation.digest.clone() } else { short_digest(&observation.digest) },
+            human::relative(observation.first_seen_at.as_ref(), now, "-"),
+            human::relative(observation.last_seen_at.as_ref(), now, "-"),
+            human::yes_no(observation.cached).to_owned(),
             state.to_owned(),
         ]
     })

@@ -12,7 +12,7 @@ use roadstead_proto::{
         GetLinksResponse, GetRevisionRequest, GetRevisionResponse, ListGroupContentsRequest, ListGroupContentsResponse,
         RecordLinkRequest, RecordLinkResponse, RecordLinksRequest, RecordLinksResponse, RecordUsageRequest,
         RecordUsageResponse, RegistryToken, ReleaseFillRequest, ReleaseFillResponse, RenewFillsRequest,
-        RenewFillsResponse, ReportDamageRequest, ReportDamageResponse, ReportJobRequest, ReportJobResponse,
+        RenewFillsResponse, ReportCorruptionRequest, ReportCorruptionResponse, ReportJobRequest, ReportJobResponse,
         ReportNodeRequest, ReportNodeResponse, ReportTagRequest, ReportTagResponse, ReportUpstreamsRequest,
         ReportUpstreamsResponse, ResolveTagRequest, ResolveTagResponse, SignInRefusal, SignInRefused, SignInRequest,
         SignInResponse, WatchRequest, node_service_server::NodeService, sign_in_response,
@@ -384,20 +384,20 @@ impl NodeService for Nodes {
         Ok(Response::new(stored::adopted(answer)))
     }
 
-    async fn report_damage(
+    async fn report_corruption(
         &self,
-        request: Request<ReportDamageRequest>,
-    ) -> Result<Response<ReportDamageResponse>, Status> {
+        request: Request<ReportCorruptionRequest>,
+    ) -> Result<Response<ReportCorruptionResponse>, Status> {
         let request = from_node(request)?;
         stored::ids(&[&request.store_id])?;
-        let noticed = request.damages.into_iter().map(stored::noticed_in).collect::<Result<Vec<_>, Status>>()?;
+        let noticed = request.corruptions.into_iter().map(stored::noticed_in).collect::<Result<Vec<_>, Status>>()?;
         let healed = stored::digests_in("healed_digests", &request.healed_digests)?;
         let recorded =
             cache::corruption::report(&self.store, &request.store_id, &noticed, &healed, self.clock.now_ms())
                 .await
                 .map_err(from_use_case)?;
         let recorded_digests = recorded.iter().map(ToString::to_string).collect();
-        Ok(Response::new(ReportDamageResponse { recorded_digests }))
+        Ok(Response::new(ReportCorruptionResponse { recorded_digests }))
     }
 
     async fn claim_scrub(&self, request: Request<ClaimScrubRequest>) -> Result<Response<ClaimScrubResponse>, Status> {

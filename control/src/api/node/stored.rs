@@ -1,4 +1,4 @@
-//! Messages about stored content and its damage, to and from the control plane's own words.
+//! Messages about stored content and its corruption, to and from the control plane's own words.
 
 use roadstead_proto::{CorruptionKind, Digest, node::v1};
 use tonic::Status;
@@ -42,8 +42,8 @@ pub fn adopted(adopted: Adopted) -> v1::AdoptContentsResponse {
     v1::AdoptContentsResponse { adopted: adopted.adopted, wrong_size_digests }
 }
 
-pub fn noticed_in(noticed: v1::DamagedContent) -> Result<Noticed, Status> {
+pub fn noticed_in(noticed: v1::CorruptContent) -> Result<Noticed, Status> {
     let kind =
-        CorruptionKind::try_from(noticed.damage).map_err(|error| invalid_field("damages.damage", error.to_string()))?;
-    Ok(Noticed { digest: parse("damages.digest", &noticed.digest)?, kind, found_bytes: noticed.found_bytes.max(0) })
+        CorruptionKind::try_from(noticed.kind).map_err(|error| invalid_field("corruptions.kind", error.to_string()))?;
+    Ok(Noticed { digest: parse("corruptions.digest", &noticed.digest)?, kind, found_bytes: noticed.found_bytes.max(0) })
 }

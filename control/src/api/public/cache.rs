@@ -242,7 +242,7 @@ impl CacheService for Cache {
         let (image, tag) = (image("image", &request.image)?, parse("tag", &request.tag)?);
         let found = tags::history::list(&self.store, &path, &image, &tag).await.map_err(from_use_case)?;
         let observations = found.into_iter().map(convert::observation).collect();
-        Ok(Response::new(ListTagHistoryResponse { sightings: observations }))
+        Ok(Response::new(ListTagHistoryResponse { observations }))
     }
 
     type CheckCacheStream = CheckStream;

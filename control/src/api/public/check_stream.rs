@@ -64,9 +64,10 @@ async fn response(
     done: bool,
     listed: &mut HashSet<Digest>,
 ) -> Result<CheckCacheResponse, Status> {
-    let mut damages = cache::corruption::since(store, &check.group_id, check.began_ms).await.map_err(from_use_case)?;
-    damages.retain(|damage| listed.insert(damage.noticed.digest));
+    let mut corruptions =
+        cache::corruption::since(store, &check.group_id, check.began_ms).await.map_err(from_use_case)?;
+    corruptions.retain(|corruption| listed.insert(corruption.noticed.digest));
     let CheckProgress { total, checked, read_bytes } = progress;
-    let damages = damages.into_iter().map(convert::damage).collect();
-    Ok(CheckCacheResponse { total, checked, read_bytes, damages, done })
+    let corruptions = corruptions.into_iter().map(convert::corruption).collect();
+    Ok(CheckCacheResponse { total, checked, read_bytes, corruptions, done })
 }

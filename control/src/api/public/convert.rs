@@ -167,8 +167,8 @@ pub fn event(event: Event) -> v1::AuditEvent {
     }
 }
 
-pub fn observation(observation: TagObservation) -> v1::TagSighting {
-    v1::TagSighting {
+pub fn observation(observation: TagObservation) -> v1::TagObservation {
+    v1::TagObservation {
         digest: observation.digest.to_string(),
         first_seen_at: observation.first_seen_ms.map(timestamp),
         last_seen_at: observation.last_seen_ms.map(timestamp),
@@ -224,19 +224,19 @@ pub fn status(host: String, username: String, status: Status) -> v1::UpstreamSta
     }
 }
 
-pub fn damage(damage: Corruption) -> v1::Damage {
-    let kind = match damage.noticed.kind {
-        CorruptionKind::Missing => v1::DamageKind::Missing,
-        CorruptionKind::Size => v1::DamageKind::Size,
-        CorruptionKind::Digest => v1::DamageKind::Digest,
+pub fn corruption(corruption: Corruption) -> v1::Corruption {
+    let kind = match corruption.noticed.kind {
+        CorruptionKind::Missing => v1::CorruptionKind::Missing,
+        CorruptionKind::Size => v1::CorruptionKind::Size,
+        CorruptionKind::Digest => v1::CorruptionKind::Digest,
     };
-    v1::Damage {
-        images: damage.images,
-        digest: damage.noticed.digest.to_string(),
+    v1::Corruption {
+        images: corruption.images,
+        digest: corruption.noticed.digest.to_string(),
         kind: kind.into(),
-        size_bytes: damage.size_bytes,
-        found_bytes: damage.noticed.found_bytes,
-        noticed_at: Some(timestamp(damage.noticed_at_ms)),
-        healed_at: damage.healed_at_ms.map(timestamp),
+        size_bytes: corruption.size_bytes,
+        found_bytes: corruption.noticed.found_bytes,
+        noticed_at: Some(timestamp(corruption.noticed_at_ms)),
+        healed_at: corruption.healed_at_ms.map(timestamp),
     }
 }

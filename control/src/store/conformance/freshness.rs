@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_tags_history_keeps_first_and_last_sightings_and_says_what_is_cached() {
+async fn a_tags_history_keeps_first_and_last_observations_and_says_what_is_cached() {
     let (_folder, store) = fresh().await;
     let group = group("acme");
     let (repository, tag) = (repository(&group), "latest".parse().unwrap());

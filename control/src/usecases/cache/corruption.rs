@@ -63,7 +63,7 @@ pub async fn report(
     healed: &[Digest],
     now_ms: i64,
 ) -> UseCaseResult<Vec<Digest>> {
-    bounded("damages", noticed)?;
+    bounded("corruptions", noticed)?;
     bounded("healed_digests", healed)?;
     let mut recorded = Vec::new();
     let mut tx = store.write().await?;

@@ -15,7 +15,7 @@ use super::{
     node_report::{self, NodeReport},
     sign_in::{SignIn, SignInResult},
     status,
-    stored::{self, ClaimedGarbage, Damage, StoredContent},
+    stored::{self, ClaimedGarbage, Corruption, StoredContent},
     tags, translate,
     usage::{self, Batch},
     watch::{self, WatchStream},
@@ -248,20 +248,20 @@ impl NodeClient {
         self.call("AdoptContents", self.service().adopt_contents(request), read).await
     }
 
-    /// Reports what is not in the store as it should be, and what was fetched again. Returns which damage counts.
-    pub async fn report_damage(
+    /// Reports what is not in the store as it should be, and what was fetched again. Returns which corruption counts.
+    pub async fn report_corruption(
         &self,
         store_id: &str,
-        damages: &[Damage],
+        corruptions: &[Corruption],
         healed: &[Digest],
     ) -> Result<Vec<Digest>, ControlError> {
-        let request = self.request(pb::ReportDamageRequest {
-            damages: damages.iter().map(stored::damage_to_pb).collect(),
+        let request = self.request(pb::ReportCorruptionRequest {
+            corruptions: corruptions.iter().map(stored::corruption_to_pb).collect(),
             healed_digests: healed.iter().map(Digest::to_string).collect(),
             store_id: store_id.to_owned(),
         });
-        let read = |answer: pb::ReportDamageResponse| stored::digests(&answer.recorded_digests);
-        self.call("ReportDamage", self.service().report_damage(request), read).await
+        let read = |answer: pb::ReportCorruptionResponse| stored::digests(&answer.recorded_digests);
+        self.call("ReportCorruption", self.service().report_corruption(request), read).await
     }
 
     /// Returns which linked contents to hash next; none if all were hashed lately.

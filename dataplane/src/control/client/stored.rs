@@ -26,7 +26,7 @@ pub struct StoredContent {
 
 /// The kind of corruption of stored content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DamageKind {
+pub enum CorruptionKind {
     /// It is not there.
     Missing,
     /// It has another size.
@@ -35,7 +35,7 @@ pub enum DamageKind {
     Digest,
 }
 
-impl DamageKind {
+impl CorruptionKind {
     /// A stable word for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,11 +48,11 @@ impl DamageKind {
 
 /// Linked content that is not in the store as it should be.
 #[derive(Clone, Copy, Debug)]
-pub struct Damage {
+pub struct Corruption {
     /// The content.
     pub digest: Digest,
     /// The kind of corruption.
-    pub kind: DamageKind,
+    pub kind: CorruptionKind,
     /// The size found; 0 if it is missing.
     pub found_bytes: u64,
     /// When it was noticed.
@@ -75,17 +75,17 @@ pub(super) fn digests(told: &[String]) -> Result<Vec<Digest>, Problem> {
     told.iter().map(|text| translate::digest(text)).collect()
 }
 
-pub(super) fn damage_to_pb(damage: &Damage) -> pb::DamagedContent {
-    let kind = match damage.kind {
-        DamageKind::Missing => pb::StoredDamage::Missing,
-        DamageKind::Size => pb::StoredDamage::Size,
-        DamageKind::Digest => pb::StoredDamage::Digest,
+pub(super) fn corruption_to_pb(corruption: &Corruption) -> pb::CorruptContent {
+    let kind = match corruption.kind {
+        CorruptionKind::Missing => pb::CorruptionKind::Missing,
+        CorruptionKind::Size => pb::CorruptionKind::Size,
+        CorruptionKind::Digest => pb::CorruptionKind::Digest,
     };
-    pb::DamagedContent {
-        digest: damage.digest.to_string(),
-        damage: kind.into(),
-        found_bytes: number(damage.found_bytes),
-        noticed_at: timestamp(damage.noticed_at),
+    pb::CorruptContent {
+        digest: corruption.digest.to_string(),
+        kind: kind.into(),
+        found_bytes: number(corruption.found_bytes),
+        noticed_at: timestamp(corruption.noticed_at),
     }
 }
 

@@ -2,20 +2,20 @@
 
 use roadstead_proto::{
     node::v1::{
-        CheckJob, CheckProgress, ClaimJobRequest, ClaimScrubRequest, DamagedContent, ListGroupContentsRequest,
-        ReportDamageRequest, ReportJobRequest, StoredDamage, WatchRequest, claim_job_response::Job,
+        CheckJob, CheckProgress, ClaimJobRequest, ClaimScrubRequest, CorruptContent, CorruptionKind as Found,
+        ListGroupContentsRequest, ReportCorruptionRequest, ReportJobRequest, WatchRequest, claim_job_response::Job,
         policy_change::Change, report_job_request::Report, watch_response::Event,
     },
-    v1::{CheckCacheRequest, CheckCacheResponse, DamageKind},
+    v1::{CheckCacheRequest, CheckCacheResponse, CorruptionKind},
 };
 use tonic::Code;
 
 use crate::harness::{Client, Plane, digest};
 
-async fn report(node: &mut Client, name: &str, damage: StoredDamage, found_bytes: i64) {
-    let damages =
-        vec![DamagedContent { digest: digest(name), damage: damage.into(), found_bytes, ..Default::default() }];
-    node.node.report_damage(ReportDamageRequest { damages, ..Default::default() }).await.unwrap();
+async fn report(node: &mut Client, name: &str, kind: Found, found_bytes: i64) {
+    let corruptions =
+        vec![CorruptContent { digest: digest(name), kind: kind.into(), found_bytes, ..Default::default() }];
+    node.node.report_corruption(ReportCorruptionRequest { corruptions, ..Default::default() }).await.unwrap();
 }
 
 /// A check of acme, during which the node, played here, does `work`; what the caller is told.
@@ -58,21 +58,21 @@ async fn a_check_tells_how_far_it_is_and_what_it_found_in_this_group() {
     node.link_blob(&acme, "library/b", "x", 10).await;
     node.link_blob(&other, "library/a", "z", 10).await;
     // Noticed before: not found by this check.
-    report(&mut node, "y", StoredDamage::Missing, 0).await;
+    report(&mut node, "y", Found::Missing, 0).await;
     plane.advance(1);
     let told = check(&plane, true, async |node| {
-        report(node, "x", StoredDamage::Size, 4).await;
-        report(node, "z", StoredDamage::Digest, 10).await;
-        report(node, "nobody-links-this", StoredDamage::Missing, 0).await;
+        report(node, "x", Found::Size, 4).await;
+        report(node, "z", Found::Digest, 10).await;
+        report(node, "nobody-links-this", Found::Missing, 0).await;
     })
     .await;
     let [first, last] = &told[..] else { panic!("{told:?}") };
-    assert!((first.total, first.checked, first.done) == (2, 1, false) && first.damages.is_empty());
+    assert!((first.total, first.checked, first.done) == (2, 1, false) && first.corruptions.is_empty());
     assert_eq!((last.total, last.checked, last.read_bytes, last.done), (2, 2, 20, true));
-    let [damage] = &last.damages[..] else { panic!("{last:?}") };
-    assert_eq!(damage.images.len(), 2);
-    assert_eq!((damage.digest.clone(), damage.kind()), (digest("x"), DamageKind::Size));
-    assert_eq!((damage.size_bytes, damage.found_bytes, damage.healed_at), (10, 4, None));
+    let [corruption] = &last.corruptions[..] else { panic!("{last:?}") };
+    assert_eq!(corruption.images.len(), 2);
+    assert_eq!((corruption.digest.clone(), corruption.kind()), (digest("x"), CorruptionKind::Size));
+    assert_eq!((corruption.size_bytes, corruption.found_bytes, corruption.healed_at), (10, 4, None));
 }
 
 #[tokio::test]
@@ -85,17 +85,17 @@ async fn what_is_fetched_again_is_healed_whoever_tells() {
     }
     let told = check(&plane, false, async |node| {
         for name in ["x", "y", "z"] {
-            report(node, name, StoredDamage::Missing, 0).await;
+            report(node, name, Found::Missing, 0).await;
         }
         node.link_blob(&acme, "library/a", "x", 10).await;
-        let request = ReportDamageRequest { healed_digests: vec![digest("y")], ..Default::default() };
-        node.node.report_damage(request).await.unwrap();
+        let request = ReportCorruptionRequest { healed_digests: vec![digest("y")], ..Default::default() };
+        node.node.report_corruption(request).await.unwrap();
     })
     .await;
-    for damage in &told[1].damages {
-        assert_eq!(damage.healed_at.is_some(), damage.digest != digest("z"), "{damage:?}");
+    for corruption in &told[1].corruptions {
+        assert_eq!(corruption.healed_at.is_some(), corruption.digest != digest("z"), "{corruption:?}");
     }
-    assert_eq!(told[1].damages.len(), 3);
+    assert_eq!(told[1].corruptions.len(), 3);
 }
 
 #[tokio::test]
