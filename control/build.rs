@@ -1,4 +1,4 @@
-//! Has the crate built anew when a migration is added: they are compiled into it.
+//! Rebuilds the crate when a migration is added: migrations are compiled into it.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

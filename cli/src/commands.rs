@@ -17,6 +17,7 @@ pub mod node;
 pub mod oidc;
 mod password;
 mod registry;
+mod request_id;
 pub mod restore;
 pub mod serve;
 pub mod store;

@@ -148,6 +148,8 @@ fn every_kind_of_token_is_made_and_listed() {
         let answer = admin.json(line);
         assert!(answer["token"].as_str().is_some_and(|token| token.starts_with("rs_")), "{line}: {answer}");
     }
+    let once = "token create --group default --name once --request-id 0193a5c0-0000-7000-8000-000000000001";
+    assert_eq!(admin.json(once), admin.json(once), "a repeat prints the same token");
     let kinds = each(&admin.json("token list --group default"), "kind");
     for kind in ["TOKEN_KIND_GROUP", "TOKEN_KIND_GROUP_ACCESS", "TOKEN_KIND_SERVICE", "TOKEN_KIND_JOB"] {
         assert!(kinds.contains(&json!(kind)), "{kind}: {kinds:?}");

@@ -500,3 +500,18 @@ CREATE TABLE audit_groups (
     group_id TEXT COLLATE "BINARY" NOT NULL,
     PRIMARY KEY (event_id, group_id)
 );
+
+-- Requests.
+
+-- Requests that created something, by the ids that their callers chose: a repeat answers with the same object.
+-- `sealed_secret`: of a token, for the hour in which a repeat answers it; otherwise empty.
+CREATE TABLE requests (
+    caller TEXT COLLATE "BINARY" NOT NULL,
+    id TEXT COLLATE "BINARY" NOT NULL,
+    fingerprint TEXT COLLATE "BINARY" NOT NULL,
+    object TEXT COLLATE "BINARY" NOT NULL,
+    sealed_secret TEXT COLLATE "BINARY" NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (caller, id)
+);
+CREATE INDEX requests_by_age ON requests (created_at);

@@ -107,7 +107,7 @@ pub(crate) async fn compose(
         groups: Groups::new(store.clone(), clock.clone(), limits),
         users: Users::new(store.clone(), clock.clone(), passwords.clone()),
         members: Members::new(store.clone(), clock.clone(), limits),
-        tokens: Tokens::new(store.clone(), clock.clone(), limits),
+        tokens: Tokens::new(store.clone(), clock.clone(), limits, sealer.clone()),
         upstreams: Upstreams::new(store.clone(), clock.clone(), sealer.clone(), jobs.clone(), limits),
         cache: Cache::new(store.clone(), clock.clone(), retention.clone(), jobs.clone(), limits),
         oidc: Oidc::new(store.clone(), clock.clone(), issuer_keys.clone(), limits),

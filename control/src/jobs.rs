@@ -115,7 +115,7 @@ impl Report {
 /// The reason for which a job failed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, thiserror::Error)]
 pub enum JobError {
-    /// Nobody was there to do it.
+    /// No node was connected that could do it.
     #[error("no node is connected that could do this; start one, or try again in a moment")]
     NoNode,
     /// A node took it on and fell silent.
@@ -167,11 +167,11 @@ pub struct Jobs {
 /// The exchange of a job with the database.
 #[derive(Default)]
 struct Elsewhere {
-    /// Nobody has claimed these.
+    /// Jobs that no node has claimed.
     offered: BTreeSet<String>,
     /// A node has just claimed these, which a look that began before does not know.
     taken: BTreeSet<String>,
-    /// Nobody waits for these any more.
+    /// Jobs that no caller waits for any more.
     given_up: Vec<String>,
 }
 

@@ -32,7 +32,7 @@ pub enum OidcRefused {
     /// Its issuer is not trusted here.
     #[error("no group here trusts the issuer of this ID token")]
     Stranger,
-    /// Nobody trusts it.
+    /// No group trusts it.
     #[error("no group here trusts this ID token: its audience or its claims fit no trust; see `oidc trust list`")]
     NoTrust,
 }

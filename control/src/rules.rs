@@ -8,6 +8,7 @@ pub mod groups;
 pub mod identity;
 pub mod jobs;
 pub mod limits;
+pub mod request;
 pub mod tags;
 pub mod upstreams;
 pub mod violation;

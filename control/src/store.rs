@@ -18,6 +18,7 @@ pub mod engine;
 pub mod groups;
 pub mod identity;
 pub mod jobs;
+pub mod request;
 pub mod tags;
 pub mod upstreams;
 mod version;

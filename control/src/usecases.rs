@@ -17,6 +17,7 @@ pub mod groups;
 pub mod identity;
 pub mod jobs;
 pub mod maintenance;
+mod request;
 mod room;
 pub mod tags;
 pub mod upstreams;

@@ -29,16 +29,16 @@ enum Broken {
     DeletesAfterLapse,
     /// Whoever is refused a link deletes the bytes that it stored.
     DiscardsWhenRefused,
-    /// Nobody walks through the store.
+    /// No walk through the store is under way.
     NobodyWalks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pull {
     Idle,
-    /// Has the content open, because it stored it or found it stored, and is about to record a link.
+    /// It holds the content open, because it stored it or found it stored, and is about to record a link.
     Holding,
-    /// Has recorded a link and is about to look.
+    /// It recorded a link and is about to look.
     Looking,
     /// Was refused, and deletes what it stored; only where that rule is broken.
     Discarding,

@@ -27,7 +27,7 @@ enum Broken {
     KeepsTheEpoch,
     /// A renewal counts for whoever is the holder, whatever its epoch.
     RenewsAnyEpoch,
-    /// The same for a release.
+    /// A release counts for whoever is the holder, whatever its epoch.
     ReleasesAnyEpoch,
     /// A renewal that comes after the holder was replaced takes the lease back.
     RenewalTakesBack,

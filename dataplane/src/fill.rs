@@ -339,7 +339,7 @@ impl Fills {
         self.begin(shared_key(digest, &target), target)
     }
 
-    /// The same for this repository alone, whose right nothing but the download proves.
+    /// Does the same for this repository alone, whose right nothing but the download proves.
     pub fn start_alone(self: &Arc<Self>, digest: Digest, target: Target) -> Arc<Fill> {
         self.begin(own_key(digest, &target), target).unwrap_or_else(|there| there)
     }

@@ -34,7 +34,7 @@ impl Mirrors {
         self.group_of_host(host)
     }
 
-    /// The same where a proxy tells the host name that the client asked.
+    /// Does the same where a proxy names the host that the client asked.
     pub fn group_of_host(&self, host: &str) -> Option<&GroupPath> {
         let host = host.to_ascii_lowercase();
         let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));

@@ -46,7 +46,7 @@ pub struct ImageRoute {
     /// `GROUP/dependency_proxy/containers/IMAGE`, as tokens name it: the group lower-case, the image without what `?ns=`
     /// added.
     pub name: Arc<str>,
-    /// The same as the client names it, which is how the challenge's scope does: on a mirror it may be the image alone.
+    /// The name as the client writes it, which is how the challenge's scope does: on a mirror it may be the image alone.
     pub asked: Arc<str>,
     /// The group.
     pub group: GroupPath,
@@ -91,7 +91,7 @@ pub enum RouteError {
     /// We only serve pulls.
     #[error("this is a pull-through cache: {0} is not supported, push to the registry that the image comes from")]
     Unsupported(Method),
-    /// The same for a push that names an image.
+    /// Does the same for a push that names an image.
     #[error("this is a pull-through cache: {method} is not supported, push to the registry that the image comes from", method = .0.method)]
     Push(Box<Push>),
     /// The path and query are longer than any of ours can be.

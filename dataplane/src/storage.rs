@@ -150,14 +150,14 @@ pub trait BlobStore: Send + Sync + 'static {
     /// is known before a client is promised anything.
     async fn stage(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError>;
 
-    /// The same for what will be the blob `digest`: a store elsewhere takes it along while it is written, from its first
+    /// Does the same for what will be the blob `digest`: a store elsewhere takes it along while it is written, from its first
     /// byte on and in order. Nothing of it is visible before `commit`; dropping the file gives it up.
     async fn stage_upload(&self, digest: &Digest, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
         let _ = digest;
         self.stage(size).await
     }
 
-    /// The same for what another node is fetching: where that one shares the store, `commit` gives it time to commit first.
+    /// Does the same for what another node is fetching: where that one shares the store, `commit` gives it time to commit first.
     async fn stage_copy(&self, size: Option<u64>) -> Result<Arc<StagedFile>, StorageError> {
         self.stage(size).await
     }

@@ -143,7 +143,7 @@ impl ImageName {
         self.host.as_ref()
     }
 
-    /// The same image at `host`, unless the name has a host of its own.
+    /// Returns the image at `host`, unless the name has a host of its own.
     pub fn or_host(mut self, host: UpstreamHost) -> Self {
         self.host.get_or_insert(host);
         self

@@ -67,7 +67,7 @@ impl Cluster {
         Api::at(self.control, token)
     }
 
-    /// The same as the administrator.
+    /// Does the same as the administrator.
     pub fn admin(&self) -> Api {
         self.api(&self.admin_token())
     }
@@ -114,7 +114,8 @@ impl Api {
 
     /// A user.
     pub async fn user(&self, name: &str, password: &str, admin: bool) {
-        let request = CreateUserRequest { name: name.into(), password: password.into(), admin };
+        let request =
+            CreateUserRequest { name: name.into(), password: password.into(), admin, request_id: String::new() };
         self.users.clone().create_user(request).await.unwrap();
     }
 
@@ -172,7 +173,12 @@ impl Api {
 
     /// A job token.
     pub async fn job(&self, group: &str) -> DeployToken {
-        let request = CreateJobTokenRequest { group_path: group.into(), name: "job 1".into(), expires_in: None };
+        let request = CreateJobTokenRequest {
+            group_path: group.into(),
+            name: "job 1".into(),
+            expires_in: None,
+            request_id: String::new(),
+        };
         let made = self.tokens.clone().create_job_token(request).await.unwrap().into_inner();
         DeployToken { id: made.id, username: made.username, token: made.token }
     }
@@ -182,13 +188,14 @@ impl Api {
         self.oidc.clone().create_issuer(CreateIssuerRequest { url: issuer.url().into() }).await.unwrap();
     }
 
-    /// Lets a group trust an issuer's tokens for the audience `roadstead` and projects that fit; answers the trust's id.
+    /// Makes a group trust an issuer's tokens for the audience `roadstead` and projects that fit; answers the trust's id.
     pub async fn trust(&self, group: &str, issuer: &Issuer, projects: &str) -> String {
         let request = CreateTrustRequest {
             group_path: group.into(),
             issuer: issuer.url().into(),
             audience: "roadstead".into(),
             claims: vec![ClaimRule { claim: "project_path".into(), pattern: projects.into() }],
+            ..Default::default()
         };
         self.oidc.clone().create_trust(request).await.unwrap().into_inner().trust.unwrap().id
     }

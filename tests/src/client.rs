@@ -115,12 +115,12 @@ impl Client {
         Self { http: http(), base: base.into(), group: group.into(), credentials, tokens: Mutex::default() }
     }
 
-    /// The same with another way to connect.
+    /// Does the same with another way to connect.
     pub fn with_http(self, http: reqwest::Client) -> Self {
         Self { http, ..self }
     }
 
-    /// The same from another of this machine's addresses: all of 127.0.0.0/8 are.
+    /// Does the same from another of this machine's addresses: all of 127.0.0.0/8 are.
     pub fn from_address(self, local: IpAddr) -> Self {
         self.with_http(builder().local_address(local).build().unwrap())
     }

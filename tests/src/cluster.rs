@@ -84,7 +84,7 @@ impl Cluster {
         Self::start_with(hub, ClusterOptions::default()).await
     }
 
-    /// The same with options.
+    /// Does the same with options.
     pub async fn start_with(hub: &Hub, options: ClusterOptions) -> Self {
         let cluster = Self::start_bare(options).await;
         cluster.set_upstream(&hub.url(), &hub.listed()).await;
@@ -319,7 +319,7 @@ impl Cluster {
     }
 }
 
-/// The same command where `/etc/resolv.conf` is `file`.
+/// Returns the command with `file` as its `/etc/resolv.conf`.
 fn with_resolv_conf(command: &Command, file: &Path) -> Command {
     let mut wrapped = Command::new("unshare");
     wrapped.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]).arg(file);
@@ -336,7 +336,7 @@ fn with_resolv_conf(command: &Command, file: &Path) -> Command {
     wrapped
 }
 
-/// Lets nothing of this process's environment change what the product does.
+/// Hides this process's environment from the product.
 pub fn forget_environment(command: &mut Command) {
     command.env_remove("RUST_LOG");
     for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {

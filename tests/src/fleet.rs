@@ -79,7 +79,7 @@ impl Fleet {
         Self::start_with(hub, FleetOptions::default()).await
     }
 
-    /// The same with options.
+    /// Does the same with options.
     pub async fn start_with(hub: &Hub, options: FleetOptions) -> Self {
         let place = Arc::clone(&PLACES).acquire_owned().await.unwrap();
         let folder = tempfile::Builder::new().prefix("roadstead-fleet-").tempdir().unwrap();
@@ -112,7 +112,7 @@ impl Fleet {
         self.cli_at(&self.controls[0], arguments).await
     }
 
-    /// The same at another replica.
+    /// Does the same at another replica.
     pub async fn cli_at(&self, control: &Member, arguments: &[&str]) -> Finished {
         cli(self.folder.path(), control, arguments).await
     }

@@ -106,7 +106,7 @@ impl Issuer {
         })
     }
 
-    /// The same with another value of one claim.
+    /// Does the same with another value of one claim.
     pub fn claims_with(&self, project: &str, claim: &str, value: Value) -> Value {
         let mut claims = self.claims(project);
         claims[claim] = value;

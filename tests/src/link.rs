@@ -28,7 +28,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub enum Mode {
     /// Hands on what comes.
     Pass,
-    /// Nobody listens; connections that there are are reset.
+    /// No process listens; open connections are reset.
     Refuse,
     /// Connections are accepted and reset.
     Reset,

@@ -112,7 +112,7 @@ impl Daemon {
         kill_process_group(self.group(), Signal::STOP).unwrap();
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         kill_process_group(self.group(), Signal::CONT).unwrap();
     }

@@ -56,7 +56,7 @@ impl Seaweed {
         self.s3
     }
 
-    /// The same as `http://127.0.0.1:PORT`.
+    /// Returns its URL, `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.s3)
     }

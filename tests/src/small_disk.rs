@@ -29,7 +29,7 @@ impl SmallDisk {
         self.folder.path()
     }
 
-    /// Lets nothing be written, or lets it again.
+    /// Forbids writes, or allows them again.
     pub fn set_read_only(&self, is: bool) {
         let how = if is { "remount,ro" } else { "remount,rw" };
         let mounted = Command::new("mount").args(["-o", how]).arg(self.path()).status();

@@ -77,6 +77,7 @@ impl CiEnv {
             group_path: self.path.to_string(),
             expires_in: self.expires_in.map(to_proto),
             name: self.name.clone(),
+            request_id: String::new(),
         };
         let token = TokenServiceClient::new(session.channel()).create_job_token(request).await?.into_inner();
         let variables = Variables::new(&prefix, &token)?;

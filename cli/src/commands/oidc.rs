@@ -9,6 +9,7 @@ use roadstead_proto::v1::{
     oidc_service_client::OidcServiceClient,
 };
 
+use super::request_id::RequestId;
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
@@ -16,7 +17,7 @@ use crate::{
     value_parsers::claim,
 };
 
-/// Let CI jobs pull with the ID tokens of their CI system, without stored secrets
+/// Allow CI jobs to pull with the ID tokens of their CI system, without stored secrets
 ///
 /// An administrator allows an issuer once. A group then trusts its tokens if their audience and claims match. Jobs sign in as user
 /// `oidc` with the ID token as the password.
@@ -39,7 +40,7 @@ enum Action {
     /// Allow issuers of ID tokens
     #[command(subcommand)]
     Issuer(Issuer),
-    /// Let groups trust an issuer's tokens
+    /// Manage the groups' trust in an issuer's tokens
     #[command(subcommand)]
     Trust(Trust),
 }
@@ -75,7 +76,7 @@ enum Issuer {
 
 #[derive(Debug, Subcommand)]
 enum Trust {
-    /// Let a group trust an issuer's tokens
+    /// Make a group trust an issuer's tokens
     #[command(after_help = "Examples:
   roadstead oidc trust create acme --issuer https://gitlab.example.com \\
       --audience https://proxy.example.com --claim 'project_path=acme/*'
@@ -95,6 +96,8 @@ enum Trust {
         /// Required claim, with a pattern for its value (`*` stands for any characters); may be repeated, and all must match
         #[arg(long = "claim", value_name = "CLAIM=PATTERN", value_parser = claim, required = true)]
         claims: Vec<ClaimRule>,
+        #[command(flatten)]
+        request: RequestId,
     },
     /// Show a trust
     #[command(after_help = "Example:\n  roadstead oidc trust get 01920c3e-0000-7000-8000-000000000000")]
@@ -162,8 +165,8 @@ impl Trust {
         let mut oidc = OidcServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::Create { path, issuer, audience, claims } => {
-                let request = CreateTrustRequest { group_path: path, issuer, audience, claims };
+            Self::Create { path, issuer, audience, claims, request } => {
+                let request = CreateTrustRequest { group_path: path, issuer, audience, claims, request_id: request.id };
                 let answer = oidc.create_trust(request).await?.into_inner();
                 output.answer(&answer, || trust_details(answer.trust.as_ref()))?;
             }

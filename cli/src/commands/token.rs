@@ -11,7 +11,7 @@ use roadstead_proto::v1::{
 };
 
 use self::create::Create;
-use super::password;
+use super::{password, request_id::RequestId};
 use crate::{
     connect::{AdminFlags, CallError, Session},
     failure::Failure,
@@ -51,6 +51,8 @@ enum Action {
         /// Name of the token in the audit, for example the job's URL
         #[arg(long, default_value = "")]
         name: String,
+        #[command(flatten)]
+        request: RequestId,
     },
     /// Show a token, without its secret
     #[command(after_help = "Example:\n  roadstead token get 01920c3e-0000-7000-8000-000000000000")]
@@ -95,8 +97,13 @@ impl Action {
         let output = session.output;
         match self {
             Self::Create(create) => create.run(tokens, session).await?,
-            Self::CreateJob { path, expires_in, name } => {
-                let request = CreateJobTokenRequest { group_path: path, expires_in: expires_in.map(to_proto), name };
+            Self::CreateJob { path, expires_in, name, request } => {
+                let request = CreateJobTokenRequest {
+                    group_path: path,
+                    expires_in: expires_in.map(to_proto),
+                    name,
+                    request_id: request.id,
+                };
                 let answer = tokens.create_job_token(request).await?.into_inner();
                 output.answer(&answer, || job_details(&answer))?;
             }

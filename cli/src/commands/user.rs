@@ -47,6 +47,8 @@ enum Action {
         /// Make the user an administrator, who may do everything
         #[arg(long = "admin")]
         is_admin: bool,
+        #[command(flatten)]
+        request: super::request_id::RequestId,
     },
     /// Show a user
     #[command(after_help = "Example:\n  roadstead user get alice")]
@@ -117,9 +119,9 @@ impl Action {
         let mut users = UserServiceClient::new(session.channel());
         let output = session.output;
         match self {
-            Self::Create { name, password_stdin, is_admin } => {
+            Self::Create { name, password_stdin, is_admin, request } => {
                 let password = password::new(password_stdin, &name)?.expose_secret().to_owned();
-                let request = CreateUserRequest { name, password, admin: is_admin };
+                let request = CreateUserRequest { name, password, admin: is_admin, request_id: request.id };
                 let answer = users.create_user(request).await?.into_inner();
                 output.answer(&answer, || details(answer.user.as_ref()))?;
             }

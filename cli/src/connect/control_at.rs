@@ -93,7 +93,7 @@ impl ControlAt {
         })
     }
 
-    /// The same for processes that run for long: each connection reads the certificates again.
+    /// Does the same for processes that run for long: each connection reads the certificates again.
     pub fn lasting_channels(&self, tune: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>, Failure> {
         // Files that are unusable now are wrong settings.
         self.tls()?;

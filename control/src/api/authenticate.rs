@@ -37,7 +37,7 @@ pub struct Callers {
     pub audit: Arc<AuditLog>,
 }
 
-/// Lets calls of our own services pass only with good credentials, and notes whose they are.
+/// Passes calls of our own services on only with good credentials, and notes whose they are.
 pub async fn authenticate(State(callers): State<Arc<Callers>>, mut request: Request, next: Next) -> Response {
     if PROTECTED.iter().any(|prefix| request.uri().path().starts_with(prefix)) {
         let client_address = client_address(&request);

@@ -27,7 +27,7 @@ impl fmt::Debug for PullLimits {
     }
 }
 
-/// Lets the registry show what is known whenever it is asked.
+/// Registers metrics that show the known limits at the moment of a scrape.
 pub fn register(reports: Arc<UpstreamReports>, metrics: &mut Registry) {
     metrics.register_collector(Box::new(PullLimits(reports)));
 }

@@ -112,7 +112,7 @@ fn methods() -> Result<HashMap<String, Method>, prost::DecodeError> {
     Ok(methods)
 }
 
-/// Lets a call pass, watching it to the end of its answer.
+/// Passes a call on, and watches it to the end of its answer.
 pub async fn observe(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
     // Health, reflection and the greeting are asked for all the time and tell nothing.
     let Some(method) = observer.method(request.uri()) else { return next.run(request).await };

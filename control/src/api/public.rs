@@ -11,6 +11,7 @@ pub mod member;
 pub mod oidc;
 pub mod page;
 pub mod prefetch_stream;
+pub mod request_id;
 pub mod tag_settings;
 pub mod time;
 pub mod token;

@@ -41,7 +41,7 @@ pub async fn record(State(audit): State<Arc<AuditLog>>, request: Request, next: 
     response
 }
 
-/// The same for a call that does not come by gRPC.
+/// Does the same for a call that does not come by gRPC.
 pub async fn recorded<T>(
     audit: &AuditLog,
     actor: &Actor,

@@ -26,7 +26,7 @@ pub struct KeyTimes {
 pub struct Rotation {
     /// Make a new key.
     pub make: bool,
-    /// Let keys in use now that were made before this time verify only until then.
+    /// Keys in use that were made before this time verify only until then.
     pub retire: Option<Retire>,
 }
 

@@ -125,6 +125,13 @@ impl Sealer {
             .map_err(|_| fails())?;
         Ok(SecretSlice::from(secret))
     }
+
+    /// Opens text that was sealed for `what`.
+    pub fn open_text(&self, what: &str, sealed: &str) -> Result<SecretString, SealError> {
+        let opened = self.open_sealed(what, sealed)?;
+        let fails = |_| SealError::DoesNotOpen { what: what.to_owned() };
+        Ok(std::str::from_utf8(opened.expose_secret()).map_err(fails)?.to_owned().into())
+    }
 }
 
 /// Writes a file that only its owner may read, whole or not at all: a crash leaves no half of it.

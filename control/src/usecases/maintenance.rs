@@ -24,12 +24,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    store::{Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token},
+    rules::request::KEEP_REQUESTS_MS,
+    store::{Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token, request},
 };
 
 /// Pause between two looks at what other processes changed, where none is expected.
 const POLL: Duration = Duration::from_secs(1);
-/// The same where replicas share the database: a change at one reaches the nodes of another within a second.
+/// Pause between two looks where replicas share the database: a change at one reaches the nodes of another within a second.
 const SHARED_POLL: Duration = Duration::from_millis(250);
 /// Pause between two rounds of maintenance.
 const ROUND: Duration = Duration::from_secs(30);
@@ -140,6 +141,7 @@ impl Maintenance {
         changes::prune(&mut tx, now_ms - KEEP_CHANGES_MS).await?;
         token::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         lease::prune(&mut tx, now_ms - KEEP_LEASES_MS).await?;
+        request::prune(&mut tx, now_ms - KEEP_REQUESTS_MS).await?;
         batches::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         tx.commit().await?;
         usage::forget_days(&self.store, now_ms).await?;

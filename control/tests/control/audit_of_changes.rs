@@ -115,7 +115,8 @@ async fn groups_and_people(seen: &mut Seen) {
     let named = format!("{} {}", renamed.subject, renamed.detail);
     assert!(named.contains("acme/old") && named.contains("acme/new"), "{renamed:?}");
 
-    let create = v1::CreateUserRequest { name: "alice".into(), password: PASSWORD.into(), admin: false };
+    let create =
+        v1::CreateUserRequest { name: "alice".into(), password: PASSWORD.into(), admin: false, ..Default::default() };
     let answer = seen.admin.users.create_user(create).await;
     seen.one("CreateUser", answer, ("user.create", "alice", "")).await;
     let update =
@@ -152,7 +153,12 @@ async fn tokens(seen: &mut Seen) {
         let answer = seen.admin.tokens.delete_token(v1::DeleteTokenRequest { id: made.id.clone() }).await;
         seen.one("DeleteToken", answer, ("token.delete", &made.id, group)).await;
     }
-    let create = v1::CreateJobTokenRequest { group_path: group_path(), name: "job 42".into(), expires_in: None };
+    let create = v1::CreateJobTokenRequest {
+        group_path: group_path(),
+        name: "job 42".into(),
+        expires_in: None,
+        ..Default::default()
+    };
     let made = seen.admin.tokens.create_job_token(create).await.unwrap().into_inner();
     let event = seen.next("CreateJobToken").await;
     assert_eq!((event.action.as_str(), event.group_path.as_str()), ("token.create", "acme"));
@@ -194,6 +200,7 @@ async fn upstreams_and_trust(seen: &mut Seen) {
         issuer: url(),
         audience: "roadstead".into(),
         claims: vec![v1::ClaimRule { claim: "project_path".into(), pattern: "acme/*".into() }],
+        ..Default::default()
     };
     let trust = seen.admin.oidc.create_trust(create).await.unwrap().into_inner().trust.unwrap();
     let event = seen.next("CreateTrust").await;

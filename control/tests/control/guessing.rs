@@ -36,7 +36,8 @@ async fn with_alice() -> Plane {
     let plane = Plane::start().await;
     plane.group("acme").await;
     let mut admin = plane.admin();
-    let alice = CreateUserRequest { name: "alice".into(), password: PASSWORD.into(), admin: false };
+    let alice =
+        CreateUserRequest { name: "alice".into(), password: PASSWORD.into(), admin: false, request_id: String::new() };
     admin.users.create_user(alice).await.unwrap();
     let guest = UpdateMemberRequest { group_path: "acme".into(), user: "alice".into(), role: 1, allow_missing: true };
     admin.members.update_member(guest).await.unwrap();

@@ -207,7 +207,12 @@ impl Plane {
 
     /// A user, whose password is [`Plane::password_of`] the name.
     pub async fn user(&self, name: &str, admin: bool) -> User {
-        let request = CreateUserRequest { name: name.into(), password: Self::password_of(name), admin };
+        let request = CreateUserRequest {
+            name: name.into(),
+            password: Self::password_of(name),
+            admin,
+            request_id: String::new(),
+        };
         self.admin().users.create_user(request).await.unwrap().into_inner().user.unwrap()
     }
 

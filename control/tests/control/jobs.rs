@@ -296,6 +296,7 @@ fn every_hour(image: &str) -> CreatePrefetchScheduleRequest {
         image: image.into(),
         platforms: vec!["linux/amd64".into()],
         every: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
     }
 }
 

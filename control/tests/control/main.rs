@@ -33,6 +33,7 @@ mod outage;
 mod pulls;
 mod reading;
 mod rename;
+mod repeats;
 mod replicas;
 mod rest;
 mod retention;

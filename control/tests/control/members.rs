@@ -185,7 +185,12 @@ async fn a_job_token_pulls_from_its_group_for_minutes() {
     }
     plane.group_with(CreateGroupRequest { path: "inner".into(), visibility: 2, ..Default::default() }).await;
     let ci = plane.token("acme", &["api"]).await.token;
-    let request = CreateJobTokenRequest { group_path: "acme".into(), name: "job 7".into(), expires_in: None };
+    let request = CreateJobTokenRequest {
+        group_path: "acme".into(),
+        name: "job 7".into(),
+        expires_in: None,
+        ..Default::default()
+    };
     let job = plane.client(Some(&ci)).tokens.create_job_token(request.clone()).await.unwrap().into_inner();
     assert!(job.token.starts_with("rs_job_"));
     let mut node = plane.node();

@@ -28,6 +28,7 @@ fn trust_of(group: &str, issuer: &str, rules: &[(&str, &str)]) -> CreateTrustReq
         issuer: issuer.into(),
         audience: "roadstead".into(),
         claims: rules.iter().map(|(c, p)| ClaimRule { claim: (*c).into(), pattern: (*p).into() }).collect(),
+        ..Default::default()
     }
 }
 

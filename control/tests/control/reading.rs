@@ -46,8 +46,13 @@ async fn everything_that_is_listed_can_be_read_by_its_name() {
     let mut admin = plane.admin();
     admin.oidc.create_issuer(CreateIssuerRequest { url: ISSUER.into() }).await.unwrap();
     let claims = vec![ClaimRule { claim: "sub".into(), pattern: "acme".into() }];
-    let trust =
-        CreateTrustRequest { group_path: group_path(), issuer: ISSUER.into(), audience: "proxy".into(), claims };
+    let trust = CreateTrustRequest {
+        group_path: group_path(),
+        issuer: ISSUER.into(),
+        audience: "proxy".into(),
+        claims,
+        request_id: String::new(),
+    };
     admin.oidc.create_trust(trust).await.unwrap();
     let schedule = CreatePrefetchScheduleRequest {
         group_path: group_path(),

@@ -352,14 +352,20 @@ async fn calls_by_id(plane: &Plane, path: &str) -> Vec<Call> {
     let issuer = || "https://issuer.example".to_owned();
     admin.oidc.create_issuer(v1::CreateIssuerRequest { url: issuer() }).await.unwrap();
     let claims = vec![v1::ClaimRule { claim: "sub".into(), pattern: "acme".into() }];
-    let trust =
-        v1::CreateTrustRequest { group_path: path.into(), issuer: issuer(), audience: "roadstead".into(), claims };
+    let trust = v1::CreateTrustRequest {
+        group_path: path.into(),
+        issuer: issuer(),
+        audience: "roadstead".into(),
+        claims,
+        request_id: String::new(),
+    };
     let trust = admin.oidc.create_trust(trust).await.unwrap().into_inner().trust.unwrap();
     let schedule = v1::CreatePrefetchScheduleRequest {
         group_path: path.into(),
         image: "alpine:latest".into(),
         platforms: vec![],
         every: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
     };
     let schedule = admin.cache.create_prefetch_schedule(schedule).await.unwrap().into_inner().schedule.unwrap();
     vec![

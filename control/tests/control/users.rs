@@ -34,7 +34,12 @@ async fn a_user_is_made_once_in_any_case_and_its_password_is_nowhere_in_the_data
     let user = plane.user("Alice", false).await;
     assert_eq!((user.name.as_str(), user.admin, user.disabled), ("alice", false, false));
     assert!(!user.etag.is_empty() && user.last_seen_at.is_none());
-    let again = CreateUserRequest { name: "ALICE".into(), password: "another password".into(), admin: true };
+    let again = CreateUserRequest {
+        name: "ALICE".into(),
+        password: "another password".into(),
+        admin: true,
+        ..Default::default()
+    };
     assert_eq!(plane.admin().users.create_user(again).await.unwrap_err().code(), Code::AlreadyExists);
     let read = plane.admin().users.get_user(GetUserRequest { name: "aLice".into() }).await.unwrap().into_inner();
     assert_eq!(read.user.unwrap(), user);
@@ -58,7 +63,8 @@ async fn everything_that_is_wrong_with_a_new_user_is_named() {
         ("oidc", "long enough for anybody", &["name"]),
         ("alice", "elf letters", &["password"]),
     ] {
-        let request = CreateUserRequest { name: name.into(), password: password.into(), admin: false };
+        let request =
+            CreateUserRequest { name: name.into(), password: password.into(), admin: false, ..Default::default() };
         let refused = plane.admin().users.create_user(request).await.unwrap_err();
         let fields: Vec<_> =
             refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();

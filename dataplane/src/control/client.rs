@@ -32,7 +32,7 @@ use crate::{node_id::NodeId, trace_context};
 
 /// Longest time for a call. Uncached pulls are to fail within ten seconds, upstream's part included.
 const CALL_TIME: Duration = Duration::from_secs(4);
-/// The same for calls that there is a way without, while calls fail.
+/// The limit for calls that there is a way without, while calls fail.
 const TROUBLED_CALL_TIME: Duration = Duration::from_millis(500);
 /// Largest answer, in bytes: one about an index brings a link for each of its 10,000 references at most, some 200 bytes each.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -104,7 +104,7 @@ impl NodeClient {
         self.call_within(CALL_TIME, name, answer, read).await
     }
 
-    /// The same with another time limit.
+    /// Does the same with another time limit.
     async fn call_within<T, U>(
         &self,
         time: Duration,

@@ -62,7 +62,7 @@ pub(crate) struct Script {
     /// The number of usage reports that are stored but answered by an error.
     pub(crate) usage_answers_lost: usize,
     pub(super) upstreams: Vec<pb::ReportUpstreamsRequest>,
-    /// The same for reports on upstreams.
+    /// Likewise for reports on upstreams.
     pub(super) upstream_answers_lost: usize,
     /// The content that can be claimed.
     pub(crate) jobs: HashMap<String, pb::claim_job_response::Job>,

@@ -17,7 +17,7 @@ pub struct ControlLiveness {
     started: Instant,
     /// Milliseconds from `started` to the last word; less than 0 if that was before.
     heard_ms: AtomicI64,
-    /// The same for the last call that was answered; long before if none was.
+    /// Likewise for the last call that was answered; long before if none was.
     answered_ms: AtomicI64,
     /// The last call was not answered.
     troubled: AtomicBool,

@@ -102,7 +102,7 @@ impl Staleness {
         self.suspected.store(false, Ordering::SeqCst);
     }
 
-    /// Has the watch opened anew.
+    /// Opens the watch anew.
     pub(crate) fn reopen(&self) {
         self.reopen.notify_waiters();
     }

@@ -95,7 +95,7 @@ impl Places {
         Ok(Place { _permits, _of_client: of_client })
     }
 
-    /// The same for a form while it arrives.
+    /// Does the same for a form while it arrives.
     pub fn receive_form(&self, client: Option<IpAddr>) -> Result<Place, OciError> {
         let of_client = match client {
             Some(client) => Some(self.forms_by_client.enter(client).ok_or_else(OciError::too_many_of_client)?),

@@ -75,7 +75,7 @@ impl LinkRecorder {
         self.recorded(recorded, &link.digest, blob).await
     }
 
-    /// The same for a blob; a client waits for it.
+    /// Does the same for a blob; a client waits for it.
     pub async fn link_blob(
         &self,
         at: &RepositoryRef,
@@ -86,7 +86,7 @@ impl LinkRecorder {
         self.record_blob(at, proof, link, blob, Urgency::Now).await
     }
 
-    /// The same for a blob that has just arrived, for later pulls: while the control plane cannot be asked, tries again for a
+    /// Does the same for a blob that has just arrived, for later pulls: while the control plane cannot be asked, tries again for a
     /// minute. The bytes are there, and only this record makes them worth something.
     pub async fn link_arrived(
         &self,

@@ -79,7 +79,7 @@ impl Connections {
         }
     }
 
-    /// The same without waiting.
+    /// Does the same without waiting.
     pub(super) fn admit_now(self: &Arc<Self>, peer: IpAddr) -> Option<Entry> {
         self.try_admit(peer).ok()
     }

@@ -25,7 +25,7 @@ const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-st
 
 /// The state that the port serves from.
 pub struct PeerPort {
-    /// Has the keys that tickets are signed with.
+    /// The policy, with the keys that tickets are signed with.
     pub policy: Arc<Policy>,
     /// Rights to content.
     pub links: Arc<Links>,

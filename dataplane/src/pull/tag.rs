@@ -239,7 +239,7 @@ impl TagFlow {
         Ok((Digest::of(Algorithm::Sha256, &got.body), got.media_type.unwrap_or_default()))
     }
 
-    /// The same where upstream is not to be asked about the tag: an index gives what it lists for linux/amd64, as
+    /// Does the same where upstream is not to be asked about the tag: an index gives what it lists for linux/amd64, as
     /// registries do. `None` if that is not to be had, or not what the client takes either.
     async fn picked(&self, pull: &Pull, cached: &Link, freshness: Freshness) -> Result<Option<Answer>, OciError> {
         let Some(blob) = self.manifests.stored.open(&cached.digest).await? else { return Ok(None) };

@@ -50,7 +50,7 @@ impl Freshness {
 pub struct Content {
     /// The digest as asked for, or as the tag means it.
     pub digest: HeaderValue,
-    /// The same in quotes.
+    /// The digest in quotes.
     pub etag: HeaderValue,
     /// The media type, exactly as upstream has it.
     pub media_type: HeaderValue,
@@ -122,7 +122,7 @@ impl Content {
         }
     }
 
-    /// The same answer where it was a tag that was asked for: what it means may change.
+    /// Marks the answer as one to a request by tag, which may resolve to something else later.
     pub fn found_by_tag(mut answer: Answer) -> Answer {
         answer.headers_mut().insert(header::CACHE_CONTROL, ASK_AGAIN);
         answer

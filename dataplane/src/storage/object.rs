@@ -93,7 +93,7 @@ impl ObjectBlobStore {
         Self::with_bucket(bucket, settings).await
     }
 
-    /// The same with a client that is made already.
+    /// Does the same with a given client.
     pub(super) async fn with_bucket(bucket: Bucket, settings: &ObjectSettings) -> Result<Self, StorageError> {
         let bucket = Arc::new(bucket);
         connect::greet(&bucket, &settings.url.url).await?;

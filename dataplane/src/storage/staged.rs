@@ -95,7 +95,7 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Has the content uploaded from now on, as it is written: from its first byte to its last, in order.
+    /// Uploads the content from now on, as it is written: from its first byte to its last, in order.
     pub(super) fn uploaded_by(&self, begin: impl FnOnce(Arc<File>) -> Upload) {
         self.upload.get_or_init(|| begin(Arc::clone(&self.file)));
     }

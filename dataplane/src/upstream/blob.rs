@@ -61,7 +61,7 @@ impl UpstreamClient {
         self.resume_blob(target, digest, from, None).await
     }
 
-    /// The same for the rest of what began with this `etag`. If upstream has something else now, or sends another part
+    /// Does the same for the rest of what began with this `etag`. If upstream has something else now, or sends another part
     /// than was asked for, it starts at byte 0: parts of different versions are never put together unseen.
     pub async fn resume_blob(
         &self,

@@ -44,7 +44,7 @@ impl UpstreamClient {
         Self::with_lookup(timeouts, metrics, conditions, system_lookup())
     }
 
-    /// The same with names that resolve as `lookup` says.
+    /// Does the same with names that resolve as `lookup` says.
     pub(super) fn with_lookup(
         timeouts: UpstreamTimeouts,
         metrics: UpstreamMetrics,

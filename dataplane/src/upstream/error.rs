@@ -208,7 +208,7 @@ impl UpstreamError {
         }
     }
 
-    /// The same trouble, met at the upstream's token service.
+    /// Returns this trouble as met at the upstream's token service.
     pub(super) fn at_token_service(self) -> Self {
         let (status, retry_after) = (self.status(), self.retry_after());
         let problem = match &self {

@@ -64,7 +64,7 @@ impl ControlReplicas {
         self
     }
 
-    /// The same with another patience.
+    /// Returns the client with another patience.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

@@ -41,7 +41,7 @@ pub struct Nodes {
 pub type Heard = (i64, String);
 
 impl Nodes {
-    /// Lets `count` nodes watch that have this revision.
+    /// Starts watches of `count` nodes that have this revision.
     pub async fn watch(control: SocketAddr, token: &str, count: usize, have: Heard) -> Self {
         let (first, firsts) = mpsc::unbounded_channel();
         let (seen, revision) = (Arc::<Mutex<HashMap<_, Vec<_>>>>::default(), Arc::<Mutex<Heard>>::default());

@@ -19,7 +19,7 @@ impl DockerEngine {
         Self::start_with(&[]).await
     }
 
-    /// The same with more arguments, `--registry-mirror` for one.
+    /// Does the same with more arguments, such as `--registry-mirror`.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("roadstead-docker-").tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -43,7 +43,7 @@ impl DockerEngine {
         self.docker_with_input(arguments, "").await
     }
 
-    /// The same with something on stdin.
+    /// Does the same with something on stdin.
     pub async fn docker_with_input(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = tokio::process::Command::new("docker");
         command.arg("--host").arg(format!("unix://{}", self.path("d.sock").display())).args(arguments);

@@ -28,7 +28,7 @@ impl Podman {
         self.podman_with_input(arguments, "").await
     }
 
-    /// The same with something on stdin.
+    /// Does the same with something on stdin.
     pub async fn podman_with_input(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = tokio::process::Command::new("podman");
         command.arg("--root").arg(self.folder.path().join("root"));

@@ -83,7 +83,7 @@ impl Load {
         }
     }
 
-    /// Lets pulls under way end; answers what came of all.
+    /// Waits for the pulls under way; returns the outcome of all.
     pub async fn stop(mut self) -> Pulled {
         self.stop.cancel();
         while self.clients.join_next().await.is_some() {}

@@ -97,7 +97,7 @@ impl Member {
         self.daemon().as_ref().unwrap().pause();
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.daemon().as_ref().unwrap().resume();
     }
@@ -114,14 +114,14 @@ impl Member {
         self.links.iter().filter(move |(of, _)| *of == purpose).map(|(_, link)| link)
     }
 
-    /// Lets all links of this purpose behave like this.
+    /// Makes all links of this purpose behave like this.
     pub async fn set_links(&self, purpose: Purpose, mode: Mode) {
         for link in self.links(purpose) {
             link.set(mode.clone()).await;
         }
     }
 
-    /// Lets all its links behave like this, whatever they are for: [`Mode::Refuse`] cuts it off.
+    /// Makes all its links behave like this, whatever they are for: [`Mode::Refuse`] cuts it off.
     pub async fn set_all_links(&self, mode: Mode) {
         for (_, link) in &self.links {
             link.set(mode.clone()).await;

@@ -73,12 +73,12 @@ impl Gate {
         Self(watch::Sender::new(0))
     }
 
-    /// Lets the content's bytes up to `offset` pass.
+    /// Passes the content's bytes up to `offset`.
     pub fn release(&self, offset: u64) {
         self.0.send_modify(|released| *released = offset.max(*released));
     }
 
-    /// Lets everything pass.
+    /// Passes everything.
     pub fn open(&self) {
         self.release(u64::MAX);
     }

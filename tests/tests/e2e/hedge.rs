@@ -1,4 +1,4 @@
-//! Nobody waits longer than 3 s for a tag that is cached: when upstream takes its time, the cached answer goes out, and what was
+//! A pull of a cached tag waits at most 3 s: when upstream takes its time, the cached answer goes out, and what was
 //! begun goes on behind it.
 
 use std::time::{Duration, Instant};

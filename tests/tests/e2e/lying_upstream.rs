@@ -51,7 +51,7 @@ impl Stage {
         Self { hub, other, cluster, one, two, image, layer }
     }
 
-    /// The same where group `one` has pulled the image.
+    /// Likewise where group `one` has pulled the image.
     async fn pulled(options: ClusterOptions) -> Self {
         let stage = Self::with(options).await;
         stage.one.manifest("secret/app", "latest").await.expect(200);
@@ -71,7 +71,7 @@ async fn client_of(cluster: &Cluster, other: &Hub, group: &str) -> Client {
     client
 }
 
-/// Has the upstream claim to have the image, and send nothing of it.
+/// Makes the upstream claim to have the image, and send nothing of it.
 fn lies_about(other: &Hub, image: &Image) {
     other.push("secret/app", "latest", image);
     lies(other);
@@ -306,7 +306,7 @@ struct Nodes {
     nodes: Vec<Node>,
     /// A client of group `one` on each node.
     one: Vec<Client>,
-    /// The same of group `two`, whose upstream is the other.
+    /// Likewise of group `two`, whose upstream is the other.
     two: Vec<Client>,
 }
 

@@ -148,6 +148,7 @@ async fn only_administrators_allow_issuers_and_only_allowed_ones_are_trusted() {
         issuer: url.into(),
         audience: "roadstead".into(),
         claims: vec![roadstead_proto::v1::ClaimRule { claim: "project_path".into(), pattern: "acme/*".into() }],
+        ..Default::default()
     };
     let refused = owner.oidc.clone().create_trust(trust(stranger.url())).await.unwrap_err();
     assert!(refused.message().contains("issuer"), "{refused:?}");

@@ -9,6 +9,7 @@ use roadstead_proto::v1::{
 };
 
 use super::schedule;
+use crate::commands::request_id::RequestId;
 use crate::{
     connect::{AdminChannel, CallError},
     failure::Failure,
@@ -34,14 +35,22 @@ pub struct Prefetch {
     /// Repeat at this interval (5m to 30d) instead of fetching now
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
+    #[command(flatten)]
+    request: RequestId,
 }
 
 impl Prefetch {
     /// Follows the prefetch to its end, or creates the schedule.
     pub async fn run(self, mut cache: CacheServiceClient<AdminChannel>, output: Format) -> Result<(), CallError> {
-        let Self { path: group_path, image, platforms, every } = self;
+        let Self { path: group_path, image, platforms, every, request } = self;
         if let Some(every) = every.map(to_proto) {
-            let request = CreatePrefetchScheduleRequest { group_path, image, platforms, every: Some(every) };
+            let request = CreatePrefetchScheduleRequest {
+                group_path,
+                image,
+                platforms,
+                every: Some(every),
+                request_id: request.id,
+            };
             let answer = cache.create_prefetch_schedule(request).await?.into_inner();
             return Ok(output.answer(&answer, || schedule::details(answer.schedule.as_ref()))?);
         }

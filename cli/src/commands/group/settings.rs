@@ -8,6 +8,7 @@ use roadstead_proto::v1::{
     Visibility as ProtoVisibility,
 };
 
+use crate::commands::request_id::RequestId;
 use crate::{
     failure::Failure,
     value_parsers::{duration, duration_or_off, retention, size_or_off, to_proto},
@@ -35,6 +36,8 @@ pub struct Create {
     max_age: Option<Duration>,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    request: RequestId,
 }
 
 /// Change a group's settings; settings that are not given stay
@@ -176,6 +179,7 @@ impl Create {
             tag_rules: None,
             allowed_images: rules.allowed_images,
             denied_images: rules.denied_images,
+            request_id: self.request.id,
         }
     }
 }

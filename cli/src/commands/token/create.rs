@@ -13,7 +13,7 @@ use roadstead_proto::{
 use url::Url;
 
 use crate::{
-    commands::registry,
+    commands::{registry, request_id::RequestId},
     connect::{AdminChannel, CallError, Session},
     failure::Failure,
     output::{Details, human},
@@ -52,6 +52,8 @@ pub struct Create {
     /// Sign in as --user with the password on stdin, to create a first token without having one
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    request: RequestId,
 }
 
 #[derive(Debug, Args)]
@@ -183,6 +185,7 @@ impl From<Create> for CreateTokenRequest {
             expires_in: create.expires_in.map(to_proto),
             kind: kind.into(),
             role: create.role.map_or(ProtoRole::Unspecified, ProtoRole::from).into(),
+            request_id: create.request.id,
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     check_stream::{self, CheckStream},
     convert, page,
     prefetch_stream::{self, PrefetchStream},
-    time,
+    request_id, time,
 };
 use crate::{
     api::{
@@ -44,7 +44,7 @@ use crate::{
             purge::{PurgeOutcome, PurgeRequest, Scope},
             retention::Retention,
         },
-        jobs::JobRequests,
+        jobs::{JobRequests, schedule::NewSchedule},
         tags,
     },
 };
@@ -326,14 +326,16 @@ impl CacheService for Cache {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let request_id = request_id::parse(&caller, &request.request_id, &request)?;
         let (image, reference) = image_reference(&request.image)?;
         let Reference::Tag(tag) = reference else {
             return Err(invalid_field("image", "a digest never changes: prefetch it once, or name a tag"));
         };
         let every = request.every.ok_or_else(|| invalid_field("every", "required: five minutes to 30 days"))?;
         let every_ms = time::duration_ms("every", every)?;
-        let made = self.jobs.create_schedule(&caller, &path, &image, tag, request.platforms, every_ms).await;
-        let schedule = made.map_err(from_use_case)?;
+        let new = NewSchedule { image, tag, platforms: request.platforms, every_ms };
+        let created = self.jobs.create_schedule(&caller, &path, new, request_id.as_ref()).await;
+        let schedule = created.map_err(from_use_case)?;
         Ok(Response::new(CreatePrefetchScheduleResponse { schedule: Some(convert::schedule(schedule)) }))
     }
 

@@ -12,7 +12,7 @@ use roadstead_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
+use super::{convert, page, request_id};
 use crate::{
     api::{
         authenticate::caller,
@@ -97,6 +97,7 @@ impl GroupService for Groups {
             None if !request.path.contains('/') => allow(&caller, Action::Administer)?,
             None => {}
         }
+        let request_id = wrong.note(request_id::parse(&caller, &request.request_id, &request)).flatten();
         let hub = [UpstreamHost::DOCKER_HUB.to_owned()];
         let hosts = if request.upstreams.is_empty() { &hub[..] } else { &request.upstreams };
         let visibility = wrong.note(convert::visibility(request.visibility)).flatten();
@@ -120,9 +121,16 @@ impl GroupService for Groups {
         let settings = GroupSettings::new(upstreams).with(change);
         wrong.finish()?;
         let Some(path) = path else { return Err(invalid_field("path", "required")) };
-        let group = groups::group::create(&self.store, &self.limits, &caller, path, settings, self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
+        let created = groups::group::create(
+            &self.store,
+            &self.limits,
+            &caller,
+            path,
+            settings,
+            request_id.as_ref(),
+            self.clock.now_ms(),
+        );
+        let group = created.await.map_err(from_use_case)?;
         Ok(Response::new(CreateGroupResponse { group: Some(convert::group(group)) }))
     }
 

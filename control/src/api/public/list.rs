@@ -60,7 +60,7 @@ impl List {
         (page.items.into_iter().map(translate).collect(), token)
     }
 
-    /// Has the listing go on where a token says, if there is one.
+    /// Continues the listing where a token says, if there is one.
     fn resume(&self, token: &str, listing: &mut Listing) -> Result<(), Status> {
         let key = page::after(token)?;
         if key.is_empty() {

@@ -10,7 +10,7 @@ use roadstead_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
+use super::{convert, page, request_id};
 use crate::{
     api::{
         authenticate::caller,
@@ -98,11 +98,13 @@ impl OidcService for Oidc {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let group = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let request_id = request_id::parse(&caller, &request.request_id, &request)?;
         let issuer = parse("issuer", &request.issuer)?;
         let rule = |rule: roadstead_proto::v1::ClaimRule| ClaimRule { claim: rule.claim, pattern: rule.pattern };
         let claims = request.claims.into_iter().map(rule).collect();
         let new = NewTrust { group, issuer, audience: request.audience, claims };
-        let trust = identity::oidc::create_trust(&self.store, &self.limits, &caller, new, self.clock.now_ms())
+        let (limits, now_ms) = (&self.limits, self.clock.now_ms());
+        let trust = identity::oidc::create_trust(&self.store, limits, &caller, new, request_id.as_ref(), now_ms)
             .await
             .map_err(from_use_case)?;
         Ok(Response::new(CreateTrustResponse { trust: Some(convert::trust(trust)) }))

@@ -1,24 +1,28 @@
 //! `roadstead.v1.TokenService`.
 
+use std::sync::Arc;
+
 use roadstead_proto::v1::{
     self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, DeleteTokenRequest,
     DeleteTokenResponse, GetTokenRequest, GetTokenResponse, ListTokensRequest, ListTokensResponse,
     create_token_request::Owner, token_service_server::TokenService,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Request, Response, Status};
 
-use super::{convert, page, time};
+use super::{convert, page, request_id, time};
 use crate::{
     api::{
         authenticate::caller,
         errors::{allow, allow_on, from_use_case, invalid_field, parse},
     },
+    auth::seal::Sealer,
     clock::Clock,
     rules::{
         access::{Action, Actor},
-        identity::token::{DEFAULT_JOB_LIFETIME_MS, NewToken, TokenOwner},
+        identity::token::{DEFAULT_JOB_LIFETIME_MS, NewToken, Token, TokenOwner},
         limits::Limits,
+        request::RequestId,
     },
     store::Store,
     usecases::identity::{self, token::TokensOf},
@@ -33,11 +37,23 @@ pub struct Tokens {
     store: Store,
     clock: Clock,
     limits: Limits,
+    sealer: Arc<Sealer>,
 }
 
 impl Tokens {
-    pub fn new(store: Store, clock: Clock, limits: Limits) -> Self {
-        Self { store, clock, limits }
+    pub fn new(store: Store, clock: Clock, limits: Limits, sealer: Arc<Sealer>) -> Self {
+        Self { store, clock, limits, sealer }
+    }
+
+    async fn create(
+        &self,
+        caller: &Actor,
+        new: NewToken,
+        request: Option<&RequestId>,
+    ) -> Result<(Token, SecretString), Status> {
+        let (limits, now_ms) = (&self.limits, self.clock.now_ms());
+        let created = identity::token::create(&self.store, &self.sealer, limits, caller, new, request, now_ms).await;
+        created.map_err(from_use_case)
     }
 
     /// Returns the owner of the requested token; refuses callers who could create none there before the rest of the
@@ -107,11 +123,10 @@ impl TokenService for Tokens {
         allow(&caller, Action::ChangeGroup)?;
         let request = request.into_inner();
         let owner = self.owner(&caller, &request).await?;
+        let request_id = request_id::parse(&caller, &request.request_id, &request)?;
         let lifetime_ms = request.expires_in.map(|age| time::duration_ms("expires_in", age)).transpose()?;
         let new = NewToken { owner, name: request.name, scopes: request.scopes, lifetime_ms };
-        let (token, secret) = identity::token::create(&self.store, &self.limits, &caller, new, self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
+        let (token, secret) = self.create(&caller, new, request_id.as_ref()).await?;
         Ok(Response::new(CreateTokenResponse {
             id: token.id,
             username: token.username,
@@ -127,15 +142,14 @@ impl TokenService for Tokens {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let path = allow_on(&self.store, &caller, Action::ChangeGroup, "group_path", &request.group_path).await?;
+        let request_id = request_id::parse(&caller, &request.request_id, &request)?;
         let lifetime_ms = match request.expires_in {
             Some(age) => time::duration_ms("expires_in", age)?,
             None => DEFAULT_JOB_LIFETIME_MS,
         };
         let name = if request.name.is_empty() { JOB_NAME.to_owned() } else { request.name };
         let new = NewToken { owner: TokenOwner::Job(path), name, scopes: Vec::new(), lifetime_ms: Some(lifetime_ms) };
-        let (token, secret) = identity::token::create(&self.store, &self.limits, &caller, new, self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
+        let (token, secret) = self.create(&caller, new, request_id.as_ref()).await?;
         Ok(Response::new(CreateJobTokenResponse {
             id: token.id,
             username: token.username,

@@ -8,7 +8,7 @@ use roadstead_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, page};
+use super::{convert, page, request_id};
 use crate::{
     api::{
         authenticate::caller,
@@ -44,10 +44,19 @@ impl UserService for Users {
         let caller = caller(&request)?;
         allow(&caller, Action::Administer)?;
         let request = request.into_inner();
+        let without_password = CreateUserRequest { password: String::new(), ..request.clone() };
+        let request_id = request_id::parse(&caller, &request.request_id, &without_password)?;
         let new = NewUser { name: request.name, password: request.password.into(), admin: request.admin };
-        let user = identity::user::create(&self.store, &self.passwords, &caller, new, self.clock.now_ms())
-            .await
-            .map_err(from_use_case)?;
+        let user = identity::user::create(
+            &self.store,
+            &self.passwords,
+            &caller,
+            new,
+            request_id.as_ref(),
+            self.clock.now_ms(),
+        )
+        .await
+        .map_err(from_use_case)?;
         Ok(Response::new(CreateUserResponse { user: Some(convert::user(user)) }))
     }
 

@@ -161,7 +161,7 @@ pub struct Content {
 /// The reason for an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Nobody has pulled it for as long as the group says.
+    /// It was not pulled for as long as the group says.
     Age,
     /// There is more than there may be.
     Room,

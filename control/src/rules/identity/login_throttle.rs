@@ -33,7 +33,7 @@ struct Measure {
 
 /// One name from one address: about 300 guesses a day.
 const PAIR: Measure = Measure { forget_ms: 5 * 60 * 1000, limit: 10, slow: 3 };
-/// The same while the name is guessed from many addresses.
+/// The limit while the name is guessed from many addresses.
 const PAIR_UNDER_ATTACK: Measure = Measure { limit: 3, slow: 1, ..PAIR };
 /// All names from one address, which may be an office.
 const ADDRESS: Measure = Measure { forget_ms: 60 * 1000, limit: 50, slow: 10 };
@@ -67,7 +67,7 @@ pub struct Attempt {
 /// Returns the network that counts as one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Network {
-    /// Nobody said.
+    /// The address is unknown.
     Unknown,
     /// One address of IPv4, or the /64 that one customer has of IPv6.
     Of(IpAddr),

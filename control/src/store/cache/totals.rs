@@ -233,7 +233,7 @@ async fn count_parents(
     Ok(())
 }
 
-/// Has what is linked around a link know that it came (1) or went (-1): the manifests above it hold more or less, and
+/// Tells the links around a link that it came (1) or went (-1): the manifests above it hold more or less, and
 /// what it refers to is needed by one more or less.
 async fn spread(
     db: &mut AnyConnection,

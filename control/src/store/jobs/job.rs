@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::store::StoreResult;
 
-/// Nobody has claimed it.
+/// No node has claimed it.
 const OFFERED: &str = "offered";
 /// A node is at it.
 const CLAIMED: &str = "claimed";
@@ -17,7 +17,7 @@ const ENDED: &str = "ended";
 pub struct Standing {
     /// Its id.
     pub id: String,
-    /// Nobody has claimed it.
+    /// No node has claimed it.
     pub is_offered: bool,
     /// The number of its reports.
     pub told: i64,

@@ -140,7 +140,7 @@ pub async fn count(db: &mut AnyConnection, group_id: &str) -> StoreResult<i64> {
     Ok(row.fetch_one(db).await?.try_get(0)?)
 }
 
-/// Lets a tag go. Answers whether it was pinned.
+/// Unpins a tag. Returns whether it was pinned.
 pub async fn unpin(db: &mut AnyConnection, repository: &RepositoryRef, tag: &Tag) -> StoreResult<bool> {
     let done = query_for(
         repository,

@@ -35,7 +35,7 @@ pub struct Check {
     pub began_ms: i64,
 }
 
-/// Has a node look at a group's content.
+/// Asks a node to check a group's content.
 pub async fn check(
     store: &Store,
     jobs: &JobRequests,

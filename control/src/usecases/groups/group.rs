@@ -14,6 +14,7 @@ use crate::{
         access::{Actor, Reach},
         groups::group::{Group, GroupChange, GroupSettings},
         limits::Limits,
+        request::RequestId,
     },
     store::{
         Store, WriteTx, audit,
@@ -30,7 +31,7 @@ use crate::{
     usecases::{
         Page, UseCaseError, UseCaseResult, group_at, group_with,
         identity::{oidc, user::void_registry_tokens},
-        new_id, room,
+        new_id, request, room,
     },
 };
 
@@ -41,14 +42,19 @@ pub async fn create(
     actor: &Actor,
     path: GroupPath,
     settings: GroupSettings,
+    request: Option<&RequestId>,
     now_ms: i64,
 ) -> UseCaseResult<Group> {
     let mut tx = store.write().await?;
+    if let Some(earlier) = request::created_before(&mut tx, request, now_ms).await? {
+        return group_with(&mut tx, &earlier.object).await;
+    }
     check(&mut tx, &settings).await?;
     room::check_depth(limits, &path)?;
     let had = size::sizes(&mut tx, &path).await?;
     let group = insert_group(&mut tx, path, settings, now_ms).await?;
     room::check(&mut tx, limits, &group.path, had).await?;
+    request::record(&mut tx, request, &group.id, "", now_ms).await?;
     let done = actor.did("group.create", group.path.as_str()).of_group(&group.path);
     audit::record(&mut tx, &done, now_ms).await?;
     tx.commit().await?;

@@ -60,7 +60,7 @@ impl LoginThrottle {
         }
     }
 
-    /// Lets somebody try what could be guessed, unless there were too many failures; `check` finds what the guess is
+    /// Allows an attempt at something that could be guessed, unless there were too many failures; `check` finds what the guess is
     /// good for. `None` is not counted: the caller is within the process. Secrets that nobody can guess need not come
     /// here, and their holders are never kept waiting.
     pub(crate) async fn throttled<T>(

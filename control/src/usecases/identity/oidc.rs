@@ -12,6 +12,7 @@ use crate::{
     rules::{
         access::{Action, Actor, Denied, Reach},
         limits::{Limit, Limits},
+        request::RequestId,
     },
     store::{
         Store, WriteTx, audit,
@@ -22,7 +23,7 @@ use crate::{
             token,
         },
     },
-    usecases::{Page, UseCaseError, UseCaseResult, group_at, new_id, room},
+    usecases::{Page, UseCaseError, UseCaseResult, group_at, new_id, request, room},
 };
 
 /// An ID token that is good, and who trusts it.
@@ -79,12 +80,13 @@ pub async fn delete_issuer(
     Ok(())
 }
 
-/// Lets a group trust an issuer's tokens.
+/// Makes a group trust an issuer's tokens.
 pub async fn create_trust(
     store: &Store,
     limits: &Limits,
     actor: &Actor,
     new: NewTrust,
+    request: Option<&RequestId>,
     now_ms: i64,
 ) -> UseCaseResult<Trust> {
     let found = new.violations();
@@ -92,6 +94,9 @@ pub async fn create_trust(
         return Err(UseCaseError::Invalid(found));
     }
     let mut tx = store.write().await?;
+    if let Some(earlier) = request::created_before(&mut tx, request, now_ms).await? {
+        return oidc::trust(&mut tx, &earlier.object).await?.ok_or_else(|| no_trust(&earlier.object));
+    }
     let group = group_at(&mut tx, &new.group).await?;
     if oidc::issuer(&mut tx, new.issuer.as_str()).await?.is_none() {
         return Err(UseCaseError::Precondition(format!(
@@ -112,6 +117,7 @@ pub async fn create_trust(
     limits.check(Limit::Trusts, format!("group {}", trust.group), 0, have)?;
     // Like a token, nodes have to remember it for a while once it is gone.
     room::check_tokens(&mut tx, limits, &trust.group).await?;
+    request::record(&mut tx, request, &trust.id, "", now_ms).await?;
     let done = actor.did("oidc.trust.create", trust.id.as_str()).of_group(&trust.group);
     audit::record(&mut tx, &done.detail(trust.to_string()), now_ms).await?;
     tx.commit().await?;

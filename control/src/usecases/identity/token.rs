@@ -1,10 +1,10 @@
 //! Tokens: create, get, list, delete.
 
 use roadstead_proto::{GroupPath, TokenKind};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    auth::{rotation::MAX_TOKEN_LIFETIME_MS, secret},
+    auth::{rotation::MAX_TOKEN_LIFETIME_MS, seal::Sealer, secret},
     rules::{
         access::{Action, Actor, Denied},
         audit::Entry,
@@ -13,12 +13,13 @@ use crate::{
             user::UserName,
         },
         limits::{Limit, Limits},
+        request::RequestId,
     },
     store::{Store, WriteTx, audit, changes::Subject, identity::token},
     usecases::{
         Page, UseCaseError, UseCaseResult, group_at,
         identity::user::{allow_for, user_named},
-        new_id, room,
+        new_id, request, room,
     },
 };
 
@@ -33,12 +34,15 @@ pub enum TokensOf {
     User(UserName),
 }
 
-/// Makes a token, if the caller may have one like it made. Its secret is in the answer and nowhere else.
+/// Creates a token, if the caller may create one like it. Its secret is in the answer and nowhere else; for a request with an id
+/// it is also stored, sealed, for the time in which a repeat answers it.
 pub async fn create(
     store: &Store,
+    sealer: &Sealer,
     limits: &Limits,
     actor: &Actor,
     new: NewToken,
+    request: Option<&RequestId>,
     now_ms: i64,
 ) -> UseCaseResult<(Token, SecretString)> {
     may_create(store, actor, &new.owner).await?;
@@ -46,6 +50,12 @@ pub async fn create(
     let kind = new.owner.kind();
     let secret = secret::generate(kind)?;
     let mut tx = store.write().await?;
+    if let Some(earlier) = request::created_before(&mut tx, request, now_ms).await? {
+        let found = token::by_id(&mut tx, &earlier.object).await?;
+        let token = found.ok_or_else(|| UseCaseError::no_token(&earlier.object))?;
+        let secret = sealer.open_text(&purpose(&token.id), &earlier.sealed_secret)?;
+        return Ok((token, secret));
+    }
     let group_id = match new.owner.group() {
         Some(path) => Some(group_at(&mut tx, path).await?.id),
         None => None,
@@ -72,6 +82,10 @@ pub async fn create(
     };
     token::insert(&mut tx, &token, group_id.as_deref(), &secret::hash(&secret)).await?;
     check_count(&mut tx, limits, &token).await?;
+    if request.is_some() {
+        let sealed = sealer.seal(&purpose(&token.id), secret.expose_secret().as_bytes())?;
+        request::record(&mut tx, request, &token.id, &sealed, now_ms).await?;
+    }
     audit::record(&mut tx, &about(actor, "token.create", &token), now_ms).await?;
     tx.commit().await?;
     Ok((token, secret))
@@ -87,6 +101,11 @@ async fn check_count(tx: &mut WriteTx, limits: &Limits, token: &Token) -> UseCas
         Some(path) => room::check_tokens(tx, limits, path).await,
         None => Ok(()),
     }
+}
+
+/// Returns the purpose that a token's secret is sealed for.
+fn purpose(id: &str) -> String {
+    format!("secret of token {id}")
 }
 
 /// Returns whether the caller may make a token of this owner: none that may do more than the caller.

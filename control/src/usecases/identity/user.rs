@@ -7,13 +7,14 @@ use crate::{
     rules::{
         access::{Action, Actor, Denied, Principal},
         identity::user::{NewUser, PASSWORD_CHARS, User, UserChange, UserName},
+        request::RequestId,
     },
     store::{
         Connection, Store, WriteTx, audit,
         changes::Subject,
         identity::{token, user},
     },
-    usecases::{Page, UseCaseError, UseCaseResult, new_id},
+    usecases::{Page, UseCaseError, UseCaseResult, new_id, request},
 };
 
 /// The user that this name and password belong to, disabled or not. A wrong name takes as long as a wrong password.
@@ -40,6 +41,7 @@ pub async fn create(
     passwords: &Passwords,
     actor: &Actor,
     new: NewUser,
+    request: Option<&RequestId>,
     now_ms: i64,
 ) -> UseCaseResult<User> {
     let name = new.name().map_err(UseCaseError::Invalid)?;
@@ -55,6 +57,14 @@ pub async fn create(
         last_seen_at_ms: None,
     };
     let mut tx = store.write().await?;
+    if let Some(earlier) = request::created_before(&mut tx, request, now_ms).await? {
+        let found = user::by_id(&mut tx, &earlier.object).await?;
+        return found.ok_or_else(|| UseCaseError::NotFound {
+            what: "user",
+            name: user.name.to_string(),
+            hint: "it was deleted",
+        });
+    }
     if !user::insert(&mut tx, &user, &password_hash).await? {
         return Err(UseCaseError::AlreadyExists {
             what: "user",
@@ -62,6 +72,7 @@ pub async fn create(
             hint: "change it with `user update`",
         });
     }
+    request::record(&mut tx, request, &user.id, "", now_ms).await?;
     let detail = if user.admin { "administrator" } else { "" };
     audit::record(&mut tx, &actor.did("user.create", user.name.as_str()).detail(detail), now_ms).await?;
     tx.commit().await?;

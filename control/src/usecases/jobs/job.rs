@@ -21,7 +21,7 @@ const MAX_PLATFORMS: usize = 20;
 const MAX_PLATFORM_CHARS: usize = 64;
 
 impl JobRequests {
-    /// Lets a node try credentials.
+    /// Asks a node to try credentials.
     pub(crate) async fn verify_credential(
         &self,
         host: &UpstreamHost,
@@ -53,7 +53,7 @@ impl JobRequests {
         })
     }
 
-    /// Has a node fetch an image.
+    /// Asks a node to fetch an image.
     pub async fn prefetch(
         &self,
         actor: &Actor,

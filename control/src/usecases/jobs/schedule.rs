@@ -13,6 +13,7 @@ use crate::{
         access::{Action, Actor},
         jobs::schedule::{MAX_EVERY_MS, MIN_EVERY_MS, Schedule},
         limits::Limit,
+        request::RequestId,
     },
     store::{audit, jobs::schedule},
     usecases::{
@@ -22,7 +23,7 @@ use crate::{
             JobRequests,
             job::{check_platforms, may_prefetch},
         },
-        new_id,
+        new_id, request,
     },
 };
 
@@ -34,25 +35,39 @@ const AT_ONCE: usize = 4;
 /// Most characters of an error that are kept.
 const MAX_ERROR_CHARS: usize = 500;
 
+/// A schedule to create.
+pub struct NewSchedule {
+    /// The image to fetch.
+    pub image: ImageName,
+    /// Its tag.
+    pub tag: Tag,
+    /// Only these platforms; empty means all.
+    pub platforms: Vec<String>,
+    /// The interval, in milliseconds.
+    pub every_ms: i64,
+}
+
 impl JobRequests {
     /// Adds a schedule; it runs at once for the first time.
     pub async fn create_schedule(
         &self,
         actor: &Actor,
         path: &GroupPath,
-        image: &ImageName,
-        tag: Tag,
-        platforms: Vec<String>,
-        every_ms: i64,
+        new: NewSchedule,
+        request: Option<&RequestId>,
     ) -> UseCaseResult<Schedule> {
+        let NewSchedule { image, tag, platforms, every_ms } = new;
         check_platforms(&platforms)?;
         if !(MIN_EVERY_MS..=MAX_EVERY_MS).contains(&every_ms) {
             return Err(UseCaseError::invalid("every", "must be between five minutes and 30 days"));
         }
         let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
+        if let Some(earlier) = request::created_before(&mut tx, request, now_ms).await? {
+            return schedule::by_id(&mut tx, &earlier.object).await?.ok_or_else(|| no_schedule(&earlier.object));
+        }
         let group = group_at(&mut tx, path).await?;
-        let repository = repository_of(&group, image)?;
+        let repository = repository_of(&group, &image)?;
         may_prefetch(&group, &repository)?;
         let schedule = Schedule {
             id: new_id(),
@@ -68,6 +83,7 @@ impl JobRequests {
         schedule::insert(&mut tx, &schedule, now_ms).await?;
         let have = schedule::count(&mut tx, &schedule.repository.group.to_string()).await?;
         self.limits.check(Limit::Schedules, format!("group {path}"), 0, have)?;
+        request::record(&mut tx, request, &schedule.id, "", now_ms).await?;
         audit::record(&mut tx, &record(actor, "prefetch_schedule.create", &schedule), now_ms).await?;
         tx.commit().await?;
         self.schedules_changed.notify_one();

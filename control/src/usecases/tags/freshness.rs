@@ -181,7 +181,7 @@ async fn decide(
     Ok((answer(db, repository, &known.group, decision, good_for).await?, change))
 }
 
-/// Lets tags mean a manifest that can be served now: `tag`, which upstream means it by right now, and those for which
+/// Resolves tags to a manifest that can be served now: `tag`, which upstream means it by right now, and those for which
 /// that was seen before. Answers for how long nodes may serve it by `tag` without asking anybody; 0 if that means
 /// something else.
 pub(crate) async fn manifest_linked(

@@ -100,7 +100,7 @@ pub async fn pin(
     Ok(tx.commit().await?)
 }
 
-/// Lets a tag follow upstream again.
+/// Unpins a tag, which follows upstream again.
 pub async fn unpin(
     store: &Store,
     actor: &Actor,

@@ -90,7 +90,7 @@ pub struct VerifyingKey {
     pub id: String,
     /// The public key.
     pub key: DecodingKey,
-    /// The same as bytes.
+    /// The key as bytes.
     pub ed25519: [u8; 32],
     /// Tokens signed with it are void after this time; `None` while it is in use.
     pub not_after: Option<SystemTime>,
@@ -217,13 +217,13 @@ impl PolicySnapshot {
         self.revocations.get(id).is_some_and(|revoked| revoked.before_epoch.is_none_or(|least| epoch < least))
     }
 
-    /// The same at another revision, without the revocations that can matter no more.
+    /// Returns the snapshot at another revision, without the revocations that can matter no more.
     #[must_use]
     pub fn at(self, revision: i64) -> Self {
         self.as_of(revision, SystemTime::now())
     }
 
-    /// The same where `now` is the time to judge by.
+    /// Does the same, and judges by the time `now`.
     #[must_use]
     pub fn as_of(mut self, revision: i64, now: SystemTime) -> Self {
         self.revocations.retain(|_, revoked| revoked.forget_after > now);

@@ -38,7 +38,7 @@ fn start(delay: Duration, bytes: usize) -> (DuplexStream, tokio::task::JoinHandl
     start_with(IDLE * 100, delay, bytes)
 }
 
-/// The same with a time for the first request.
+/// Does the same with a time for the first request.
 fn start_with(head: Duration, delay: Duration, bytes: usize) -> (DuplexStream, tokio::task::JoinHandle<Duration>) {
     let (theirs, ours) = duplex(16 * 1024);
     let handler = Arc::new(Slow { delay, bytes });

@@ -32,7 +32,7 @@ const NO_CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 /// The subject of a challenge: an upstream's demands may depend on all three.
 type ChallengeKey = (Url, RepositoryName, Option<Digest>);
-/// The same for a whole registry.
+/// Likewise for a whole registry.
 type RegistryKey = (Url, Option<Digest>);
 
 /// Remembers what upstreams want, so that a warm request is one request, and the tokens they take.

@@ -86,7 +86,7 @@ impl Drop for AccountHealth {
 }
 
 impl AccountHealth {
-    /// Lets a request to the host through, or fails. `Some` asks the caller to probe the host first.
+    /// Admits a request to the host, or fails. `Some` asks the caller to probe the host first.
     pub(crate) fn admit_to_host(self: &Arc<Self>, kind: RequestKind) -> Result<Option<HostCheck>, UpstreamError> {
         if let Some(wait) = self.pause(kind, SystemTime::now()) {
             self.metrics.held_back(HeldBack::Paused);
@@ -99,7 +99,7 @@ impl AccountHealth {
         Ok(self.passed(passage, None)?.then(|| HostCheck(Arc::clone(self))))
     }
 
-    /// Lets a request for a content through, or fails.
+    /// Admits a request for a content, or fails.
     pub(crate) fn admit(self: &Arc<Self>, content: String) -> Result<Admitted, UpstreamError> {
         let passage = self.state.lock().suspension.pass(&content, Instant::now());
         let is_probe = self.passed(passage, Some(&content))?;

@@ -33,7 +33,7 @@ impl Trouble {
         }
     }
 
-    /// The same where the failure was at a token service, which may be another host.
+    /// Does the same where the failure was at a token service, which may be another host.
     pub(super) const fn of_content(self) -> Self {
         Self::Content(self.kind())
     }

@@ -169,7 +169,7 @@ async fn one_failing_repository_suspends_no_other() {
     }
 }
 
-/// Lets time pass for code that reads the clock.
+/// Passes time for code that reads the clock.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

@@ -12,7 +12,7 @@ pub(crate) enum Reach {
     Loopback,
     /// The organisation's: RFC 1918, unique local.
     Private,
-    /// The same link's; clouds keep their metadata there.
+    /// An address of the same link; clouds keep their metadata there.
     LinkLocal,
     /// The provider's: carrier-grade NAT.
     Shared,

@@ -185,7 +185,7 @@ pub(crate) fn gunzip(body: &[u8], limit: u64, upstream: &UpstreamHost) -> Result
     Ok(decoded.into())
 }
 
-/// The same piece by piece.
+/// Decodes piece by piece.
 pub(crate) fn gunzip_stream(
     upstream: UpstreamHost,
     body: BoxStream<'static, Result<Bytes, UpstreamError>>,

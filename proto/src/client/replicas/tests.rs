@@ -76,7 +76,7 @@ impl Service<Request<Body>> for Fake {
     }
 }
 
-/// The same under another name.
+/// Does the same under another name.
 #[derive(Clone)]
 struct OfUsers(Fake);
 

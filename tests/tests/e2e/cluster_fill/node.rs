@@ -84,7 +84,7 @@ pub(crate) async fn three(auth: AuthMode) -> (Hub, Cluster, Vec<Node>, String) {
     three_with(auth, |_| NodeOptions::default()).await
 }
 
-/// The same with more to say; `options` is told where files may be put.
+/// Does the same with more to say; `options` is told where files may be put.
 pub(crate) async fn three_with(
     auth: AuthMode,
     options: impl Fn(&Path) -> NodeOptions,

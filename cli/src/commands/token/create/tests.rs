@@ -21,6 +21,7 @@ fn every_kind_of_token_has_its_request() {
         role: role.into(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         expires_in: None,
+        request_id: String::new(),
     };
     let (acme, none) = (Owner::GroupPath("acme".into()), ProtoRole::Unspecified);
     for (line, purpose, expected) in [
