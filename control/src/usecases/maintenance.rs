@@ -25,7 +25,9 @@ use super::{
 use crate::{
     clock::Clock,
     rules::request::KEEP_REQUESTS_MS,
-    store::{Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token, request},
+    store::{
+        Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token, request,
+    },
 };
 
 /// Pause between two looks at what other processes changed, where none is expected.

@@ -119,7 +119,7 @@ async fn a_report_of_a_lost_revision_counts_for_no_purge() {
         node_name: "node-1".into(),
         applied_revision: seen.0,
         applied_mark: seen.1,
-        max_control_outage_seconds: 900,
+        max_control_outage: roadstead_proto::time::seconds(900),
         ..ReportNodeRequest::default()
     };
     plane.node().node.report_node(report).await.unwrap();
