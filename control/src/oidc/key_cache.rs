@@ -24,7 +24,7 @@ const FRESH_MS: i64 = 10 * 60 * 1000;
 const STALE_MS: i64 = 24 * 3600 * 1000;
 /// Shortest time between two fetches, in milliseconds.
 const BETWEEN_MS: i64 = 30 * 1000;
-/// The limit while there are no keys, and so no sign-ins.
+/// The limit before the first keys are fetched, while every sign-in fails.
 const BETWEEN_WITHOUT_KEYS_MS: i64 = 5 * 1000;
 
 /// An issuer's keys are not known, and cannot be had now.
