@@ -15,13 +15,15 @@ CREATE TABLE installation (
 -- The counter that orders everything nodes must learn of. Its one row is also the lock that makes revisions become
 -- visible in their order. `pruned_through`: changes before this revision are forgotten. `mark`: random, of the revision; a database
 -- that was put back to an earlier state gives the same numbers again, with other marks. `timeline`: named anew at each restore, and
--- whenever the database turns out to have been put back.
+-- whenever the database turns out to have been put back. `jobs` counts the changes of jobs, so that one look at this row
+-- finds all.
 CREATE TABLE revision_counter (
     id BIGINT PRIMARY KEY,
     revision BIGINT NOT NULL,
     pruned_through BIGINT NOT NULL,
     mark TEXT COLLATE "BINARY" NOT NULL,
-    timeline TEXT COLLATE "BINARY" NOT NULL
+    timeline TEXT COLLATE "BINARY" NOT NULL,
+    jobs BIGINT NOT NULL DEFAULT 0
 );
 
 -- What changed, not how: readers look up the subject's present state.
@@ -405,13 +407,13 @@ CREATE INDEX corruptions_by_healing ON corruptions (healed_at);
 
 -- Jobs for nodes.
 
--- Jobs that somebody waits for at some replica. `sealed`: what to do, which may hold a password. `told` counts what the
--- node has told; `report` (JSON) is the last of it. `kept_until`: unless the replica that waits for it says so again.
+-- Jobs that somebody waits for at some replica. `sealed`: what to do, which may hold a password. `reports` counts the
+-- reports of the node; `report` (JSON) is the last. `kept_until`: unless the replica that waits for it says so again.
 CREATE TABLE jobs (
     id TEXT COLLATE "BINARY" PRIMARY KEY,
     sealed TEXT COLLATE "BINARY" NOT NULL,
     state TEXT COLLATE "BINARY" NOT NULL,
-    told BIGINT NOT NULL,
+    reports BIGINT NOT NULL,
     report TEXT COLLATE "BINARY" NOT NULL,
     kept_until BIGINT NOT NULL
 );

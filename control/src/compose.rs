@@ -24,7 +24,6 @@ use crate::{
     },
     auth::{password::Passwords, secret},
     clock::Clock,
-    jobs::Jobs,
     oidc::KeyCache,
     open::{self, ControlConfig, FirstStart, OpenError, Opened},
     store::Store,
@@ -34,7 +33,7 @@ use crate::{
         cache::retention::Retention,
         cluster::{leader::Leader, node::NodeRegistry},
         identity::{credentials::Authenticator, sign_in::SignIn},
-        jobs::JobRequests,
+        jobs::{JobRequests, exchange::JobExchange},
         maintenance::Maintenance,
         tags::checks::TagChecks,
         upstreams::report::UpstreamReports,
@@ -69,13 +68,12 @@ pub(crate) async fn compose(
     let upstream_reports = Arc::new(UpstreamReports::new(store.clone(), clock.clone()));
     let retention = Arc::new(Retention::new(store.clone(), clock.clone(), leader.clone(), config.watermarks));
     let tag_checks = TagChecks::new(store.clone(), clock.clone());
-    let jobs = Jobs::default();
-    let watches = Arc::new(Watches::new(store.clone(), clock.clone(), jobs.clone()));
+    let exchange = Arc::new(JobExchange::new(store.clone(), clock.clone(), sealer.clone()));
+    let watches = Arc::new(Watches::new(store.clone(), clock.clone(), exchange.clone()));
     let jobs = Arc::new(JobRequests {
         store: store.clone(),
         clock: clock.clone(),
-        sealer: sealer.clone(),
-        jobs,
+        exchange: exchange.clone(),
         limits,
         schedules_changed: Default::default(),
     });
@@ -124,7 +122,7 @@ pub(crate) async fn compose(
             sealer,
             gc_grace: config.gc_grace,
             upstreams: upstream_reports.clone(),
-            jobs: jobs.clone(),
+            jobs: exchange,
         },
     };
     let callers = Callers { authenticator: authenticator.clone(), audit: audit.clone() };

@@ -29,10 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
-use self::{
-    compose::Replica,
-    usecases::maintenance::{poll_period, repeat},
-};
+use self::compose::Replica;
 
 pub use self::{
     api::ApiError,
@@ -107,13 +104,8 @@ impl Control {
     pub fn run(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let Self { replica, stop } = self.clone();
         async move {
-            let Replica { store, maintenance, jobs, health, .. } = &*replica;
-            let poll = poll_period(store);
-            tokio::join!(
-                maintenance.run(&shutdown),
-                jobs.run_schedules(&shutdown),
-                repeat(store, &shutdown, poll, "look for jobs", || jobs.exchange_jobs()),
-            );
+            let Replica { maintenance, jobs, health, .. } = &*replica;
+            tokio::join!(maintenance.run(&shutdown), jobs.run_schedules(&shutdown), jobs.exchange.follow(&shutdown),);
             health.set_service_status("", ServingStatus::NotServing).await;
             stop.cancel();
         }

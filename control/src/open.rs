@@ -23,7 +23,7 @@ use crate::{
     usecases::{
         UseCaseError,
         first_start::{self, AdminToken, NodeToken},
-        identity::signing_keys::SigningKeys,
+        identity::{secret_key, signing_keys::SigningKeys},
     },
 };
 
@@ -144,18 +144,19 @@ pub(crate) struct Opened {
 pub(crate) async fn open(config: &ControlConfig, clock: &Clock) -> Result<Opened, OpenError> {
     check(config)?;
     make_private_folder(&config.data_dir)?;
-    let sealer = Arc::new(match &config.secret_key {
-        SecretKey::DataDir => Sealer::open(&config.data_dir.join(KEY_FILE))?,
-        SecretKey::File(shared) => Sealer::read(shared)?,
-        SecretKey::Value(key) => Sealer::with(key)?,
-    });
     let url = match &config.database_url {
         Some(url) => url.clone(),
         None => sqlite_url(&config.data_dir.join(DATABASE))?,
     };
     let pool_size = config.database_pool_size;
     let database = StoreSettings { pool_size, timeout: config.database_timeout, ..StoreSettings::new(url) };
-    let store = Store::open(&database, clock.now_ms()).await?;
+    let store = Store::open(&database, clock).await?;
+    let sealer = secret_key::open(&store, &config.secret_key, &config.data_dir.join(KEY_FILE)).await;
+    let sealer = Arc::new(sealer.map_err(|error| match error {
+        UseCaseError::Seal(error) => OpenError::Seal(error),
+        UseCaseError::Store(error) => OpenError::Store(error),
+        error => OpenError::Content(error),
+    })?);
     let ring = Arc::<KeyRing>::default();
     let keys = SigningKeys::new(store.clone(), clock.clone(), sealer.clone(), ring.clone());
     let admin_token_file = config.data_dir.join(ADMIN_TOKEN_FILE);

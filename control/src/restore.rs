@@ -207,9 +207,10 @@ fn restore_postgres(url: &str, dump: &Path) -> Result<(), RestoreError> {
 }
 
 async fn begin_timeline(url: String, folder: &Path) -> Result<i64, StoreError> {
-    let now_ms = Clock::system().now_ms();
+    let clock = Clock::system();
     let settings = StoreSettings { timeout: OPEN_TIME, ..StoreSettings::new(url) };
-    let store = Store::open(&settings, now_ms).await?;
+    let store = Store::open(&settings, &clock).await?;
+    let now_ms = clock.now_ms();
     let mut tx = store.write().await?;
     let revision = tx.begin_timeline(0, now_ms).await?;
     let timeline = changes::timeline(&mut tx).await?;

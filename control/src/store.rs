@@ -25,6 +25,7 @@ mod version;
 
 use std::{
     ops::{Deref, DerefMut},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -38,6 +39,7 @@ use tracing::debug;
 
 use self::engine::settings::Engine;
 pub use self::engine::settings::StoreSettings;
+use crate::clock::Clock;
 
 /// Pause before a transaction that could not begin is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -120,11 +122,23 @@ pub struct Store {
     /// SQLite: one connection, so that writers queue here in order instead of contending for the file's lock.
     /// PostgreSQL: a few, so that the next writer waits at the server for its turn while one commits.
     writer: AnyPool,
-    /// PostgreSQL: one connection for [looking](presence), so that it never waits for calls.
+    /// PostgreSQL: one connection for [looking](engine::liveness), so that it never waits for calls.
     watcher: AnyPool,
     timeout: Duration,
+    clock: Clock,
+    known: Arc<Known>,
+}
+
+/// The state of the database as this process knows it.
+#[derive(Default)]
+struct Known {
     news: watch::Sender<News>,
+    /// The count of changes of jobs.
+    jobs: watch::Sender<i64>,
+    /// It does not answer.
     lost: watch::Sender<bool>,
+    /// When the last look that found it began.
+    looked_at: Mutex<Option<std::time::Instant>>,
 }
 
 /// The latest revision that is known here.
@@ -137,14 +151,15 @@ pub struct News {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
-    pub async fn open(settings: &StoreSettings, now_ms: i64) -> StoreResult<Self> {
+    /// Opens the database and brings its schema up to date. From then on `clock` goes by the clock of the server, if there
+    /// is one.
+    pub async fn open(settings: &StoreSettings, clock: &Clock) -> StoreResult<Self> {
         let (engine, url) = settings.engine()?;
         sqlx::any::install_default_drivers();
         let migrator = sqlx::migrate!("./migrations");
         let prepared = match engine {
             Engine::Sqlite => engine::sqlite::prepare(&url, &migrator).await,
-            Engine::Postgres => engine::postgres::prepare(&url, &migrator).await,
+            Engine::Postgres => engine::postgres::prepare(&url, &migrator, clock).await,
         };
         if let Err(error) = prepared {
             return Err(version::explain(error, &url).await);
@@ -162,11 +177,11 @@ impl Store {
                 (pool(readers).await?, pool(writers).await?, pool(1).await?)
             }
         };
-        let (news, lost) = (watch::Sender::default(), watch::Sender::new(false));
-        let store = Self { engine, reader, writer, watcher, timeout: settings.timeout, news, lost };
+        let (clock, timeout) = (clock.clone(), settings.timeout);
+        let store = Self { engine, reader, writer, watcher, timeout, clock, known: Arc::default() };
         let mut tx = store.write().await?;
         version::note(&mut tx).await?;
-        changes::start_counter(&mut tx, now_ms).await?;
+        changes::start_counter(&mut tx, store.clock.now_ms()).await?;
         tx.commit().await?;
         store.refresh_revision().await?;
         Ok(store)
@@ -177,11 +192,6 @@ impl Store {
         self.reader.close().await;
         self.watcher.close().await;
         self.writer.close().await;
-    }
-
-    /// Returns whether other processes share the database.
-    pub fn is_shared(&self) -> bool {
-        self.engine == Engine::Postgres
     }
 
     /// A transaction that reads one moment.
@@ -209,7 +219,7 @@ impl Store {
     pub async fn write_soon(&self) -> StoreResult<WriteTx> {
         let mut tx =
             self.begin_write("SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)").await?;
-        tx.hurries = self.is_shared();
+        tx.hurries = self.engine == Engine::Postgres;
         Ok(tx)
     }
 
@@ -225,7 +235,7 @@ impl Store {
                 tx
             }
         };
-        Ok(WriteTx { tx, hurries: false, revision: None, news: self.news.clone() })
+        Ok(WriteTx { tx, hurries: false, revision: None, jobs: None, known: self.known.clone() })
     }
 
     /// Begins on a connection that works: nothing has happened in a transaction that has not begun, so another is
@@ -249,7 +259,12 @@ impl Store {
 
     /// The latest revision that was announced; changes at once after a commit of this process.
     pub fn revisions(&self) -> watch::Receiver<News> {
-        self.news.subscribe()
+        self.known.news.subscribe()
+    }
+
+    /// A count that moves whenever jobs change, at once after a commit of this process.
+    pub fn job_changes(&self) -> watch::Receiver<i64> {
+        self.known.jobs.subscribe()
     }
 }
 
@@ -286,7 +301,8 @@ pub struct WriteTx {
     /// Its commit would not wait for the disk.
     hurries: bool,
     revision: Option<changes::Revision>,
-    news: watch::Sender<News>,
+    jobs: Option<i64>,
+    known: Arc<Known>,
 }
 
 impl WriteTx {
@@ -317,11 +333,20 @@ impl WriteTx {
         Ok(())
     }
 
+    /// Records that jobs have changed, so that every replica reads them again.
+    pub async fn jobs_changed(&mut self) -> StoreResult<()> {
+        self.jobs = Some(changes::count_jobs(&mut self.tx).await?);
+        Ok(())
+    }
+
     /// Makes everything durable, then tells the watchers.
     pub async fn commit(self) -> StoreResult<()> {
         self.tx.commit().await?;
         if let Some(revision) = self.revision {
-            announce(&self.news, revision);
+            announce(&self.known.news, revision);
+        }
+        if let Some(jobs) = self.jobs {
+            self.known.announce_jobs(jobs);
         }
         Ok(())
     }

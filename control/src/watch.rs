@@ -17,7 +17,6 @@ use self::feed::{Feed, WatchError, WatchResult};
 use crate::{
     auth::key_ring::StoredKey,
     clock::Clock,
-    jobs::Jobs,
     rules::{
         groups::group::Group,
         identity::token::Revocation,
@@ -30,11 +29,14 @@ use crate::{
         identity::{key, token},
         upstreams::{condition, upstream},
     },
-    usecases::cluster::timeline,
+    usecases::{cluster::timeline, jobs::exchange::JobExchange},
 };
 
 /// Longest silence: five seconds are promised, half of that leaves room for a slow line.
 pub const HEARTBEAT: Duration = Duration::from_millis(2500);
+
+/// Age of a look at the database by which a heartbeat may still be sent without another.
+const LOOK_GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// One event of a watch.
 #[derive(Debug)]
@@ -97,12 +99,12 @@ pub struct Watches {
     store: Store,
     clock: Clock,
     feed: Feed<Revision, WatchEvent>,
-    jobs: Jobs,
+    jobs: Arc<JobExchange>,
 }
 
 impl Watches {
     /// Tells of what is in `store`, and of the offers of `jobs`.
-    pub fn new(store: Store, clock: Clock, jobs: Jobs) -> Self {
+    pub fn new(store: Store, clock: Clock, jobs: Arc<JobExchange>) -> Self {
         Self { store, clock, feed: Feed::default(), jobs }
     }
 
@@ -120,11 +122,20 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let mut revisions = watches.store.revisions();
-    let (mut waiting, mut offers) = watches.jobs.offers();
+    let mut offers = watches.jobs.offers();
+    let mut is_first = true;
     loop {
         // Marked before reading: what is committed meanwhile is read now or wakes the next round.
-        let announced = revisions.borrow_and_update().count;
-        let next = watches.next(&have, announced).await;
+        let (announced, is_known) = {
+            let news = revisions.borrow_and_update();
+            (news.count, news.revision == have && !std::mem::take(&mut is_first))
+        };
+        let next = if is_known && watches.store.has_looked_within(LOOK_GOOD_FOR) {
+            // Nothing is read for nodes while nothing changes.
+            Ok(Arc::new(WatchEvent { revision: have.clone(), kind: EventKind::Heartbeat }))
+        } else {
+            watches.next(&have, announced).await
+        };
         let failed = next.is_err();
         if let Ok(event) = &next {
             have = event.revision.clone();
@@ -133,26 +144,17 @@ pub async fn watch(
             return;
         }
         loop {
-            let offered: Vec<_> = waiting.drain(..).map(Change::Job).collect();
-            if !offered.is_empty()
-                && events
-                    .send(Ok(Arc::new(WatchEvent { revision: have.clone(), kind: EventKind::Changes(offered) })))
-                    .await
-                    .is_err()
-            {
-                return;
-            }
-            tokio::select! {
+            let offered = tokio::select! {
                 () = stop.cancelled() => return,
                 () = events.closed() => return,
                 // Jobs are beside the revisions: nothing else is new.
-                offer = offers.recv() => match offer {
-                    Ok(id) => waiting.push(id),
-                    // So many at once that some were missed: those that still wait are all there is to know.
-                    Err(_) => (waiting, offers) = watches.jobs.offers(),
-                },
+                offered = offers.next() => offered.into_iter().map(Change::Job).collect(),
                 // Either a change, or time for a sign of life: both mean to look.
                 _ = timeout(HEARTBEAT, revisions.changed()) => break,
+            };
+            let event = WatchEvent { revision: have.clone(), kind: EventKind::Changes(offered) };
+            if events.send(Ok(Arc::new(event))).await.is_err() {
+                return;
             }
         }
     }

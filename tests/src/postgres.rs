@@ -94,6 +94,22 @@ impl Postgres {
         self.psql(ROLE, statement).await.ok()
     }
 
+    /// The id of its first process; the others descend from it.
+    pub fn pid(&self) -> u32 {
+        self.daemon.lock().unwrap().pid()
+    }
+
+    /// Has it log every statement from now on.
+    pub async fn log_statements(&self) {
+        self.psql("postgres", "ALTER SYSTEM SET log_statement = 'all'").await.ok();
+        self.psql("postgres", "SELECT pg_reload_conf()").await.ok();
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// Ends it at once, as a crash does.
     pub fn kill(&self) {
         self.daemon.lock().unwrap().kill();
@@ -111,9 +127,8 @@ impl Postgres {
         let started = std::time::Instant::now();
         while self.psql("postgres", "SELECT 1").await.code != 0 {
             let ended = self.daemon.lock().unwrap().ended();
-            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            assert!(ended.is_none(), "PostgreSQL ended with {ended:?}:\n{}", log());
-            assert!(started.elapsed() < START_TIMEOUT, "PostgreSQL is not there:\n{}", log());
+            assert!(ended.is_none(), "PostgreSQL ended with {ended:?}:\n{}", self.log());
+            assert!(started.elapsed() < START_TIMEOUT, "PostgreSQL is not there:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

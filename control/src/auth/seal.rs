@@ -14,11 +14,17 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+use sha2::{Digest as _, Sha256};
 
 /// Length of the key, in bytes.
 const KEY_BYTES: usize = 32;
 /// Length of the nonce, in bytes: long enough to be drawn at random for every value.
 const NONCE_BYTES: usize = 24;
+
+/// Length of a fingerprint, in bytes.
+const FINGERPRINT_BYTES: usize = 8;
+/// Keeps fingerprints apart from all other digests.
+const FINGERPRINT_OF: &[u8] = b"roadstead secret key\0";
 
 /// The key file cannot be used, or a sealed value cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,32 @@ pub enum SealError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// The key file is missing, and the database has secrets that only it opens.
+    #[error(
+        "the key file {path} is missing, and the secrets in the database open with that key only (fingerprint \
+         {fingerprint}): copy it from a backup or from another replica, or name it by --secret-key-file; no new key was \
+         made, because it would open nothing"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The fingerprint of the key that is wanted.
+        fingerprint: String,
+    },
+    /// The key is another than the one that the database is sealed with.
+    #[error(
+        "{origin} holds another key (fingerprint {given}) than the one that the secrets in the database open with \
+         (fingerprint {wanted}): copy the right one from a backup or from another replica, or name it by \
+         --secret-key-file; all replicas need the same"
+    )]
+    Another {
+        /// The origin of the key.
+        origin: String,
+        /// Its fingerprint.
+        given: String,
+        /// The fingerprint of the key that is wanted.
+        wanted: String,
     },
     /// The key file is there but holds no key.
     #[error("{path} is not a key file ({KEY_BYTES} bytes as base64 on one line); restore it from a backup")]
@@ -56,6 +88,13 @@ pub enum SealError {
     },
 }
 
+impl SealError {
+    /// Returns whether the key file is missing.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The source of the key that seals stored secrets. All replicas need the same key.
 #[derive(Debug, Clone, Default)]
 pub enum SecretKey {
@@ -68,14 +107,37 @@ pub enum SecretKey {
     Value(SecretString),
 }
 
+impl SecretKey {
+    /// Names the origin of the key, for people.
+    pub fn origin(&self, data_dir_file: &Path) -> String {
+        match self {
+            Self::DataDir => data_dir_file.display().to_string(),
+            Self::File(path) => path.display().to_string(),
+            Self::Value(_) => "ROADSTEAD_SECRET_KEY".to_owned(),
+        }
+    }
+
+    /// Reads the key; the default one is in `data_dir_file`.
+    pub fn read(&self, data_dir_file: &Path) -> Result<Sealer, SealError> {
+        match self {
+            Self::DataDir => Sealer::read(data_dir_file),
+            Self::File(path) => Sealer::read(path),
+            Self::Value(key) => Sealer::with(key),
+        }
+    }
+}
+
 /// Seals and opens secrets. Has no useful `Debug`: it holds the key.
-pub struct Sealer(XChaCha20Poly1305);
+pub struct Sealer {
+    cipher: XChaCha20Poly1305,
+    fingerprint: String,
+}
 
 impl Sealer {
     /// Reads the key at `path`, or creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, SealError> {
         match Self::read(path) {
-            Err(SealError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.is_missing() => {
                 let mut key = [0; KEY_BYTES];
                 getrandom::fill(&mut key).map_err(SealError::Random)?;
                 let text = SecretString::from(BASE64.encode(key) + "\n");
@@ -85,6 +147,11 @@ impl Sealer {
             }
             found => found,
         }
+    }
+
+    /// Names the key without telling anything of it: the first half of a digest of 256 random bits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Reads the key at `path`, which has to be there.
@@ -100,7 +167,9 @@ impl Sealer {
 
     fn of(key: &SecretString) -> Option<Self> {
         let key = SecretSlice::from(BASE64.decode(key.expose_secret().trim()).ok()?);
-        XChaCha20Poly1305::new_from_slice(key.expose_secret()).ok().map(Self)
+        let cipher = XChaCha20Poly1305::new_from_slice(key.expose_secret()).ok()?;
+        let digest = Sha256::new_with_prefix(FINGERPRINT_OF).chain_update(key.expose_secret()).finalize();
+        Some(Self { cipher, fingerprint: hex::encode(&digest[..FINGERPRINT_BYTES]) })
     }
 
     /// Seals `secret`, to be opened for the same `what` only.
@@ -108,7 +177,7 @@ impl Sealer {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(SealError::Random)?;
         let sealed = self
-            .0
+            .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: what.as_bytes() })
             .map_err(|_| SealError::DoesNotOpen { what: what.to_owned() })?;
         Ok(BASE64.encode([nonce.as_slice(), &sealed].concat()))
@@ -120,7 +189,7 @@ impl Sealer {
         let bytes = BASE64.decode(sealed).map_err(|_| fails())?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(fails)?;
         let secret = self
-            .0
+            .cipher
             .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: what.as_bytes() })
             .map_err(|_| fails())?;
         Ok(SecretSlice::from(secret))

@@ -1,14 +1,19 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::store::{Store, StoreSettings, changes};
+use crate::{
+    clock::Clock,
+    store::{Store, StoreSettings, changes},
+};
 
 async fn source() -> (tempfile::TempDir, BackupSource, Store) {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data # 1");
     fs::create_dir(&data_dir).unwrap();
     fs::write(data_dir.join(KEY_FILE), "key").unwrap();
-    let store = Store::open(&StoreSettings::new(sqlite_url(&data_dir.join(DATABASE)).unwrap()), 1).await.unwrap();
+    let store = Store::open(&StoreSettings::new(sqlite_url(&data_dir.join(DATABASE)).unwrap()), &Clock::standing_at(1))
+        .await
+        .unwrap();
     (folder, BackupSource { data_dir, database_url: None, secret_key: SecretKey::DataDir }, store)
 }
 
@@ -30,7 +35,7 @@ async fn a_backup_is_of_one_moment_and_its_owners_only() {
     assert_eq!(files, [target.join(KEY_FILE), target.join(DATABASE)]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&target), mode(&files[0]), mode(&files[1])), (0o700, 0o600, 0o600));
-    let copy = Store::open(&StoreSettings::new(sqlite_url(&files[1]).unwrap()), 1).await.unwrap();
+    let copy = Store::open(&StoreSettings::new(sqlite_url(&files[1]).unwrap()), &Clock::standing_at(1)).await.unwrap();
     assert_eq!((revision(&copy).await, revision(&store).await), (then, then + 1));
 }
 

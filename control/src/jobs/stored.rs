@@ -1,4 +1,4 @@
-//! Jobs and reports as they are written down for other replicas: JSON. The task may contain a password, so whoever stores it
+//! Jobs and reports as the database has them: JSON. The task may contain a password, so whoever stores it
 //! seals it.
 
 use roadstead_proto::RepositoryRef;

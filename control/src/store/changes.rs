@@ -125,6 +125,13 @@ pub(super) async fn begin_timeline(db: &mut AnyConnection, past: i64, now_ms: i6
     Ok(revision)
 }
 
+/// Counts one more change of jobs.
+pub(super) async fn count_jobs(db: &mut AnyConnection) -> StoreResult<i64> {
+    let row =
+        sqlx::query("UPDATE revision_counter SET jobs = jobs + 1 WHERE id = 1 RETURNING jobs").fetch_one(db).await?;
+    Ok(row.try_get(0)?)
+}
+
 /// The revision of this transaction's moment.
 pub async fn current_revision(db: &mut AnyConnection) -> StoreResult<Revision> {
     let row = sqlx::query("SELECT revision, mark FROM revision_counter WHERE id = 1").fetch_one(db).await?;

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{ENGINE, Home};
 use crate::{
+    clock::Clock,
     rules::{
         groups::group::{Group, GroupSettings},
         identity::token::Token,
@@ -43,7 +44,7 @@ mod people;
 const NOW: i64 = 1_000_000;
 
 async fn open(home: &Home) -> Store {
-    Store::open(&home.settings, NOW).await.unwrap()
+    Store::open(&home.settings, &Clock::standing_at(NOW)).await.unwrap()
 }
 
 async fn fresh() -> (Home, Store) {

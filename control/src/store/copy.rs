@@ -18,6 +18,7 @@ use super::{
         sql::{Sql, Value},
     },
 };
+use crate::clock::Clock;
 
 /// Rows written by one statement; with the widest table far below the engines' bounds on bound values.
 const ROWS_AT_ONCE: usize = 200;
@@ -47,8 +48,9 @@ pub async fn copy_database(
         return Err(CopyError::Same);
     }
     must_exist(from)?;
-    let source = Store::open(from, now_ms).await.map_err(CopyError::From)?;
-    let target = Store::open(to, now_ms).await.map_err(CopyError::To)?;
+    let clock = Clock::standing_at(now_ms);
+    let source = Store::open(from, &clock).await.map_err(CopyError::From)?;
+    let target = Store::open(to, &clock).await.map_err(CopyError::To)?;
     let mut read = source.read().await.map_err(CopyError::From)?;
     let mut write = target.write().await.map_err(CopyError::To)?;
     let names: Vec<_> = tables().into_iter().filter(|name| name != VERSION).collect();

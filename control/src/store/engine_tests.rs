@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::{Store, StoreError, StoreSettings};
-use crate::store::engine::settings::Engine;
+use crate::{clock::Clock, store::engine::settings::Engine};
 
 #[path = "../../tests/fixtures/private_postgres.rs"]
 mod private_postgres;
@@ -44,7 +44,9 @@ async fn other_databases_are_refused_without_showing_their_password() {
     for url in
         ["postgres://me:hunter2@db/", "postgres://me:hunter2@:x/y", "mysql://me:hunter2@db/x", "hunter2", "sqlite://"]
     {
-        let Err(error) = Store::open(&StoreSettings::new(url), NOW).await else { panic!("{url} was opened") };
+        let Err(error) = Store::open(&StoreSettings::new(url), &Clock::standing_at(NOW)).await else {
+            panic!("{url} was opened")
+        };
         assert!(matches!(&error, StoreError::Url(message) if !message.contains("hunter2")), "{error}");
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::{auth::seal::Sealer, clock::Clock, jobs::Jobs, rules::limits::Limits, store::Store};
+use self::exchange::JobExchange;
+use crate::{clock::Clock, rules::limits::Limits, store::Store};
 
 /// Jobs that people and schedules ask for.
 pub struct JobRequests {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) sealer: Arc<Sealer>,
-    pub(crate) jobs: Jobs,
+    pub(crate) exchange: Arc<JobExchange>,
     /// The most schedules of a group.
     pub(crate) limits: Limits,
     /// There is a new schedule.

@@ -26,14 +26,15 @@ use crate::{
     clock::Clock,
     rules::request::KEEP_REQUESTS_MS,
     store::{
-        Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token, request,
+        Store, cache::usage as batches, changes, cluster::lease, engine::liveness::Seen, identity::token, jobs::job,
+        request,
     },
 };
 
-/// Pause between two looks at what other processes changed, where none is expected.
-const POLL: Duration = Duration::from_secs(1);
-/// Pause between two looks where replicas share the database: a change at one reaches the nodes of another within a second.
-const SHARED_POLL: Duration = Duration::from_millis(250);
+/// Pause between two looks at what other replicas changed: a change at one reaches the nodes of another within a second.
+const LOOK: Duration = Duration::from_millis(250);
+/// Pause between two steps that mostly find nothing to do.
+const STEP: Duration = Duration::from_secs(1);
 /// Pause between two rounds of maintenance.
 const ROUND: Duration = Duration::from_secs(30);
 /// Time for which changes are kept for nodes that come back, in milliseconds: an hour.
@@ -71,7 +72,6 @@ pub struct Maintenance {
 impl Maintenance {
     /// Works until `stop`, and writes at the end what waits in memory.
     pub async fn run(&self, stop: &CancellationToken) {
-        let poll = poll_period(&self.store);
         let changed_elsewhere = Notify::new();
         let look_for_changes = || async {
             match self.store.refresh_revision().await? {
@@ -87,10 +87,10 @@ impl Maintenance {
         // Each by itself: one that takes long keeps no watcher waiting.
         tokio::join!(
             // It also notices that the database is gone: nothing else may hold that up.
-            repeat(&self.store, stop, poll, "look for changes", look_for_changes),
+            repeat(&self.store, stop, LOOK, "look for changes", look_for_changes),
             self.follow_keys(stop, &changed_elsewhere),
-            repeat(&self.store, stop, poll, "write the nodes' reports", || self.nodes.write_reports()),
-            repeat(&self.store, stop, POLL, "apply quotas and watermarks", || self.retention.make_room()),
+            repeat(&self.store, stop, STEP, "write the nodes' reports", || self.nodes.write_reports()),
+            repeat(&self.store, stop, STEP, "apply quotas and watermarks", || self.retention.make_room()),
             repeat(&self.store, stop, ROUND, "do a round of maintenance", || self.run_once()),
         );
         for (done, step) in [
@@ -144,6 +144,7 @@ impl Maintenance {
         token::prune_jobs(&mut tx, now_ms - KEEP_JOB_TOKENS_MS).await?;
         lease::prune(&mut tx, now_ms - KEEP_LEASES_MS).await?;
         request::prune(&mut tx, now_ms - KEEP_REQUESTS_MS).await?;
+        job::prune(&mut tx, now_ms).await?;
         batches::prune_batches(&mut tx, now_ms - KEEP_BATCHES_MS).await?;
         tx.commit().await?;
         usage::forget_days(&self.store, now_ms).await?;
@@ -151,13 +152,8 @@ impl Maintenance {
     }
 }
 
-/// Pause between two looks at the database for what other replicas did.
-pub fn poll_period(store: &Store) -> Duration {
-    if store.is_shared() { SHARED_POLL } else { POLL }
-}
-
 /// Takes a step each period until `stop`; logs the first of several failures in a row.
-pub async fn repeat<F: Future<Output = UseCaseResult<()>>>(
+async fn repeat<F: Future<Output = UseCaseResult<()>>>(
     store: &Store,
     stop: &CancellationToken,
     period: Duration,

@@ -184,7 +184,8 @@ async fn a_replica_with_another_key_or_none_is_refused() {
     Control::open(on_postgres(&folder), &mut Registry::default()).await.map(drop).unwrap();
     let elsewhere = ControlConfig { data_dir: folder.path().join("elsewhere"), ..on_postgres(&folder) };
     let error = Control::open(elsewhere, &mut Registry::default()).await.map(drop).unwrap_err();
-    assert!(error.to_string().contains("all replicas need the same"), "{error}");
+    assert!(error.to_string().contains("is missing") && error.to_string().contains("another replica"), "{error}");
+    assert!(!folder.path().join("elsewhere/secret.key").exists());
     let other = ControlConfig { secret_key: SecretKey::Value(KEY.into()), ..on_postgres(&folder) };
     let error = Control::open(other, &mut Registry::default()).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("all replicas need the same"), "{error}");

@@ -118,11 +118,31 @@ async fn a_folder_with_odd_characters_works_and_one_that_cannot_be_made_is_no_us
 }
 
 #[tokio::test]
-async fn a_database_with_another_key_file_is_refused_not_used_without_its_secrets() {
+async fn a_missing_or_wrong_key_file_is_named_and_never_made_anew() {
     let plane = Plane::start().await;
     let folder = plane.folder.clone();
     drop(plane);
-    fs::remove_file(folder.path().join("data/secret.key")).unwrap();
-    let Err(error) = Control::open(config(&folder), &mut Registry::default()).await else { panic!("opened") };
-    assert!(error.to_string().contains("secret.key"), "{error}");
+    let file = folder.path().join("data/secret.key");
+    let right = fs::read_to_string(&file).unwrap();
+    let refused = async || {
+        let error = Control::open(config(&folder), &mut Registry::default()).await.map(drop).unwrap_err();
+        assert!(!error.is_usage() && error.to_string().contains("secret.key"), "{error}");
+        error.to_string()
+    };
+    fs::remove_file(&file).unwrap();
+    let missing = refused().await;
+    assert!(missing.contains("is missing") && missing.contains("backup"), "{missing}");
+    let left: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("secret")), "{left:?}");
+    let fingerprint = missing.split("fingerprint ").nth(1).unwrap().split(')').next().unwrap();
+    assert_eq!(fingerprint.len(), 16, "{missing}");
+
+    let wrong = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+    fs::write(&file, wrong).unwrap();
+    let another = refused().await;
+    assert!(another.contains("another key") && another.contains(fingerprint), "{another}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), wrong, "it is left as it was");
+
+    fs::write(&file, right).unwrap();
+    Control::open(config(&folder), &mut Registry::default()).await.map(drop).unwrap();
 }

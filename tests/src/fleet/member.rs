@@ -64,6 +64,11 @@ impl Member {
         *self.daemon() = Some(Daemon::spawn(&mut command, &self.log_file()));
     }
 
+    /// The id of its process, which must be running.
+    pub fn pid(&self) -> u32 {
+        self.daemon().as_ref().unwrap().pid()
+    }
+
     /// Waits until it is ready to serve.
     pub async fn ready(&self) {
         let (http, url, started) = (client::http(), format!("http://{}/readyz", self.metrics), Instant::now());

@@ -47,7 +47,7 @@ use crate::{
         cluster::{self, node::NodeRegistry},
         groups,
         identity::sign_in::{self, PullScope, SignIn},
-        jobs::JobRequests,
+        jobs::exchange::JobExchange,
         tags::{self, checks::TagChecks},
         upstreams::{self, report::UpstreamReports},
     },
@@ -84,7 +84,7 @@ pub struct Nodes {
     /// Their reports about upstreams.
     pub upstreams: Arc<UpstreamReports>,
     /// Jobs that they do.
-    pub jobs: Arc<JobRequests>,
+    pub jobs: Arc<JobExchange>,
 }
 
 /// The parts of a node's watch.
@@ -320,14 +320,14 @@ impl NodeService for Nodes {
 
     async fn claim_job(&self, request: Request<ClaimJobRequest>) -> Result<Response<ClaimJobResponse>, Status> {
         let request = from_node(request)?;
-        let job = self.jobs.claim_job(&request.id).await.map_err(from_use_case)?.ok_or_else(nobody_waits)?;
+        let job = self.jobs.claim(&request.id).await.map_err(from_use_case)?.ok_or_else(nobody_waits)?;
         Ok(Response::new(job::job(job)))
     }
 
     async fn report_job(&self, request: Request<ReportJobRequest>) -> Result<Response<ReportJobResponse>, Status> {
         let request = from_node(request)?;
         let report = job::job_report(request.report)?;
-        if !self.jobs.report_job(&request.id, report).await.map_err(from_use_case)? {
+        if !self.jobs.report(&request.id, &report).await.map_err(from_use_case)? {
             return Err(nobody_waits());
         }
         Ok(Response::new(ReportJobResponse {}))

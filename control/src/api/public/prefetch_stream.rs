@@ -10,7 +10,8 @@ use tonic::Status;
 
 use crate::{
     api::errors,
-    jobs::{JobHandle, Progress, Report},
+    jobs::{Progress, Report},
+    usecases::jobs::exchange::JobHandle,
 };
 
 /// The stream.

@@ -7,6 +7,9 @@ use crate::store::StoreResult;
 /// Returns the URL by which clients reach the node that was heard last.
 pub const REGISTRY_URL: &str = "registry-url";
 
+/// The fingerprint of the key that seals the secrets in this database.
+pub const SECRET_KEY: &str = "secret-key";
+
 /// The fact with this name.
 pub async fn get(db: &mut AnyConnection, name: &'static str) -> StoreResult<Option<String>> {
     let row = sqlx::query("SELECT value FROM facts WHERE name = $1").bind(name).fetch_optional(db).await?;

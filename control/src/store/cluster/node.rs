@@ -132,3 +132,15 @@ pub async fn before_revision(db: &mut AnyConnection, revision: i64) -> StoreResu
     let rows = select!("WHERE applied_revision < $1 ORDER BY name, id").bind(revision).fetch_all(db).await?;
     rows.iter().map(read).collect()
 }
+
+/// The id of the only node that was heard after that time and has not stopped; `None` if there are several, or none.
+pub async fn sole(db: &mut AnyConnection, heard_after_ms: i64) -> StoreResult<Option<String>> {
+    let rows = sqlx::query("SELECT id FROM nodes WHERE heard_at > $1 AND stopped_at = 0 LIMIT 2")
+        .bind(heard_after_ms)
+        .fetch_all(db)
+        .await?;
+    match &rows[..] {
+        [only] => Ok(Some(only.try_get(0)?)),
+        _ => Ok(None),
+    }
+}

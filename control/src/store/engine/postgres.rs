@@ -9,7 +9,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::settings::StoreSettings;
-use crate::store::{StoreError, StoreResult};
+use crate::{
+    clock::Clock,
+    store::{StoreError, StoreResult},
+};
 
 /// Oldest server that is supported, as `server_version_num` counts.
 const OLDEST_SERVER: i64 = 150_000;
@@ -30,24 +33,27 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Key of the lock that makes writing transactions take turns: "roadstea" in ASCII. Locks are a database's own.
 pub(crate) const WRITERS_LOCK: i64 = 0x726f_6164_7374_6561;
 
-/// The settings of every connection. A replica that falls silent while it holds locks loses them, and statements of one that
-/// is gone end; where the server's system cannot watch its clients, it does without.
+/// The settings of every connection. A replica that falls silent while it holds locks loses them before a pull that waits
+/// for them gives up, and statements of one that is gone end; where the server's system cannot watch its clients, it does
+/// without.
 fn session(settings: &StoreSettings) -> String {
     let turn_ms = settings.timeout.as_millis().max(1);
     format!(
         "SET lock_timeout = {turn_ms};
-         SET idle_in_transaction_session_timeout = {silence_ms};
          SET statement_timeout = {statement_ms};
          SET jit = off;
-         DO $$ BEGIN
-             PERFORM set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
-                 set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false),
-                 set_config('client_connection_check_interval', '1000', false);
-         EXCEPTION WHEN OTHERS THEN NULL; END $$;",
-        silence_ms = 2 * turn_ms,
+         {SILENT_CLIENTS}",
         statement_ms = STATEMENT_TIMES * turn_ms,
     )
 }
+
+/// Has the server end transactions whose client is silent or gone. A node gives a call up after four seconds.
+const SILENT_CLIENTS: &str = "SET idle_in_transaction_session_timeout = 1500;
+     DO $$ BEGIN
+         PERFORM set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
+             set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '5000', false),
+             set_config('client_connection_check_interval', '1000', false);
+     EXCEPTION WHEN OTHERS THEN NULL; END $$;";
 
 /// As many connections at most. None is used, or kept, that does not answer.
 pub(crate) fn pool(settings: &StoreSettings, connections: u32) -> AnyPoolOptions {
@@ -80,16 +86,19 @@ async fn ping(connection: &mut AnyConnection) -> sqlx::Result<()> {
     timeout(PING_TIMEOUT, connection.ping()).await.map_err(|_| silent())?
 }
 
-/// Waits for the server, checks that it will do, and brings the schema up to date. Several replicas may do so at once:
-/// they take turns by an advisory lock of the database's.
-pub(crate) async fn prepare(url: &str, migrator: &Migrator) -> StoreResult<()> {
+/// Waits for the server, checks that it will do, has `clock` go by the server's, and brings the schema up to date. Several
+/// replicas may do so at once: they take turns by an advisory lock of the database's.
+pub(crate) async fn prepare(url: &str, migrator: &Migrator, clock: &Clock) -> StoreResult<()> {
     let mut connection = connect(url).await?;
+    connection.execute(SILENT_CLIENTS).await?;
+    let asked = std::time::Instant::now();
     let row = sqlx::query(
         "SELECT CAST(current_setting('server_version_num') AS BIGINT), current_setting('server_version'),
-             current_setting('server_encoding')",
+             current_setting('server_encoding'), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
     )
     .fetch_one(&mut connection)
     .await?;
+    clock.follow(row.try_get(3)?, asked, std::time::Instant::now());
     let (version, name, encoding): (i64, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if version < OLDEST_SERVER {
         return Err(StoreError::Unusable(format!("is PostgreSQL {name}; Roadstead needs 15 or later")));

@@ -1,7 +1,10 @@
 //! The suite on SQLite, and what that has of its own.
 
 use super::Home;
-use crate::store::{Store, engine::settings::Engine};
+use crate::{
+    clock::Clock,
+    store::{Store, engine::settings::Engine},
+};
 
 #[allow(clippy::duplicate_mod)]
 #[path = "../conformance.rs"]
@@ -13,7 +16,7 @@ const ENGINE: Engine = Engine::Sqlite;
 async fn every_sqlite_connection_has_our_settings() {
     use sqlx::Row as _;
     let home = Home::new(Engine::Sqlite);
-    let store = Store::open(&home.settings, 1).await.unwrap();
+    let store = Store::open(&home.settings, &Clock::standing_at(1)).await.unwrap();
     let (mut reader, mut writer) = (store.read().await.unwrap(), store.write().await.unwrap());
     for db in [&mut *reader, &mut *writer] {
         let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *db).await.unwrap().try_get(0).unwrap();

@@ -5,13 +5,16 @@ use roadstead_proto::{CorruptionKind, Digest, GroupPath};
 
 use super::garbage::{bounded, limited};
 use crate::{
-    jobs::{Job, JobHandle},
+    jobs::Job,
     rules::{
         access::Actor,
         cache::corruption::{Corruption, Noticed, Stored},
     },
     store::{Store, audit, cache::corruption},
-    usecases::{UseCaseResult, group_at, group_with, jobs::JobRequests},
+    usecases::{
+        UseCaseResult, group_at, group_with,
+        jobs::{JobRequests, exchange::JobHandle},
+    },
 };
 
 /// Time for which content that was hashed is left alone, in milliseconds: a day.
@@ -45,7 +48,7 @@ pub async fn check(
     now_ms: i64,
 ) -> UseCaseResult<Check> {
     let group = group_at(&mut *store.read().await?, path).await?;
-    let waiting = jobs.post_job(Job::Check { group_id: group.id.clone(), deep }).await?;
+    let waiting = jobs.exchange.post(Job::Check { group_id: group.id.clone(), deep }).await?;
     let mut tx = store.write().await?;
     let subject = if deep { format!("{path} deep") } else { path.to_string() };
     audit::record(&mut tx, &actor.did("cache.check", subject).of_group(path), now_ms).await?;

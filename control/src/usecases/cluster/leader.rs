@@ -1,6 +1,6 @@
 //! The work that only one replica does at a time, shared out by leases in the database.
 //!
-//! A lease saves work; correctness does not depend on it, because two replicas' clocks may disagree.
+//! A lease saves work; correctness does not depend on it, because a leader may be held up for longer than its lease.
 
 use crate::{
     clock::Clock,
@@ -20,8 +20,8 @@ pub struct Leadership {
     lifetime_ms: i64,
 }
 
-/// Rotating keys and deleting old records. Its lease outlasts several rounds, and more than clocks differ.
-pub const MAINTENANCE: Leadership = Leadership { name: "maintenance", lifetime_ms: 3 * 60 * 1000 };
+/// Rotating keys and deleting old records. Its lease outlasts three rounds.
+pub const MAINTENANCE: Leadership = Leadership { name: "maintenance", lifetime_ms: 95 * 1000 };
 /// Evicting content.
 pub const RETENTION: Leadership = Leadership { name: "retention", lifetime_ms: 60 * 1000 };
 
@@ -39,11 +39,8 @@ impl Leader {
         Self { store, clock, replica_id: new_id() }
     }
 
-    /// Takes or keeps the lead, and returns whether this replica has it. Alone on its database, it always does.
+    /// Takes or keeps the lead, and returns whether this replica has it.
     pub(crate) async fn leads(&self, what: Leadership) -> UseCaseResult<bool> {
-        if !self.store.is_shared() {
-            return Ok(true);
-        }
         let held = lease::holder(&mut *self.store.read().await?, what.name, self.clock.now_ms()).await?;
         if held.is_some_and(|(holder, _)| holder != self.replica_id) {
             return Ok(false);

@@ -1,104 +1,166 @@
-//! Jobs between replicas: asked of one, done by a node that watches or calls another.
+//! Jobs between those who wait for them and the nodes that do them, by way of the database.
 //!
-//! A shared database alone records the holder of a job and its reports: the job is stored, sealed, before it is offered,
-//! whichever replica a node claims it at or reports to. The replica where somebody waits looks for reports a few times a
-//! second, and keeps the job for as long as somebody does. A file of SQLite's belongs to one process, which needs to write
-//! nothing down.
+//! A job is stored, sealed, before it is offered to every node that watches, at whichever replica. The first node to claim
+//! it does it, and reports until it has ended. The database alone records this; each replica keeps the last reading of it,
+//! for those who wait or watch here, and reads again when the count of changes has moved: at once after a change made
+//! here, and after the next look for changes made elsewhere. A job lives only as long as somebody waits: dropping the
+//! [`JobHandle`] gives it up, and the node learns so from its next report.
 
-use secrecy::ExposeSecret as _;
+mod handle;
 
-use crate::{
-    jobs::{Job, JobHandle, Report, stored},
-    store::{StoreError, jobs::job},
-    usecases::{UseCaseError, UseCaseResult, jobs::JobRequests},
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
 };
 
-/// Time for which a job outlives the replica at which somebody waits for it, in milliseconds. More than clocks differ.
-const KEEP_MS: i64 = 150 * 1000;
+use secrecy::ExposeSecret as _;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-impl JobRequests {
+pub use self::handle::JobHandle;
+use crate::{
+    auth::seal::Sealer,
+    clock::Clock,
+    jobs::{Job, JobError, Report, stored},
+    store::{
+        Store, StoreError, StoreResult,
+        jobs::job::{self, JobRow},
+    },
+    usecases::{UseCaseError, UseCaseResult, new_id},
+};
+
+/// Time for which a job outlives the replica at which somebody waits for it, in milliseconds.
+pub(crate) const KEEP_MS: i64 = 60 * 1000;
+/// Pause after a reading that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Most jobs at a time.
+const MAX_JOBS: i64 = 256;
+
+/// All jobs, by their ids, as they were read last.
+type Jobs = Arc<HashMap<String, JobRow>>;
+
+/// The place at which jobs are left and taken.
+pub struct JobExchange {
+    store: Store,
+    clock: Clock,
+    sealer: Arc<Sealer>,
+    jobs: watch::Sender<Jobs>,
+    /// The ids of those that no node has claimed. Apart from the others, so that reports wake no watcher.
+    offered: watch::Sender<BTreeSet<String>>,
+}
+
+impl JobExchange {
+    /// An exchange that has read nothing yet: see [`JobExchange::follow`].
+    pub fn new(store: Store, clock: Clock, sealer: Arc<Sealer>) -> Self {
+        Self { store, clock, sealer, jobs: watch::Sender::default(), offered: watch::Sender::default() }
+    }
+
     /// Offers a job to all nodes.
-    pub(crate) async fn post_job(&self, job: Job) -> UseCaseResult<JobHandle> {
-        if !self.store.is_shared() {
-            return Ok(self.jobs.post(job)?);
-        }
-        let waiting = self.jobs.expect()?;
-        let written = stored::write(&job).ok_or_else(|| unreadable(waiting.id()))?;
-        let sealed = self.sealer.seal(&purpose(waiting.id()), written.expose_secret().as_bytes())?;
+    pub(crate) async fn post(&self, job: Job) -> UseCaseResult<JobHandle> {
+        let id = new_id();
+        let written = stored::write(&job).ok_or_else(|| unreadable(&id))?;
+        let sealed = self.sealer.seal(&purpose(&id), written.expose_secret().as_bytes())?;
+        // Made first: a call that is given up from here on leaves no job behind.
+        let handle = JobHandle::new(&id, self.store.clone(), self.clock.clone(), self.jobs.subscribe());
+        let now_ms = self.clock.now_ms();
         let mut tx = self.store.write().await?;
-        job::insert(&mut tx, waiting.id(), &sealed, self.clock.now_ms() + KEEP_MS).await?;
+        job::prune(&mut tx, now_ms).await?;
+        if job::count(&mut tx).await? >= MAX_JOBS {
+            return Err(JobError::TooMany.into());
+        }
+        job::insert(&mut tx, &id, &sealed, now_ms.saturating_add(KEEP_MS)).await?;
+        tx.jobs_changed().await?;
         tx.commit().await?;
-        self.jobs.offer(waiting.id());
-        Ok(waiting)
+        Ok(handle)
     }
 
     /// Gives a job to the first node that asks; `None` if another has it or nobody waits for it any more.
-    pub async fn claim_job(&self, id: &str) -> UseCaseResult<Option<Job>> {
-        if !self.store.is_shared() {
-            return Ok(self.jobs.claim(id));
-        }
+    pub async fn claim(&self, id: &str) -> UseCaseResult<Option<Job>> {
         let mut tx = self.store.write().await?;
-        let claimed = job::claim(&mut tx, id).await?;
+        let Some(sealed) = job::claim(&mut tx, id, self.clock.now_ms()).await? else { return Ok(None) };
+        tx.jobs_changed().await?;
         tx.commit().await?;
-        self.jobs.claimed(id);
-        let Some(sealed) = claimed else { return Ok(None) };
         let written = self.sealer.open_sealed(&purpose(id), &sealed)?;
         stored::read(written.expose_secret()).map(Some).ok_or_else(|| unreadable(id))
     }
 
     /// Takes a report. False if nobody waits for it any more, or it has ended.
-    pub async fn report_job(&self, id: &str, report: Report) -> UseCaseResult<bool> {
-        if !self.store.is_shared() {
-            return Ok(self.jobs.report(id, report));
+    pub async fn report(&self, id: &str, report: &Report) -> UseCaseResult<bool> {
+        let text = serde_json::to_string(report).map_err(|_| unreadable(id))?;
+        let mut tx = if report.is_last() { self.store.write().await? } else { self.store.write_soon().await? };
+        if !job::report(&mut tx, id, &text, report.is_last(), self.clock.now_ms()).await? {
+            return Ok(false);
         }
-        let text = serde_json::to_string(&report).map_err(|_| unreadable(id))?;
-        let mut tx = self.store.write().await?;
-        let told = job::report(&mut tx, id, &text, report.is_last()).await?;
+        tx.jobs_changed().await?;
         tx.commit().await?;
-        if let Some(told) = told {
-            // Whoever waits here need not wait for the next look.
-            self.jobs.told(id, told, report);
-        }
-        Ok(told.is_some())
+        Ok(true)
     }
 
-    /// Looks what other replicas offer and were told, and says which jobs somebody here still waits for.
-    pub(crate) async fn exchange_jobs(&self) -> UseCaseResult<()> {
-        if !self.store.is_shared() {
-            return Ok(());
-        }
-        let now_ms = self.clock.now_ms();
-        let all = job::all(&mut *self.store.read().await?).await?;
-        self.jobs.offered(all.iter().filter(|job| job.is_offered).map(|job| job.id.as_str()));
-        let (mut kept, mut gone) = (Vec::new(), false);
-        for job in &all {
-            if self.jobs.expects(&job.id) {
-                if job.told > 0 {
-                    let report = serde_json::from_str(&job.report).map_err(|_| unreadable(&job.id))?;
-                    self.jobs.told(&job.id, job.told, report);
-                } else if !job.is_offered {
-                    self.jobs.claimed(&job.id);
-                }
-                if job.kept_until_ms < now_ms + KEEP_MS / 2 {
-                    kept.push(&job.id);
-                }
-            } else {
-                gone |= job.kept_until_ms < now_ms;
+    /// For a new watcher: what nobody has claimed, now and whenever that changes.
+    pub fn offers(&self) -> Offers {
+        let mut offered = self.offered.subscribe();
+        offered.mark_changed();
+        Offers { offered, told: BTreeSet::new() }
+    }
+
+    /// Reads the jobs whenever they have changed, until `stop`.
+    pub(crate) async fn follow(&self, stop: &CancellationToken) {
+        let mut changes = self.store.job_changes();
+        let mut failing = false;
+        loop {
+            // Marked before reading: what changes meanwhile wakes the next round.
+            changes.borrow_and_update();
+            let read = self.store.unless_lost(self.read()).await.and_then(|read| read);
+            if let Err(error) = &read
+                && !failing
+            {
+                warn!(%error, "cannot read the jobs of nodes; trying again");
+            }
+            failing = read.is_err();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = changes.changed() => {}
+                () = sleep(RETRY_PAUSE), if failing => {}
             }
         }
-        let given_up = self.jobs.given_up();
-        if kept.is_empty() && given_up.is_empty() && !gone {
-            return Ok(());
+    }
+
+    async fn read(&self) -> StoreResult<()> {
+        let jobs = job::all(&mut *self.store.read().await?).await?;
+        let offered = jobs.iter().filter(|job| job.is_offered).map(|job| job.id.clone()).collect();
+        self.jobs.send_replace(Arc::new(jobs.into_iter().map(|job| (job.id.clone(), job)).collect()));
+        self.offered.send_if_modified(|known| {
+            let is_news = *known != offered;
+            *known = offered;
+            is_news
+        });
+        Ok(())
+    }
+}
+
+/// The jobs offered to one watcher, each of them once.
+pub struct Offers {
+    offered: watch::Receiver<BTreeSet<String>>,
+    told: BTreeSet<String>,
+}
+
+impl Offers {
+    /// Waits for jobs that this watcher was not offered yet, and returns their ids.
+    pub async fn next(&mut self) -> Vec<String> {
+        loop {
+            if self.offered.changed().await.is_err() {
+                // The replica is being taken apart.
+                return std::future::pending().await;
+            }
+            let offered = self.offered.borrow_and_update().clone();
+            let fresh: Vec<_> = offered.difference(&self.told).cloned().collect();
+            self.told = offered;
+            if !fresh.is_empty() {
+                return fresh;
+            }
         }
-        let mut tx = self.store.write().await?;
-        for id in kept {
-            job::keep(&mut tx, id, now_ms + KEEP_MS).await?;
-        }
-        for id in &given_up {
-            job::delete(&mut tx, id).await?;
-        }
-        job::prune(&mut tx, now_ms).await?;
-        Ok(tx.commit().await?)
     }
 }
 

@@ -4,13 +4,13 @@ use roadstead_proto::{GroupPath, ImageName, Reference, RepositoryRef, UpstreamHo
 use secrecy::SecretString;
 
 use crate::{
-    jobs::{Job, JobError, JobHandle},
+    jobs::{Job, JobError},
     rules::{access::Actor, groups::group::Group},
     store::audit,
     usecases::{
         UseCaseError, UseCaseResult, group_at,
         groups::image::repository_of,
-        jobs::JobRequests,
+        jobs::{JobRequests, exchange::JobHandle},
         tags::{freshness::refused, upstream_state},
     },
 };
@@ -34,7 +34,7 @@ impl JobRequests {
             password: password.clone(),
         };
         let hint = "; `--no-verify` stores them untried";
-        let ended = match self.post_job(job).await {
+        let ended = match self.exchange.post(job).await {
             Ok(waiting) => waiting.end().await,
             Err(UseCaseError::Job(error)) => Err(error),
             Err(other) => return Err(other),
@@ -97,7 +97,7 @@ impl JobRequests {
             );
             return Err(UseCaseError::Job(JobError::Limit(message)));
         }
-        self.post_job(Job::Prefetch { repository, reference, platforms }).await
+        self.exchange.post(Job::Prefetch { repository, reference, platforms }).await
     }
 }
 

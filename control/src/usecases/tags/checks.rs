@@ -1,8 +1,9 @@
 //! Checks of tags that are shared: while one node asks upstream what a tag means, the others wait for what it is told.
 //!
-//! Nodes of one replica meet in memory; those of several replicas, which share a database, by a lease in that. A node's
-//! calls go to any replica, so a check that began at one may end at another: who waits in memory looks at the lease,
-//! too. Sharing saves requests and nothing depends on it: who has waited in vain asks upstream itself.
+//! Nodes meet by a lease in the database, and sooner in the memory of a replica that both have called. A node's calls go
+//! to any replica, so a check that began at one may end at another: who waits in memory looks at the lease, too. A node
+//! that is the only one has nobody to share with, and needs no lease. Sharing saves requests and nothing depends on it:
+//! who has waited in vain asks upstream itself.
 
 use std::{
     collections::HashMap,
@@ -21,17 +22,22 @@ use crate::{
     rules::tags::freshness::UpstreamSaid,
     store::{
         Store,
-        cluster::lease::{self, Lease, Wanted},
+        cluster::{
+            lease::{self, Lease, Wanted},
+            node,
+        },
     },
     usecases::UseCaseResult,
 };
 
-/// Longest time that a node may take to ask: longer than upstreams take. Also how long others wait, all in all, where
-/// there is one replica: shorter than nodes wait for an answer (4 s).
+/// Longest time that a node may take to ask: longer than upstreams take.
 const CHECK_LEASE: Duration = Duration::from_secs(3);
-/// Longest time that others wait where there may be several replicas: nodes that hear nothing for 1.2 s ask another
-/// one.
-const SHARED_WAIT: Duration = Duration::from_secs(1);
+/// Longest time that others wait: nodes that hear nothing for 1.2 s ask another replica.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Time for which it is known whether there is just one node.
+const NODES_KNOWN_FOR: Duration = Duration::from_secs(1);
+/// Time without a report after which a node counts as gone here, in milliseconds.
+const NODE_GONE_MS: i64 = 60 * 1000;
 /// Pause between two looks for the reports of nodes to other replicas.
 const POLL: Duration = Duration::from_millis(50);
 /// Checks that nobody has ended are swept out when there are this many.
@@ -46,6 +52,8 @@ pub struct TagChecks {
     store: Store,
     clock: Clock,
     running: Running,
+    /// The id of the only node, if there is just one, and when that was read.
+    sole_node: Mutex<Option<(Instant, Option<String>)>>,
 }
 
 struct Check {
@@ -142,7 +150,7 @@ impl Running {
 impl TagChecks {
     /// No check runs yet.
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, running: Running::default() }
+        Self { store, clock, running: Running::default(), sole_node: Mutex::default() }
     }
 
     /// Returns the answer that upstream gave another node which was asking already; `None` if `node_id` is to ask
@@ -153,15 +161,16 @@ impl TagChecks {
         tag: &Tag,
         node_id: &str,
     ) -> Option<UpstreamSaid> {
+        if self.sole_node().await.as_deref() == Some(node_id) {
+            return None;
+        }
         let name = lease_name(repository, tag);
-        let is_shared = self.store.is_shared();
-        let deadline = Instant::now() + if is_shared { SHARED_WAIT } else { CHECK_LEASE };
+        let deadline = Instant::now() + LONGEST_WAIT;
         while Instant::now() < deadline {
             let waited = match self.running.begin(&name, node_id) {
-                Turn::Ask(_) if !is_shared => return None,
                 Turn::Ask(mut epoch) => {
                     let before = *epoch.borrow();
-                    match self.has_ended(&name, before, is_shared).await {
+                    match self.has_ended(&name, before).await {
                         Ok(false) if before.is_some() => return None,
                         // Another of the node's calls is asking for the lease: another node may have that.
                         Ok(false) => {
@@ -172,7 +181,6 @@ impl TagChecks {
                         Err(error) => Err(error),
                     }
                 }
-                Turn::First if !is_shared => return None,
                 Turn::First => match self.take_check(&name, node_id).await {
                     Ok(true) => return None,
                     Ok(false) => continue,
@@ -181,7 +189,7 @@ impl TagChecks {
                         Err(error)
                     }
                 },
-                Turn::Wait(waiting) => self.wait_for_check(&name, waiting, deadline, is_shared).await,
+                Turn::Wait(waiting) => self.wait_for_check(&name, waiting, deadline).await,
             };
             match waited {
                 Ok(Some(said)) => return Some(said),
@@ -194,6 +202,24 @@ impl TagChecks {
             }
         }
         None
+    }
+
+    /// The id of the only node that runs, if there is just one.
+    async fn sole_node(&self) -> Option<String> {
+        let known = self.sole_node.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((read_at, sole)) = known
+            && read_at.elapsed() < NODES_KNOWN_FOR
+        {
+            return sole;
+        }
+        let read = async {
+            let heard_after_ms = self.clock.now_ms() - NODE_GONE_MS;
+            node::sole(&mut *self.store.read().await?, heard_after_ms).await
+        };
+        // In doubt there are others.
+        let sole = read.await.unwrap_or(None);
+        *self.sole_node.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), sole.clone()));
+        sole
     }
 
     /// Takes the lease; false if a node has it that asked another replica.
@@ -220,15 +246,11 @@ impl TagChecks {
         name: &str,
         mut waiting: Waiting,
         deadline: Instant,
-        is_shared: bool,
     ) -> UseCaseResult<Option<UpstreamSaid>> {
-        if self.has_ended(name, waiting.epoch, is_shared).await? {
+        if self.has_ended(name, waiting.epoch).await? {
             return Ok(None);
         }
         let looked = async {
-            if !is_shared {
-                return std::future::pending().await;
-            }
             let _turn = waiting.looking.lock().await;
             self.until_ended(name).await
         };
@@ -243,8 +265,8 @@ impl TagChecks {
 
     /// Returns whether a check that is remembered here has ended at another replica, before this pull came in: its
     /// word is an old one.
-    async fn has_ended(&self, name: &str, epoch: Option<i64>, is_shared: bool) -> UseCaseResult<bool> {
-        let Some(epoch) = epoch.filter(|_| is_shared) else { return Ok(false) };
+    async fn has_ended(&self, name: &str, epoch: Option<i64>) -> UseCaseResult<bool> {
+        let Some(epoch) = epoch else { return Ok(false) };
         let has_ended = matches!(self.look(name, epoch).await?, Found::Ended(_));
         if has_ended {
             self.running.forget(name, Some(epoch));
@@ -279,7 +301,7 @@ impl TagChecks {
     pub(crate) async fn ended(&self, repository: &RepositoryRef, tag: &Tag, said: UpstreamSaid) {
         let name = lease_name(repository, tag);
         self.running.end(&name, said);
-        if !self.store.is_shared() {
+        if self.sole_node().await.is_some() {
             return;
         }
         let word = match said {

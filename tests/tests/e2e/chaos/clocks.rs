@@ -1,8 +1,13 @@
-//! Clocks that are a minute apart.
+//! Clocks that are minutes apart.
 
 use std::{fs, path::PathBuf};
 
-use roadstead_tests::fleet::FleetOptions;
+use futures_util::future::join_all;
+use roadstead_tests::{
+    fleet::FleetOptions,
+    hub::{Kind, When},
+    image::{Image, digest, random_bytes},
+};
 
 use super::{open_fleet_with, pull, push};
 
@@ -21,8 +26,8 @@ fn shifted(by: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_whose_clocks_are_a_minute_apart_serve_alike() {
-    let environment = vec![("node-1", shifted("+60s")), ("node-3", shifted("-60s"))];
+async fn nodes_whose_clocks_are_minutes_apart_serve_alike() {
+    let environment = vec![("node-1", shifted("+120s")), ("node-3", shifted("-120s"))];
     let (hub, fleet) = open_fleet_with(FleetOptions { environment, ..FleetOptions::default() }).await;
     let (name, image) = push(&hub, "app", 1);
     for node in &fleet.nodes {
@@ -41,5 +46,27 @@ async fn nodes_whose_clocks_are_a_minute_apart_serve_alike() {
     for node in &fleet.nodes {
         let client = node.anonymous();
         crate::soon(403, async || client.sign_in(name).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_whose_clocks_are_minutes_apart_have_each_blob_fetched_once() {
+    let environment = vec![("control-1", shifted("+120s")), ("control-2", shifted("-120s"))];
+    let (hub, fleet) = open_fleet_with(FleetOptions { environment, ..FleetOptions::default() }).await;
+    let clients: Vec<_> = fleet.nodes.iter().map(|node| node.anonymous()).collect();
+    // Calls of a node go to either replica: some ask for the lease at one, some renew it at the other.
+    for seed in 0..8 {
+        let blob = random_bytes(seed, 300_000);
+        let wanted = hub.push_blob("library/app", blob.clone());
+        let answers = join_all((0..9).map(|n| clients[n % clients.len()].blob("app", &wanted))).await;
+        for answer in answers {
+            assert_eq!(answer.expect(200).body, blob, "{wanted}\n{}", fleet.logs());
+        }
+        assert_eq!(hub.count(&When::get(Kind::Blob).at(&digest(&blob))), 1, "{}\n{}", hub.log(), fleet.logs());
+    }
+    // The tokens and tickets of one are good for the other's nodes; so are pulls by tag.
+    hub.push("library/tagged", "latest", &Image::small(1));
+    for client in &clients {
+        pull(client, "tagged", &Image::small(1)).await;
     }
 }

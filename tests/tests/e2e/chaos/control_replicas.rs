@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use roadstead_tests::{
-    fleet::{Fleet, Load, Purpose},
+    fleet::{Fleet, FleetOptions, Load, Purpose},
     image::Image,
     link::Mode,
 };
 
-use super::{open_fleet, pull, push};
+use super::{open_fleet, open_fleet_with, pull, push};
 
 /// Pulls of images that are cached, by way of all nodes.
 async fn load(hub: &roadstead_tests::hub::Hub, fleet: &Fleet) -> Load {
@@ -64,6 +64,21 @@ async fn no_pull_fails_when_a_control_replica_hangs() {
         fleet.logs()
     );
     assert!(pulled.slowest < Duration::from_secs(20), "{pulled:?}");
+}
+
+/// Takes an executable with the feature `failpoints`, as `tests/run` builds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_pulls_outlast_a_replica_that_hangs_inside_a_transaction() {
+    // Three times it stops short of a commit, with the lock that all writers need.
+    let hang = vec![("FAILPOINTS".to_owned(), "link_uncommitted=3*sleep(20000)".to_owned())];
+    let environment = vec![("control-1", hang)];
+    let (hub, fleet) = open_fleet_with(FleetOptions { environment, ..FleetOptions::default() }).await;
+    for (seed, name) in (1..).zip(["one", "two", "three", "four", "five", "six"]) {
+        let (name, image) = push(&hub, name, seed);
+        for node in &fleet.nodes {
+            pull(&node.anonymous(), name, &image).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
