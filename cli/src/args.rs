@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
+        admin_token::AdminTokenCommand,
         audit::AuditCommand,
         backup::Backup,
         cache::CacheCommand,
@@ -11,6 +12,7 @@ use crate::{
         completions::Completions,
         database::DatabaseCommand,
         group::GroupCommand,
+        keys::KeysCommand,
         login::{Login, Logout},
         member::MemberCommand,
         mirror_config::MirrorConfig,
@@ -64,6 +66,8 @@ pub enum Command {
     User(UserCommand),
     Member(MemberCommand),
     Token(TokenCommand),
+    AdminToken(AdminTokenCommand),
+    Keys(KeysCommand),
     Oidc(OidcCommand),
     Upstream(UpstreamCommand),
     Cache(CacheCommand),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod admin_token;
 pub mod audit;
 pub mod backup;
 pub mod cache;
@@ -10,6 +11,7 @@ pub mod control;
 pub mod database;
 pub mod dataplane;
 pub mod group;
+pub mod keys;
 pub mod login;
 pub mod member;
 pub mod mirror_config;

@@ -49,6 +49,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::User(user) => block_on(user.run()),
         Command::Member(member) => block_on(member.run()),
         Command::Token(token) => block_on(token.run()),
+        Command::AdminToken(admin_token) => block_on(admin_token.run()),
+        Command::Keys(keys) => block_on(keys.run()),
         Command::Oidc(oidc) => block_on(oidc.run()),
         Command::Upstream(upstream) => block_on(upstream.run()),
         Command::Cache(cache) => block_on(cache.run()),

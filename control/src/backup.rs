@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    auth::seal::SecretKey,
+    auth::seal::{SecretKey, keys_of_both, write_private},
     open::{ADMIN_TOKEN_FILE, DATABASE, KEY_FILE, OpenError, sqlite_url},
     store::{StoreError, engine::sqlite},
 };
@@ -111,7 +111,7 @@ pub async fn back_up(source: &BackupSource, target: &Path) -> Result<Vec<PathBuf
     Ok(files.into_iter().map(|file| target.join(file)).collect())
 }
 
-/// The key first: it never changes, so that it fits whatever the database holds then.
+/// The key before the database and after it: while one takes over from another, the copy may hold secrets of both.
 async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>, BackupError> {
     let copy = folder.join(KEY_FILE);
     let copy_key = |file: PathBuf| copy_private(&file, &copy)?.ok_or(BackupError::SourceMissing { path: file });
@@ -138,12 +138,32 @@ async fn fill(source: &BackupSource, folder: &Path) -> Result<Vec<&'static str>,
             files.push(DATABASE);
         }
     }
+    let key_file = match &source.secret_key {
+        SecretKey::DataDir => Some(source.data_dir.join(KEY_FILE)),
+        SecretKey::File(file) => Some(file.clone()),
+        SecretKey::Value(_) => None,
+    };
+    if let Some(file) = key_file {
+        add_keys(&file, &copy)?;
+    }
     Ok(files)
 }
 
 /// Returns whether a database URL is of PostgreSQL.
 pub(crate) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// Adds the keys that are in a file now to an earlier copy of it.
+fn add_keys(file: &Path, copy: &Path) -> Result<(), BackupError> {
+    let read =
+        |path: &Path| fs::read_to_string(path).map_err(|source| BackupError::File { path: path.to_owned(), source });
+    let (now, before) = (read(file)?, read(copy)?);
+    if now == before {
+        return Ok(());
+    }
+    let both = keys_of_both(&before, &now);
+    write_private(copy, both.expose_secret()).map_err(|source| BackupError::File { path: copy.to_owned(), source })
 }
 
 /// Copies a file for its owner only; `None` if it does not exist.

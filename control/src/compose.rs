@@ -34,6 +34,7 @@ use crate::{
         cluster::{leader::Leader, node::NodeRegistry},
         identity::{credentials::Authenticator, sign_in::SignIn},
         jobs::{JobRequests, exchange::JobExchange},
+        key_rotation::KeyRotation,
         maintenance::Maintenance,
         tags::checks::TagChecks,
         upstreams::report::UpstreamReports,
@@ -98,6 +99,14 @@ pub(crate) async fn compose(
         config.registry_token_lifetime,
     );
 
+    let keys = Arc::new(keys);
+    let rotation = Arc::new(KeyRotation {
+        store: store.clone(),
+        clock: clock.clone(),
+        signing: keys.clone(),
+        sealer: sealer.clone(),
+    });
+
     // The control port.
     let observer = Observer::new(metrics).map_err(api::ApiError::from)?;
     limit_metrics::register(upstream_reports.clone(), metrics);
@@ -105,12 +114,12 @@ pub(crate) async fn compose(
         groups: Groups::new(store.clone(), clock.clone(), limits),
         users: Users::new(store.clone(), clock.clone(), passwords.clone()),
         members: Members::new(store.clone(), clock.clone(), limits),
-        tokens: Tokens::new(store.clone(), clock.clone(), limits, sealer.clone()),
+        tokens: Tokens::new(store.clone(), clock.clone(), limits, sealer.clone(), first_start.admin_token_file.clone()),
         upstreams: Upstreams::new(store.clone(), clock.clone(), sealer.clone(), jobs.clone(), limits),
         cache: Cache::new(store.clone(), clock.clone(), retention.clone(), jobs.clone(), limits),
         oidc: Oidc::new(store.clone(), clock.clone(), issuer_keys.clone(), limits),
         audit: Audit::new(store.clone(), audit.clone()),
-        cluster: Cluster::new(nodes.clone()),
+        cluster: Cluster::new(nodes.clone(), rotation),
         node: Nodes {
             store: store.clone(),
             clock: clock.clone(),

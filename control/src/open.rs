@@ -18,7 +18,7 @@ use crate::{
         seal::{SealError, Sealer, SecretKey, write_private},
     },
     clock::{Clock, millis},
-    rules::{cache::watermark::Watermarks, limits::Limits},
+    rules::{cache::watermark::Watermarks, identity::token::chosen_secret_fault, limits::Limits},
     store::{Store, StoreError, StoreSettings},
     usecases::{
         UseCaseError,
@@ -31,8 +31,6 @@ use crate::{
 pub(crate) const DATABASE: &str = "control.db";
 /// File of the key that stored secrets are sealed with.
 pub(crate) const KEY_FILE: &str = "secret.key";
-/// A node token that somebody chose must be too long to be guessed.
-const SHORTEST_NODE_TOKEN: usize = 32;
 /// File of the administrator's token, where it was made here.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin-token";
 
@@ -193,20 +191,11 @@ fn check(config: &ControlConfig) -> Result<(), OpenError> {
             "--registry-token-lifetime {lifetime:?}: must be between a second and a day"
         )));
     }
-    if let Some(token) = &config.bootstrap_node_token {
-        let text = token.expose_secret();
-        if !(SHORTEST_NODE_TOKEN..=1024).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(OpenError::Setting(format!(
-                "--bootstrap-node-token: must be {SHORTEST_NODE_TOKEN} to 1024 printable ASCII characters without spaces"
-            )));
-        }
-    }
-    if let Some(token) = &config.admin_token {
-        let text = token.expose_secret();
-        if text.is_empty() || text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(OpenError::Setting(
-                "ROADSTEAD_ADMIN_TOKEN: must be 1 to 1024 printable ASCII characters without spaces".to_owned(),
-            ));
+    for (name, chosen) in
+        [("--bootstrap-node-token", &config.bootstrap_node_token), ("ROADSTEAD_ADMIN_TOKEN", &config.admin_token)]
+    {
+        if let Some(fault) = chosen.as_ref().and_then(|chosen| chosen_secret_fault(chosen.expose_secret())) {
+            return Err(OpenError::Setting(format!("{name}: {fault}")));
         }
     }
     Ok(())

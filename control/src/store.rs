@@ -194,6 +194,11 @@ impl Store {
         self.writer.close().await;
     }
 
+    /// Returns whether several replicas may use the database.
+    pub fn serves_replicas(&self) -> bool {
+        self.engine == Engine::Postgres
+    }
+
     /// A transaction that reads one moment.
     pub async fn read(&self) -> StoreResult<ReadTx> {
         self.must_be_there()?;

@@ -16,6 +16,7 @@ pub mod first_start;
 pub mod groups;
 pub mod identity;
 pub mod jobs;
+pub mod key_rotation;
 pub mod maintenance;
 mod request;
 mod room;

@@ -144,7 +144,7 @@ impl Fleet {
 }
 
 /// The administrator's token: the same for all replicas.
-const ADMIN_TOKEN: &str = "administrator-of-a-test-fleet";
+const ADMIN_TOKEN: &str = "the-administrator-of-a-fleet-of-test-nodes";
 
 async fn cli(folder: &Path, control: &Member, arguments: &[&str]) -> Finished {
     let mut command = Command::new(executable());

@@ -39,6 +39,11 @@ pub fn token(from_stdin: bool, control: &str) -> Result<SecretString, Failure> {
     ask(&format!("Token for {control}: "))
 }
 
+/// Reads an API token that somebody chose from stdin.
+pub fn new_token() -> Result<SecretString, Failure> {
+    read("--new-token-stdin", "token", std::io::stdin().lock())
+}
+
 fn ask(question: &str) -> Result<SecretString, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("the password is missing: give --password-stdin when stdin is not a terminal"));

@@ -59,6 +59,13 @@ pub fn generate(sealer: &Sealer, now_ms: i64) -> Result<StoredKey, KeyError> {
     })
 }
 
+/// Seals a private key again, with the key that seals now.
+pub fn reseal(sealer: &Sealer, stored: &StoredKey) -> Result<String, KeyError> {
+    let what = purpose(&stored.id);
+    let seed = sealer.open_sealed(&what, &stored.sealed_private_key)?;
+    Ok(sealer.seal(&what, seed.expose_secret())?)
+}
+
 fn purpose(id: &str) -> String {
     format!("signing key {id}")
 }

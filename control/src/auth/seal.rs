@@ -1,13 +1,16 @@
 //! Keeps secrets unreadable at rest: XChaCha20-Poly1305 under a key that is kept in a file outside the database.
 //!
-//! A sealed value is bound to its purpose, so that a sealed value moved to another row does not open.
+//! A sealed value is bound to its purpose, so that a sealed value moved to another row does not open. There may be several
+//! keys: the first seals, all open, so that a new key can take over from an old one.
 
 use std::{
+    collections::HashSet,
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
+use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
@@ -64,7 +67,7 @@ pub enum SealError {
         wanted: String,
     },
     /// The key file is there but holds no key.
-    #[error("{path} is not a key file ({KEY_BYTES} bytes as base64 on one line); restore it from a backup")]
+    #[error("{path} is not a key file ({KEY_BYTES} bytes as base64, one key a line); restore it from a backup")]
     NotAKey {
         /// The file.
         path: PathBuf,
@@ -120,66 +123,113 @@ impl SecretKey {
     /// Reads the key; the default one is in `data_dir_file`.
     pub fn read(&self, data_dir_file: &Path) -> Result<Sealer, SealError> {
         match self {
-            Self::DataDir => Sealer::read(data_dir_file),
+            Self::DataDir => Sealer::read_own(data_dir_file),
             Self::File(path) => Sealer::read(path),
             Self::Value(key) => Sealer::with(key),
         }
     }
 }
 
-/// Seals and opens secrets. Has no useful `Debug`: it holds the key.
-pub struct Sealer {
+/// A key, and the name by which the database remembers it.
+struct Key {
     cipher: XChaCha20Poly1305,
     fingerprint: String,
+}
+
+/// Seals and opens secrets. Has no useful `Debug`: it holds the keys.
+pub struct Sealer {
+    /// The first seals, any opens: so that a new key can take over from an old one.
+    keys: ArcSwap<Vec<Key>>,
+    /// The file of the key, where this process may replace it.
+    file: Option<PathBuf>,
+}
+
+/// A replacement of the key that is under way: both keys are in the file, and the new one seals.
+pub struct Replacing {
+    file: PathBuf,
+    new: SecretString,
+}
+
+impl Replacing {
+    /// Removes the old key from the file: nothing is sealed with it any more.
+    pub fn finish(self) -> Result<(), SealError> {
+        write_key_file(&self.file, &[&self.new])
+    }
 }
 
 impl Sealer {
     /// Reads the key at `path`, or creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, SealError> {
-        match Self::read(path) {
+        match Self::read_own(path) {
             Err(error) if error.is_missing() => {
-                let mut key = [0; KEY_BYTES];
-                getrandom::fill(&mut key).map_err(SealError::Random)?;
-                let text = SecretString::from(BASE64.encode(key) + "\n");
-                write_private(path, text.expose_secret())
-                    .map_err(|source| SealError::File { path: path.to_owned(), source })?;
-                Self::read(path)
+                write_key_file(path, &[&generate()?])?;
+                Self::read_own(path)
             }
             found => found,
         }
     }
 
-    /// Names the key without telling anything of it: the first half of a digest of 256 random bits.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// Reads the keys at `path`, in the file of this process, which it may replace.
+    pub fn read_own(path: &Path) -> Result<Self, SealError> {
+        Ok(Self { file: Some(path.to_owned()), ..Self::read(path)? })
     }
 
-    /// Reads the key at `path`, which has to be there.
+    /// Names the key that seals without telling anything of it: the first half of a digest of 256 random bits.
+    pub fn fingerprint(&self) -> String {
+        self.keys.load().first().map(|key| key.fingerprint.clone()).unwrap_or_default()
+    }
+
+    /// Returns whether the key of this name is among those that open.
+    pub fn has(&self, fingerprint: &str) -> bool {
+        self.keys.load().iter().any(|key| key.fingerprint == fingerprint)
+    }
+
+    /// Reads the keys at `path`, which has to be there.
     pub fn read(path: &Path) -> Result<Self, SealError> {
         let text = fs::read_to_string(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
         Self::of(&SecretString::from(text)).ok_or_else(|| SealError::NotAKey { path: path.to_owned() })
     }
 
-    /// Takes `key`, as base64.
-    pub fn with(key: &SecretString) -> Result<Self, SealError> {
-        Self::of(key).ok_or(SealError::NotAKeyValue)
+    /// Takes `keys`, each as base64, separated by white space or commas.
+    pub fn with(keys: &SecretString) -> Result<Self, SealError> {
+        Self::of(keys).ok_or(SealError::NotAKeyValue)
     }
 
-    fn of(key: &SecretString) -> Option<Self> {
-        let key = SecretSlice::from(BASE64.decode(key.expose_secret().trim()).ok()?);
-        let cipher = XChaCha20Poly1305::new_from_slice(key.expose_secret()).ok()?;
-        let digest = Sha256::new_with_prefix(FINGERPRINT_OF).chain_update(key.expose_secret()).finalize();
-        Some(Self { cipher, fingerprint: hex::encode(&digest[..FINGERPRINT_BYTES]) })
+    fn of(keys: &SecretString) -> Option<Self> {
+        let keys: Vec<_> = words(keys.expose_secret()).map(key).collect::<Option<_>>()?;
+        (!keys.is_empty()).then(|| Self { keys: ArcSwap::from_pointee(keys), file: None })
+    }
+
+    /// Makes a new key that seals from now on, and writes both to the file; `None` where the keys were given. Whatever was
+    /// sealed with the old one still opens, until this process ends.
+    pub fn replace_own(&self) -> Result<Option<Replacing>, SealError> {
+        let Some(file) = self.file.clone() else { return Ok(None) };
+        let unreadable = |source| SealError::File { path: file.clone(), source };
+        let old = SecretString::from(fs::read_to_string(&file).map_err(unreadable)?);
+        let new = generate()?;
+        write_key_file(&file, &[&new, &old])?;
+        let sealer = Self::read(&file)?;
+        self.keys.store(sealer.keys.load_full());
+        Ok(Some(Replacing { file, new }))
+    }
+
+    /// The number of keys that open.
+    pub fn keys(&self) -> usize {
+        self.keys.load().len()
     }
 
     /// Seals `secret`, to be opened for the same `what` only.
     pub fn seal(&self, what: &str, secret: &[u8]) -> Result<String, SealError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(SealError::Random)?;
-        let sealed = self
+        let fails = || SealError::DoesNotOpen { what: what.to_owned() };
+        let keys = self.keys.load();
+        let sealed = keys
+            .first()
+            .ok_or_else(fails)?
             .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: what.as_bytes() })
-            .map_err(|_| SealError::DoesNotOpen { what: what.to_owned() })?;
+            .map_err(|_| fails())?;
         Ok(BASE64.encode([nonce.as_slice(), &sealed].concat()))
     }
 
@@ -188,11 +238,10 @@ impl Sealer {
         let fails = || SealError::DoesNotOpen { what: what.to_owned() };
         let bytes = BASE64.decode(sealed).map_err(|_| fails())?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(fails)?;
-        let secret = self
-            .cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: what.as_bytes() })
-            .map_err(|_| fails())?;
-        Ok(SecretSlice::from(secret))
+        let keys = self.keys.load();
+        let open =
+            |key: &Key| key.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: what.as_bytes() }).ok();
+        keys.iter().find_map(open).map(SecretSlice::from).ok_or_else(fails)
     }
 
     /// Opens text that was sealed for `what`.
@@ -201,6 +250,40 @@ impl Sealer {
         let fails = |_| SealError::DoesNotOpen { what: what.to_owned() };
         Ok(std::str::from_utf8(opened.expose_secret()).map_err(fails)?.to_owned().into())
     }
+}
+
+/// The keys in a text.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', '\r', '\n', ',']).filter(|word| !word.is_empty())
+}
+
+fn key(text: &str) -> Option<Key> {
+    let key = SecretSlice::from(BASE64.decode(text).ok()?);
+    let cipher = XChaCha20Poly1305::new_from_slice(key.expose_secret()).ok()?;
+    let digest = Sha256::new_with_prefix(FINGERPRINT_OF).chain_update(key.expose_secret()).finalize();
+    Some(Key { cipher, fingerprint: hex::encode(&digest[..FINGERPRINT_BYTES]) })
+}
+
+fn generate() -> Result<SecretString, SealError> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(SealError::Random)?;
+    Ok(SecretString::from(BASE64.encode(key)))
+}
+
+/// Writes keys to a file, one a line.
+fn write_key_file(path: &Path, keys: &[&SecretString]) -> Result<(), SealError> {
+    let lines = keys.iter().flat_map(|keys| words(keys.expose_secret())).map(|key| format!("{key}\n"));
+    let text = SecretString::from(lines.collect::<String>());
+    write_private(path, text.expose_secret()).map_err(|source| SealError::File { path: path.to_owned(), source })
+}
+
+/// The keys of two texts, each once: what was sealed while one took over from the other opens with them.
+pub fn keys_of_both(one: &str, other: &str) -> SecretString {
+    let mut keys: Vec<&str> = words(other).collect();
+    keys.extend(words(one));
+    let mut seen = HashSet::new();
+    keys.retain(|key| seen.insert(*key));
+    SecretString::from(keys.into_iter().map(|key| format!("{key}\n")).collect::<String>())
 }
 
 /// Writes a file that only its owner may read, whole or not at all: a crash leaves no half of it.
@@ -237,6 +320,31 @@ mod tests {
         for bad in [sealed.as_str(), "", "AAAA", "not base64"] {
             assert!(other.open_sealed("a", bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_new_key_takes_over_and_the_old_one_is_gone_from_the_file_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        let sealer = Sealer::open(&path).unwrap();
+        let old_file = fs::read_to_string(&path).unwrap();
+        let before = sealer.seal("a", b"hunter2").unwrap();
+        let replacing = sealer.replace_own().unwrap().unwrap();
+        // A crash here leaves both keys.
+        let restarted = Sealer::open(&path).unwrap();
+        let after = sealer.seal("a", b"hunter2").unwrap();
+        for sealed in [&before, &after] {
+            assert_eq!(restarted.open_sealed("a", sealed).unwrap().expose_secret(), b"hunter2");
+        }
+        replacing.finish().unwrap();
+        let restarted = Sealer::open(&path).unwrap();
+        assert!(restarted.open_sealed("a", &before).is_err(), "the old key is gone");
+        assert_eq!(restarted.open_sealed("a", &after).unwrap().expose_secret(), b"hunter2");
+        let both = keys_of_both(&old_file, &fs::read_to_string(&path).unwrap());
+        let both = Sealer::with(&both).unwrap();
+        assert_eq!(both.keys(), 2);
+        assert!([before, after].iter().all(|sealed| both.open_sealed("a", sealed).is_ok()));
+        assert!(both.replace_own().unwrap().is_none(), "given keys are not this process's to replace");
     }
 
     #[cfg(unix)]

@@ -2,14 +2,17 @@
 
 use roadstead_proto::{TokenKind, Visibility};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
-use super::{UseCaseResult, new_id};
+use super::UseCaseResult;
 use crate::{
     auth::secret,
-    rules::{groups::group::GroupSettings, identity::token::Token, upstreams::upstream::Upstream},
+    rules::{groups::group::GroupSettings, upstreams::upstream::Upstream},
     store::{Store, WriteTx, changes::Subject, identity::token, upstreams::upstream},
-    usecases::{groups::group::insert_group, identity::signing_keys::SigningKeys},
+    usecases::{
+        groups::group::insert_group,
+        identity::{signing_keys::SigningKeys, token::insert_unowned},
+    },
 };
 
 /// Path of the group that is there from the start.
@@ -42,7 +45,7 @@ pub async fn admit_node_token(store: &Store, given: &SecretString, now_ms: i64) 
     if let Some(found) = token::by_secret_hash(&mut tx, &secret::hash(given)).await? {
         return Ok(if found.kind == TokenKind::Node { NodeToken::Good } else { NodeToken::OfAnother });
     }
-    insert_token(&mut tx, TokenKind::Node, "bootstrap", given, now_ms).await?;
+    insert_unowned(&mut tx, TokenKind::Node, "bootstrap", given, now_ms).await?;
     tx.commit().await?;
     Ok(NodeToken::Good)
 }
@@ -80,7 +83,7 @@ pub async fn start(
                 (secret.clone(), AdminToken::Made(secret))
             }
         };
-        insert_token(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
+        insert_unowned(&mut tx, TokenKind::Admin, "administrator", &secret, now_ms).await?;
         admin
     };
     tx.commit().await?;
@@ -104,28 +107,4 @@ async fn create_default_group(tx: &mut WriteTx, now_ms: i64) -> UseCaseResult<()
     let settings =
         GroupSettings { visibility: Visibility::Public, anonymous_pull: true, ..GroupSettings::new(vec![hub.host]) };
     insert_group(tx, path, settings, now_ms).await.map(|_| ())
-}
-
-async fn insert_token(
-    tx: &mut WriteTx,
-    kind: TokenKind,
-    name: &str,
-    secret: &SecretString,
-    now_ms: i64,
-) -> UseCaseResult<()> {
-    let token = Token {
-        id: new_id(),
-        kind,
-        name: name.into(),
-        username: secret::generate_username(kind)?,
-        group: None,
-        user: None,
-        role: None,
-        scopes: Vec::new(),
-        created_at_ms: now_ms,
-        expires_at_ms: None,
-        last_used_at_ms: None,
-    };
-    debug_assert!(!secret.expose_secret().is_empty());
-    Ok(token::insert(tx, &token, None, &secret::hash(secret)).await?)
 }

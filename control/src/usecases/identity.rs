@@ -1,5 +1,6 @@
 //! Users, tokens, and sign-in.
 
+pub mod admin_token;
 pub mod credentials;
 pub mod last_used;
 pub mod login_throttle;

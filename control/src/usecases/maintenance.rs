@@ -54,7 +54,7 @@ pub struct Maintenance {
     /// The present time.
     pub clock: Clock,
     /// Signing keys, loaded and rotated.
-    pub keys: SigningKeys,
+    pub keys: Arc<SigningKeys>,
     /// The audit log, pruned, with the refusals that repeat.
     pub audit: Arc<AuditLog>,
     /// The nodes, whose reports are written, and the silent ones forgotten.

@@ -135,11 +135,12 @@ async fn the_control_port_slows_guesses_too() {
     let retry = refused.get_details_retry_info().unwrap().retry_delay;
     assert_eq!(retry, Some(Duration::from_secs(300)));
     assert_eq!(call(&plane, ELSEWHERE, &basic(PASSWORD)).await.code(), Code::Ok);
-    // An administrator's own choice can be guessed; tokens that were made here cannot.
-    for _ in 0..10 {
+    for _ in 0..60 {
         call(&plane, HERE, "Bearer guess").await;
     }
-    assert_eq!(call(&plane, HERE, &format!("Bearer {ADMIN_TOKEN}")).await.code(), Code::ResourceExhausted);
+    assert_eq!(call(&plane, HERE, "Bearer guess").await.code(), Code::ResourceExhausted);
+    // Good tokens are recognised before anything is counted, an administrator's own choice too.
+    assert_eq!(call(&plane, HERE, &format!("Bearer {ADMIN_TOKEN}")).await.code(), Code::Ok);
     let made = plane.token("acme", &["api"]).await;
     assert_eq!(call(&plane, HERE, &format!("Bearer {}", made.token)).await.code(), Code::Ok);
     assert_eq!(call(&plane, ELSEWHERE, &format!("Bearer {ADMIN_TOKEN}")).await.code(), Code::Ok);

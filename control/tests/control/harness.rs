@@ -89,7 +89,7 @@ pub struct Plane {
     background: JoinHandle<()>,
 }
 
-pub const ADMIN_TOKEN: &str = "the-administrator-s-own-choice";
+pub const ADMIN_TOKEN: &str = "the-administrator-s-own-choice-of-a-token";
 
 impl Plane {
     /// On an empty folder.

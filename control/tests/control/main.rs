@@ -37,6 +37,7 @@ mod repeats;
 mod replicas;
 mod rest;
 mod retention;
+mod rotation;
 mod rpcs;
 mod sign_in;
 mod start;

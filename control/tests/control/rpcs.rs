@@ -283,6 +283,13 @@ fn people_calls(path: &str, own_name: &str) -> Vec<Call> {
             Needs::Everything,
             &v1::GetNodeRequest { id: "unknown".into() },
         ),
+        // Too short, and neither: refused as such after the caller was let through, so that token and keys stay.
+        without_group(
+            "roadstead.v1.TokenService/RotateAdminToken",
+            Needs::Admin,
+            &v1::RotateAdminTokenRequest { new_token: "short".into() },
+        ),
+        without_group("roadstead.v1.ClusterService/RotateKeys", Needs::Admin, &v1::RotateKeysRequest::default()),
         without_group("roadstead.v1.ClusterService/ListNodes", Needs::Everything, &v1::ListNodesRequest::default()),
         without_group("roadstead.v1.UserService/ListUsers", Needs::Everything, &v1::ListUsersRequest::default()),
         without_group(

@@ -91,6 +91,8 @@ async fn settings_that_cannot_be_are_named_with_their_value() {
         (None, 24 * 3600 + 1, None, "--registry-token-lifetime"),
         (None, 900, Some("two words"), "ROADSTEAD_ADMIN_TOKEN"),
         (None, 900, Some(""), "ROADSTEAD_ADMIN_TOKEN"),
+        (None, 900, Some("a"), "ROADSTEAD_ADMIN_TOKEN: must be 32"),
+        (None, 900, Some("31-characters-are-one-too-few--"), "ROADSTEAD_ADMIN_TOKEN: must be 32"),
     ] {
         let mut config = config(&folder);
         config.database_url = url.map(Into::into);

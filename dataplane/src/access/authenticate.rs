@@ -47,6 +47,9 @@ pub struct Caller {
     /// The images that the caller may pull.
     #[serde(default)]
     pub access: Vec<Access>,
+    /// The key that the token is signed with; empty for [`ANYBODY`].
+    #[serde(skip)]
+    key_id: Box<str>,
     /// It is [`ANYBODY`]: every group that admits the anonymous admits it.
     #[serde(skip)]
     pub is_anybody: bool,
@@ -105,6 +108,7 @@ impl Authenticator {
             user_id: None,
             user_epoch: 0,
             access: Vec::new(),
+            key_id: Box::default(),
             is_anybody: true,
         };
         let anybody = admits_anybody.then(|| Arc::new(anybody));
@@ -137,7 +141,10 @@ impl Authenticator {
         let now = judged_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let memory_id = self.policy.memory_id();
         let caller = match self.verified.get(token) {
-            Some((memory, caller)) if memory == memory_id => caller,
+            // A key that is gone, because it leaked, takes the tokens along that it has signed.
+            Some((memory, caller)) if memory == memory_id && policy.key_at(&caller.key_id, judged_at).is_some() => {
+                caller
+            }
             _ => {
                 let caller = Arc::new(verify(token, &policy, judged_at).ok_or(AccessError::TokenInvalid)?);
                 self.verified.insert(token.into(), (memory_id, Arc::clone(&caller)));
@@ -163,5 +170,6 @@ fn verify(token: &str, policy: &PolicySnapshot, judged_at: SystemTime) -> Option
     // Judged by the caller, at every request.
     validation.validate_exp = false;
     validation.leeway = CLOCK_BEHIND_SECONDS;
-    Some(decode::<Caller>(token, key, &validation).ok()?.claims)
+    let claims = decode::<Caller>(token, key, &validation).ok()?.claims;
+    Some(Caller { key_id: key_id.into(), ..claims })
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use roadstead_proto::v1::{
-    DeleteGroupRequest, DeleteMemberRequest, DeleteTokenRequest, DeleteTrustRequest, DeleteUserRequest, Role,
-    UpdateGroupRequest, UpdateUserRequest, Visibility,
+    DeleteGroupRequest, DeleteMemberRequest, DeleteTokenRequest, DeleteTrustRequest, DeleteUserRequest,
+    ListGroupsRequest, Role, UpdateGroupRequest, UpdateUserRequest, Visibility,
 };
 use roadstead_tests::{
     api::{Api, PULL},
@@ -87,6 +87,24 @@ async fn tokens_that_are_revoked_or_expire_stop_pulling_within_two_seconds() {
     let expired = eventually("expired", async || holder.pull().await.status == 401);
     within(REACHES_NODES + Duration::from_secs(2), "expired", expired).await;
     holder.client.sign_in("app").await.expect_error(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn new_signing_keys_stop_every_registry_token_within_two_seconds_and_clients_sign_in_again() {
+    let (_hub, cluster, admin) = two_processes().await;
+    let token = admin.deploy("acme", &PULL).await;
+    let holder = Holder::new(&cluster, "acme", &token.username, &token.token).await;
+    let rotated = cluster.cli_json(&["keys", "rotate"]).await;
+    assert_eq!(rotated["voided_signing_keys"], "1", "{rotated}");
+    holder.is_stopped("keys", 200).await;
+    holder.client.manifest("app", "latest").await.expect(200);
+    // The administrator's token too: the old one is void, and the file has the new one.
+    let old = cluster.admin_token();
+    cluster.cli_json(&["admin-token", "rotate"]).await;
+    assert_ne!(cluster.admin_token(), old);
+    cluster.admin().deploy("acme", &PULL).await;
+    let refused = cluster.api(&old).groups.list_groups(ListGroupsRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]

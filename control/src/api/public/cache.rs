@@ -12,7 +12,7 @@ use roadstead_proto::{
         ListManifestsRequest, ListManifestsResponse, ListPrefetchSchedulesRequest, ListPrefetchSchedulesResponse,
         ListTagHistoryRequest, ListTagHistoryResponse, ListTagsRequest, ListTagsResponse, PinTagRequest,
         PinTagResponse, PrefetchImageRequest, PurgeCacheRequest, PurgeCacheResponse, PurgeFilter, UnpinTagRequest,
-        UnpinTagResponse, UnreachedNode, cache_service_server::CacheService, purge_cache_request,
+        UnpinTagResponse, cache_service_server::CacheService, purge_cache_request,
     },
 };
 use tonic::{Request, Response, Status};
@@ -34,7 +34,6 @@ use crate::{
     rules::{
         access::{Action, Actor},
         cache::retention::{Eviction, Reason},
-        cluster::node::Node,
         limits::Limits,
     },
     store::Store,
@@ -119,10 +118,6 @@ fn eviction(eviction: Eviction<RepositoryRef>) -> roadstead_proto::v1::Eviction 
         last_pulled_at: eviction.last_pulled_ms.map(time::timestamp),
         reason: reason.into(),
     }
-}
-
-fn unreached_node(node: Node) -> UnreachedNode {
-    UnreachedNode { name: node.name, last_heard_at: Some(time::timestamp(node.heard_at_ms)) }
 }
 
 #[tonic::async_trait]
@@ -228,7 +223,7 @@ impl CacheService for Cache {
             blobs: purged.blobs,
             bytes: purged.bytes,
             groups,
-            unreached_nodes: unreached.into_iter().map(unreached_node).collect(),
+            unreached_nodes: unreached.into_iter().map(convert::unreached_node).collect(),
         }))
     }
 

@@ -3,30 +3,34 @@
 use std::sync::Arc;
 
 use roadstead_proto::v1::{
-    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeState,
-    cluster_service_server::ClusterService,
+    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeState, RotateKeysRequest,
+    RotateKeysResponse, cluster_service_server::ClusterService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{page, time};
+use super::{convert, page, time};
 use crate::{
     api::{
         authenticate::caller,
         errors::{allow, from_use_case, invalid_field},
     },
     rules::{access::Action, cluster::node},
-    usecases::cluster::node::{ListedNode, NodeRegistry},
+    usecases::{
+        cluster::node::{ListedNode, NodeRegistry},
+        key_rotation::{KeyRotation, Wanted},
+    },
 };
 
 /// The service.
 #[derive(Clone)]
 pub struct Cluster {
     nodes: Arc<NodeRegistry>,
+    keys: Arc<KeyRotation>,
 }
 
 impl Cluster {
-    pub fn new(nodes: Arc<NodeRegistry>) -> Self {
-        Self { nodes }
+    pub fn new(nodes: Arc<NodeRegistry>, keys: Arc<KeyRotation>) -> Self {
+        Self { nodes, keys }
     }
 }
 
@@ -49,6 +53,22 @@ impl ClusterService for Cluster {
         let found = self.nodes.list(&after, size).await.map_err(from_use_case)?;
         let (nodes, next_page_token) = page::answer(found, |listed| listed.node.id.to_string(), shown);
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn rotate_keys(&self, request: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        let RotateKeysRequest { signing, sealing } = request.into_inner();
+        if !signing && !sealing {
+            return Err(invalid_field("signing", "say which keys to replace: signing, sealing, or both"));
+        }
+        let done = self.keys.rotate(&caller, Wanted { signing, sealing }).await.map_err(from_use_case)?;
+        Ok(Response::new(RotateKeysResponse {
+            signing_key_id: done.signing_key_id.unwrap_or_default(),
+            voided_signing_keys: done.voided,
+            resealed_secrets: done.resealed,
+            unreached_nodes: done.unreached.into_iter().map(convert::unreached_node).collect(),
+        }))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     rules::{
         audit::Event,
         cache::corruption::Corruption,
+        cluster::node::Node,
         groups::{group::Group, member::Member},
         identity::{token::Token, user::User},
         jobs::schedule::Schedule,
@@ -33,6 +34,11 @@ pub fn visibility(value: i32) -> Result<Option<Visibility>, tonic::Status> {
 /// A list of upstreams of a request.
 pub fn hosts(field: &str, hosts: &[String]) -> Result<Vec<UpstreamHost>, tonic::Status> {
     hosts.iter().map(|host| parse(field, host)).collect()
+}
+
+/// A node that may not have applied a change.
+pub fn unreached_node(node: Node) -> v1::UnreachedNode {
+    v1::UnreachedNode { name: node.name, last_heard_at: Some(timestamp(node.heard_at_ms)) }
 }
 
 pub fn group(group: Group) -> v1::Group {

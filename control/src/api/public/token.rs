@@ -1,11 +1,11 @@
 //! `roadstead.v1.TokenService`.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use roadstead_proto::v1::{
     self, CreateJobTokenRequest, CreateJobTokenResponse, CreateTokenRequest, CreateTokenResponse, DeleteTokenRequest,
     DeleteTokenResponse, GetTokenRequest, GetTokenResponse, ListTokensRequest, ListTokensResponse,
-    create_token_request::Owner, token_service_server::TokenService,
+    RotateAdminTokenRequest, RotateAdminTokenResponse, create_token_request::Owner, token_service_server::TokenService,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Request, Response, Status};
@@ -38,11 +38,13 @@ pub struct Tokens {
     clock: Clock,
     limits: Limits,
     sealer: Arc<Sealer>,
+    /// The file of the administrator's token.
+    admin_token_file: PathBuf,
 }
 
 impl Tokens {
-    pub fn new(store: Store, clock: Clock, limits: Limits, sealer: Arc<Sealer>) -> Self {
-        Self { store, clock, limits, sealer }
+    pub fn new(store: Store, clock: Clock, limits: Limits, sealer: Arc<Sealer>, admin_token_file: PathBuf) -> Self {
+        Self { store, clock, limits, sealer, admin_token_file }
     }
 
     async fn create(
@@ -199,5 +201,20 @@ impl TokenService for Tokens {
         let id = token_id(&request.get_ref().id)?;
         identity::token::delete(&self.store, &caller, id, self.clock.now_ms()).await.map_err(from_use_case)?;
         Ok(Response::new(DeleteTokenResponse {}))
+    }
+
+    async fn rotate_admin_token(
+        &self,
+        request: Request<RotateAdminTokenRequest>,
+    ) -> Result<Response<RotateAdminTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        allow(&caller, Action::Administer)?;
+        let chosen = request.into_inner().new_token;
+        let chosen = (!chosen.is_empty()).then(|| SecretString::from(chosen));
+        let file = &self.admin_token_file;
+        let (id, secret) = identity::admin_token::rotate(&self.store, &caller, chosen, file, self.clock.now_ms())
+            .await
+            .map_err(from_use_case)?;
+        Ok(Response::new(RotateAdminTokenResponse { id, token: secret.expose_secret().to_owned() }))
     }
 }

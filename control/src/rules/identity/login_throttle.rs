@@ -6,8 +6,8 @@
 //! - who guesses one name from many addresses gets few tries from each;
 //! - an address without failures of its own always gets its try, whatever others do to the same name: the rightful
 //!   owner is locked out of nowhere but where the failures come from;
-//! - a provider's whole IPv6 network (/56, /48) gets more tries than one customer's /64, but not without end; a name that
-//!   has signed in from an address before is not held up by its neighbours there;
+//! - a provider's whole IPv6 network (/56, /48) gets more tries than one customer's /64, but not without end;
+//! - a name that has signed in from an address before is held up by failures of that name there, and by no others;
 //! - memory is bounded, however many addresses and names there are.
 //!
 //! Secrets that nobody can guess (our tokens, ID tokens) need none of this: whoever brings a good one signs in, paused
@@ -186,13 +186,15 @@ impl Counts {
         if attacked && !self.is_known(attempt, now_ms) { &PAIR_UNDER_ATTACK } else { &PAIR }
     }
 
-    /// Until when the networks around an address get no more tries.
-    fn wide_refused_until(&self, attempt: &Attempt, now_ms: i64) -> i64 {
+    /// Until when an address, and the networks around it, get no more tries, whatever the name. A name that has signed in from
+    /// there before is held up by its own failures alone: behind a balancer that hides its clients, all share one address.
+    fn around_refused_until(&self, attempt: &Attempt, now_ms: i64) -> i64 {
         if self.is_known(attempt, now_ms) {
             return 0;
         }
+        let address = self.addresses.refused_until(&attempt.address, &ADDRESS);
         let refused = attempt.address.wider().map(|(network, measure)| self.wide.refused_until(&network, measure));
-        refused.max().unwrap_or_default()
+        refused.max().unwrap_or_default().max(address)
     }
 }
 
@@ -207,8 +209,7 @@ impl FailureCounts {
         let until_ms = counts
             .pairs
             .refused_until(attempt, counts.pair_measure(attempt, now_ms))
-            .max(counts.addresses.refused_until(&attempt.address, &ADDRESS))
-            .max(counts.wide_refused_until(attempt, now_ms));
+            .max(counts.around_refused_until(attempt, now_ms));
         if until_ms <= now_ms {
             return Ok(());
         }

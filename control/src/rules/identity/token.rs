@@ -6,6 +6,8 @@ use roadstead_proto::{GroupPath, Role, TokenKind};
 
 use crate::rules::{identity::user::UserName, violation::Violation};
 
+/// Fewest and most bytes of a secret that somebody chose: too long to be guessed.
+pub const CHOSEN_SECRET_BYTES: std::ops::RangeInclusive<usize> = 32..=1024;
 /// Most characters in the name of a token.
 pub const MAX_NAME_CHARS: usize = 255;
 /// Shortest and longest life of a token that expires, in milliseconds: a second, ten years.
@@ -235,6 +237,17 @@ impl NewToken {
         scopes.sort();
         Ok(scopes)
     }
+}
+
+/// Returns the fault of a secret that somebody chose; `None` if it will do.
+pub fn chosen_secret_fault(secret: &str) -> Option<String> {
+    let is_fit = CHOSEN_SECRET_BYTES.contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let (fewest, most) = (CHOSEN_SECRET_BYTES.start(), CHOSEN_SECRET_BYTES.end());
+    (!is_fit).then(|| {
+        format!(
+            "must be {fewest} to {most} printable ASCII characters without spaces; `openssl rand -hex 32` makes a good one"
+        )
+    })
 }
 
 fn name_violations(name: &str) -> Vec<Violation> {

@@ -54,3 +54,19 @@ pub async fn prune(db: &mut AnyConnection, now_ms: i64) -> StoreResult<bool> {
     let done = sqlx::query("DELETE FROM signing_keys WHERE not_after < $1").bind(now_ms).execute(db).await?;
     Ok(done.rows_affected() > 0)
 }
+
+/// Removes a key, whatever it still verifies. Answers whether it was there.
+pub async fn delete(db: &mut AnyConnection, id: &str) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM signing_keys WHERE id = $1").bind(id.to_owned()).execute(db).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Stores the same private key, sealed anew.
+pub async fn set_sealed(db: &mut AnyConnection, id: &str, sealed_private_key: &str) -> StoreResult<()> {
+    sqlx::query("UPDATE signing_keys SET sealed_private_key = $2 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(sealed_private_key.to_owned())
+        .execute(db)
+        .await?;
+    Ok(())
+}

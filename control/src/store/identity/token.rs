@@ -85,6 +85,12 @@ pub async fn has_admin(db: &mut AnyConnection) -> StoreResult<bool> {
     Ok(sqlx::query("SELECT id FROM tokens WHERE kind = 'admin' LIMIT 1").fetch_optional(db).await?.is_some())
 }
 
+/// Removes every administrator's token.
+pub async fn delete_admins(db: &mut AnyConnection) -> StoreResult<()> {
+    sqlx::query("DELETE FROM tokens WHERE kind = 'admin'").execute(db).await?;
+    Ok(())
+}
+
 /// Tokens after the id `after`, in the order of their creation.
 pub async fn page(db: &mut AnyConnection, after: &str, limit: i64) -> StoreResult<Vec<Token>> {
     let query = select!("WHERE tokens.id > $1 ORDER BY tokens.id LIMIT $2").bind(after.to_owned()).bind(limit);

@@ -91,3 +91,35 @@ pub async fn delete_of_upstream(db: &mut AnyConnection, host: &str) -> StoreResu
         .await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
+
+/// The credentials of one group for one upstream, as [`all`] reads them.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The group.
+    pub group_id: String,
+    /// The upstream.
+    pub host: String,
+    /// The password, sealed.
+    pub sealed_password: String,
+}
+
+/// All groups' credentials.
+pub async fn all(db: &mut AnyConnection) -> StoreResult<Vec<Held>> {
+    let rows = sqlx::query("SELECT group_id, host, sealed_password FROM credentials ORDER BY group_id, host")
+        .fetch_all(db)
+        .await?;
+    rows.iter()
+        .map(|row| Ok(Held { group_id: row.try_get(0)?, host: row.try_get(1)?, sealed_password: row.try_get(2)? }))
+        .collect()
+}
+
+/// Stores the same password, sealed anew.
+pub async fn set_sealed(db: &mut AnyConnection, held: &Held) -> StoreResult<()> {
+    sqlx::query("UPDATE credentials SET sealed_password = $3 WHERE group_id = $1 AND host = $2")
+        .bind(held.group_id.clone())
+        .bind(held.host.clone())
+        .bind(held.sealed_password.clone())
+        .execute(db)
+        .await?;
+    Ok(())
+}

@@ -14,7 +14,6 @@ mod batch;
 use std::{fmt, time::Duration};
 
 use roadstead_proto::{ContentKind, Digest, GroupPath, ImageName, RepositoryRef, UpstreamHost};
-use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::{Clock, millis},
@@ -22,27 +21,22 @@ use crate::{
     rules::{
         access::Actor,
         cache::purge::{self, Filter, Selection},
-        cluster::node::{Node, NodeState},
+        cluster::node::Node,
     },
     store::{
         Store, WriteTx, audit,
         cache::{inventory, link},
         changes::Subject,
-        cluster::node,
         groups::group,
         tags::tag,
     },
-    usecases::{UseCaseResult, group_at, groups::image::repository_of},
+    usecases::{UseCaseResult, cluster::applied::unreached, group_at, groups::image::repository_of},
 };
 
-/// Time for which a purge waits for nodes to apply it.
-const NODES_TIME: Duration = Duration::from_secs(3);
 /// Links and tags that one transaction takes at most.
 const ROWS_AT_ONCE: usize = 500;
 /// Time after which a transaction takes no more.
 const TIME_AT_ONCE: Duration = Duration::from_millis(200);
-/// Pause between two looks whether they have.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The cache to purge.
 #[derive(Clone, Debug)]
@@ -192,22 +186,6 @@ async fn purge_group(
         }
     }
     Ok(Some((all, revision)))
-}
-
-/// Waits until all nodes that are there serve by this revision; answers those that may not.
-async fn unreached(store: &Store, clock: &Clock, revision: i64) -> UseCaseResult<Vec<Node>> {
-    let deadline = Instant::now() + NODES_TIME;
-    loop {
-        let now_ms = clock.now_ms();
-        let mut behind = node::before_revision(&mut *store.read().await?, revision).await?;
-        behind.retain(|node| node.may_serve_before(revision, now_ms));
-        // One that has stopped may come back while nobody can tell it.
-        let is_there = |node: &Node| !node.has_stopped && node.state(None, now_ms) != NodeState::Unreachable;
-        if !behind.iter().any(is_there) || Instant::now() >= deadline {
-            return Ok(behind);
-        }
-        sleep(LOOK_EVERY).await;
-    }
 }
 
 /// Makes what nodes remember of the group's links void, and answers the revision from which on it is.

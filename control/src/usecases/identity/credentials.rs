@@ -152,7 +152,7 @@ impl Authenticator {
         match trusted_token(&self.store, &self.clock, &self.issuer_keys, password).await? {
             Ok(trusted) => Ok(Ok(Credentials::of_job(trusted))),
             Err(refused) => {
-                self.throttle.throttled(Some(attempt), nothing()).await?;
+                self.throttle.throttled::<()>(Some(attempt), nothing()).await?;
                 Ok(Err(PullRefused::IdToken(refused.to_string())))
             }
         }
@@ -166,21 +166,20 @@ impl Authenticator {
         password: &SecretString,
     ) -> UseCaseResult<Credentials> {
         let is_possible = !username.is_empty() && password.expose_secret().len() <= MAX_PASSWORD_BYTES;
-        let token = if is_possible { self.live_token(password).await? } else { None };
-        if let Some(token) = token.clone().filter(|_| secret::is_ours(password)) {
-            return self.token_credentials(username, token).await;
+        // Before anything is counted: a token is too long to be guessed, whoever else fails at the same address.
+        if is_possible && let Some(token) = self.live_token(password).await? {
+            let found = self.token_credentials(username, token).await?;
+            if found.identity != Identity::Unknown {
+                return Ok(found);
+            }
         }
         let check = async {
-            Ok(match token {
-                Some(token) => Some(self.token_credentials(username, token).await?),
-                // A secret in our own format cannot be a password: spares the slow check when an old token is used.
-                None if !is_possible || secret::is_ours(password) => None,
-                None => {
-                    let user = self.user_with_password(username, password).await?;
-                    user.map(|user| Credentials::of_user(user, None))
-                }
+            // A secret in our own format cannot be a password: spares the slow check when an old token is used.
+            if !is_possible || secret::is_ours(password) {
+                return Ok(None);
             }
-            .filter(|found| found.identity != Identity::Unknown))
+            let user = self.user_with_password(username, password).await?;
+            Ok(user.map(|user| Credentials::of_user(user, None)).filter(|found| found.identity != Identity::Unknown))
         };
         Ok(self.throttle.throttled(Some(attempt), check).await?.unwrap_or_else(Credentials::unknown))
     }
@@ -220,20 +219,13 @@ impl Authenticator {
         if bool::from(given.ct_eq(self.embedded_node_token.expose_secret().as_bytes())) {
             return Ok(Some(Principal::Node));
         }
-        let token = self.live_token(secret).await?;
-        // A node's token may be of whoever deploys the nodes; it is long enough that nobody guesses it, and all nodes
-        // would share what guesses from their network are counted by.
-        let is_no_guess = |token: &Token| secret::is_ours(secret) || token.kind == TokenKind::Node;
-        if let Some(token) = token.clone().filter(is_no_guess) {
-            return self.principal(token).await;
+        // Before anything is counted: a token is too long to be guessed, whoever else fails at the same address.
+        if let Some(token) = self.live_token(secret).await?
+            && let Some(principal) = self.principal(token).await?
+        {
+            return Ok(Some(principal));
         }
-        let check = async {
-            match token {
-                Some(token) => self.principal(token).await,
-                None => Ok(None),
-            }
-        };
-        self.throttle.throttled(attempt, check).await
+        self.throttle.throttled(attempt, nothing()).await
     }
 
     /// Finds out whose user name and password (or token) on the control port these are. Attempts as for
@@ -245,23 +237,22 @@ impl Authenticator {
         secret: &SecretString,
     ) -> UseCaseResult<Option<Principal>> {
         let token = self.live_token(secret).await?.filter(|token| is_same_name(name, &token.username));
-        if let Some(token) = token.clone().filter(|_| secret::is_ours(secret)) {
-            return self.principal(token).await;
+        if let Some(token) = token
+            && let Some(principal) = self.principal(token).await?
+        {
+            return Ok(Some(principal));
         }
         let check = async {
-            match token {
-                Some(token) => self.principal(token).await,
-                None if secret::is_ours(secret) => Ok(None),
-                None => {
-                    let user = self.user_with_password(name, secret).await?.filter(|user| !user.disabled);
-                    Ok(user.map(|user| Principal::User {
-                        id: user.id,
-                        name: user.name.to_string(),
-                        admin: user.admin,
-                        token: None,
-                    }))
-                }
+            if secret::is_ours(secret) {
+                return Ok(None);
             }
+            let user = self.user_with_password(name, secret).await?.filter(|user| !user.disabled);
+            Ok(user.map(|user| Principal::User {
+                id: user.id,
+                name: user.name.to_string(),
+                admin: user.admin,
+                token: None,
+            }))
         };
         self.throttle.throttled(attempt, check).await
     }
@@ -329,7 +320,7 @@ impl Authenticator {
 }
 
 /// A check that is over, and found nothing.
-async fn nothing() -> UseCaseResult<Option<()>> {
+async fn nothing<T>() -> UseCaseResult<Option<T>> {
     Ok(None)
 }
 

@@ -1,4 +1,4 @@
-//! The key that seals the secrets in the database: made at the first start, and never again.
+//! The key that seals the secrets in the database: made at the first start, and replaced only on demand.
 
 use std::{io::ErrorKind, path::Path};
 
@@ -32,15 +32,15 @@ pub async fn open(store: &Store, source: &SecretKey, data_dir_file: &Path) -> Us
         (read, ..) => read?,
     };
     match wanted {
-        Some(wanted) if wanted == sealer.fingerprint() => return Ok(sealer),
+        Some(wanted) if sealer.has(&wanted) => return Ok(sealer),
         Some(wanted) if wanted != UNKNOWN => {
-            let (origin, given) = (source.origin(data_dir_file), sealer.fingerprint().to_owned());
+            let (origin, given) = (source.origin(data_dir_file), sealer.fingerprint());
             return Err(SealError::Another { origin, given, wanted }.into());
         }
         // It opens what there is, or nothing is sealed yet.
         _ => KeyRing::default().replace(&sealer, &sealed)?,
     }
-    fact::put(&mut tx, fact::SECRET_KEY, sealer.fingerprint()).await?;
+    fact::put(&mut tx, fact::SECRET_KEY, &sealer.fingerprint()).await?;
     tx.commit().await?;
     Ok(sealer)
 }

@@ -11,7 +11,7 @@ use crate::{
         seal::Sealer,
     },
     clock::Clock,
-    store::{Store, changes::Subject, identity::key},
+    store::{Store, WriteTx, changes::Subject, identity::key},
     usecases::UseCaseResult,
 };
 
@@ -33,6 +33,38 @@ impl SigningKeys {
     pub async fn load(&self) -> UseCaseResult<()> {
         let stored = key::all(&mut *self.store.read().await?).await?;
         Ok(self.ring.replace(&self.sealer, &stored)?)
+    }
+
+    /// Makes a new key, which nodes learn of and which does not sign yet while there are others. Answers its id, the ids of those
+    /// others, and the revision by which nodes have learnt of it.
+    pub(crate) async fn publish_new(&self) -> UseCaseResult<(String, Vec<String>, i64)> {
+        let now_ms = self.clock.now_ms();
+        let mut tx = self.store.write().await?;
+        let others = key::all(&mut tx).await?.into_iter().map(|key| key.id).collect();
+        let key = key_ring::generate(&self.sealer, now_ms)?;
+        key::insert(&mut tx, &key).await?;
+        let revision = tx.changed(&Subject::Keys, now_ms).await?;
+        tx.commit().await?;
+        Ok((key.id, others, revision))
+    }
+
+    /// Removes keys, so that whatever they signed is void. Answers how many there were.
+    pub(crate) async fn void(&self, tx: &mut WriteTx, ids: &[String]) -> UseCaseResult<i64> {
+        let mut voided = 0;
+        for id in ids {
+            voided += i64::from(key::delete(tx, id).await?);
+        }
+        tx.changed(&Subject::Keys, self.clock.now_ms()).await?;
+        Ok(voided)
+    }
+
+    /// Seals every key again, with the key that seals now. Answers how many there are.
+    pub(crate) async fn reseal(&self, tx: &mut WriteTx) -> UseCaseResult<i64> {
+        let keys = key::all(tx).await?;
+        for key in &keys {
+            key::set_sealed(tx, &key.id, &key_ring::reseal(&self.sealer, key)?).await?;
+        }
+        Ok(i64::try_from(keys.len()).unwrap_or(i64::MAX))
     }
 
     /// Makes, retires and removes signing keys as they are due, and loads what there are.

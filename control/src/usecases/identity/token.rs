@@ -108,6 +108,31 @@ fn purpose(id: &str) -> String {
     format!("secret of token {id}")
 }
 
+/// Adds a token of nobody in particular: the administrator's, or a node's. Answers its id.
+pub(crate) async fn insert_unowned(
+    tx: &mut WriteTx,
+    kind: TokenKind,
+    name: &str,
+    secret: &SecretString,
+    now_ms: i64,
+) -> UseCaseResult<String> {
+    let token = Token {
+        id: new_id(),
+        kind,
+        name: name.into(),
+        username: secret::generate_username(kind)?,
+        group: None,
+        user: None,
+        role: None,
+        scopes: Vec::new(),
+        created_at_ms: now_ms,
+        expires_at_ms: None,
+        last_used_at_ms: None,
+    };
+    token::insert(tx, &token, None, &secret::hash(secret)).await?;
+    Ok(token.id)
+}
+
 /// Returns whether the caller may make a token of this owner: none that may do more than the caller.
 async fn may_create(store: &Store, actor: &Actor, owner: &TokenOwner) -> UseCaseResult<()> {
     match owner {
@@ -167,7 +192,8 @@ pub async fn delete(store: &Store, actor: &Actor, id: &str, now_ms: i64) -> UseC
     within_reach(store, actor, &token, (of_group, own, other)).await?;
     if token.kind == TokenKind::Admin {
         return Err(UseCaseError::Precondition(format!(
-            "token {id} is the administrator's token; without it nobody could administer this installation"
+            "token {id} is the administrator's token; without it nobody could administer this installation; replace it with \
+             `admin-token rotate`"
         )));
     }
     let mut tx = store.write().await?;

@@ -7,7 +7,7 @@ use crate::{
     auth::seal::{SealError, Sealer},
     rules::{access::Actor, groups::group::Group, violation::Violation},
     store::{
-        Store, audit,
+        Store, WriteTx, audit,
         changes::Subject,
         groups::group,
         upstreams::credential::{self, StoredCredential},
@@ -21,7 +21,7 @@ const MAX_USERNAME_CHARS: usize = 255;
 const MAX_PASSWORD_CHARS: usize = 4096;
 
 /// Returns the purpose that a group's password is sealed for.
-fn purpose(group_id: &str, host: &UpstreamHost) -> String {
+fn purpose(group_id: &str, host: &str) -> String {
     format!("credential of group {group_id} for {host}")
 }
 
@@ -77,7 +77,7 @@ pub async fn update(
     let before = credential::get(&mut tx, &group.id, host.as_str()).await?;
     may_be_missing(*allow_missing, before.as_ref(), host)?;
     let action = if before.is_some() { "credential.update" } else { "credential.create" };
-    let sealed_password = sealer.seal(&purpose(&group.id, host), password.expose_secret().as_bytes())?;
+    let sealed_password = sealer.seal(&purpose(&group.id, host.as_str()), password.expose_secret().as_bytes())?;
     let stored = StoredCredential { username: username.clone(), sealed_password, updated_at_ms: now_ms };
     credential::put(&mut tx, &group.id, host.as_str(), &stored).await?;
     let epoch = tx.changed(&Subject::Group(group.id.clone()), now_ms).await?;
@@ -142,10 +142,24 @@ pub async fn get(
     let Some(stored) = credential::get(&mut tx, group_id, host.as_str()).await? else {
         return Ok((None, group.credential_epoch));
     };
-    let what = purpose(group_id, host);
+    let what = purpose(group_id, host.as_str());
     let opened = sealer.open_sealed(&what, &stored.sealed_password)?;
     let password = std::str::from_utf8(opened.expose_secret()).map_err(|_| SealError::DoesNotOpen { what })?.to_owned();
     Ok((Some((stored.username, password.into())), group.credential_epoch))
+}
+
+/// Seals every password again, with the key that seals now. Answers how many there are.
+pub(crate) async fn reseal(tx: &mut WriteTx, sealer: &Sealer) -> UseCaseResult<i64> {
+    let all = credential::all(tx).await?;
+    let mut resealed = 0;
+    for held in all {
+        let what = purpose(&held.group_id, &held.host);
+        let opened = sealer.open_sealed(&what, &held.sealed_password)?;
+        let sealed_password = sealer.seal(&what, opened.expose_secret())?;
+        credential::set_sealed(tx, &credential::Held { sealed_password, ..held }).await?;
+        resealed += 1;
+    }
+    Ok(resealed)
 }
 
 fn may_use(group: &Group, host: &UpstreamHost) -> UseCaseResult<()> {
