@@ -93,7 +93,10 @@ fn without_a_token_the_error_says_where_one_may_come_from() {
     let dir = tempfile::tempdir().unwrap();
     let done = run(roadstead().current_dir(&dir).args(["group", "list"]), "");
     assert_eq!(done.code, Some(1), "{done:?}");
-    assert!(done.stderr.starts_with("error: no API token: give --token, set ROADSTEAD_TOKEN"), "{done:?}");
+    assert!(
+        done.stderr.starts_with("error: no API token: run `roadstead login`, give --token, set ROADSTEAD_TOKEN"),
+        "{done:?}"
+    );
 }
 
 #[test]

@@ -32,7 +32,8 @@ enum Action {
 #[command(after_help = "Examples:
   roadstead database copy --from sqlite:///var/lib/roadstead/control.db \\
       --to postgres://roadstead@db/roadstead
-  roadstead database copy --from postgres://roadstead@db/roadstead --to sqlite://control.db
+  roadstead database copy --from postgres://roadstead@db/roadstead \\
+      --to sqlite://control.db
 
 A password belongs in ~/.pgpass or PGPASSWORD rather than in the URL: others on the machine can read arguments.")]
 struct CopyFlags {

@@ -65,6 +65,11 @@ fn latest() -> Reference {
     "latest".parse().unwrap()
 }
 
+/// Fetches the manifest: a failure that a HEAD leaves to a GET is a failure here.
+async fn get(client: &UpstreamClient, target: &Target) -> Result<(), UpstreamError> {
+    client.get_manifest(target, &latest(), Accept::Widened(&[])).await.map(drop)
+}
+
 async fn head(client: &UpstreamClient, target: &Target) -> Result<Option<ManifestHead>, UpstreamError> {
     client.head_manifest(target, &latest(), Accept::Widened(&[])).await
 }

@@ -5,7 +5,7 @@ use super::{
         UpstreamError,
         fake::{Fake, reply},
     },
-    DIGEST, client, head, listing, target,
+    DIGEST, client, get, head, listing, target,
 };
 
 const CREDENTIAL: Option<(&str, &str)> = Some(("ci", "s3cret"));
@@ -83,7 +83,7 @@ async fn basic_credentials_are_sent_when_asked_for() {
     head(&client, &good).await.unwrap();
     assert_eq!(hub.seen().len(), 3, "what upstream wants is remembered");
     for credential in [None, Some(("ci", "wrong"))] {
-        let error = head(&client, &target(&hub.url(), credential)).await.unwrap_err();
+        let error = get(&client, &target(&hub.url(), credential)).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Unauthorized { .. }));
     }
 }

@@ -13,7 +13,7 @@ use super::{
         UpstreamError,
         fake::{Fake, Seen, reply},
     },
-    DIGEST, client, head, target,
+    DIGEST, client, get, head, target,
 };
 
 /// Answers a request that carries one of the tokens it takes.
@@ -101,9 +101,9 @@ async fn a_stale_token_is_renewed_once() {
 async fn a_fresh_token_that_is_refused_is_the_last_word() {
     let hub = hub(300, |_| false).await;
     let (client, target) = (client(), target(&hub.url(), None));
-    assert!(matches!(head(&client, &target).await, Err(UpstreamError::Unauthorized { .. })));
+    assert!(matches!(get(&client, &target).await, Err(UpstreamError::Unauthorized { .. })));
     assert_eq!((hub.count("/v2/"), hub.count("/token")), (2, 1));
-    assert!(matches!(head(&client, &target).await, Err(UpstreamError::Unauthorized { .. })));
+    assert!(matches!(get(&client, &target).await, Err(UpstreamError::Unauthorized { .. })));
     assert_eq!((hub.count("/v2/"), hub.count("/token")), (4, 2), "a remembered one is renewed once");
 }
 

@@ -17,8 +17,12 @@ use super::{
         fake::{Fake, reply},
         metrics::RequestKind,
     },
-    DIGEST, TIMEOUTS, client, head, latest, listing, target,
+    DIGEST, TIMEOUTS, client, get, head, latest, listing, target,
 };
+
+/// A manifest, and its digest.
+const BODY: &str = "{}";
+const DIGEST_OF_BODY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
 /// A hub whose first `failures` answers are bad.
 async fn recovering(failures: usize, status: u16, headers: &'static [(&str, &str)]) -> Fake {
@@ -69,10 +73,11 @@ async fn slammed(times: usize) -> (u16, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_connection_that_breaks_before_an_answer_is_made_once_more() {
+    // A HEAD that fails again leaves the decision to a GET.
     for (times, works) in [(1, true), (2, false)] {
         let (port, connections) = slammed(times).await;
-        let found = head(&client(), &target(&format!("http://127.0.0.1:{port}"), None)).await;
-        assert_eq!((found.is_ok(), connections.load(Ordering::SeqCst)), (works, 2), "{found:?}");
+        let found = head(&client(), &target(&format!("http://127.0.0.1:{port}"), None)).await.unwrap();
+        assert_eq!((found.is_some(), connections.load(Ordering::SeqCst)), (works, 2), "{found:?}");
     }
 }
 
@@ -101,7 +106,7 @@ async fn causes_below_http_are_told_apart_and_soon() {
 async fn suspended(client: &UpstreamClient, target: &Target) {
     let health = client.accounts.of(target);
     let until = async {
-        while health.admit_to_host(RequestKind::ManifestHead).is_ok() {
+        while health.admit_to_host(RequestKind::ManifestGet).is_ok() {
             tokio::task::yield_now().await;
         }
     };
@@ -112,34 +117,36 @@ async fn suspended(client: &UpstreamClient, target: &Target) {
 async fn requests_to_a_failing_host_are_suspended_but_for_one_probe() {
     let status = Arc::new(AtomicU16::new(500));
     let says = Arc::clone(&status);
-    let hub = Fake::start(move |_| reply(says.load(Ordering::SeqCst), &[("docker-content-digest", DIGEST)], "")).await;
+    let hub =
+        Fake::start(move |_| reply(says.load(Ordering::SeqCst), &[("docker-content-digest", DIGEST_OF_BODY)], BODY))
+            .await;
     let (client, nobody) = (client(), target(&hub.url(), None));
     let (contents, pings) = (|| hub.count("/v2/library"), || hub.seen().iter().filter(|it| it.path == "/v2/").count());
     for _ in 0..5 {
-        assert_eq!(head(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
+        assert_eq!(get(&client, &nobody).await.unwrap_err().kind(), "status_5xx");
     }
     for _ in 0..3 {
-        let error = head(&client, &nobody).await.unwrap_err();
+        let error = get(&client, &nobody).await.unwrap_err();
         assert_eq!((error.kind(), error.retryable()), ("circuit_open", true));
         assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(2)));
     }
     suspended(&client, &nobody).await;
     assert_eq!((contents(), pings()), (5, 1), "the host is asked whether it works, once");
     let other = Target { repository: "library/other".parse().unwrap(), ..nobody.clone() };
-    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "circuit_open");
-    head(&client, &target(&hub.url(), Some(("ci", "x")))).await.unwrap_err();
+    assert_eq!(get(&client, &other).await.unwrap_err().kind(), "circuit_open");
+    get(&client, &target(&hub.url(), Some(("ci", "x")))).await.unwrap_err();
     assert_eq!(contents(), 6, "other credentials have a circuit of their own");
 
     pass(Duration::from_secs(3)).await;
     status.store(503, Ordering::SeqCst);
-    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "status_5xx");
-    assert_eq!(head(&client, &other).await.unwrap_err().kind(), "circuit_open");
+    assert_eq!(get(&client, &other).await.unwrap_err().kind(), "status_5xx");
+    assert_eq!(get(&client, &other).await.unwrap_err().kind(), "circuit_open");
     assert_eq!((contents(), pings()), (6, 2), "a probe is one request, sent once, and not for content");
 
     pass(Duration::from_secs(5)).await;
     status.store(200, Ordering::SeqCst);
-    head(&client, &nobody).await.unwrap();
-    head(&client, &other).await.unwrap();
+    get(&client, &nobody).await.unwrap();
+    get(&client, &other).await.unwrap();
     assert_eq!((contents(), pings()), (8, 3));
 }
 
@@ -155,11 +162,11 @@ async fn one_failing_repository_suspends_no_other() {
         let (client, good) = (client(), target(&hub.url(), None));
         let bad = Target { repository: "library/bad".parse().unwrap(), ..good.clone() };
         for _ in 0..15 {
-            head(&client, &bad).await.unwrap_err();
+            get(&client, &bad).await.unwrap_err();
             head(&client, &good).await.unwrap();
         }
         for _ in 0..15 {
-            head(&client, &bad).await.unwrap_err();
+            get(&client, &bad).await.unwrap_err();
         }
         assert_eq!(hub.count("/v2/library/bad"), 5, "it is suspended itself");
         for name in 0..15 {
@@ -182,7 +189,7 @@ async fn an_upstream_that_was_moved_starts_anew() {
     let new = Fake::start(|_| reply(200, &[("docker-content-digest", DIGEST)], "")).await;
     let client = client();
     for _ in 0..6 {
-        head(&client, &target(&old.url(), None)).await.unwrap_err();
+        get(&client, &target(&old.url(), None)).await.unwrap_err();
     }
     assert_eq!(old.seen().len(), 5);
     head(&client, &target(&new.url(), None)).await.unwrap();
@@ -215,9 +222,9 @@ async fn a_token_service_that_keeps_failing_counts_as_the_upstream_does() {
     .await;
     let (client, target) = (client(), target(&hub.url(), None));
     for _ in 0..5 {
-        assert_eq!(head(&client, &target).await.unwrap_err().kind(), "token_service");
+        assert_eq!(get(&client, &target).await.unwrap_err().kind(), "token_service");
     }
-    assert_eq!(head(&client, &target).await.unwrap_err().kind(), "circuit_open");
+    assert_eq!(get(&client, &target).await.unwrap_err().kind(), "circuit_open");
     assert_eq!(hub.count("/token"), 5);
 }
 
