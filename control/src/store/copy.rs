@@ -22,8 +22,8 @@ use crate::clock::Clock;
 
 /// Rows written by one statement; with the widest table far below the engines' bounds on bound values.
 const ROWS_AT_ONCE: usize = 200;
-/// The table that every open database has a row of.
-const COUNTER: &str = "revision_counter";
+/// The tables that every database has rows of once it was opened: its first revision.
+const FIRST: [&str; 2] = ["revision_counter", "changes"];
 /// The table whose row the target has already, and that says of which version the target is.
 const VERSION: &str = "installation";
 
@@ -56,10 +56,10 @@ pub async fn copy_database(
     let names: Vec<_> = tables().into_iter().filter(|name| name != VERSION).collect();
     for name in &names {
         let rows = digest_of(&mut write, name).await.map_err(CopyError::To)?.rows;
-        if rows > 0 && name != COUNTER {
+        if rows > 0 && !FIRST.contains(&name.as_str()) {
             return Err(CopyError::NotEmpty { table: name.clone() });
         }
-        if name == COUNTER {
+        if FIRST.contains(&name.as_str()) {
             Sql::new(&format!("DELETE FROM {name}")).execute(&mut write).await.map_err(CopyError::To)?;
         }
     }

@@ -196,6 +196,9 @@ async fn the_cache_is_listed_counted_and_purged() {
             client.blob(name, &digest(blob)).await.expect(200);
         }
     }
+    // What was pulled is recorded within a second.
+    let is_recorded = async || cluster.cli_json(&["cache", "stats", "default"]).await["blobs"] == 4;
+    eventually("all blobs are recorded", is_recorded).await;
     let listed = cluster.cli_json(&["cache", "list", "default"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
     let one = cluster.cli_json(&["cache", "list", "default", "--image", "app"]).await;

@@ -129,7 +129,7 @@ async fn a_request_that_may_pass_is_sent_twice_before_it_fails() {
         assert_eq!(hub.count(&When::head(Kind::Manifest)), 2, "{fault:?}:\n{}", hub.log());
     }
     hub.forget_requests();
-    hub.fault(When::head(Kind::Manifest), Fault::Status(503));
+    hub.fault(When::kind(Kind::Manifest), Fault::Status(503));
     assert_eq!(client.manifest("app", "latest").await.expect(200).cache(), "stale");
     assert_eq!(hub.count(&When::head(Kind::Manifest)), 2, "{}", hub.log());
 }
