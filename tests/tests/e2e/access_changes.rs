@@ -97,7 +97,8 @@ async fn new_signing_keys_stop_every_registry_token_within_two_seconds_and_clien
     let rotated = cluster.cli_json(&["keys", "rotate"]).await;
     assert_eq!(rotated["voided_signing_keys"], 1, "{rotated}");
     holder.is_stopped("keys", 200).await;
-    holder.client.manifest("app", "latest").await.expect(200);
+    let again = Holder::new(&cluster, "acme", &token.username, &token.token).await;
+    again.pull().await.expect(200);
     // The administrator's token too: the old one is void, and the file has the new one.
     let old = cluster.admin_token();
     cluster.cli_json(&["admin-token", "rotate"]).await;
