@@ -47,16 +47,17 @@ async fn an_announced_size_takes_no_room_before_its_bytes_arrive() {
     let hub = open_hub().await;
     let options = ClusterOptions { data_dir: Some(disk.path().join("data")), ..ClusterOptions::default() };
     let cluster = Cluster::start_with(&hub, options).await;
-    let client = cluster.anonymous();
-    client.token("app").await;
     let gate = Gate::closed();
     gate.release(1_000_000);
+    // Making these takes long and lets nothing else run: a connection that waits meanwhile may be closed as idle.
     let large = hub.push_blob("library/app", random_bytes(1, 110_000_000));
+    let other = random_bytes(2, 40_000_000);
+    let wanted = hub.push_blob("library/app", other.clone());
+    let client = cluster.anonymous();
+    client.token("app").await;
     hub.fault(When::get(Kind::Blob).at(&large), Fault::Gated(gate.clone()));
     let mut first = client.open_blob("app", &large, &[]).await;
     first.chunk().await.unwrap().unwrap();
-    let other = random_bytes(2, 40_000_000);
-    let wanted = hub.push_blob("library/app", other.clone());
     assert_eq!(client.blob("app", &wanted).await.expect(200).body, other);
     // Now the large one does not fit any more: it ends, and the database goes on having room.
     gate.open();
