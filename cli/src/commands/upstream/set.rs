@@ -11,12 +11,12 @@ use crate::{failure::Failure, value_parsers::percent};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   roadstead upstream set ghcr.io --url https://ghcr.io
-  roadstead upstream set registry.example:5000 \\
-      --url https://registry.example:5000 --ca-file ca.pem
+  roadstead upstream set registry.corp \\
+      --url https://registry.corp:5055 --ca-file ca.pem
   roadstead upstream set docker.io --url https://registry-1.docker.io \\
       --token-host auth.docker.io --reserve 20%")]
 pub struct Set {
-    /// Host in image names: docker.io, ghcr.io, registry.example:5000
+    /// Host in image names: docker.io, ghcr.io, or an alias such as registry.corp; Docker refuses a port in the middle of a name
     host: String,
     /// URL of the registry; http:// means plain HTTP
     #[arg(long)]
